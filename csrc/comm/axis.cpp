@@ -1,0 +1,115 @@
+#include "comm/axis.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <atomic>
+
+// c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+namespace weft::comm {
+namespace {
+
+std::atomic<Observer> observer_{nullptr};
+
+// Some backends return no work where the caller's stream did it all.
+void finish(const c10::intrusive_ptr<c10d::Work>& work) {
+  if (work) work->wait();
+}
+
+// Backends know only a few dtypes, but bytes are bytes.
+bool moves_as_is(c10::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+    case at::kDouble:
+    case at::kHalf:
+    case at::kBFloat16:
+    case at::kInt:
+    case at::kLong:
+    case at::kByte:
+    case at::kChar:
+      return true;
+    default:
+      return false;
+  }
+}
+at::Tensor bytes_of(const at::Tensor& tensor) {
+  if (moves_as_is(tensor.scalar_type())) return tensor;
+  // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
+  // `pack`, which made it real.
+  return tensor.view(at::kByte);
+}
+
+}  // namespace
+
+Axis::Axis(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
+  const MeshBinding& binding = context().bind(mesh);
+  coordinate = binding.coordinates[axis];
+  group = binding.groups[axis].get();
+  group_ranks = &binding.group_ranks[axis];
+  TORCH_INTERNAL_ASSERT(group != nullptr, "axis ", axis, " of ", mesh->str(), " has no process group");
+}
+
+std::vector<int64_t> Axis::by_group_rank() const {
+  std::vector<int64_t> out(size);
+  for (int64_t c = 0; c < size; ++c) out[group_rank(c)] = c;
+  return out;
+}
+
+bool uses_gloo(const Axis& axis, c10::DeviceType device) {
+  return axis.group->getBackend(device)->getBackendName() == "gloo";
+}
+
+void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
+
+void notify(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+  if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
+}
+
+void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  output = bytes_of(output);
+  input = bytes_of(input);
+  c10d::AllgatherOptions options;
+  options.asyncOp = false;
+  finish(axis.group->_allgather_base(output, input, options));
+}
+
+void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
+                   std::vector<int64_t> input_splits) {
+  if (!moves_as_is(input.scalar_type())) {
+    const int64_t width = static_cast<int64_t>(input.element_size());
+    for (int64_t& n : output_splits) n *= width;
+    for (int64_t& n : input_splits) n *= width;
+    output = bytes_of(output);
+    input = bytes_of(input);
+  }
+  c10d::AllToAllOptions options;
+  options.asyncOp = false;
+  finish(axis.group->alltoall_base(output, input, output_splits, input_splits, options));
+}
+
+void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
+  std::vector<at::Tensor> tensors{bytes_of(tensor)};
+  c10d::BroadcastOptions options;
+  options.rootRank = root_group_rank;
+  options.asyncOp = false;
+  finish(axis.group->broadcast(tensors, options));
+}
+
+void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op) {
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  c10d::AllreduceOptions options;
+  options.reduceOp = op;
+  options.asyncOp = false;
+  finish(axis.group->allreduce(tensors, options));
+}
+
+void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op) {
+  c10d::ReduceScatterOptions options;
+  options.reduceOp = op;
+  options.asyncOp = false;
+  finish(axis.group->_reduce_scatter_base(output, input, options));
+}
+
+}  // namespace weft::comm

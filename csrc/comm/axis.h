@@ -1,0 +1,44 @@
+#pragma once
+// One mesh axis as this rank sees it, and the c10d calls over its group. Internal to comm/.
+#include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
+
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <vector>
+
+#include "comm/collectives.h"
+#include "mesh/context.h"
+
+namespace weft::comm {
+
+struct Axis {
+  Axis(Mesh mesh, int axis);
+
+  int64_t size;
+  int64_t coordinate;  // of this rank
+  c10d::ProcessGroup* group;
+  const std::vector<int64_t>* group_ranks;  // empty: as the coordinates
+  int64_t group_rank(int64_t coordinate) const {
+    return group_ranks->empty() ? coordinate : (*group_ranks)[coordinate];
+  }
+  /// The coordinates in the order of their ranks in the group.
+  std::vector<int64_t> by_group_rank() const;
+  bool ordered() const { return group_ranks->empty(); }
+};
+
+/// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
+bool uses_gloo(const Axis& axis, c10::DeviceType device);
+
+/// Tells the observer, if there is one.
+void notify(const char* kind, Mesh mesh, int axis, int64_t bytes);
+
+/// The calls below take flat contiguous tensors and return when later work on the current stream sees the result. Those
+/// that only move data take any dtype.
+void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input);
+void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
+                   std::vector<int64_t> input_splits);
+void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank);
+void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
+void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op);
+
+}  // namespace weft::comm

@@ -1,0 +1,84 @@
+// One collective for several tensors, not waited for.
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include "comm/axis.h"
+#include "comm/collectives.h"
+#include "comm/reduction.h"
+
+namespace weft::comm {
+namespace {
+
+struct Done : Pending {
+  void wait() override {}
+};
+
+// `tensors_` get their part of the reduced `flat_` when it is there.
+class Flattened : public Pending {
+ public:
+  Flattened(std::vector<at::Tensor> tensors, at::Tensor lowered, Reduction reduction, int64_t ranks,
+            c10::intrusive_ptr<c10d::Work> work)
+      : tensors_(std::move(tensors)),
+        lowered_(std::move(lowered)),
+        reduction_(reduction),
+        ranks_(ranks),
+        work_(std::move(work)) {}
+
+  void wait() override {
+    if (tensors_.empty()) return;
+    if (work_) work_->wait();
+    const at::Tensor flat = lift(lowered_, tensors_[0].scalar_type(), reduction_, ranks_);
+    int64_t offset = 0;
+    for (const at::Tensor& tensor : tensors_) {
+      const at::Tensor part = flat.narrow(0, offset, tensor.numel());
+      offset += tensor.numel();
+      if (part.data_ptr() != tensor.data_ptr()) tensor.view({-1}).copy_(part);
+    }
+    tensors_.clear();
+    lowered_.reset();
+  }
+
+ private:
+  std::vector<at::Tensor> tensors_;
+  at::Tensor lowered_;
+  Reduction reduction_;
+  int64_t ranks_;
+  c10::intrusive_ptr<c10d::Work> work_;
+};
+
+at::Tensor flatten(const std::vector<at::Tensor>& tensors) {
+  if (tensors.size() == 1) return tensors[0].view({-1});
+  std::vector<at::Tensor> flat;
+  flat.reserve(tensors.size());
+  for (const at::Tensor& tensor : tensors) flat.push_back(tensor.view({-1}));
+  return at::cat(flat);
+}
+
+}  // namespace
+
+std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, Reduction reduction, Mesh mesh,
+                                               int axis) {
+  const int64_t n = mesh->axis_size(axis);
+  if (n == 1 || tensors.empty()) return std::make_unique<Done>();
+  int64_t elements = 0;
+  for (const at::Tensor& tensor : tensors) {
+    TORCH_INTERNAL_ASSERT(tensor.is_contiguous() && tensor.scalar_type() == tensors[0].scalar_type(),
+                          "tensors reduced together are contiguous and of one dtype");
+    elements += tensor.numel();
+  }
+  const c10::ScalarType dtype = tensors[0].scalar_type();
+  check_reduction(dtype, reduction);
+  TORCH_CHECK_VALUE(has_lowering(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
+                    " cannot be reduced in buckets");
+  notify("all_reduce", mesh, axis, 2 * (n - 1) * elements * static_cast<int64_t>(tensors[0].element_size()) / n);
+  if (elements == 0) return std::make_unique<Done>();
+  const Axis line(mesh, axis);
+  at::Tensor lowered = lower(flatten(tensors), reduction);
+  std::vector<at::Tensor> buffers{lowered};
+  c10d::AllreduceOptions options;
+  options.reduceOp = reduce_op(dtype, reduction);
+  auto work = line.group->allreduce(buffers, options);
+  return std::make_unique<Flattened>(std::move(tensors), std::move(lowered), reduction, n, std::move(work));
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,5 @@
+#pragma once
+// See ../algorithm.h.
+namespace gloo::transport {
+class Device;
+}  // namespace gloo::transport

@@ -1,0 +1,27 @@
+#include "dispatch/gather.h"
+
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+
+#include <atomic>
+
+#include "debug/log.h"
+
+namespace weft {
+namespace {
+std::atomic<bool> is_strict{false};
+}
+
+bool strict() { return is_strict.load(std::memory_order_relaxed); }
+void set_strict(bool strict) { is_strict.store(strict, std::memory_order_relaxed); }
+
+void warn_gather(const std::string& op, const std::string& reason, int64_t bytes) {
+  if (bytes == 0) return;
+  TORCH_CHECK_NOT_IMPLEMENTED(!strict(), "[", op, "] ", reason, ", so its inputs would have to be gathered (", bytes,
+                              " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or call "
+                              "weft.strict(False)");
+  warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
+                                            " bytes the first time) and every rank runs it whole"));
+}
+
+}  // namespace weft

@@ -1,0 +1,53 @@
+#include "dispatch/gradient.h"
+
+#include <redistribute/redistribute.h>
+#include <tensor/below_autograd.h>
+#include <tensor/sharded.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+
+#include "module/convert.h"
+
+namespace weft {
+namespace {
+
+using torch::autograd::AccumulateGrad;
+using torch::autograd::variable_list;
+
+class LeafGradient final : public torch::autograd::FunctionPreHook {
+ public:
+  explicit LeafGradient(AccumulateGrad* node) : node_(node) {}
+
+  variable_list operator()(const variable_list& grads) override {
+    variable_list out = grads;
+    const at::Tensor& leaf = node_->variable;
+    at::Tensor& grad = out[0];
+    if (!grad.defined() || !leaf.defined()) return out;
+    if (!holds_shards(leaf)) {
+      if (holds_shards(grad)) grad = full_tensor(grad);
+      return out;
+    }
+    const Layout target = sharded(leaf).layout()->without_partial();
+    if (holds_shards(grad) && sharded(grad).layout() == target) return out;
+    grad = distribute_tensor(grad, target);
+    return out;
+  }
+
+ private:
+  AccumulateGrad* node_;  // owns this hook
+};
+
+}  // namespace
+
+void hook_leaf(const at::Tensor& leaf) {
+  // It exists once autograd has recorded an op on the leaf, and dies with the graph.
+  const auto node = torch::autograd::impl::try_get_grad_accumulator(leaf);
+  if (!node) return;
+  for (const auto& hook : node->pre_hooks()) {
+    if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
+  }
+  auto* accumulate = dynamic_cast<AccumulateGrad*>(node.get());
+  if (accumulate != nullptr) node->add_pre_hook(std::make_unique<LeafGradient>(accumulate));
+}
+
+}  // namespace weft

@@ -1,0 +1,329 @@
+#include "dispatch/handler.h"
+
+#include <mesh/context.h>
+#include <redistribute/redistribute.h>
+#include <rules/registry.h>
+#include <tensor/below_autograd.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "dispatch/gradient.h"
+#include "dispatch/gather.h"
+#include "dispatch/install.h"
+#include "dispatch/masked.h"
+#include "dispatch/special.h"
+#include "dispatch/views.h"
+
+namespace weft {
+
+const OpInfo& op_info(const c10::OperatorHandle& op) {
+  static std::mutex* mutex = new std::mutex();
+  static auto* infos = new std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>>();
+  std::lock_guard<std::mutex> lock(*mutex);
+  auto& slot = (*infos)[op.operator_name()];
+  if (!slot) {
+    slot = std::make_unique<OpInfo>(op);
+    slot->special = find_special(*slot);
+  }
+  return *slot;
+}
+
+const OpInfo& HandlerKernel::info() {
+  OpInfo* info = info_.load(std::memory_order_acquire);
+  if (C10_UNLIKELY(info == nullptr)) {
+    info = const_cast<OpInfo*>(&op_info(handle_));
+    info_.store(info, std::memory_order_release);
+  }
+  return *info;
+}
+
+void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  register_queued_ops();
+  const OpInfo& op = info();
+  if (op.special != nullptr) return op.special(op, *stack);
+  Handler(op, *stack).run();
+}
+
+Handler::Handler(const OpInfo& op, torch::jit::Stack& stack)
+    : op_(op), stack_(stack), base_(stack.size() - op.arguments.size()) {}
+
+void Handler::run() {
+  take_operands();
+  find_mesh();
+  do {
+    make_key();
+    find_plan();
+  } while (carry_out_reductions());
+  if (plan_->composite != nullptr) return run_composite();
+  lay_out_inputs();
+  call_local();
+  write_back();
+  wrap_outputs();
+}
+
+void Handler::take_operands() {
+  auto take = [&](at::Tensor t, size_t argument, int element) {
+    ShardedTensorImpl* impl = holds_shards(t) ? &sharded(t) : nullptr;
+    if (t.defined()) reduce_gradient_of_leaf(t);
+    operands_.push_back({std::move(t), impl, {}, static_cast<int>(argument), element, false});
+  };
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    const auto& argument = op_.arguments[a];
+    c10::IValue& v = stack_[base_ + a];
+    if (argument.kind == OpInfo::Kind::tensor) {
+      take(v.isTensor() ? std::move(v).toTensor() : at::Tensor(), a, -1);
+    } else if (argument.kind == OpInfo::Kind::tensor_list) {
+      if (v.isTensorList()) {
+        const auto list = v.toTensorList();
+        for (size_t e = 0; e < list.size(); ++e) take(list.get(e), a, static_cast<int>(e));
+      } else if (v.isList()) {
+        const auto list = v.toList();
+        for (size_t e = 0; e < list.size(); ++e) {
+          const c10::IValue item = list.get(e);
+          take(item.isTensor() ? item.toTensor() : at::Tensor(), a, static_cast<int>(e));
+        }
+      }
+    } else if (op_.is_view) {
+      view_arguments_.push_back(v);
+    }
+  }
+}
+
+void Handler::find_mesh() {
+  for (const Operand& o : operands_) {
+    if (o.impl == nullptr) continue;
+    const Mesh mesh = o.impl->layout()->mesh();
+    if (mesh_ == nullptr) mesh_ = mesh;
+    TORCH_CHECK_VALUE(mesh == mesh_, "[", op_.short_name, "] operands lie on two meshes, ", mesh_->str(), " and ",
+                      mesh->str(), "; bring them to one with weft.distribute_tensor");
+  }
+  TORCH_INTERNAL_ASSERT(mesh_ != nullptr, "[", op_.short_name, "] no sharded operand");
+}
+
+void Handler::make_key() {
+  key_ = PlanKey();
+  key_.push(&op_);
+  for (const Operand& o : operands_) {
+    if (!o.tensor.defined()) {
+      key_.push(uint64_t{0});
+      continue;
+    }
+    const auto* impl = o.tensor.unsafeGetTensorImpl();
+    uint64_t head = static_cast<uint64_t>(o.tensor.dim()) << 16 | static_cast<uint64_t>(o.tensor.scalar_type()) << 1;
+    if (impl->is_wrapped_number()) head |= uint64_t{1} << 32;
+    key_.push(head | 1);
+    key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
+    key_.push_all(o.tensor.sizes());
+    key_.push_all(o.tensor.strides());
+    if (op_.is_view) key_.push(static_cast<uint64_t>(o.tensor.storage_offset()));
+    if (o.element >= 0) key_.push(static_cast<uint64_t>(o.argument) << 8);
+  }
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    if (!op_.arguments[a].keyed) continue;
+    const c10::IValue& v = stack_[base_ + a];
+    if (v.isInt()) {
+      key_.push(static_cast<uint64_t>(v.toInt()));
+    } else if (v.isNone()) {
+      key_.push(uint64_t{0xfff1});
+    } else if (v.isBool()) {
+      key_.push(uint64_t{0xfff2} + v.toBool());
+    } else if (v.isIntList()) {
+      const auto list = v.toIntList();
+      key_.push(uint64_t{0xfff4} + list.size());
+      for (size_t i = 0; i < list.size(); ++i) key_.push(static_cast<uint64_t>(list.get(i)));
+    } else if (v.isString()) {
+      key_.push_text(v.toStringRef());
+    } else if (v.isBoolList()) {
+      const auto list = v.toBoolList();
+      uint64_t bits = 1;
+      for (size_t i = 0; i < list.size(); ++i) bits = bits << 1 | static_cast<uint64_t>(list.get(i));
+      key_.push(bits);
+    } else if (!v.isDevice()) {
+      key_.push_text(c10::str(v));
+    }
+  }
+}
+
+Call Handler::describe() const {
+  Call call{op_, c10::ArrayRef<c10::IValue>(stack_.data() + base_, op_.arguments.size()), {}, {}, mesh_};
+  for (const Operand& o : operands_) {
+    TensorInfo info;
+    info.argument = o.argument;
+    info.element = o.element;
+    info.defined = o.tensor.defined();
+    if (info.defined) {
+      info.layout = o.impl != nullptr ? o.impl->layout() : nullptr;
+      info.geometry = geometry_of(o.tensor);
+      info.dtype = o.tensor.scalar_type();
+      info.wrapped_number = o.tensor.unsafeGetTensorImpl()->is_wrapped_number();
+    }
+    info.written = op_.arguments[o.argument].written;
+    call.tensors.push_back(std::move(info));
+  }
+  return call;
+}
+
+void Handler::find_plan() {
+  const uint64_t hash = key_.hash();
+  plan_ = weft::find_plan(key_, hash);
+  if (plan_ != nullptr) return;
+  Call call = describe();
+  plan_ = std::make_shared<const Plan>(make_plan(call, context().bind(mesh_).coordinates));
+  store_plan(key_, hash, plan_);
+}
+
+bool Handler::carry_out_reductions() {
+  // What is only a part of its root is reduced for this op alone, as an input laid out anew.
+  bool any = false;
+  for (const Plan::Reduce& r : plan_->reductions) any |= reduce_for_all_aliases(*operands_[r.tensor].impl, r.to);
+  return any;
+}
+
+void Handler::lay_out_inputs() {
+  if (plan_->gathered) warn_gathered();
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    Operand& o = operands_[i];
+    if (!o.tensor.defined()) continue;
+    const Layout target = plan_->inputs[i];
+    if (o.impl == nullptr) {
+      o.local = target == nullptr ? o.tensor
+                                  : redistribute_local(o.tensor, o.tensor.sizes(),
+                                                       TensorLayout::replicated(mesh_, o.tensor.dim()), target);
+      continue;
+    }
+    const Layout now = o.impl->layout();
+    o.local = target == nullptr || target == now
+                  ? o.impl->local()
+                  : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target);
+    // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
+    if (op_.arguments[o.argument].written && target != nullptr && target != now && o.local.is_alias_of(o.impl->local())) {
+      o.local = o.local.clone();
+    }
+    if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {
+      o.local.unsafeGetTensorImpl()->set_wrapped_number(true);
+    }
+  }
+}
+
+void Handler::put_back(bool locals) {
+  size_t i = 0;
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    c10::IValue& v = stack_[base_ + a];
+    if (op_.arguments[a].kind == OpInfo::Kind::tensor) {
+      const Operand& o = operands_[i++];
+      if (o.tensor.defined()) v = locals ? o.local : o.tensor;
+    } else if (op_.arguments[a].kind == OpInfo::Kind::tensor_list && v.isList()) {
+      const auto in_list = [&] { return i < operands_.size() && operands_[i].argument == static_cast<int>(a); };
+      if (v.isTensorList()) {
+        c10::List<at::Tensor> list;
+        for (; in_list(); ++i) list.push_back(locals ? operands_[i].local : operands_[i].tensor);
+        v = std::move(list);
+      } else {
+        c10::List<std::optional<at::Tensor>> list;
+        for (; in_list(); ++i) {
+          const Operand& o = operands_[i];
+          list.push_back(o.tensor.defined() ? std::make_optional(locals ? o.local : o.tensor) : std::nullopt);
+        }
+        v = std::move(list);
+      }
+    }
+  }
+}
+
+void Handler::run_composite() {
+  put_back(false);
+  BelowAutograd guard;
+  plan_->composite(op_.handle, stack_);
+}
+
+void Handler::warn_gathered() const {
+  warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes);
+}
+
+void Handler::call_local() {
+  put_back(true);
+  for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
+  BelowAutograd guard;
+  if (C10_UNLIKELY(!plan_->masked.empty())) {
+    return run_masked(op_, plan_->masked, stack_);
+  }
+  op_.handle.callBoxed(&stack_);
+}
+
+void Handler::write_back() {
+  if (!op_.writes) return;
+  for (const Plan::WriteBack& w : plan_->write_backs) {
+    Operand& o = operands_[w.tensor];
+    if (o.impl == nullptr) {
+      const at::Tensor whole = redistribute_local(o.local, o.tensor.sizes(), w.from,
+                                                  TensorLayout::replicated(mesh_, o.tensor.dim()));
+      if (!whole.is_same(o.tensor)) o.tensor.copy_(whole);
+    } else {
+      write_into(o.tensor, o.local, w.from);
+    }
+    o.written_back = true;
+  }
+  for (Operand& o : operands_) {
+    if (o.impl == nullptr || o.written_back || !op_.arguments[o.argument].written) continue;
+    if (o.impl->is_moved()) {
+      write_into(o.tensor, o.local, o.impl->layout());
+    } else {
+      o.impl->wrote();
+    }
+  }
+}
+
+at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at::Tensor& base) {
+  Layout layout;
+  Geometry from_local;
+  const Geometry* geometry = &from_local;
+  if (output >= plan_->outputs.size()) {
+    from_local = geometry_of(local);
+    from_local.offset = 0;
+    layout = TensorLayout::replicated(mesh_, local.dim());
+  } else {
+    layout = plan_->outputs[output].layout;
+    geometry = &plan_->outputs[output].geometry;
+  }
+  if (!base.defined()) return make_sharded(std::move(local), layout, *geometry);
+  return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), layout, *geometry, element);
+}
+
+void Handler::wrap_outputs() {
+  const size_t first = stack_.size() - op_.results.size();
+  size_t output = 0;
+  for (size_t r = 0; r < op_.results.size(); ++r) {
+    c10::IValue& v = stack_[first + r];
+    const OpInfo::Result& result = op_.results[r];
+    if (result.kind == OpInfo::Kind::value) continue;
+    if (result.written_argument >= 0) {
+      // The same wrappers as came in.
+      if (result.kind == OpInfo::Kind::tensor) {
+        for (const Operand& o : operands_) {
+          if (o.argument == result.written_argument) v = o.tensor;
+        }
+      } else {
+        c10::List<at::Tensor> list;
+        for (const Operand& o : operands_) {
+          if (o.argument == result.written_argument) list.push_back(o.tensor);
+        }
+        v = std::move(list);
+      }
+      continue;
+    }
+    const at::Tensor base = result.view && operands_[0].impl != nullptr ? operands_[0].tensor : at::Tensor();
+    if (v.isTensor()) {
+      at::Tensor local = std::move(v).toTensor();
+      v = local.defined() ? wrap(output, std::move(local), -1, base) : at::Tensor();
+      ++output;
+    } else if (v.isTensorList()) {
+      c10::List<at::Tensor> list;
+      const auto locals = v.toTensorList();
+      for (size_t e = 0; e < locals.size(); ++e) list.push_back(wrap(output++, locals.get(e), static_cast<int>(e), base));
+      v = std::move(list);
+    }
+  }
+}
+
+}  // namespace weft

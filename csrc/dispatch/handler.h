@@ -1,0 +1,67 @@
+#pragma once
+// One op call on sharded tensors. run() is the whole story.
+#include <ATen/core/boxing/KernelFunction.h>
+#include <ATen/core/stack.h>
+#include <plan/cache.h>
+#include <plan/plan.h>
+#include <rules/op_info.h>
+
+namespace weft {
+
+class Handler {
+ public:
+  Handler(const OpInfo& op, torch::jit::Stack& stack);
+  void run();
+
+ private:
+  /// A tensor of the arguments, lists flattened.
+  struct Operand {
+    at::Tensor tensor;
+    ShardedTensorImpl* impl;  // null: plain or undefined
+    at::Tensor local;         // what the op runs on
+    int argument, element;
+    bool written_back;
+  };
+
+  void take_operands();
+  void find_mesh();
+  void make_key();
+  void find_plan();
+  bool carry_out_reductions();
+  void lay_out_inputs();
+  void call_local();
+  void wrap_outputs();
+  void write_back();
+  void run_composite();
+
+  at::Tensor wrap(size_t output, at::Tensor local, int element, const at::Tensor& base);
+  void put_back(bool locals);
+  Call describe() const;
+  void warn_gathered() const;
+
+  const OpInfo& op_;
+  torch::jit::Stack& stack_;
+  const size_t base_;
+  c10::SmallVector<Operand, 6> operands_;
+  c10::SmallVector<c10::IValue, 4> view_arguments_;
+  Mesh mesh_ = nullptr;
+  PlanKey key_;
+  std::shared_ptr<const Plan> plan_;
+};
+
+/// The kernel that is registered for every op: it knows its op beforehand.
+class HandlerKernel final : public c10::OperatorKernel {
+ public:
+  explicit HandlerKernel(const c10::OperatorHandle& op) : handle_(op) {}
+  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+
+ private:
+  const OpInfo& info();
+  c10::OperatorHandle handle_;
+  std::atomic<OpInfo*> info_{nullptr};  // made at the first call: most ops are never called
+};
+
+/// What is known of an op, made once.
+const OpInfo& op_info(const c10::OperatorHandle& op);
+
+}  // namespace weft

@@ -1,0 +1,114 @@
+#include "dispatch/install.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Exception.h>
+#include <tensor/key.h>
+#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
+#include <torch/library.h>
+
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "dispatch/handler.h"
+
+namespace weft {
+namespace install_detail {
+std::atomic<bool> queued{false};
+}
+
+namespace {
+
+struct State {
+  std::mutex mutex;
+  std::string error;
+  bool installed = false;
+  std::vector<c10::OperatorName> queue;
+  std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
+  std::unique_ptr<torch::Library> fallbacks, definitions;
+  std::vector<c10::RegistrationHandleRAII> listener;
+};
+// Leaked on purpose: registrations must not be undone while the process ends.
+State& state() {
+  static State* s = new State();
+  return *s;
+}
+
+void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  register_queued_ops();
+  const OpInfo& info = op_info(op);
+  if (info.special != nullptr) return info.special(info, *stack);
+  Handler(info, *stack).run();
+}
+
+void register_op(State& s, const c10::OperatorName& name) {
+  const size_t colons = name.name.find("::");
+  const std::string space = name.name.substr(0, colons);
+  if (space == "weft" || space == "prim" || space == "c10d" || space == "_c10d_functional") return;
+  auto op = c10::Dispatcher::singleton().findOp(name);
+  if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
+  // Composite ops are made of others, which come here one by one; a kernel on them would break their backward.
+  if (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd)) return;
+  auto& library = s.libraries[space];
+  if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
+  const std::string full = name.name.substr(colons + 2) + (name.overload_name.empty() ? "" : "." + name.overload_name);
+  auto handle = c10::Dispatcher::singleton().findSchema(name);
+  library->impl(full.c_str(),
+                torch::CppFunction::makeFromBoxedKernel(
+                    c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+}
+
+class Listener final : public c10::OpRegistrationListener {
+ public:
+  void onOperatorRegistered(const c10::OperatorHandle& op) override {
+    State& s = state();
+    std::lock_guard<std::mutex> lock(s.mutex);
+    s.queue.push_back(op.operator_name());
+    install_detail::queued.store(true, std::memory_order_relaxed);
+  }
+  void onOperatorDeregistered(const c10::OperatorHandle&) override {}
+};
+
+void install_or_throw(State& s, void (*define)(torch::Library&)) {
+  auto& dispatcher = c10::Dispatcher::singleton();
+  TORCH_CHECK(!dispatcher.hasBackendFallbackForDispatchKey(kKey), "dispatch key ", kKey,
+              " is taken: another copy of libweft.so, or another extension that uses it, was loaded before");
+  s.fallbacks = std::make_unique<torch::Library>(torch::Library::IMPL, "_", std::nullopt, __FILE__, __LINE__);
+  s.fallbacks->fallback(torch::dispatch(kKey, torch::CppFunction::makeFromBoxedFunction<&fallback>()));
+  s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
+  s.definitions = std::make_unique<torch::Library>(torch::Library::DEF, "weft", std::nullopt, __FILE__, __LINE__);
+  define(*s.definitions);
+  // Told of every op there is, then of each new one.
+  s.listener.push_back(dispatcher.addRegistrationListener(std::make_unique<Listener>()));
+  s.installed = true;
+  install_detail::register_queued();
+}
+
+}  // namespace
+
+void install_detail::register_queued() {
+  State& s = state();
+  std::vector<c10::OperatorName> names;
+  {
+    std::lock_guard<std::mutex> lock(s.mutex);
+    names.swap(s.queue);
+    queued.store(false, std::memory_order_relaxed);
+  }
+  for (const auto& name : names) register_op(s, name);
+}
+
+void install(void (*define)(torch::Library& library)) noexcept {
+  State& s = state();
+  try {
+    install_or_throw(s, define);
+  } catch (const std::exception& e) {
+    s.error = e.what();
+  }
+}
+
+void require_installed() {
+  const State& s = state();
+  TORCH_CHECK(s.installed, "weft is not active in this process: ", s.error);
+}
+
+}  // namespace weft

@@ -1,0 +1,79 @@
+#include "dispatch/masked.h"
+
+#include <ATen/Functions.h>
+#include <c10/util/Exception.h>
+
+namespace weft {
+namespace {
+
+using Stack = std::vector<c10::IValue>;
+
+struct Shifted {
+  at::Tensor index, outside;  // outside: which entries lie in other shards
+};
+
+Shifted shift(const at::Tensor& index, const Plan::Masked& m) {
+  at::Tensor shifted = index - m.offset;
+  at::Tensor outside = shifted.lt(0).logical_or_(shifted.ge(m.length));
+  return {shifted.masked_fill_(outside, 0), outside};
+}
+
+// An empty shard has no row 0 to read: one of zeros stands in.
+at::Tensor with_a_row(const at::Tensor& t, int64_t dim) {
+  if (t.size(dim) > 0) return t;
+  auto sizes = t.sizes().vec();
+  sizes[dim] = 1;
+  return at::zeros(sizes, t.options());
+}
+
+at::Tensor mask_along(const at::Tensor& outside, int64_t dim, int64_t ndim) {
+  std::vector<int64_t> sizes(ndim, 1);
+  sizes[dim] = outside.numel();
+  return outside.reshape(sizes);
+}
+
+}  // namespace
+
+void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack& stack) {
+  TORCH_INTERNAL_ASSERT(masked.size() == 1, "[", op.short_name, "] one masked factor");
+  const Plan::Masked& m = masked[0];
+  const size_t base = stack.size() - op.arguments.size();
+  auto at = [&](const char* name) -> c10::IValue& { return stack[base + op.argument(name)]; };
+  if (op.short_name == "embedding") {
+    const Shifted s = shift(at("indices").toTensor(), m);
+    at("indices") = s.index;
+    at("weight") = with_a_row(at("weight").toTensor(), 0);
+    op.handle.callBoxed(&stack);
+    at::Tensor out = stack.back().toTensor();
+    out.masked_fill_(s.outside.unsqueeze(-1), 0);
+  } else if (op.short_name == "gather") {
+    const int64_t dim = at("dim").toInt();
+    const Shifted s = shift(at("index").toTensor(), m);
+    at("index") = s.index;
+    at("self") = with_a_row(at("self").toTensor(), at::maybe_wrap_dim(dim, at("self").toTensor().dim()));
+    op.handle.callBoxed(&stack);
+    stack.back().toTensor().masked_fill_(s.outside, 0);
+  } else if (op.short_name == "index_select") {
+    const at::Tensor self = at("self").toTensor();
+    const int64_t dim = at::maybe_wrap_dim(at("dim").toInt(), self.dim());
+    const Shifted s = shift(at("index").toTensor(), m);
+    at("index") = s.index;
+    at("self") = with_a_row(self, dim);
+    op.handle.callBoxed(&stack);
+    stack.back().toTensor().masked_fill_(mask_along(s.outside, dim, self.dim()), 0);
+  } else if (op.short_name == "nll_loss_forward" || op.short_name == "nll_loss2d_forward" ||
+             op.short_name == "nll_loss_backward" || op.short_name == "nll_loss2d_backward") {
+    // What lies in other shards is ignored here, as ignore_index is.
+    const int64_t ignore = -100;
+    const at::Tensor target = at("target").toTensor();
+    const Shifted s = shift(target, m);
+    const at::Tensor ignored = target.eq(at("ignore_index").toInt()).logical_or_(s.outside);
+    at("target") = s.index.masked_fill(ignored, ignore);
+    at("ignore_index") = ignore;
+    op.handle.callBoxed(&stack);
+  } else {
+    TORCH_INTERNAL_ASSERT(false, "[", op.short_name, "] has a masked factor but no way to run it");
+  }
+}
+
+}  // namespace weft

@@ -1,0 +1,131 @@
+#include "dispatch/random_ops.h"
+
+#include <ATen/ExpandUtils.h>
+#include <ATen/Functions.h>
+#include <mesh/context.h>
+#include <plan/plan.h>
+#include <random/mode.h>
+#include <random/random.h>
+#include <redistribute/redistribute.h>
+#include <tensor/below_autograd.h>
+#include <tensor/sharded.h>
+#include <weft/tensor.h>
+
+namespace weft {
+namespace {
+
+using Stack = std::vector<c10::IValue>;
+
+// Where the values go: layout and geometry of the result.
+struct Target {
+  Layout layout = nullptr;
+  Geometry geometry;
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+Target target_of(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
+  Call call{op, arguments, {}, {}, nullptr};
+  Target target;
+  for (size_t a = 0; a < arguments.size(); ++a) {
+    if (op.arguments[a].kind != OpInfo::Kind::tensor) continue;
+    TensorInfo info;
+    info.argument = static_cast<int>(a);
+    info.written = op.arguments[a].written;
+    const at::Tensor t = arguments[a].isTensor() ? arguments[a].toTensor() : at::Tensor();
+    if (t.defined()) {
+      info.defined = true;
+      info.geometry = geometry_of(t);
+      info.dtype = t.scalar_type();
+      if (holds_shards(t)) {
+        info.layout = sharded(t).layout();
+        call.mesh = info.layout->mesh();
+        target.device = t.device();
+      }
+    }
+    call.tensors.push_back(std::move(info));
+  }
+  TORCH_INTERNAL_ASSERT(infer_results(call) && call.results.size() == 1, "[", op.short_name, "] result unknown");
+  target.geometry = call.results[0].geometry;
+  target.dtype = call.results[0].dtype;
+  for (const TensorInfo& t : call.tensors) {
+    if (t.layout == nullptr || t.geometry.sizes != target.geometry.sizes) continue;
+    if (target.layout == nullptr || t.written) target.layout = t.layout->without_partial();
+  }
+  if (target.layout == nullptr) {
+    target.layout = TensorLayout::replicated(call.mesh, static_cast<int64_t>(target.geometry.sizes.size()));
+  }
+  return target;
+}
+
+// The tensor arguments, each rank's part in the target's layout (whole: gathered).
+void localize(const OpInfo& op, Stack& arguments, const Target& target, bool whole) {
+  const int64_t ndim = static_cast<int64_t>(target.geometry.sizes.size());
+  for (size_t a = 0; a < arguments.size(); ++a) {
+    if (op.arguments[a].kind != OpInfo::Kind::tensor || !arguments[a].isTensor() || op.arguments[a].written) continue;
+    at::Tensor t = arguments[a].toTensor();
+    if (!t.defined()) continue;
+    const Mesh mesh = target.layout->mesh();
+    if (!holds_shards(t)) t = make_sharded(t, TensorLayout::replicated(mesh, t.dim()), geometry_of(t));
+    if (t.dim() != ndim || !t.sizes().equals(target.geometry.sizes)) t = t.expand(target.geometry.sizes);
+    const Layout to = whole ? TensorLayout::replicated(mesh, ndim) : target.layout;
+    arguments[a] = redistribute_local(sharded(t).local(), t.sizes(), sharded(t).layout(), to);
+  }
+}
+
+}  // namespace
+
+void run_random(const OpInfo& op, Stack& stack) {
+  const random::Sampler& sampler = *random::find_sampler(op.handle.operator_name());
+  const size_t n = op.arguments.size();
+  Stack arguments(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end());
+  stack.erase(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end());
+  BelowAutograd guard;
+  const Target target = target_of(op, arguments);
+  const auto& coordinates = context().bind(target.layout->mesh()).coordinates;
+  const at::TensorOptions options = at::TensorOptions().dtype(target.dtype).device(target.device);
+  at::Tensor local;
+  const bool in_place = op.writes;
+  const at::Tensor self = in_place ? arguments[0].toTensor() : at::Tensor();
+  if (random::mode() == random::Mode::replay) {
+    localize(op, arguments, target, true);
+    const Layout whole = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
+    at::Tensor full;
+    if (in_place) arguments[0] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
+    op.handle.callBoxed(&arguments);
+    full = arguments[0].toTensor();
+    local = redistribute_local(full, target.geometry.sizes, whole, target.layout);
+  } else {
+    localize(op, arguments, target, false);
+    const Sizes sizes = local_sizes(target.layout, target.geometry.sizes, coordinates);
+    local = at::empty_strided(sizes, dense_strides(sizes, target.geometry.strides), options);
+    random::GlobalIndex index;
+    index.global_sizes = target.geometry.sizes;
+    for (int64_t d = 0; d < target.layout->ndim(); ++d) {
+      index.dims.push_back(local_indices(target.layout, d, target.geometry.sizes[d], coordinates));
+    }
+    std::optional<at::Generator> generator;
+    if (sampler.generator >= 0 && arguments[sampler.generator].isGenerator()) {
+      generator = arguments[sampler.generator].toGenerator();
+    }
+    if (in_place) arguments[0] = local;
+    const uint64_t key = random::draw_key(generator, target.device);
+    sampler.fill(local, index, arguments, key);
+  }
+  if (!in_place) {
+    stack.push_back(make_sharded(std::move(local), target.layout, target.geometry));
+    return;
+  }
+  if (!holds_shards(self)) {
+    self.copy_(redistribute_local(local, target.geometry.sizes, target.layout,
+                                  TensorLayout::replicated(target.layout->mesh(), self.dim())));
+  } else if (sharded(self).layout()->has_partial() && !sharded(self).chain()) {
+    sharded(self).replace_content(std::move(local), target.layout);
+    sharded(self).wrote();
+  } else {
+    self.copy_(make_sharded(std::move(local), target.layout, target.geometry));
+  }
+  stack.push_back(self);
+}
+
+}  // namespace weft

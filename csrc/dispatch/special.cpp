@@ -1,0 +1,186 @@
+#include "dispatch/special.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <random/random.h>
+#include <rules/registry.h>
+#include <tensor/below_autograd.h>
+
+#include <unordered_map>
+
+#include "dispatch/handler.h"
+#include "dispatch/random_ops.h"
+#include "dispatch/views.h"
+
+namespace weft {
+namespace {
+
+using Stack = std::vector<c10::IValue>;
+
+c10::IValue& argument(const OpInfo& op, Stack& stack, size_t i) { return stack[stack.size() - op.arguments.size() + i]; }
+
+void finish(const OpInfo& op, Stack& stack, c10::IValue result) {
+  stack.erase(stack.end() - static_cast<std::ptrdiff_t>(op.arguments.size()), stack.end());
+  stack.push_back(std::move(result));
+}
+
+void run_alias(const OpInfo& op, Stack& stack) { finish(op, stack, share(argument(op, stack, 0).toTensor())); }
+
+void run_as_strided(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor();
+  const auto sizes = argument(op, stack, 1).toIntVector(), strides = argument(op, stack, 2).toIntVector();
+  const c10::IValue offset = argument(op, stack, 3);
+  finish(op, stack, as_strided(op.handle, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
+}
+
+// t_, transpose_, unsqueeze_, ...: the view op, whose result self becomes.
+void run_in_place_view(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor();
+  c10::OperatorName name = op.handle.operator_name();
+  name.name.pop_back();
+  auto view = c10::Dispatcher::singleton().findSchema(name);
+  TORCH_INTERNAL_ASSERT(view.has_value(), name, " is missing");
+  {
+    BelowAutograd guard;
+    view->callBoxed(&stack);
+  }
+  const at::Tensor result = stack.back().toTensor();
+  sharded(self).become(sharded(result));
+  stack.back() = self;
+}
+
+void run_instead(const OpInfo& op, Stack& stack) {
+  BelowAutograd guard;
+  rules::find_instead(op.short_name)(op.handle, stack);
+}
+
+// out= variants: the functional overload, copied into what was given.
+void run_out(const OpInfo& op, Stack& stack) {
+  const size_t n = op.arguments.size(), base = stack.size() - n;
+  std::vector<at::Tensor> outs;
+  Stack call;
+  for (size_t a = 0; a < n; ++a) {
+    if (!op.arguments[a].written) {
+      call.push_back(stack[base + a]);
+    } else if (stack[base + a].isTensorList()) {
+      for (const at::Tensor& t : stack[base + a].toTensorVector()) outs.push_back(t);
+    } else {
+      outs.push_back(stack[base + a].toTensor());
+    }
+  }
+  const auto functional = functional_of(op);
+  TORCH_CHECK_NOT_IMPLEMENTED(functional.has_value(), "[", op.short_name,
+                              "] out= has no functional counterpart for sharded tensors; call it without out= and copy_");
+  BelowAutograd guard;
+  functional->callBoxed(&call);
+  std::vector<at::Tensor> results;
+  for (const c10::IValue& v : call) {
+    if (v.isTensor()) results.push_back(v.toTensor());
+    if (v.isTensorList()) {
+      for (const at::Tensor& t : v.toTensorVector()) results.push_back(t);
+    }
+  }
+  TORCH_INTERNAL_ASSERT(results.size() == outs.size());
+  for (size_t i = 0; i < outs.size(); ++i) {
+    at::Tensor& out = outs[i];
+    if (!out.sizes().equals(results[i].sizes())) {
+      if (holds_shards(out)) {
+        TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
+                          results[i].sizes(), "; a sharded tensor cannot be resized");
+        sharded(out).become(sharded(results[i].to(out.scalar_type())));
+        continue;
+      }
+      out.resize_(results[i].sizes());
+    }
+    out.copy_(results[i]);
+  }
+  // Results are the written arguments, as they came.
+  c10::SmallVector<c10::IValue, 3> back;
+  for (const auto& r : op.results) {
+    if (r.written_argument >= 0) back.push_back(stack[base + r.written_argument]);
+  }
+  stack.erase(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end());
+  stack.insert(stack.end(), back.begin(), back.end());
+}
+
+void refuse_memory(const OpInfo& op, Stack&) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op.short_name,
+                              "] a sharded tensor has no memory of its own to set, resize or share; use "
+                              "weft.full_tensor(x) or weft.local_tensor(x) first");
+}
+
+// On the shard alone: what concerns memory and streams, not values.
+void run_on_local(const OpInfo& op, Stack& stack) {
+  const size_t base = stack.size() - op.arguments.size();
+  for (size_t i = base; i < stack.size(); ++i) {
+    if (stack[i].isTensor() && holds_shards(stack[i].toTensor())) stack[i] = sharded(stack[i].toTensor()).local();
+  }
+  BelowAutograd guard;
+  op.handle.callBoxed(&stack);
+}
+
+void run_resize(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor();
+  const auto sizes = argument(op, stack, 1).toIntVector();
+  TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[resize_] a sharded tensor of shape ", self.sizes(),
+                              " cannot be resized to ", sizes, "; make a new one with weft.distribute_tensor");
+  finish(op, stack, self);
+}
+
+}  // namespace
+
+std::optional<c10::OperatorHandle> functional_of(const OpInfo& op) {
+  // The overload of the same base name whose arguments are those that are not written.
+  const c10::FunctionSchema& schema = op.schema();
+  std::vector<const c10::Argument*> wanted;
+  for (size_t a = 0; a < op.arguments.size(); ++a) {
+    if (!op.arguments[a].written) wanted.push_back(&schema.arguments()[a]);
+  }
+  for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
+    if (name.name != schema.name() || name.overload_name == schema.overload_name()) continue;
+    auto handle = c10::Dispatcher::singleton().findSchema(name);
+    if (!handle || handle->schema().is_mutable()) continue;
+    const auto& arguments = handle->schema().arguments();
+    bool same = arguments.size() == wanted.size();
+    for (size_t a = 0; same && a < wanted.size(); ++a) {
+      same = arguments[a].name() == wanted[a]->name() && *arguments[a].real_type() == *wanted[a]->real_type();
+    }
+    if (same) return handle;
+  }
+  return std::nullopt;
+}
+
+Special find_special(const OpInfo& op) {
+  static const auto* table = new std::unordered_map<std::string, Special>{
+      {"detach", &run_alias},
+      {"alias", &run_alias},
+      {"lift", &run_alias},
+      {"as_strided", &run_as_strided},
+      {"resize_", &run_resize},
+      {"resize_as_", &refuse_memory},
+      {"set_", &refuse_memory},
+      {"set_.source_Storage", &refuse_memory},
+      {"set_.source_Storage_storage_offset", &refuse_memory},
+      {"set_.source_Tensor", &refuse_memory},
+      {"set_.source_Tensor_storage_offset", &refuse_memory},
+      {"record_stream", &run_on_local},
+      {"is_pinned", &run_on_local},
+      {"is_coalesced", &run_on_local},
+      {"dense_dim", &run_on_local},
+      {"sparse_dim", &run_on_local},
+      {"_has_same_storage_numel", &run_on_local},
+  };
+  static const auto* in_place_views = new std::unordered_map<std::string, Special>{
+      {"t_", &run_in_place_view},        {"transpose_", &run_in_place_view},  {"unsqueeze_", &run_in_place_view},
+      {"squeeze_", &run_in_place_view},  {"squeeze_.dim", &run_in_place_view}, {"squeeze_.dims", &run_in_place_view},
+      {"as_strided_", &run_in_place_view}, {"swapaxes_", &run_in_place_view}, {"swapdims_", &run_in_place_view},
+      {"detach_", nullptr},
+  };
+  if (auto it = table->find(op.short_name); it != table->end()) return it->second;
+  if (auto it = in_place_views->find(op.short_name); it != in_place_views->end()) return it->second;
+  if (rules::find_instead(op.short_name) != nullptr) return &run_instead;
+  if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
+  if (op.is_out) return &run_out;
+  return nullptr;
+}
+
+}  // namespace weft

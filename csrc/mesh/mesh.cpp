@@ -1,0 +1,113 @@
+#include <weft/mesh.h>
+
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <set>
+
+namespace weft {
+namespace {
+
+// Leaked on purpose: meshes are compared by address until the process ends.
+struct Table {
+  std::mutex mutex;
+  std::vector<const DeviceMesh*> meshes;
+};
+Table& table() {
+  static Table* table = new Table();
+  return *table;
+}
+
+int64_t checked_size(const std::vector<int64_t>& shape) {
+  TORCH_CHECK_VALUE(!shape.empty() && shape.size() <= kMaxAxes, "device mesh: 1 to ", kMaxAxes,
+                    " axes are possible, but the shape has ", shape.size());
+  int64_t size = 1;
+  for (size_t a = 0; a < shape.size(); ++a) {
+    TORCH_CHECK_VALUE(shape[a] >= 1, "device mesh: axis ", a, " has size ", shape[a], "; each needs at least 1");
+    TORCH_CHECK_VALUE(shape[a] <= std::numeric_limits<int32_t>::max() / size, "device mesh: shape (",
+                      c10::Join(", ", shape), ") has too many ranks");
+    size *= shape[a];
+  }
+  return size;
+}
+
+void check_names(const std::vector<int64_t>& shape, const std::vector<std::string>& names) {
+  TORCH_CHECK_VALUE(names.size() == shape.size(), "device mesh: ", shape.size(), " axes in shape (",
+                    c10::Join(", ", shape), ") but ", names.size(), " axis names; name each axis once");
+  for (size_t a = 0; a < names.size(); ++a) {
+    TORCH_CHECK_VALUE(!names[a].empty(), "device mesh: axis ", a, " has an empty name");
+    for (size_t b = 0; b < a; ++b) {
+      TORCH_CHECK_VALUE(names[a] != names[b], "device mesh: axes ", b, " and ", a, " are both named '", names[a], "'");
+    }
+  }
+}
+
+void check_ranks(const std::vector<int64_t>& shape, int64_t size, const std::vector<int64_t>& ranks) {
+  TORCH_CHECK_VALUE(static_cast<int64_t>(ranks.size()) == size, "device mesh: shape (", c10::Join(", ", shape),
+                    ") needs ", size, " devices, but ", ranks.size(), " are given");
+  std::set<int64_t> seen;
+  for (int64_t rank : ranks) {
+    TORCH_CHECK_VALUE(rank >= 0, "device mesh: ", rank, " is no rank");
+    TORCH_CHECK_VALUE(seen.insert(rank).second, "device mesh: rank ", rank, " is there twice");
+  }
+}
+
+}  // namespace
+
+const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::string> axis_names,
+                                  std::vector<int64_t> ranks, std::string device_type) {
+  const int64_t size = checked_size(shape);
+  check_names(shape, axis_names);
+  if (ranks.empty()) {
+    for (int64_t r = 0; r < size; ++r) ranks.push_back(r);
+  }
+  check_ranks(shape, size, ranks);
+  TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "device mesh: device type '", device_type,
+                    "' is unknown; it is 'cpu' or 'cuda'");
+  std::lock_guard<std::mutex> lock(table().mutex);
+  for (const DeviceMesh* mesh : table().meshes) {
+    if (mesh->shape_ == shape && mesh->axis_names_ == axis_names && mesh->ranks_ == ranks &&
+        mesh->device_type_ == device_type) {
+      return mesh;
+    }
+  }
+  auto* mesh = new DeviceMesh();
+  mesh->shape_ = std::move(shape);
+  mesh->axis_names_ = std::move(axis_names);
+  mesh->ranks_ = std::move(ranks);
+  mesh->device_type_ = std::move(device_type);
+  table().meshes.push_back(mesh);
+  return mesh;
+}
+
+int DeviceMesh::axis(const std::string& name) const {
+  const auto it = std::find(axis_names_.begin(), axis_names_.end(), name);
+  TORCH_CHECK_VALUE(it != axis_names_.end(), "no axis '", name, "' in ", str(),
+                    "; its axes are: ", c10::Join(", ", axis_names_));
+  return static_cast<int>(it - axis_names_.begin());
+}
+
+std::vector<int64_t> DeviceMesh::coordinates_of(int64_t rank) const {
+  const auto it = std::find(ranks_.begin(), ranks_.end(), rank);
+  if (it == ranks_.end()) return {};
+  int64_t position = it - ranks_.begin();
+  std::vector<int64_t> coordinates(shape_.size());
+  for (size_t a = shape_.size(); a-- > 0;) {
+    coordinates[a] = position % shape_[a];
+    position /= shape_[a];
+  }
+  return coordinates;
+}
+
+std::string DeviceMesh::str() const {
+  std::string out = "mesh (";
+  for (size_t a = 0; a < shape_.size(); ++a) {
+    out += (a == 0 ? "" : ", ") + axis_names_[a] + "=" + std::to_string(shape_[a]);
+  }
+  return out + ")";
+}
+
+}  // namespace weft

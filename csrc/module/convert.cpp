@@ -1,0 +1,196 @@
+#include "module/convert.h"
+
+#include <ATen/Functions.h>
+#include <comm/collectives.h>
+#include <layout/shard.h>
+#include <mesh/context.h>
+#include <redistribute/redistribute.h>
+#include <tensor/below_autograd.h>
+#include <tensor/sharded.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch/install.h"
+
+namespace weft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+int64_t as_word(Layout layout) { return reinterpret_cast<int64_t>(layout); }
+Layout as_layout(const c10::IValue& word) { return reinterpret_cast<Layout>(word.toInt()); }
+
+void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
+  TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
+  TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
+  TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
+                    " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
+}
+
+// A local tensor that shares no memory with what the user holds.
+at::Tensor owned(at::Tensor local, const at::Tensor& source) {
+  return local.is_alias_of(source) ? local.clone() : local;
+}
+
+at::Tensor distribute(const at::Tensor& tensor, Layout layout) {
+  BelowAutograd guard;
+  if (holds_shards(tensor)) {
+    const ShardedTensorImpl& impl = sharded(tensor);
+    TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "distribute_tensor: the tensor lies on ",
+                      impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
+    at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout);
+    at::Tensor out = make_sharded(std::move(local), layout, impl.geometry());
+    sharded(out).cell()->path = impl.path();
+    return out;
+  }
+  const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
+  Geometry geometry = geometry_of(tensor);
+  geometry.offset = 0;
+  if (!tensor.is_non_overlapping_and_dense()) geometry.strides = row_major_strides(geometry.sizes);
+  const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+  return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
+}
+
+at::Tensor whole_of(const at::Tensor& tensor) {
+  BelowAutograd guard;
+  const ShardedTensorImpl& impl = sharded(tensor);
+  const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
+  return redistribute_local(impl.local(), tensor.sizes(), impl.layout(), whole);
+}
+
+struct Distribute : torch::autograd::Function<Distribute> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
+    ctx->saved_data["plain"] = !holds_shards(tensor);
+    return distribute(tensor, reinterpret_cast<Layout>(layout));
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    // The value is the same whatever the layout; a plain input takes a plain gradient.
+    at::Tensor grad = grads[0];
+    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_tensor(grad);
+    return {grad, at::Tensor()};
+  }
+};
+
+struct Full : torch::autograd::Function<Full> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
+    ctx->saved_data["mesh"] = as_word(sharded(tensor).layout());
+    at::Tensor whole = whole_of(tensor);
+    return whole.is_same(sharded(tensor).local()) ? whole.detach() : whole;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const Layout layout = as_layout(ctx->saved_data["mesh"]);
+    at::Tensor grad = grads[0];
+    if (grad.defined() && !holds_shards(grad)) grad = distribute_tensor(grad, layout->without_partial());
+    return {grad};
+  }
+};
+
+struct Local : torch::autograd::Function<Local> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
+    const ShardedTensorImpl& impl = sharded(tensor);
+    ctx->saved_data["layout"] = as_word(impl.layout()->without_partial());
+    ctx->saved_data["sizes"] = tensor.sizes();
+    return impl.local().detach();
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    if (!grads[0].defined()) return {grads[0]};
+    return {from_local(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector())};
+  }
+};
+
+struct FromLocal : torch::autograd::Function<FromLocal> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& local, int64_t word, std::vector<int64_t> shape) {
+    const auto layout = reinterpret_cast<Layout>(word);
+    ctx->saved_data["layout"] = as_word(layout->without_partial());
+    Geometry geometry;
+    geometry.sizes.assign(shape.begin(), shape.end());
+    geometry.strides = dense_strides(shape, local.strides());
+    const Sizes strides = dense_strides(local.sizes(), local.strides());
+    at::Tensor part = local.detach();
+    if (part.numel() > 0 && !part.strides().equals(strides)) part = part.contiguous();
+    if (!part.strides().equals(strides)) geometry.strides = row_major_strides(geometry.sizes);
+    return make_sharded(std::move(part), layout, geometry);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    at::Tensor grad = grads[0];
+    if (grad.defined() && holds_shards(grad)) {
+      grad = local_tensor(distribute_tensor(grad, as_layout(ctx->saved_data["layout"])));
+    }
+    return {grad, at::Tensor(), at::Tensor()};
+  }
+};
+
+// The whole's sizes from the parts': lengths are summed over the axes that split a dimension.
+std::vector<int64_t> whole_sizes(const at::Tensor& local, Layout layout) {
+  const Mesh mesh = layout->mesh();
+  at::Tensor sizes = at::tensor(local.sizes(), at::kLong);
+  for (int a = 0; a < mesh->ndim(); ++a) {
+    if (layout->state(a).kind != AxisState::split || mesh->axis_size(a) == 1) continue;
+    const at::Tensor sum = comm::all_reduce(sizes.to(local.device()), Reduction::sum, mesh, a).to(at::kCPU);
+    sizes = sizes.clone();
+    sizes[layout->state(a).dim] = sum[layout->state(a).dim];
+  }
+  return {sizes.data_ptr<int64_t>(), sizes.data_ptr<int64_t>() + sizes.numel()};
+}
+
+}  // namespace
+
+at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
+  require_installed();
+  check_rank(tensor, layout, "distribute_tensor");
+  if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
+    std::vector<int64_t> words = tensor.sizes().vec();
+    words.push_back(static_cast<int64_t>(tensor.scalar_type()));
+    comm::check_same(words, "distribute_tensor: the tensor's shape and dtype", layout->mesh());
+  }
+  return Distribute::apply(tensor, as_word(layout));
+}
+
+at::Tensor full_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Full::apply(tensor) : tensor; }
+
+at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
+
+at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
+  require_installed();
+  check_rank(local, layout, "from_local");
+  TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
+  const Mesh mesh = layout->mesh();
+  const auto& coordinates = context().bind(mesh).coordinates;
+  std::vector<int64_t> sizes;
+  {
+    BelowAutograd guard;
+    sizes = shape ? *shape : whole_sizes(local, layout);
+    TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ", sizes, " for layout ",
+                      layout->describe());
+    bool wrong = !shape && !local_sizes(layout, sizes, coordinates).empty() &&
+                 !local.sizes().equals(local_sizes(layout, sizes, coordinates));
+    if (shape) {
+      TORCH_CHECK_VALUE(local.sizes().equals(local_sizes(layout, sizes, coordinates)), "from_local: the part has shape ",
+                        local.sizes(), ", this rank's part of ", sizes, " laid out as ", layout->describe(), " is ",
+                        c10::IntArrayRef(local_sizes(layout, sizes, coordinates)));
+    } else if (mesh->size() > 1) {
+      at::Tensor flag = at::full({1}, wrong ? 1 : 0, at::TensorOptions().dtype(at::kLong).device(local.device()));
+      for (int a = 0; a < mesh->ndim(); ++a) flag = comm::all_reduce(flag, Reduction::max, mesh, a);
+      TORCH_CHECK_VALUE(flag.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ", sizes,
+                        " laid out as ", layout->describe(), ": each must have the size of torch.chunk's chunk, "
+                        "dimensions that are not split the same size on all ranks");
+    }
+  }
+  return FromLocal::apply(local, as_word(layout), sizes);
+}
+
+bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }
+
+Layout layout_of(const at::Tensor& tensor) {
+  TORCH_CHECK_VALUE(holds_shards(tensor), "layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
+  return sharded(tensor).layout();
+}
+
+std::string path_of(const at::Tensor& tensor) { return holds_shards(tensor) ? sharded(tensor).path() : std::string(); }
+
+void set_path(const at::Tensor& tensor, const std::string& path) {
+  TORCH_CHECK_VALUE(holds_shards(tensor), "set_path: a plain tensor carries no path");
+  sharded(tensor).cell()->path = path;
+}
+
+}  // namespace weft

@@ -1,0 +1,57 @@
+#include "paths/quote.h"
+
+namespace weft {
+
+size_t utf8_length(std::string_view text) {
+  if (text.empty()) return 0;
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  const size_t length = lead >= 0xC2 && lead < 0xE0   ? 2
+                        : lead >= 0xE0 && lead < 0xF0 ? 3
+                        : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                      : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  // Overlong forms, surrogates and what lies beyond U+10FFFF.
+  if ((lead == 0xE0 && byte(1) < 0xA0) || (lead == 0xED && byte(1) > 0x9F) || (lead == 0xF0 && byte(1) < 0x90) ||
+      (lead == 0xF4 && byte(1) > 0x8F)) {
+    return 0;
+  }
+  return length;
+}
+
+namespace {
+
+// Appends the first character of `text`, escaped; returns the bytes it took.
+size_t append_character(std::string& out, std::string_view text) {
+  constexpr const char* kHex = "0123456789abcdef";
+  const auto c = static_cast<unsigned char>(text[0]);
+  const size_t length = utf8_length(text);
+  if (length == 0 || c < 0x20 || c == 0x7F) {
+    out += {'\\', 'x', kHex[c >> 4], kHex[c & 15]};
+    return 1;
+  }
+  out.append(text.substr(0, length));
+  return length;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  std::string out;
+  while (!text.empty()) text.remove_prefix(append_character(out, text));
+  return out;
+}
+
+std::string quote(std::string_view text, size_t limit) {
+  const size_t whole = text.size();
+  std::string out = "'";
+  while (!text.empty() && out.size() <= limit) text.remove_prefix(append_character(out, text));
+  if (text.empty()) return out + "'";
+  return out + "…' (" + std::to_string(whole) + " bytes)";
+}
+
+}  // namespace weft

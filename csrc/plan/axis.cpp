@@ -1,0 +1,273 @@
+#include "plan/axis.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+
+namespace weft {
+
+using rules::BoundRule;
+
+namespace {
+
+// Seconds per collective and per byte, equal on all ranks whatever the machine: plans must agree.
+constexpr double kAlpha = 20e-6, kBeta = 1e-10;
+constexpr double kSecondsPerProduct = 1e-11;  // of a contraction
+
+AxisState split_state(int64_t dim, int64_t block) { return {AxisState::split, static_cast<int>(dim), block, {}}; }
+AxisState partial_state(Reduction r) { return {AxisState::partial, -1, 0, r}; }
+
+bool same(const AxisState& a, const AxisState& b) {
+  return a.kind == b.kind && a.dim == b.dim && a.block == b.block && a.reduction == b.reduction;
+}
+
+// The block of factor k of a folded dimension: what it and its minor factors make up.
+int64_t block_of(const BoundRule& bound, const BoundRule::Dim& dim, size_t k) {
+  if (k == 0) return 0;
+  int64_t block = 1;
+  for (size_t j = k; j < dim.size(); ++j) block *= bound.factors[dim[j]].size;
+  return block;
+}
+
+// Where a factor stands in a tensor, as a split; kind replicated where it does not.
+ChoiceState place(const BoundRule& bound, const BoundRule::Tensor& t, int factor, int64_t block) {
+  for (size_t d = 0; d < t.dims.size(); ++d) {
+    const BoundRule::Dim& dim = t.dims[d];
+    for (size_t k = 0; k < dim.size(); ++k) {
+      if (dim[k] != factor) continue;
+      if (dim.size() == 1) return {split_state(d, block), true};
+      if (block != 0) return {{}, false};
+      return {split_state(d, block_of(bound, dim, k)), true};
+    }
+  }
+  return {{}, true};
+}
+
+double move_cost(const AxisState& from, const AxisState& to, double bytes, double n) {
+  if (same(from, to) || from.kind == AxisState::replicated) return 0;
+  const double share = (n - 1) / n;
+  if (from.kind == AxisState::split) {
+    if (to.kind == AxisState::split) return kAlpha + share * bytes / n * kBeta;
+    return kAlpha + share * bytes * kBeta;
+  }
+  if (to.kind == AxisState::split) return kAlpha + share * bytes * kBeta;
+  if (to.kind == AxisState::partial) return 2 * (kAlpha + share * bytes * kBeta);
+  return kAlpha + 2 * share * bytes * kBeta;
+}
+
+AxisState state_now(const TensorInfo& t, int axis) { return t.layout ? t.layout->state(axis) : AxisState{}; }
+
+// Bytes of a tensor that the ranks of one axis hold together, given the splits over the other axes.
+double group_bytes(const TensorInfo& t, int axis) {
+  double bytes = static_cast<double>(t.bytes());
+  if (t.layout == nullptr) return bytes;
+  for (int a = 0; a < t.layout->mesh()->ndim(); ++a) {
+    if (a != axis && t.layout->state(a).kind == AxisState::split) bytes /= t.layout->mesh()->axis_size(a);
+  }
+  return bytes;
+}
+
+double result_bytes(const Call& call, const BoundRule& bound, int r, const std::vector<AxisChoice>& chosen) {
+  const ResultInfo& result = call.results[r];
+  double bytes = static_cast<double>(result.geometry.numel()) * c10::elementSize(result.dtype);
+  for (size_t a = 0; a < chosen.size(); ++a) {
+    if (result_state(bound, r, chosen[a]).state.kind == AxisState::split) bytes /= call.mesh->axis_size(a);
+  }
+  return bytes;
+}
+
+int written_result(const Call& call, const TensorInfo& t) {
+  for (size_t r = 0; r < call.results.size(); ++r) {
+    if (call.op.results[call.results[r].result].written_argument == t.argument && call.results[r].element == t.element) {
+      return static_cast<int>(r);
+    }
+  }
+  return -1;
+}
+
+// Seconds; negative where the choice is not valid.
+double cost_of(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice,
+               const std::vector<AxisChoice>& chosen) {
+  const double n = static_cast<double>(call.mesh->axis_size(axis));
+  double cost = 0;
+  for (size_t i = 0; i < call.tensors.size(); ++i) {
+    const TensorInfo& t = call.tensors[i];
+    if (!t.defined) continue;
+    const ChoiceState target = tensor_state(bound, static_cast<int>(i), choice);
+    if (!target.ok) return -1;
+    const AxisState now = state_now(t, axis);
+    if (!bound.tensors[i].shape_only) cost += move_cost(now, target.state, group_bytes(t, axis), n);
+    if (t.written) {
+      const int r = written_result(call, t);
+      const AxisState after = r < 0 ? target.state : result_state(bound, r, choice).state;
+      cost += move_cost(after, now, group_bytes(t, axis), n);
+      // A value brought to "pending" costs a reduction at the next reader.
+      if (!same(after, now)) cost += kAlpha;
+    }
+  }
+  for (size_t r = 0; r < call.results.size(); ++r) {
+    if (!call.results[r].defined) continue;
+    const ChoiceState target = result_state(bound, static_cast<int>(r), choice);
+    if (!target.ok) return -1;
+    if (target.state.kind == AxisState::partial && call.op.results[call.results[r].result].written_argument < 0) {
+      cost += kAlpha + 2 * (n - 1) / n * result_bytes(call, bound, static_cast<int>(r), chosen) * kBeta;
+    }
+  }
+  return cost;
+}
+
+// Products of a contraction: it is worth moving bytes to share them out.
+double work(const BoundRule& bound) {
+  double products = 0;
+  for (const auto& f : bound.factors) {
+    if (f.contracted && f.reduction == Reduction::sum && !f.masked) products = 1;
+  }
+  if (products == 0 || bound.tensors.size() < 2) return 0;
+  for (const auto& f : bound.factors) products *= static_cast<double>(std::max<int64_t>(f.size, 1));
+  return products * kSecondsPerProduct;
+}
+
+bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, int64_t block,
+               const std::vector<AxisChoice>& chosen) {
+  const BoundRule::Factor& f = bound.factors[factor];
+  if (!f.splittable || f.whole) return false;
+  if (f.contracted && f.reduction == Reduction::none) return false;
+  if (f.even) {
+    int64_t parts = call.mesh->axis_size(axis);
+    for (size_t a = 0; a < chosen.size(); ++a) {
+      if (chosen[a].kind == AxisChoice::split && chosen[a].factor == factor) parts *= call.mesh->axis_size(a);
+    }
+    if (f.size % parts != 0) return false;
+  }
+  if (f.masked && block != 0) return false;
+  // Two kinds of pending reductions on one result do not commute.
+  if (f.contracted) {
+    for (const AxisChoice& c : chosen) {
+      if (c.kind == AxisChoice::pending && c.reduction != f.reduction) return false;
+      if (c.kind == AxisChoice::split && bound.factors[c.factor].contracted &&
+          bound.factors[c.factor].reduction != f.reduction) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+bool may_stay_pending(const Call& call, const BoundRule& bound, const BoundRule::Pending& group, Reduction reduction,
+                      const std::vector<AxisChoice>& chosen) {
+  if (!group.carry) {
+    if (reduction != Reduction::sum && reduction != Reduction::avg) return false;
+    for (const ResultInfo& r : call.results) {
+      if (!r.defined) continue;
+      for (int i : group.tensors) {
+        const bool fraction = at::isFloatingType(call.tensors[i].dtype) || at::isComplexType(call.tensors[i].dtype);
+        if (fraction != (at::isFloatingType(r.dtype) || at::isComplexType(r.dtype))) return false;
+      }
+    }
+  }
+  for (const AxisChoice& c : chosen) {
+    if (c.kind == AxisChoice::pending && c.reduction != reduction) return false;
+    if (c.kind == AxisChoice::split && bound.factors[c.factor].contracted &&
+        bound.factors[c.factor].reduction != reduction) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+ChoiceState tensor_state(const BoundRule& bound, int i, const AxisChoice& choice) {
+  const BoundRule::Tensor& t = bound.tensors[i];
+  if (choice.kind == AxisChoice::replicate || !t.ruled) return {};
+  if (choice.kind == AxisChoice::pending) {
+    const auto& group = choice.group->tensors;
+    const bool pending = t.added_once || std::find(group.begin(), group.end(), i) != group.end();
+    return pending ? ChoiceState{partial_state(choice.reduction), true} : ChoiceState{};
+  }
+  ChoiceState s = place(bound, t, choice.factor, choice.block);
+  const BoundRule::Factor& f = bound.factors[choice.factor];
+  if (s.ok && s.state.kind == AxisState::replicated && t.added_once && f.reduction == Reduction::sum) {
+    s.state = partial_state(Reduction::sum);
+  }
+  return s;
+}
+
+ChoiceState result_state(const BoundRule& bound, int r, const AxisChoice& choice) {
+  const BoundRule::Tensor& t = bound.results[r];
+  if (choice.kind == AxisChoice::replicate) return {};
+  if (choice.kind == AxisChoice::pending) return {partial_state(choice.reduction), t.ruled};
+  if (!t.ruled) return {{}, false};
+  ChoiceState s = place(bound, t, choice.factor, choice.block);
+  if (s.ok && s.state.kind == AxisState::replicated) {
+    const BoundRule::Factor& f = bound.factors[choice.factor];
+    if (f.reduction == Reduction::none) return {{}, f.free};
+    s.state = partial_state(f.reduction);
+  }
+  return s;
+}
+
+AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
+  struct Candidate {
+    AxisChoice choice;
+    int rank;  // among equal costs
+  };
+  c10::SmallVector<Candidate, 8> candidates;
+  candidates.push_back({AxisChoice{}, 2});
+  auto add = [&](const AxisChoice& choice, int rank) {
+    for (const Candidate& c : candidates) {
+      if (c.choice.kind == choice.kind && c.choice.factor == choice.factor && c.choice.block == choice.block &&
+          c.choice.group == choice.group && c.choice.reduction == choice.reduction) {
+        return;
+      }
+    }
+    candidates.push_back({choice, rank});
+  };
+  // Only what some tensor's present state invites.
+  for (size_t i = 0; i < call.tensors.size(); ++i) {
+    if (!call.tensors[i].defined || !bound.tensors[i].ruled) continue;
+    const AxisState now = state_now(call.tensors[i], axis);
+    if (now.kind == AxisState::split) {
+      const BoundRule::Dim& dim = bound.tensors[i].dims[now.dim];
+      for (size_t k = 0; k < dim.size(); ++k) {
+        const bool simple = dim.size() == 1;
+        if (!simple && now.block != block_of(bound, dim, k)) continue;
+        const int64_t block = simple ? now.block : 0;
+        if (may_split(call, bound, axis, dim[k], block, chosen)) {
+          add({AxisChoice::split, dim[k], block, Reduction::none, nullptr}, 1);
+        }
+        break;
+      }
+    } else if (now.kind == AxisState::partial && !bound.tensors[i].shape_only) {
+      for (const auto& group : bound.pending) {
+        if (std::find(group.tensors.begin(), group.tensors.end(), static_cast<int>(i)) == group.tensors.end()) continue;
+        if (!may_stay_pending(call, bound, group, now.reduction, chosen)) continue;
+        bool others = false;  // something is read beside the pending tensors
+        for (size_t j = 0; j < call.tensors.size(); ++j) {
+          const bool pending_too = state_now(call.tensors[j], axis).kind == AxisState::partial;
+          others |= call.tensors[j].defined && !pending_too && !call.tensors[j].geometry.sizes.empty();
+        }
+        add({AxisChoice::pending, -1, 0, now.reduction, &group}, others ? 3 : 0);
+      }
+    }
+  }
+  const double n = static_cast<double>(call.mesh->axis_size(axis));
+  const double products = candidates.size() > 1 ? work(bound) : 0;
+  AxisChoice best;
+  double best_cost = -1;
+  int best_rank = 0;
+  for (const Candidate& c : candidates) {
+    double cost = cost_of(call, bound, axis, c.choice, chosen);
+    if (cost < 0) continue;
+    cost += c.choice.kind == AxisChoice::split ? products / n : products;
+    const double tie = 1e-9 + 1e-6 * cost;
+    if (best_cost < 0 || cost < best_cost - tie || (cost < best_cost + tie && c.rank < best_rank)) {
+      best = c.choice;
+      best_cost = cost;
+      best_rank = c.rank;
+    }
+  }
+  return best;
+}
+
+}  // namespace weft

@@ -1,0 +1,118 @@
+#include "plan/cache.h"
+
+#include <mesh/context.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+
+namespace weft {
+namespace {
+
+constexpr size_t kShared = 16384;   // plans kept per context
+constexpr size_t kSlots = 1024;     // sets of the thread's own front cache
+constexpr size_t kWays = 4;
+
+struct Entry {
+  uint64_t hash = 0;
+  uint64_t table = 0;  // the shared table's serial number
+  std::vector<uint64_t> words;
+  std::shared_ptr<const Plan> plan;
+  bool is(uint64_t h, uint64_t t, c10::ArrayRef<uint64_t> w) const {
+    return hash == h && table == t && words.size() == w.size() &&
+           std::memcmp(words.data(), w.data(), w.size() * sizeof(uint64_t)) == 0;
+  }
+};
+
+struct Shared : ContextState {
+  static inline std::atomic<uint64_t> serials{1};
+  const uint64_t serial = serials++;
+  std::mutex mutex;
+  std::list<Entry> entries;  // most recently used first
+  std::unordered_multimap<uint64_t, std::list<Entry>::iterator> index;
+  uint64_t misses = 0;
+};
+
+struct Front {
+  std::array<std::array<Entry, kWays>, kSlots> sets;
+  std::array<uint8_t, kSlots> next{};
+  void put(Entry entry) {
+    const size_t set = entry.hash % kSlots;
+    sets[set][next[set]++ % kWays] = std::move(entry);
+  }
+};
+Front& front() {
+  thread_local std::unique_ptr<Front> f = std::make_unique<Front>();
+  return *f;
+}
+
+}  // namespace
+
+void PlanKey::push_text(const std::string& text) {
+  push(text.size());
+  for (size_t i = 0; i < text.size(); i += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + i, std::min<size_t>(8, text.size() - i));
+    push(word);
+  }
+}
+
+uint64_t PlanKey::hash() const {
+  uint64_t h = 0x9e3779b97f4a7c15ull;
+  for (uint64_t w : words_) {
+    h = (h ^ w) * 0xff51afd7ed558ccdull;
+    h ^= h >> 32;
+  }
+  return h;
+}
+
+std::shared_ptr<const Plan> find_plan(const PlanKey& key, uint64_t hash) {
+  Shared& shared = context().state<Shared>();
+  for (const Entry& e : front().sets[hash % kSlots]) {
+    if (e.is(hash, shared.serial, key.words())) return e.plan;
+  }
+  std::lock_guard<std::mutex> lock(shared.mutex);
+  auto [begin, end] = shared.index.equal_range(hash);
+  for (auto it = begin; it != end; ++it) {
+    if (!it->second->is(hash, shared.serial, key.words())) continue;
+    shared.entries.splice(shared.entries.begin(), shared.entries, it->second);
+    front().put(shared.entries.front());
+    return shared.entries.front().plan;
+  }
+  ++shared.misses;
+  return nullptr;
+}
+
+void store_plan(const PlanKey& key, uint64_t hash, std::shared_ptr<const Plan> plan) {
+  Shared& shared = context().state<Shared>();
+  Entry entry;
+  entry.hash = hash;
+  entry.table = shared.serial;
+  entry.words.assign(key.words().begin(), key.words().end());
+  entry.plan = std::move(plan);
+  front().put(entry);
+  std::lock_guard<std::mutex> lock(shared.mutex);
+  shared.entries.push_front(std::move(entry));
+  shared.index.emplace(hash, shared.entries.begin());
+  if (shared.entries.size() <= kShared) return;
+  auto last = std::prev(shared.entries.end());
+  auto [begin, end] = shared.index.equal_range(last->hash);
+  for (auto it = begin; it != end; ++it) {
+    if (it->second == last) {
+      shared.index.erase(it);
+      break;
+    }
+  }
+  shared.entries.erase(last);
+}
+
+PlanCounts plan_counts() {
+  Shared& shared = context().state<Shared>();
+  std::lock_guard<std::mutex> lock(shared.mutex);
+  return {shared.misses, shared.entries.size()};
+}
+
+}  // namespace weft

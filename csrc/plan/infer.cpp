@@ -1,0 +1,108 @@
+// Shapes of results by core's own meta kernels.
+#include <ATen/ops/empty_strided.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <algorithm>
+
+#include "plan/plan.h"
+#include "tensor/below_autograd.h"
+
+namespace weft {
+namespace {
+
+at::Tensor meta_of(const TensorInfo& info) {
+  if (!info.defined) return {};
+  const Geometry& g = info.geometry;
+  at::Tensor meta = at::empty_strided(g.sizes, g.strides, at::TensorOptions().dtype(info.dtype).device(at::kMeta));
+  if (g.offset != 0) meta.unsafeGetTensorImpl()->set_storage_offset(g.offset);
+  if (info.wrapped_number) meta.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return meta;
+}
+
+void add_result(Call& call, int result, int element, const at::Tensor& t) {
+  ResultInfo info;
+  info.result = result;
+  info.element = element;
+  info.defined = t.defined();
+  if (t.defined()) {
+    info.geometry = geometry_of(t);
+    info.dtype = t.scalar_type();
+  }
+  call.results.push_back(std::move(info));
+}
+
+// Results that are written arguments have those arguments' geometry.
+bool results_are_written(Call& call) {
+  for (const auto& r : call.op.results) {
+    if (r.written_argument < 0) return false;
+  }
+  for (size_t r = 0; r < call.op.results.size(); ++r) {
+    for (const TensorInfo& t : call.tensors) {
+      if (t.argument != call.op.results[r].written_argument) continue;
+      ResultInfo info;
+      info.result = static_cast<int>(r);
+      info.element = t.element;
+      info.geometry = t.geometry;
+      info.dtype = t.dtype;
+      info.defined = t.defined;
+      call.results.push_back(std::move(info));
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool infer_results(Call& call) {
+  call.results.clear();
+  const auto& declared = call.op.results;
+  const bool values = std::all_of(declared.begin(), declared.end(),
+                                  [](const OpInfo::Result& r) { return r.kind == OpInfo::Kind::value; });
+  if (values || (call.op.writes && results_are_written(call))) return true;
+  std::vector<c10::IValue> stack(call.arguments.begin(), call.arguments.end());
+  size_t i = 0;
+  for (size_t a = 0; a < stack.size(); ++a) {
+    switch (call.op.arguments[a].kind) {
+      case OpInfo::Kind::tensor:
+        stack[a] = call.tensors[i].defined ? c10::IValue(meta_of(call.tensors[i])) : c10::IValue();
+        if (!call.tensors[i].defined && !call.arguments[a].isNone()) stack[a] = at::Tensor();
+        ++i;
+        break;
+      case OpInfo::Kind::tensor_list: {
+        const bool optional = stack[a].isOptionalTensorList() && !stack[a].isTensorList();
+        c10::List<at::Tensor> list;
+        c10::List<std::optional<at::Tensor>> optionals;
+        for (; i < call.tensors.size() && call.tensors[i].argument == static_cast<int>(a); ++i) {
+          const at::Tensor meta = meta_of(call.tensors[i]);
+          if (optional) {
+            optionals.push_back(meta.defined() ? std::optional<at::Tensor>(meta) : std::nullopt);
+          } else {
+            list.push_back(meta);
+          }
+        }
+        if (!stack[a].isNone()) stack[a] = optional ? c10::IValue(std::move(optionals)) : c10::IValue(std::move(list));
+        break;
+      }
+      case OpInfo::Kind::value:
+        if (stack[a].isDevice()) stack[a] = at::Device(at::kMeta);
+        break;
+    }
+  }
+  try {
+    BelowAutograd guard;
+    call.op.handle.callBoxed(&stack);
+  } catch (const std::exception&) {  // a kernel of Python's raises its own kind
+    return false;
+  }
+  for (size_t r = 0; r < stack.size(); ++r) {
+    if (stack[r].isTensor()) {
+      add_result(call, static_cast<int>(r), -1, stack[r].toTensor());
+    } else if (stack[r].isTensorList()) {
+      int element = 0;
+      for (const at::Tensor& t : stack[r].toTensorVector()) add_result(call, static_cast<int>(r), element++, t);
+    }
+  }
+  return true;
+}
+
+}  // namespace weft

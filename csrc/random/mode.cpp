@@ -1,0 +1,21 @@
+#include <random/mode.h>
+
+#include <atomic>
+
+namespace weft::random {
+namespace {
+
+std::atomic<Mode> process_mode{Mode::counter};
+thread_local std::optional<Mode> thread_mode;
+
+}  // namespace
+
+Mode mode() { return thread_mode.value_or(process_mode.load(std::memory_order_relaxed)); }
+
+void set_mode(Mode mode) { process_mode.store(mode, std::memory_order_relaxed); }
+
+ModeScope::ModeScope(Mode mode) : outer_(thread_mode) { thread_mode = mode; }
+
+ModeScope::~ModeScope() { thread_mode = outer_; }
+
+}  // namespace weft::random

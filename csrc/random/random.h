@@ -1,0 +1,38 @@
+#pragma once
+// Random values by global index: element i of the whole tensor is Philox4x32-10(key, i), so a value does not depend on
+// the layout. A random op draws exactly one 64-bit key from its generator, on every rank, whatever the shape.
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/operator_name.h>
+#include <ATen/core/stack.h>
+#include <layout/shard.h>
+
+#include <optional>
+#include <vector>
+
+namespace weft::random {
+
+/// One key from the generator (none: the device's default), under its mutex. CPU: one random64(). CUDA: the seed and
+/// the offset, moved on by one fixed step.
+uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device);
+
+/// Where the elements of a shard lie in the whole tensor.
+struct GlobalIndex {
+  Sizes global_sizes;
+  std::vector<std::vector<IndexRange>> dims;  // per dimension, see local_indices()
+};
+
+/// How an op fills a tensor with random values.
+struct Sampler {
+  /// Fills `out` (the shard, any strides). `args` are the op's arguments in schema order, tensors among them already
+  /// the local shards in out's layout. Raises what the op itself raises on bad parameters (p outside [0, 1], ...).
+  void (*fill)(at::Tensor& out, const GlobalIndex& index, c10::ArrayRef<c10::IValue> args, uint64_t key);
+  /// Index of the op's generator argument; -1: none.
+  int generator;
+};
+
+/// The sampler of an aten op that does nothing but fill its result (or self, in place) with random values:
+/// uniform_, rand_like, bernoulli(_), normal_, randn_like, randint_like, random_, exponential_, ...; null for others.
+const Sampler* find_sampler(const c10::OperatorName& name);
+
+}  // namespace weft::random

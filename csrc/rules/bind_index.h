@@ -1,0 +1,13 @@
+#pragma once
+#include "rules/bound.h"
+
+namespace weft::rules {
+
+/// index.Tensor, index_put: dimensions without an index are free; indices of a read may be split.
+bool bind_index(const Call& call, BoundRule& bound, std::string& why);
+/// new_zeros, new_empty, ...: as self where the shape is self's.
+bool bind_new(const Call& call, BoundRule& bound, std::string& why);
+/// select_backward, slice_backward.
+bool bind_view_backward(const Call& call, BoundRule& bound, std::string& why);
+
+}  // namespace weft::rules

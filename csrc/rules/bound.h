@@ -1,0 +1,119 @@
+#pragma once
+// A rule bound to the shapes and arguments of one call.
+#include <ATen/core/ivalue.h>
+#include <c10/util/SmallVector.h>
+#include <layout/shard.h>
+#include <tensor/sharded.h>
+
+#include <string>
+#include <vector>
+
+#include "rules/rule.h"
+
+namespace weft {
+
+struct OpInfo;
+
+/// One tensor of a call's arguments, lists flattened. The same on all ranks.
+struct TensorInfo {
+  int argument = 0;       // index in the schema
+  int element = -1;       // in a list
+  bool defined = false;
+  Layout layout = nullptr;  // null: a plain tensor, the same on all ranks
+  Geometry geometry;
+  at::ScalarType dtype = at::kFloat;
+  bool written = false;
+  bool wrapped_number = false;
+  int64_t ndim() const { return static_cast<int64_t>(geometry.sizes.size()); }
+  int64_t bytes() const { return geometry.numel() * static_cast<int64_t>(c10::elementSize(dtype)); }
+};
+
+/// One tensor of a call's results, lists flattened.
+struct ResultInfo {
+  int result = 0;    // index in the schema
+  int element = -1;  // in a list
+  bool defined = true;
+  Geometry geometry;
+  at::ScalarType dtype = at::kFloat;
+};
+
+/// A call as rules see it: global shapes and arguments, no values.
+struct Call {
+  const OpInfo& op;
+  c10::ArrayRef<c10::IValue> arguments;
+  std::vector<TensorInfo> tensors;
+  std::vector<ResultInfo> results;  // empty where they could not be told beforehand
+  Mesh mesh = nullptr;
+
+  const c10::IValue* value(const std::string& name) const;  // null: no such argument
+  bool flag(const std::string& name) const;                 // false where absent or None
+  /// The dimensions that an int or int list argument names, wrapped to [0, ndim); all where None or empty.
+  std::vector<int64_t> dims(const std::string& name, int64_t ndim) const;
+  /// Index in `tensors` of the (first) tensor of the named argument; -1: none or undefined.
+  int tensor(const std::string& name) const;
+};
+
+namespace rules {
+
+struct BoundRule {
+  struct Factor {
+    int64_t size = -1;
+    bool splittable = true;
+    bool even = false;         // minor factors follow it in some folded dimension: only even splits
+    bool whole = false;
+    bool free = false;         // results without it do not depend on it
+    bool masked = false;
+    int index_operand = -1;    // masked: the operand (of the rule) that holds indices into it
+    Reduction reduction = Reduction::none;
+    bool contracted = false;   // in no result
+    std::string via;
+  };
+  using Dim = c10::SmallVector<int, 2>;  // factors, major first; empty: never split
+  struct Tensor {
+    std::vector<Dim> dims;
+    bool added_once = false;
+    bool shape_only = false;
+    bool ruled = true;         // false: no operand of the rule stands for it; it must be replicated
+    int operand = -1;          // of the rule
+  };
+  struct Pending {
+    std::vector<int> tensors;  // these are pending together
+    bool carry = false;        // any kind of reduction passes
+  };
+  struct Localized {           // an int argument (entry >= 0: of a list) is the length of these factors together
+    int argument, entry;
+    std::vector<int> factors;
+  };
+
+  std::vector<Factor> factors;
+  std::vector<Tensor> tensors;  // parallel to Call::tensors
+  std::vector<Tensor> results;  // parallel to Call::results
+  std::vector<Pending> pending;
+  std::vector<Localized> localized;
+  int sizes_argument = -1;      // an int list that becomes the first result's local sizes
+
+  int add_factor(int64_t size, bool splittable = true);
+};
+
+/// Binds a rule; false where it does not fit the call (ranks differ from the notation's), with the reason in `why`.
+bool bind(const Rule& rule, const Call& call, BoundRule& bound, std::string& why);
+
+/// For ops whose rule depends on arguments in a way that the notation does not say. Same contract as bind.
+using Binder = bool (*)(const Call& call, BoundRule& bound, std::string& why);
+
+/// Closes a bound rule: factors in no result are contracted, sizes that disagree make a factor unsplittable.
+void finish(const Call& call, BoundRule& bound);
+
+/// Runs instead of the op, on the sharded tensors themselves and below autograd; results are pushed on the stack.
+using Composite = void (*)(const c10::OperatorHandle& op, std::vector<c10::IValue>& stack);
+
+/// One registered way to run an op.
+struct RuleEntry {
+  std::string op;               // "add.Tensor"
+  Rule rule;                    // where it has notation
+  Binder binder = nullptr;      // where it is bound by a function
+  std::string text;             // printed form
+};
+
+}  // namespace rules
+}  // namespace weft

@@ -1,0 +1,30 @@
+#pragma once
+// Composites: see table/composites.cpp. Each takes an op's arguments from the stack and leaves its results.
+#include "rules/bound.h"
+
+namespace weft::rules {
+
+using CompositeStack = std::vector<c10::IValue>;
+
+void run_softmax(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_safe_softmax(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_log_softmax(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_softmax_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_log_softmax_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_logsumexp(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_variance(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_vector_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_foreach_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_mean(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_mean_loss(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_mean_loss_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_nll_loss(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_layer_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_layer_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_rms_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_rms_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_native_dropout(const c10::OperatorHandle& op, CompositeStack& stack);
+
+}  // namespace weft::rules

@@ -1,0 +1,218 @@
+// The parser of the rule notation (rule.h).
+#include <c10/util/Exception.h>
+
+#include <cctype>
+#include <set>
+
+#include "rules/rule.h"
+
+namespace weft::rules {
+namespace {
+
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) {}
+
+  Rule run() {
+    Rule rule;
+    rule.text = std::string(text_);
+    rule.operands = operands();
+    skip();
+    expect("->");
+    rule.results = operands();
+    while (accept(';')) {
+      skip();
+      if (at_ < text_.size()) rule.attributes.push_back(attribute());
+    }
+    skip();
+    if (at_ < text_.size()) fail("expected ';' or the end");
+    check(rule);
+    return rule;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    TORCH_CHECK_VALUE(false, "rule \"", text_, "\": ", what, " at column ", at_ + 1);
+  }
+  void skip() {
+    while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
+  }
+  bool peek(std::string_view s) const { return text_.substr(at_, s.size()) == s; }
+  bool accept(char c) {
+    skip();
+    if (at_ < text_.size() && text_[at_] == c) return ++at_, true;
+    return false;
+  }
+  void expect(std::string_view s) {
+    if (!peek(s)) fail("expected '" + std::string(s) + "'");
+    at_ += s.size();
+  }
+  std::string word() {
+    const size_t begin = at_;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '_')) ++at_;
+    if (begin == at_) fail("expected a name");
+    return std::string(text_.substr(begin, at_ - begin));
+  }
+  int number() {
+    const std::string w = word();
+    for (char c : w) {
+      if (!std::isdigit(static_cast<unsigned char>(c))) fail("expected an operand's number");
+    }
+    return std::stoi(w);
+  }
+
+  std::vector<Operand> operands() {
+    std::vector<Operand> out;
+    do {
+      out.push_back(operand());
+    } while (accept(','));
+    return out;
+  }
+
+  Operand operand() {
+    Operand o;
+    skip();
+    for (bool prefix = true; prefix && at_ < text_.size();) {
+      switch (text_[at_]) {
+        case '*': o.list = true; break;
+        case '?': o.optional = true; break;
+        case '+': o.added_once = true; break;
+        case '#': o.shape_only = true; break;
+        default: prefix = false;
+      }
+      if (prefix) ++at_;
+    }
+    for (skip(); at_ < text_.size() && text_[at_] != ',' && text_[at_] != ';' && !peek("->"); skip()) {
+      o.tokens.push_back(token());
+    }
+    return o;
+  }
+
+  Token token() {
+    Token t;
+    if (peek("...")) {
+      at_ += 3;
+      t.kind = Token::batch;
+      if (at_ < text_.size() && (peek("-@") || peek("+@") || peek("~@"))) {
+        t.edit = text_[at_];
+        at_ += 2;
+        t.argument = word();
+      }
+      return t;
+    }
+    if (accept('(')) {
+      t.kind = Token::compound;
+      while (!accept(')')) t.parts.push_back(word());
+      if (t.parts.size() < 2) fail("a folded dimension has two factors or more");
+      return t;
+    }
+    const std::string w = word();
+    const bool one = w == "1";
+    if (!one) t.name = w;
+    t.kind = one ? Token::one : Token::factor;
+    if (at_ < text_.size() && text_[at_] == '@') {
+      ++at_;
+      t.kind = Token::entries;
+      t.argument = word();
+    }
+    return t;
+  }
+
+  std::string factor_name() {
+    skip();
+    if (peek("...")) return at_ += 3, "...";
+    if (at_ < text_.size() && text_[at_] == '@') {
+      ++at_;
+      return "@" + word();
+    }
+    return word();
+  }
+
+  Attribute attribute() {
+    Attribute a;
+    const std::string kind = word();
+    skip();
+    if (kind == "linear" || kind == "carry") {
+      a.kind = kind == "linear" ? Attribute::linear : Attribute::carry;
+      do {
+        std::vector<int> group;
+        do {
+          skip();
+          if (peek("*")) {
+            ++at_;
+            group.push_back(-1);
+          } else {
+            group.push_back(number());
+          }
+        } while (accept('+'));
+        a.groups.push_back(std::move(group));
+      } while (accept('|'));
+      return a;
+    }
+    if (kind == "when" || kind == "unless") {
+      a.kind = kind == "when" ? Attribute::when : Attribute::unless;
+      a.argument = word();
+      if (accept('=')) a.value = number();
+      return a;
+    }
+    if (kind == "size") {
+      a.kind = Attribute::size;
+      for (skip(); !accept('@'); skip()) a.product.push_back(word());
+      a.argument = word();
+      return a;
+    }
+    a.factor = factor_name();
+    if (kind == "free") {
+      a.kind = Attribute::free;
+    } else if (kind == "whole") {
+      a.kind = Attribute::whole;
+      skip();
+      if (peek("via")) {
+        word();
+        skip();
+        a.via = word();
+      }
+    } else if (kind == "masked") {
+      a.kind = Attribute::masked;
+      skip();
+      a.index_operand = number();
+    } else {
+      a.kind = Attribute::reduce;
+      a.reduction = reduction_from_string(kind);
+    }
+    return a;
+  }
+
+  void check(const Rule& rule) const {
+    auto names = [](const std::vector<Operand>& operands) {
+      std::set<std::string> out;
+      for (const Operand& o : operands) {
+        for (const Token& t : o.tokens) {
+          if (!t.name.empty()) out.insert(t.name);
+          out.insert(t.parts.begin(), t.parts.end());
+        }
+      }
+      return out;
+    };
+    const auto in = names(rule.operands), out = names(rule.results);
+    std::set<std::string> declared;
+    for (const Attribute& a : rule.attributes) declared.insert(a.factor);
+    for (const std::string& f : in) {
+      TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "rule \"", text_, "\": factor ", f,
+                        " is in no result; say what splitting it means (sum, max, whole, masked, ...)");
+    }
+    for (const std::string& f : declared) {
+      TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "rule \"", text_,
+                        "\": attribute for factor ", f, " that no operand has");
+    }
+  }
+
+  std::string_view text_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+Rule parse(std::string_view text) { return Parser(text).run(); }
+
+}  // namespace weft::rules

@@ -1,0 +1,83 @@
+#include "rules/op_info.h"
+
+#include "rules/registry.h"
+
+namespace weft {
+namespace {
+
+OpInfo::Kind kind_of(const c10::TypePtr& type) {
+  const c10::Type* t = type.get();
+  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
+  if (t->kind() == c10::TypeKind::TensorType) return OpInfo::Kind::tensor;
+  if (t->kind() == c10::TypeKind::ListType) {
+    const c10::Type* e = t->castRaw<c10::ListType>()->getElementType().get();
+    if (e->kind() == c10::TypeKind::OptionalType) e = e->castRaw<c10::OptionalType>()->getElementType().get();
+    if (e->kind() == c10::TypeKind::TensorType) return OpInfo::Kind::tensor_list;
+  }
+  return OpInfo::Kind::value;
+}
+
+// Ints, bools, strings and lists of them shape a plan; floats and scalars (a learning rate, alpha) never do.
+bool shapes_plans(const c10::TypePtr& type) {
+  const c10::Type* t = type.get();
+  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
+  if (t->kind() == c10::TypeKind::ListType) t = t->castRaw<c10::ListType>()->getElementType().get();
+  switch (t->kind()) {
+    case c10::TypeKind::FloatType:
+    case c10::TypeKind::NumberType:
+    case c10::TypeKind::GeneratorType:
+    case c10::TypeKind::StorageType:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace
+
+OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
+  const c10::FunctionSchema& s = handle.schema();
+  name = s.name() + (s.overload_name().empty() ? "" : "." + s.overload_name());
+  short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
+  foreach = short_name.rfind("_foreach_", 0) == 0 || short_name.rfind("_fused_ad", 0) == 0 ||
+            short_name.rfind("_fused_sgd", 0) == 0 || short_name.rfind("_amp_foreach", 0) == 0;
+  for (const c10::Argument& a : s.arguments()) {
+    Argument info;
+    info.kind = kind_of(a.real_type());
+    info.written = a.alias_info() != nullptr && a.alias_info()->isWrite();
+    info.keyed = info.kind == Kind::value && shapes_plans(a.real_type());
+    writes = writes || info.written;
+    is_out = is_out || (info.written && a.kwarg_only());
+    arguments.push_back(info);
+  }
+  for (const c10::Argument& r : s.returns()) {
+    Result info;
+    info.kind = kind_of(r.real_type());
+    if (r.alias_info() != nullptr) {
+      if (r.alias_info()->isWrite()) {
+        for (size_t a = 0; a < arguments.size(); ++a) {
+          const auto* alias = s.arguments()[a].alias_info();
+          if (alias != nullptr && alias->isWrite() && alias->beforeSets() == r.alias_info()->beforeSets()) {
+            info.written_argument = static_cast<int>(a);
+          }
+        }
+      } else {
+        info.view = true;
+        is_view = true;
+      }
+    }
+    results.push_back(info);
+  }
+  random = handle.hasTag(at::Tag::nondeterministic_seeded);
+  rules = rules::find(short_name);
+}
+
+int OpInfo::argument(const std::string& argument_name) const {
+  const auto& args = schema().arguments();
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (args[i].name() == argument_name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+}  // namespace weft

@@ -1,0 +1,47 @@
+#pragma once
+// What is known of an operator before any call: its arguments by kind, what it writes and aliases, its rule.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+
+#include <string>
+#include <vector>
+
+#include "rules/bound.h"
+#include "rules/rule.h"
+
+namespace weft {
+
+struct OpInfo {
+  enum class Kind : uint8_t { tensor, tensor_list, value };
+  struct Argument {
+    Kind kind = Kind::value;
+    bool written = false;
+    bool keyed = false;  // a value that a plan may depend on (ints, bools, strings; not scalars and floats)
+  };
+  struct Result {
+    Kind kind = Kind::value;
+    int written_argument = -1;  // the result is that argument, written in place
+    bool view = false;
+  };
+
+  explicit OpInfo(const c10::OperatorHandle& handle);
+
+  c10::OperatorHandle handle;
+  std::string name;        // "aten::add_.Tensor"
+  std::string short_name;  // "add_.Tensor"; with its namespace for others than aten
+  std::vector<Argument> arguments;
+  std::vector<Result> results;
+  bool is_view = false;    // some result aliases the first argument without writing
+  bool writes = false;     // in place, out= or both
+  bool is_out = false;     // writes keyword-only arguments
+  bool random = false;     // tagged nondeterministic_seeded
+  bool foreach = false;    // lists, entry by entry
+  std::vector<const rules::RuleEntry*> rules;
+  void (*special)(const OpInfo& op, std::vector<c10::IValue>& stack) = nullptr;  // runs it, past rules and plans
+
+  const c10::FunctionSchema& schema() const { return handle.schema(); }
+  /// Index of the argument with that name; -1: none.
+  int argument(const std::string& name) const;
+};
+
+}  // namespace weft

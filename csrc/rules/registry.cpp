@@ -1,0 +1,143 @@
+#include "rules/registry.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Exception.h>
+
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+namespace weft::rules {
+namespace {
+
+// Leaked on purpose: handlers outlive static destruction. Families only queue themselves in static initializers, which
+// must not throw; they are filled in when the table is first asked for.
+struct Table {
+  std::recursive_mutex mutex;
+  std::vector<std::pair<const char*, void (*)()>> pending;
+  std::multimap<std::string, RuleEntry> rules;
+  std::unordered_map<std::string, Composite> composites;
+  std::unordered_map<std::string, std::string> insteads;
+};
+Table& table() {
+  static Table* t = new Table();
+  return *t;
+}
+Table& filled() {
+  Table& t = table();
+  std::lock_guard<std::recursive_mutex> lock(t.mutex);
+  while (!t.pending.empty()) {
+    auto fill = t.pending.back().second;
+    t.pending.pop_back();
+    fill();
+  }
+  return t;
+}
+
+std::vector<const RuleEntry*> own_rules(const std::string& op) {
+  std::vector<const RuleEntry*> out;
+  auto [begin, end] = filled().rules.equal_range(op);
+  for (auto it = begin; it != end; ++it) out.push_back(&it->second);
+  return out;
+}
+
+// Base ops to look under for a variant: "add_.Tensor" -> "add.Tensor"; "_foreach_add_.List" -> "foreach".
+std::vector<std::string> bases(const std::string& op) {
+  const size_t dot = op.find('.');
+  std::string base = op.substr(0, dot), overload = dot == std::string::npos ? "" : op.substr(dot);
+  std::vector<std::string> out;
+  if (base.rfind("_foreach_", 0) == 0) {
+    out.push_back("_foreach");
+    return out;
+  }
+  if (base.size() > 1 && base.back() == '_' && base[base.size() - 2] != '_') {
+    base.pop_back();
+    out.push_back(base + overload);
+  }
+  if (overload == ".generator" || overload == ".Generator") out.push_back(base);
+  return out;
+}
+
+}  // namespace
+
+Family::Family(const char* name, void (*fill)()) { table().pending.emplace_back(name, fill); }
+
+void rule(const std::string& op, const std::string& text) {
+  RuleEntry entry;
+  entry.op = op;
+  entry.rule = parse(text);
+  entry.text = text;
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().rules.emplace(op, std::move(entry));
+}
+
+void rule(std::initializer_list<const char*> ops, const std::string& text) {
+  for (const char* op : ops) rule(std::string(op), text);
+}
+
+void rule(const std::string& op, const std::string& text, Binder binder) {
+  RuleEntry entry;
+  entry.op = op;
+  entry.text = text;
+  entry.binder = binder;
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().rules.emplace(op, std::move(entry));
+}
+
+void rule(std::initializer_list<const char*> ops, const std::string& text, Binder binder) {
+  for (const char* op : ops) rule(std::string(op), text, binder);
+}
+
+void composite(const std::string& name, Composite run) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().composites[name] = run;
+}
+
+void instead(const std::string& op, const std::string& composite_name) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().insteads[op] = composite_name;
+}
+
+std::vector<const RuleEntry*> find(const std::string& op) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  auto out = own_rules(op);
+  if (!out.empty()) return out;
+  for (const std::string& base : bases(op)) {
+    out = own_rules(base);
+    if (!out.empty()) return out;
+  }
+  return out;
+}
+
+Composite find_composite(const std::string& name) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  auto it = filled().composites.find(name);
+  TORCH_INTERNAL_ASSERT(it != filled().composites.end(), "no composite named ", name);
+  return it->second;
+}
+
+Composite find_instead(const std::string& op) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  auto it = filled().insteads.find(op);
+  return it == table().insteads.end() ? nullptr : find_composite(it->second);
+}
+
+std::vector<const RuleEntry*> all() {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  std::vector<const RuleEntry*> out;
+  for (const auto& [op, entry] : filled().rules) out.push_back(&entry);
+  return out;
+}
+
+std::vector<std::string> ops_tagged_pointwise() {
+  std::vector<std::string> out;
+  for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
+    if (name.name.rfind("aten::", 0) != 0) continue;
+    auto handle = c10::Dispatcher::singleton().findSchema(name);
+    if (!handle || !handle->hasTag(at::Tag::pointwise)) continue;
+    out.push_back(name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name));
+  }
+  return out;
+}
+
+}  // namespace weft::rules

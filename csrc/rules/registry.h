@@ -1,0 +1,43 @@
+#pragma once
+// The table of rules. Filled once at load by the files in table/.
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "rules/bound.h"
+
+namespace weft::rules {
+
+/// Registers a rule for an overload ("mm", "sum.dim_IntList", "mylib::op"). Raises ValueError on a bad text.
+void rule(const std::string& op, const std::string& text);
+void rule(std::initializer_list<const char*> ops, const std::string& text);
+/// A rule bound by a function; `text` describes it in the printed table.
+void rule(const std::string& op, const std::string& text, Binder binder);
+void rule(std::initializer_list<const char*> ops, const std::string& text, Binder binder);
+/// Says what runs where a factor marked `via name` arrives split, or always for an op (`instead`).
+void composite(const std::string& name, Composite run);
+/// An op that always runs as that composite.
+void instead(const std::string& op, const std::string& composite_name);
+
+/// The rules of an overload in the order to try them, those of its base op where it is an in-place, foreach or
+/// overloaded variant without one of its own.
+std::vector<const RuleEntry*> find(const std::string& op);
+Composite find_composite(const std::string& name);
+/// The composite that stands for the op; null: none.
+Composite find_instead(const std::string& op);
+/// All rules, by op.
+std::vector<const RuleEntry*> all();
+/// Overloads of aten that core tags as pointwise.
+std::vector<std::string> ops_tagged_pointwise();
+
+/// A file of the table: RULES(family) { rule(...); ... }
+struct Family {
+  Family(const char* name, void (*fill)());
+};
+
+}  // namespace weft::rules
+
+#define RULES(family)                                                       \
+  static void family##_rules();                                             \
+  static const ::weft::rules::Family family##_family(#family, &family##_rules); \
+  static void family##_rules()

@@ -1,0 +1,28 @@
+// Reading and writing by index; concatenation.
+#include "rules/bind_index.h"
+#include "rules/registry.h"
+
+namespace weft::rules {
+
+RULES(indexing) {
+  rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1;  linear 0");
+  rule("index_select", "..., j -> ...~@dim;  whole @dim;  whole j;  linear 0");
+  rule({"scatter.src", "scatter.value", "scatter_reduce.two", "scatter.reduce", "scatter.value_reduce"},
+       "..., ...~@dim, ?...~@dim -> ...;  whole @dim");
+  rule("scatter_add", "..., ...~@dim, ...~@dim -> ...;  whole @dim");
+  rule({"index_add", "index_copy"}, "..., j, ...~@dim -> ...;  whole @dim;  whole j");
+  rule("index_fill.int_Scalar", "..., j -> ...;  whole @dim;  whole j");
+  rule("cat", "*... -> ...;  whole @dim;  carry *");
+  rule("stack", "*... -> ...+@dim;  carry *");
+  rule({"flip", "roll"}, "... -> ...;  whole @dims;  carry 0");
+  rule({"index.Tensor", "_unsafe_index.Tensor"}, "dimensions without an index are free, so are the indices;  carry 0",
+       &bind_index);
+  rule({"index_put", "_index_put_impl", "_unsafe_index_put"}, "dimensions without an index are free", &bind_index);
+  rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"}, "as self where the shape is self's",
+       &bind_new);
+  rule({"select_backward", "slice_backward"}, "the dimension that was cut stays whole, the others are free;  linear 0",
+       &bind_view_backward);
+  rule({"tril", "triu"}, "... y x -> ... y x;  whole y;  whole x;  linear 0");
+}
+
+}  // namespace weft::rules

@@ -1,0 +1,18 @@
+// Contractions.
+#include "rules/registry.h"
+
+namespace weft::rules {
+
+RULES(matmul) {
+  rule("mm", "m k, k n -> m n;  sum k;  linear 0|1");
+  rule("bmm", "b m k, b k n -> b m n;  sum k;  linear 0|1");
+  rule("mv", "m k, k -> m;  sum k;  linear 0|1");
+  rule({"dot", "vdot"}, "k, k -> ;  sum k;  linear 0|1");
+  // The first operand is added once: beside a pending product it is pending too.
+  rule("addmm", "+m n, m k, k n -> m n;  sum k;  linear 1|2");
+  rule("baddbmm", "+b m n, b m k, b k n -> b m n;  sum k;  linear 1|2");
+  rule("addmv", "+m, m k, k -> m;  sum k;  linear 1|2");
+  rule("addr", "+m n, m, n -> m n;  linear 1|2");
+}
+
+}  // namespace weft::rules

@@ -1,0 +1,36 @@
+// Normalizations. Where the dimension of the statistics arrives split a composite computes them over all shards.
+#include "rules/registry.h"
+
+namespace weft::rules {
+
+RULES(norm) {
+  rule("native_layer_norm",
+       "... n@normalized_shape, ?n@normalized_shape, ?n@normalized_shape"
+       " -> ... n@normalized_shape, ... 1@normalized_shape, ... 1@normalized_shape;  whole n via layer_norm");
+  rule("native_layer_norm_backward",
+       "... n@normalized_shape, ... n@normalized_shape, ... 1@normalized_shape, ... 1@normalized_shape,"
+       " ?n@normalized_shape, ?n@normalized_shape"
+       " -> ... n@normalized_shape, n@normalized_shape, n@normalized_shape;"
+       "  sum ...;  whole n via layer_norm_backward");
+  rule("_fused_rms_norm",
+       "... n@normalized_shape, ?n@normalized_shape -> ... n@normalized_shape, ... 1@normalized_shape;"
+       "  whole n via rms_norm");
+  rule("_fused_rms_norm_backward",
+       "... n@normalized_shape, ... n@normalized_shape, ... 1@normalized_shape, ?n@normalized_shape"
+       " -> ... n@normalized_shape, n@normalized_shape;  sum ...;  whole n via rms_norm_backward");
+  rule("native_group_norm",
+       "b (g i) ..., ?(g i), ?(g i) -> b (g i) ..., b g, b g;  whole i;  whole ...;"
+       "  size b @N;  size g @group;  size g i @C");
+  rule("native_group_norm_backward",
+       "b (g i) ..., b (g i) ..., b g, b g, ?(g i) -> b (g i) ..., (g i), (g i);  sum b;  whole i;  whole ...;"
+       "  size b @N;  size g @group;  size g i @C");
+  rule("native_batch_norm",
+       "b c ..., ?c, ?c, ?c, ?c -> b c ..., c, c;  whole b via batch_norm;  whole ... via batch_norm;  when training");
+  rule("native_batch_norm", "b c ..., ?c, ?c, ?c, ?c -> b c ..., 1, 1;  free b;  free ...;  free c;  unless training");
+  rule("native_batch_norm_backward",
+       "b c ..., b c ..., ?c, ?c, ?c, ?c, ?c -> b c ..., c, c;  whole b via batch_norm_backward;"
+       "  whole ... via batch_norm_backward;  when train");
+  rule("native_batch_norm_backward", "b c ..., b c ..., ?c, ?c, ?c, ?c, ?c -> b c ..., c, c;  sum b;  sum ...;  unless train");
+}
+
+}  // namespace weft::rules

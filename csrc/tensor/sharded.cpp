@@ -1,0 +1,173 @@
+#include "tensor/sharded.h"
+
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+namespace weft {
+namespace {
+
+Replay replay_chain = nullptr;
+
+c10::DispatchKeySet keys_for(const at::Tensor& local) {
+  // No Dense bit: `plain.data = sharded` then is refused by core instead of smuggling the key onto a plain tensor.
+  c10::DispatchKeySet keys(kKey);
+  keys = keys | c10::DispatchKeySet(local.is_cuda() ? c10::DispatchKey::AutocastCUDA : c10::DispatchKey::AutocastCPU);
+  for (auto k : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {
+    if (local.key_set().has(k)) keys = keys.add(k);
+  }
+  return keys;
+}
+
+}  // namespace
+
+void set_replay(Replay replay) { replay_chain = replay; }
+
+ShardedTensorImpl::ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout,
+                                     const Geometry& geometry)
+    : TensorImpl(keys_for(local), local.dtype(), local.device()),
+      cell_(std::move(cell)),
+      local_(std::move(local)),
+      layout_(layout),
+      generation_(cell_->generation.load(std::memory_order_acquire)),
+      seen_writes_(cell_->writes.load(std::memory_order_acquire)) {
+  set_geometry(geometry);
+  set_storage_access_should_throw();
+}
+
+void ShardedTensorImpl::set_geometry(const Geometry& geometry) {
+  sizes_and_strides_.set_sizes(geometry.sizes);
+  sizes_and_strides_.set_strides(geometry.strides);
+  storage_offset_ = geometry.offset;
+  refresh_numel();
+  refresh_contiguous();
+}
+
+Geometry ShardedTensorImpl::geometry() const {
+  Geometry g;
+  const auto sizes = sizes_and_strides_.sizes_arrayref(), strides = sizes_and_strides_.strides_arrayref();
+  g.sizes.assign(sizes.begin(), sizes.end());
+  g.strides.assign(strides.begin(), strides.end());
+  g.offset = storage_offset_;
+  return g;
+}
+
+void ShardedTensorImpl::set_view(c10::intrusive_ptr<ViewStep> chain, bool moved) {
+  chain_ = std::move(chain);
+  moved_ = moved;
+}
+
+void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
+  const Geometry geometry = other.geometry();
+  cell_ = other.cell_;
+  chain_ = other.chain_;
+  moved_ = other.moved_;
+  local_ = other.local_;
+  layout_ = other.layout_;
+  generation_ = other.generation_;
+  seen_writes_ = other.seen_writes_;
+  key_set_ = key_set_ - c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
+  key_set_ = key_set_ | (other.key_set_ & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+  data_type_ = other.data_type_;
+  set_geometry(geometry);
+}
+
+void ShardedTensorImpl::replace_content(at::Tensor local, Layout layout) {
+  {
+    std::lock_guard<std::mutex> lock(cell_->mutex);
+    cell_->local = std::move(local);
+    cell_->layout = layout;
+    cell_->generation.fetch_add(1, std::memory_order_acq_rel);
+  }
+  refresh();
+}
+
+void ShardedTensorImpl::refresh() const {
+  at::Tensor local;
+  Layout layout;
+  {
+    std::lock_guard<std::mutex> lock(cell_->mutex);
+    local = cell_->local;
+    layout = cell_->layout;
+    generation_ = cell_->generation.load(std::memory_order_acquire);
+    seen_writes_ = cell_->writes.load(std::memory_order_acquire);
+  }
+  if (chain_) {
+    auto root = c10::make_intrusive<ShardedTensorImpl>(cell_, std::move(local), layout, cell_->geometry);
+    const at::Tensor view = replay_chain(at::Tensor(std::move(root)), *chain_);
+    local = sharded(view).local_;
+    layout = sharded(view).layout_;
+  }
+  local_ = std::move(local);
+  layout_ = layout;
+}
+
+template <class Version>
+c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::copy_and_detach(Version&& version_counter,
+                                                                       bool allow_tensor_metadata_change) const {
+  // An alias of a normal tensor stays a normal tensor under inference mode: it needs the base's version counter.
+  c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl*>(this)->is_inference());
+  auto copy = c10::make_intrusive<ShardedTensorImpl>(cell_, local_, layout_, geometry());
+  copy->generation_ = generation_;
+  copy->seen_writes_ = seen_writes_;
+  copy->chain_ = chain_;
+  copy->moved_ = moved_;
+  if (!copy->is_inference()) copy->set_version_counter(std::forward<Version>(version_counter));
+  copy->set_allow_tensor_metadata_change(allow_tensor_metadata_change);
+  if (is_wrapped_number()) copy->set_wrapped_number(true);
+  return copy;
+}
+
+c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(
+    const c10::VariableVersion& version_counter, bool allow_tensor_metadata_change) const {
+  return copy_and_detach(version_counter, allow_tensor_metadata_change);
+}
+
+c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(c10::VariableVersion&& version_counter,
+                                                                               bool allow_tensor_metadata_change) const {
+  return copy_and_detach(std::move(version_counter), allow_tensor_metadata_change);
+}
+
+void ShardedTensorImpl::shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& impl) {
+  auto* other = dynamic_cast<ShardedTensorImpl*>(impl.get());
+  TORCH_CHECK_VALUE(other != nullptr,
+                    "cannot set the data of a sharded tensor to a plain tensor: use weft.distribute_tensor(value, "
+                    "weft.layout_of(tensor)) first");
+  become(*other);
+}
+
+at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry) {
+  auto cell = c10::make_intrusive<Cell>();
+  cell->local = local;
+  cell->layout = layout;
+  cell->geometry = geometry;
+  return at::Tensor(c10::make_intrusive<ShardedTensorImpl>(std::move(cell), std::move(local), layout, geometry));
+}
+
+at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,
+                     c10::intrusive_ptr<ViewStep> chain, bool moved) {
+  // As in copy_and_detach: a view of a normal tensor made under inference mode is a normal tensor.
+  c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
+  auto impl = c10::make_intrusive<ShardedTensorImpl>(base.cell(), std::move(local), layout, geometry);
+  impl->set_view(std::move(chain), moved);
+  return at::Tensor(std::move(impl));
+}
+
+Geometry geometry_of(const at::Tensor& t) {
+  Geometry g;
+  g.sizes.assign(t.sizes().begin(), t.sizes().end());
+  g.strides.assign(t.strides().begin(), t.strides().end());
+  g.offset = t.storage_offset();
+  return g;
+}
+
+Sizes row_major_strides(c10::IntArrayRef sizes) {
+  Sizes strides(sizes.size());
+  int64_t next = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    strides[i] = next;
+    next *= std::max<int64_t>(sizes[i], 1);
+  }
+  return strides;
+}
+
+}  // namespace weft

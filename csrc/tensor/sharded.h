@@ -1,0 +1,134 @@
+#pragma once
+// ShardedTensorImpl: a tensor without storage whose metadata are those of the whole tensor and whose values are the
+// ranks' local shards.
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/TensorImpl.h>
+#include <layout/shard.h>
+#include <tensor/key.h>
+#include <weft/layout.h>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace weft {
+
+/// Sizes, strides and storage offset (in elements) of a whole tensor.
+struct Geometry {
+  Sizes sizes, strides;
+  int64_t offset = 0;
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int64_t s : sizes) n *= s;
+    return n;
+  }
+};
+
+/// What a root tensor, its detached aliases, autograd's saved copies and its views share: the local shard of the root
+/// and its layout. A pending reduction that is carried out once replaces the content for all of them (the old memory is
+/// never written). Which op does so follows from program order alone, so every rank does it alike.
+struct Cell final : c10::intrusive_ptr_target {
+  at::Tensor local;
+  Layout layout = nullptr;
+  Geometry geometry;                    // of the root
+  std::atomic<uint64_t> generation{0};  // counts replacements of the content
+  std::atomic<uint64_t> writes{0};      // counts in-place writes through any alias or view
+  std::mutex mutex;                     // guards local and layout while they are replaced
+  std::string path;                     // of the variable, where it was tagged
+};
+
+/// One view op of the chain that leads from the root to a view.
+struct ViewStep final : c10::intrusive_ptr_target {
+  c10::intrusive_ptr<ViewStep> previous;
+  const c10::OperatorHandle* op = nullptr;
+  std::vector<c10::IValue> arguments;  // all but the first, which is the tensor viewed
+  int64_t output = -1;                 // which of a list of results; -1: the op returns one tensor
+};
+
+class ShardedTensorImpl final : public c10::TensorImpl {
+ public:
+  ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout, const Geometry& geometry);
+
+  /// The local shard and its layout, up to date with the cell. The reference is good until the next op.
+  const at::Tensor& local() const {
+    if (C10_UNLIKELY(stale())) refresh();
+    return local_;
+  }
+  Layout layout() const {
+    if (C10_UNLIKELY(stale())) refresh();
+    return layout_;
+  }
+  const c10::intrusive_ptr<Cell>& cell() const { return cell_; }
+  const c10::intrusive_ptr<ViewStep>& chain() const { return chain_; }
+  /// Whether the local shard is a copy made of the root's data, not an alias of the root's shard: a write to it must be
+  /// carried back to the root, and a write to the root makes it stale.
+  bool is_moved() const { return moved_; }
+  Geometry geometry() const;
+  const std::string& path() const { return cell_->path; }
+
+  /// Makes this a view of its cell's root, `chain` leading to it.
+  void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
+  /// Takes over what `other` is (in-place view ops, set_data).
+  void become(const ShardedTensorImpl& other);
+  /// Replaces the root's content by an equal value in another layout, for all aliases and views.
+  void replace_content(at::Tensor local, Layout layout);
+  /// After the local shard was written in place.
+  void wrote() { seen_writes_ = cell_->writes.fetch_add(1, std::memory_order_acq_rel) + 1; }
+
+  const char* tensorimpl_type_name() const override { return "weft::ShardedTensorImpl"; }
+  c10::intrusive_ptr<TensorImpl> shallow_copy_and_detach(const c10::VariableVersion& version_counter,
+                                                         bool allow_tensor_metadata_change) const override;
+  c10::intrusive_ptr<TensorImpl> shallow_copy_and_detach(c10::VariableVersion&& version_counter,
+                                                         bool allow_tensor_metadata_change) const override;
+  void shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& impl) override;
+
+ private:
+  bool stale() const {
+    return generation_ != cell_->generation.load(std::memory_order_acquire) ||
+           (moved_ && seen_writes_ != cell_->writes.load(std::memory_order_acquire));
+  }
+  void refresh() const;
+  void set_geometry(const Geometry& geometry);
+  template <class Version>
+  c10::intrusive_ptr<TensorImpl> copy_and_detach(Version&& version_counter, bool allow_tensor_metadata_change) const;
+
+  c10::intrusive_ptr<Cell> cell_;
+  c10::intrusive_ptr<ViewStep> chain_;  // null: the root itself
+  bool moved_ = false;
+  // Caches of the cell's content seen through the chain.
+  mutable at::Tensor local_;
+  mutable Layout layout_;
+  mutable uint64_t generation_;
+  mutable uint64_t seen_writes_;
+};
+
+inline bool holds_shards(const at::TensorBase& t) { return t.defined() && t.key_set().has_backend(c10::toBackendComponent(kKey)); }
+
+/// The implementation of a sharded tensor; null for any other tensor.
+inline ShardedTensorImpl* sharded_impl(const at::TensorBase& t) {
+  if (!holds_shards(t)) return nullptr;
+  return dynamic_cast<ShardedTensorImpl*>(t.unsafeGetTensorImpl());
+}
+/// The same where the caller knows that it is one of ours.
+inline ShardedTensorImpl& sharded(const at::TensorBase& t) {
+  return *static_cast<ShardedTensorImpl*>(t.unsafeGetTensorImpl());
+}
+
+/// A new root tensor over a local shard.
+at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry);
+/// A tensor that shares `base`'s cell.
+at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,
+                     c10::intrusive_ptr<ViewStep> chain, bool moved);
+
+/// A plain tensor's geometry.
+Geometry geometry_of(const at::Tensor& t);
+/// Row-major strides.
+Sizes row_major_strides(c10::IntArrayRef sizes);
+
+/// Replays the view ops of `chain` on `root` (a sharded tensor); set by the dispatch folder, which runs ops.
+using Replay = at::Tensor (*)(const at::Tensor& root, const ViewStep& chain);
+void set_replay(Replay replay);
+
+}  // namespace weft

@@ -1,0 +1,31 @@
+#pragma once
+// Setting up the processes of a job.
+#include <weft/export.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace weft {
+
+/// Joins this process to its job, over Gloo; as keras.distribution.initialize. Call it once, before the first sharded
+/// tensor is made.
+/// @param job_addresses "host:port" of process 0, or of each process with commas between
+/// @param num_processes how many there are
+/// @param process_id    which one this is, from 0
+/// What is not given is taken from KERAS_DISTRIBUTION_JOB_ADDRESSES, KERAS_DISTRIBUTION_NUM_PROCESSES and
+/// KERAS_DISTRIBUTION_PROCESS_ID, else from torchrun's MASTER_ADDR and MASTER_PORT, WORLD_SIZE and RANK. With none of
+/// them set, the process is a world of its own. Raises ValueError where some are set and others not, or a value makes
+/// no sense.
+WEFT_API void initialize(std::optional<std::string> job_addresses = std::nullopt,
+                         std::optional<int64_t> num_processes = std::nullopt,
+                         std::optional<int64_t> process_id = std::nullopt);
+
+/// Takes a process group that torch.distributed made, by the name that it goes by there, as the world.
+WEFT_API void set_world(const std::string& group_name);
+
+/// This process's number in the world, and the number of processes there.
+WEFT_API int64_t rank();
+WEFT_API int64_t world_size();
+
+}  // namespace weft

@@ -1,0 +1,52 @@
+#pragma once
+// DeviceMesh: an n-dimensional grid of ranks with named axes.
+#include <weft/export.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace weft {
+
+constexpr int kMaxAxes = 8;
+
+/// An n-D grid of process ranks, row-major, whose axes have names. Immutable and interned: two meshes with equal shape,
+/// names, ranks and device type are the same pointer, so a mesh compares and hashes as a pointer. Nothing in it depends
+/// on the rank that looks at it; that lives in the context (mesh/context.h).
+class WEFT_API DeviceMesh {
+ public:
+  /// The interned mesh.
+  /// @param shape       ranks along each axis, each >= 1; 1 to kMaxAxes of them
+  /// @param axis_names  one non-empty name per axis, all different
+  /// @param ranks       the global ranks in row-major order; empty: 0, 1, ..., product(shape) - 1
+  /// @param device_type "cpu" or "cuda"
+  /// Raises ValueError (c10::ValueError) where the sizes disagree, a name or a rank is repeated, or a size is < 1.
+  static const DeviceMesh* get(std::vector<int64_t> shape, std::vector<std::string> axis_names,
+                               std::vector<int64_t> ranks = {}, std::string device_type = "cpu");
+
+  int ndim() const { return static_cast<int>(shape_.size()); }
+  int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
+  const std::vector<int64_t>& shape() const { return shape_; }
+  const std::vector<std::string>& axis_names() const { return axis_names_; }
+  const std::vector<int64_t>& ranks() const { return ranks_; }
+  const std::string& device_type() const { return device_type_; }
+  int64_t axis_size(int axis) const { return shape_[axis]; }
+  const std::string& axis_name(int axis) const { return axis_names_[axis]; }
+  /// Index of the axis with that name. Raises ValueError naming the mesh's axes where there is none.
+  int axis(const std::string& name) const;
+  /// Coordinates of a global rank along each axis; empty where the rank is not in the mesh.
+  std::vector<int64_t> coordinates_of(int64_t rank) const;
+  /// "mesh (data=2, model=4)"
+  std::string str() const;
+
+ private:
+  DeviceMesh() = default;
+  std::vector<int64_t> shape_;
+  std::vector<std::string> axis_names_;
+  std::vector<int64_t> ranks_;
+  std::string device_type_;
+};
+
+using Mesh = const DeviceMesh*;
+
+}  // namespace weft

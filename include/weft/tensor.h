@@ -1,0 +1,37 @@
+#pragma once
+// Making, reading and laying out sharded tensors. All are differentiable, and every rank of the mesh calls them alike.
+#include <ATen/core/Tensor.h>
+#include <weft/layout.h>
+
+#include <optional>
+#include <vector>
+
+namespace weft {
+
+/// A sharded tensor with the given value. A plain tensor is taken to be the same on all ranks: each keeps its part and
+/// nothing moves. A sharded tensor is redistributed. Shape, dtype and device as `tensor`.
+/// Raises ValueError where the layout's rank differs from the tensor's, or its shape or dtype differs between ranks.
+WEFT_API at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout);
+
+/// The whole value as a plain tensor on every rank (a collective unless it is replicated). A plain tensor is returned
+/// as it is.
+WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
+
+/// This rank's part as a plain tensor that shares the shard's memory; pending parts as they are. A plain tensor is
+/// returned as it is. The gradient of the part is taken to be laid out as the tensor.
+WEFT_API at::Tensor local_tensor(const at::Tensor& tensor);
+
+/// A sharded tensor from each rank's part (shares its memory). `shape` is the whole's; none: told by the parts, which
+/// then must be as torch.chunk would cut the whole (one small collective). Raises ValueError, on all ranks, where the
+/// parts do not make up the whole.
+WEFT_API at::Tensor from_local(const at::Tensor& local, Layout layout,
+                               std::optional<std::vector<int64_t>> shape = std::nullopt);
+
+WEFT_API bool is_sharded(const at::Tensor& tensor);
+/// Raises ValueError for a plain tensor.
+WEFT_API Layout layout_of(const at::Tensor& tensor);
+/// The variable path the tensor was tagged with; empty: none.
+WEFT_API std::string path_of(const at::Tensor& tensor);
+WEFT_API void set_path(const at::Tensor& tensor, const std::string& path);
+
+}  // namespace weft

@@ -1,0 +1,165 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <weft/layout_map.h>
+
+#include <nlohmann/json.hpp>
+
+namespace weft {
+namespace {
+
+using testing::HasSubstr;
+
+Mesh mesh() { return DeviceMesh::get({2, 2}, {"data", "model"}); }
+
+std::vector<std::string> notes_of(const PathReport& report, ReportNote::Kind kind) {
+  std::vector<std::string> out;
+  for (const ReportNote& note : report.notes) {
+    if (note.kind == kind) out.push_back(note.text);
+  }
+  return out;
+}
+
+LayoutMap sample() {
+  LayoutMap map(mesh());
+  map.insert(".*/q/kernel", {{}, {"model"}});
+  map.insert(".*/q/bias", {{"model"}});
+  map.insert("moe.*kernel", {{"data", "model"}, {}});
+  map.insert("embed", {{"model"}, {}});
+  map.insert(".*/never/.*", {{}});
+  map.insert(".*/late/output", {{}});
+  map.insert(".*/two", {{}});
+  map.insert("net/tw.", {{"model"}});
+  map.insert(".*/vector", {{"model"}, {}});
+  return map;
+}
+
+std::vector<VariableInfo> variables() {
+  return {{"net/q/kernel", {8, 16}, 4},    {"net/q/bias", {5}, 4},        {"net/moe/kernel", {64, 64}, 2},
+          {"net/embeddings", {32, 64}, 4}, {"net/two", {4}, 4},           {"net/vector", {4}, 4},
+          {"net/small", {2}, 4},           {"net/big_bias", {1 << 18}, 4}};
+}
+
+TEST(Report, Rows) {
+  const PathReport r = report(sample(), variables());
+  ASSERT_EQ(r.rows.size(), 8u);
+  EXPECT_EQ(r.mesh, "mesh (data=2, model=2)");
+  EXPECT_EQ(r.rows[0].pattern, ".*/q/kernel");
+  EXPECT_EQ(r.rows[0].layout, "(None, model)");
+  EXPECT_EQ(r.rows[0].bytes, 512);
+  EXPECT_EQ(r.rows[0].bytes_per_rank, 256);
+  EXPECT_EQ(r.rows[1].bytes, 20);
+  EXPECT_EQ(r.rows[1].bytes_per_rank, 12);
+  EXPECT_EQ(r.rows[2].pattern, "");
+  EXPECT_EQ(r.rows[2].layout, "(None, None)");
+  EXPECT_EQ(r.rows[2].bytes_per_rank, 8192);
+  int64_t whole = 0, per_rank = 0;
+  for (const PathRow& row : r.rows) {
+    whole += row.bytes;
+    per_rank += row.bytes_per_rank;
+  }
+  EXPECT_EQ(r.bytes, whole);
+  EXPECT_EQ(r.bytes_per_rank, per_rank);
+}
+
+TEST(Report, Notes) {
+  const LayoutMap map = sample();
+  const PathReport r = report(map, variables());
+  EXPECT_THAT(notes_of(r, ReportNote::unused_rule),
+              testing::ElementsAre("rule 'moe.*kernel' matches nothing", "rule 'embed' matches nothing",
+                                   "rule '.*/never/.*' matches nothing",
+                                   "rule '.*/late/output' has matched no layer's output yet"));
+  EXPECT_THAT(notes_of(r, ReportNote::unmatched_variable),
+              testing::ElementsAre(HasSubstr("'net/big_bias' of 1048576 bytes")));
+  EXPECT_THAT(notes_of(r, ReportNote::near_miss),
+              testing::ElementsAre("rule 'moe.*kernel' matches a part, but not the whole, of 1 path that no rule "
+                                   "matches, as 'net/moe/kernel'; '.*moe.*kernel' would",
+                                   "rule 'embed' matches a part, but not the whole, of 1 path that no rule matches, as "
+                                   "'net/embeddings'; '.*embed.*' would"));
+  EXPECT_THAT(notes_of(r, ReportNote::ambiguous),
+              testing::ElementsAre(HasSubstr("'net/two' matches 2 entries: '.*/two', 'net/tw.'")));
+  EXPECT_THAT(notes_of(r, ReportNote::invalid), testing::ElementsAre(HasSubstr("'net/vector' has shape [4]")));
+  EXPECT_THAT(
+      notes_of(r, ReportNote::uneven),
+      testing::ElementsAre("variable 'net/q/bias': dimension 0 of 5 does not divide evenly over (model=2): parts "
+                           "of 2 to 3"));
+  for (const LayoutRule& rule : map.rules()) EXPECT_EQ(rule.matches, 0) << rule.pattern;
+}
+
+TEST(Report, LargeDependsOnTheWhole) {
+  const LayoutMap map(mesh());
+  const PathReport r = report(map, {{"a", {10, 10}, 4}, {"b", {400}, 4}, {"c", {1, 1}, 4}});
+  EXPECT_THAT(notes_of(r, ReportNote::unmatched_variable), testing::ElementsAre(HasSubstr("'a' of 400 bytes")));
+}
+
+TEST(Report, UnevenOverSeveralAxes) {
+  LayoutMap map(DeviceMesh::get({2, 4}, {"data", "model"}));
+  map.insert("a", {{"data", "model"}});
+  const PathReport r = report(map, {{"a", {3}, 4}});
+  EXPECT_THAT(
+      notes_of(r, ReportNote::uneven),
+      testing::ElementsAre("variable 'a': dimension 0 of 3 does not divide evenly over (data=2, model=4): parts "
+                           "of 0 to 1, so some ranks hold nothing"));
+  EXPECT_EQ(r.rows[0].bytes_per_rank, 4);
+}
+
+TEST(Report, UsedRulesAndActualLayouts) {
+  LayoutMap map(mesh());
+  map.insert("layer/output", {{"data"}});
+  map.lookup("layer/output");
+  const Layout actual = TensorLayout::from_names(mesh(), {{"data"}, {"model"}});
+  const PathReport r = report(map, {{"a", {4, 4}, 4, "", actual}, {"b", {4}, 4, "", actual}});
+  EXPECT_TRUE(notes_of(r, ReportNote::unused_rule).empty());
+  EXPECT_EQ(r.rows[0].layout, "(data, model)");
+  EXPECT_EQ(r.rows[0].bytes_per_rank, 16);
+  EXPECT_EQ(r.rows[1].layout, "(None,)");
+}
+
+TEST(Report, SynonymsByModuleType) {
+  LayoutMap map(mesh());
+  map.insert("dense/kernel", {{}, {"model"}});
+  const PathReport r =
+      report(map, {{"dense.weight", {16, 8}, 4, "Linear"}, {"net.dense.weight", {16, 8}, 4, "Linear"}});
+  EXPECT_EQ(r.rows[0].layout, "(model, None)");
+  EXPECT_THAT(notes_of(r, ReportNote::near_miss),
+              testing::ElementsAre(HasSubstr("as 'net/dense/kernel'; '.*dense/kernel' would")));
+}
+
+TEST(Report, Table) {
+  LayoutMap map(mesh());
+  map.insert(".*/kernel", {{}, {"model"}});
+  map.insert("unused", {{}});
+  EXPECT_EQ(render(report(map, {{"net/kernel", {1024, 1024}, 4}, {"ü/bias\n", {4}, 4}})),
+            "layouts on mesh (data=2, model=2)\n"
+            "path        shape         rule       layout           whole  per rank\n"
+            "net/kernel  [1024, 1024]  .*/kernel  (None, model)  4.0 MiB   2.0 MiB\n"
+            "ü/bias\\x0a  [4]           -          (None,)           16 B      16 B\n"
+            "total                                               4.0 MiB   2.0 MiB\n"
+            "notes:\n"
+            "  rule 'unused' matches nothing\n");
+}
+
+TEST(Report, TableCutsLongPathsAndNotes) {
+  LayoutMap map(mesh());
+  std::vector<VariableInfo> many;
+  for (int i = 0; i < 30; ++i) many.push_back({"layer_" + std::to_string(i), {1 << 20}, 4});
+  many.push_back({std::string(100 << 10, 'p'), {1}, 4});
+  const std::string text = render(report(map, many));
+  EXPECT_LT(text.size(), 20000u);
+  EXPECT_THAT(text, HasSubstr("(10 more notes of the kind unmatched_variable)"));
+}
+
+TEST(Report, Json) {
+  std::vector<VariableInfo> all = variables();
+  all.push_back({"bad \xff name", {INT64_MAX, 4}, 8});
+  const auto json = nlohmann::json::parse(to_json(report(sample(), all)));
+  EXPECT_EQ(json["rows"][0]["path"], "net/q/kernel");
+  EXPECT_EQ(json["rows"][0]["shape"], (std::vector<int64_t>{8, 16}));
+  EXPECT_EQ(json["rows"][0]["bytes_per_rank"], 256);
+  EXPECT_TRUE(json["rows"][2]["pattern"].is_null());
+  EXPECT_EQ(json["rows"].size(), 9u);
+  EXPECT_EQ(json["bytes"], INT64_MAX);
+  EXPECT_EQ(json["notes"][0]["kind"], "ambiguous");
+}
+
+}  // namespace
+}  // namespace weft

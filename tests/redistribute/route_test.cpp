@@ -1,0 +1,154 @@
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+
+#include "comm/collectives.h"
+#include "layout/shard.h"
+#include "redistribute/redistribute.h"
+#include "support/run_ranks.h"
+
+namespace weft {
+namespace {
+
+using Axes = std::vector<std::vector<std::string>>;
+using Pending = std::map<std::string, std::string>;
+
+std::vector<std::string> seen;  // by rank 0
+thread_local bool recording = false;
+void observe(const comm::Event& event) {
+  if (recording) seen.push_back(c10::str(event.kind, " ", event.mesh->axis_name(event.axis)));
+}
+
+// The collectives that rank 0 takes part in.
+std::vector<std::string> collectives(std::vector<int64_t> sizes, Layout from, Layout to) {
+  seen.clear();
+  comm::set_observer(observe);
+  test::run_ranks(static_cast<int>(from->mesh()->size()), [&](int rank) {
+    recording = rank == 0;
+    const std::vector<int64_t> coordinates = from->mesh()->coordinates_of(rank);
+    redistribute_local(at::ones(local_sizes(from, sizes, coordinates)), sizes, from, to);
+    recording = false;
+  });
+  comm::set_observer(nullptr);
+  return seen;
+}
+
+Mesh two_by_two() { return DeviceMesh::get({2, 2}, {"data", "model"}); }
+
+struct Known {
+  Axes from_axes;
+  Pending from_pending;
+  Axes to_axes;
+  Pending to_pending;
+  std::vector<std::string> expected;
+};
+
+TEST(Route, TakesTheFewestCollectives) {
+  const std::vector<Known> table = {
+      // one step
+      {{{}, {}}, {}, {{"data"}, {}}, {}, {}},
+      {{{"data"}, {}}, {}, {{}, {}}, {}, {"all_gather data"}},
+      {{{"data"}, {}}, {}, {{}, {"data"}}, {}, {"all_to_all data"}},
+      {{{}, {}}, {{"model", "sum"}}, {{}, {}}, {}, {"all_reduce model"}},
+      {{{}, {}}, {{"model", "sum"}}, {{}, {"model"}}, {}, {"reduce_scatter model"}},
+      {{{}, {}}, {}, {{}, {}}, {{"data", "sum"}}, {}},
+      {{{}, {}}, {}, {{}, {}}, {{"data", "max"}}, {}},
+      // with another axis in place
+      {{{"data"}, {"model"}}, {}, {{"data"}, {}}, {}, {"all_gather model"}},
+      {{{"data"}, {}}, {{"model", "sum"}}, {{"data"}, {"model"}}, {}, {"reduce_scatter model"}},
+      {{{"data"}, {}}, {{"model", "sum"}}, {{"data", "model"}, {}}, {}, {"reduce_scatter model"}},
+      {{{"data", "model"}, {}}, {}, {{"data"}, {"model"}}, {}, {"all_to_all model"}},
+      {{{"data", "model"}, {}}, {}, {{"data"}, {}}, {}, {"all_gather model"}},
+      {{{"data"}, {}}, {}, {{"data"}, {"model"}}, {}, {}},
+      // two axes
+      {{{}, {}}, {}, {{"data", "model"}, {}}, {}, {}},
+      {{{}, {}}, {}, {{"model"}, {"data"}}, {}, {}},
+      {{{"data", "model"}, {}}, {}, {{}, {}}, {}, {"all_gather model", "all_gather data"}},
+      {{{"model", "data"}, {}}, {}, {{}, {}}, {}, {"all_gather data", "all_gather model"}},
+      {{{"data"}, {}}, {{"model", "sum"}}, {{}, {}}, {}, {"all_reduce model", "all_gather data"}},
+      {{{}, {}}, {{"data", "sum"}, {"model", "sum"}}, {{"data"}, {"model"}}, {},
+       {"reduce_scatter data", "reduce_scatter model"}},
+      // an order of axes changes by way of what is inside
+      {{{"data", "model"}, {}}, {}, {{"model"}, {}}, {}, {"all_gather model", "all_gather data"}},
+      {{{"data", "model"}, {}}, {}, {{"model", "data"}, {}}, {}, {"all_gather model", "all_gather data"}},
+      // kinds that do not commute: the last axis first
+      {{{}, {}}, {{"data", "sum"}, {"model", "max"}}, {{}, {}}, {}, {"all_reduce model", "all_reduce data"}},
+      // another kind of pending goes through the value
+      {{{}, {}}, {{"data", "sum"}}, {{}, {}}, {{"data", "max"}}, {"all_reduce data"}},
+  };
+  for (const Known& known : table) {
+    Layout from = TensorLayout::from_names(two_by_two(), known.from_axes, known.from_pending);
+    Layout to = TensorLayout::from_names(two_by_two(), known.to_axes, known.to_pending);
+    SCOPED_TRACE(from->str() + " -> " + to->str());
+    EXPECT_EQ(collectives({8, 8}, from, to), known.expected);
+    const double cost = redistribution_cost({8, 8}, 4, from, to);
+    EXPECT_NEAR(cost, 20e-6 * static_cast<double>(known.expected.size()), 1e-6);
+  }
+}
+
+TEST(Route, AnAxisOfSizeOneIsFree) {
+  Mesh mesh = DeviceMesh::get({1, 2}, {"one", "two"});
+  Layout split = TensorLayout::from_names(mesh, {{"one", "two"}});
+  Layout plain = TensorLayout::from_names(mesh, {{"two"}});
+  Layout whole = TensorLayout::replicated(mesh, 1);
+  EXPECT_TRUE(collectives({5}, split, plain).empty());
+  EXPECT_EQ(redistribution_cost({5}, 4, split, plain), 0);
+  EXPECT_EQ(collectives({5}, split, whole), std::vector<std::string>{"all_gather two"});
+}
+
+TEST(Route, NothingMovesForAnEmptyTensor) {
+  Layout from = TensorLayout::from_names(two_by_two(), {{"data"}, {}}, {{"model", "sum"}});
+  Layout to = TensorLayout::from_names(two_by_two(), {{}, {"data"}});
+  EXPECT_TRUE(collectives({4, 0}, from, to).empty());
+  EXPECT_EQ(redistribution_cost({4, 0}, 4, from, to), 0);
+}
+
+// With a third dimension to park an axis in, the order of two axes changes without anyone holding the whole of a large
+// tensor.
+TEST(Route, LargeShardsDoNotOutgrowBothEnds) {
+  Layout from = TensorLayout::from_names(two_by_two(), {{"data", "model"}, {}, {}});
+  Layout to = TensorLayout::from_names(two_by_two(), {{"model", "data"}, {}, {}});
+  const std::vector<int64_t> large{1024, 64, 64}, small{8, 4, 4};
+  for (const std::string& kind : collectives(large, from, to)) EXPECT_THAT(kind, testing::StartsWith("all_to_all"));
+  EXPECT_EQ(collectives(small, from, to).size(), 2);
+}
+
+TEST(Route, CostsGrowWithTheBytesThatMove) {
+  Mesh mesh = DeviceMesh::get({4}, {"x"});
+  Layout whole = TensorLayout::replicated(mesh, 2);
+  Layout rows = TensorLayout::from_names(mesh, {{"x"}, {}}), columns = TensorLayout::from_names(mesh, {{}, {"x"}});
+  Layout sum = TensorLayout::from_names(mesh, {{}, {}}, {{"x", "sum"}});
+  const std::vector<int64_t> sizes{1000, 1000};  // 4 MB: 3 MB of it through a link of 10 GB/s take 300 us
+  EXPECT_NEAR(redistribution_cost(sizes, 4, rows, whole), 320e-6, 1e-9);
+  EXPECT_NEAR(redistribution_cost(sizes, 4, sum, rows), 320e-6, 1e-9);
+  EXPECT_NEAR(redistribution_cost(sizes, 4, sum, whole), 620e-6, 1e-9);
+  EXPECT_NEAR(redistribution_cost(sizes, 4, rows, columns), 95e-6, 1e-9);
+  EXPECT_EQ(redistribution_cost(sizes, 4, whole, columns), 0);
+  EXPECT_EQ(redistribution_cost(sizes, 4, whole, sum), 0);
+}
+
+TEST(Route, TheSameLayoutIsTheSameTensor) {
+  Layout rows = TensorLayout::from_names(two_by_two(), {{"data"}, {}});
+  const at::Tensor local = at::ones({2, 3});
+  EXPECT_TRUE(redistribute_local(local, {4, 3}, rows, rows).is_same(local));
+}
+
+TEST(Route, RefusesWhatCannotBe) {
+  Layout rows = TensorLayout::from_names(two_by_two(), {{"data"}, {}});
+  Layout vector = TensorLayout::from_names(two_by_two(), {{"data"}});
+  Layout elsewhere = TensorLayout::replicated(DeviceMesh::get({4}, {"x"}), 2);
+  const at::Tensor local = at::ones({2, 3});
+  EXPECT_THROW(redistribute_local(local, {4, 3}, rows, vector), c10::ValueError);
+  EXPECT_THROW(redistribute_local(local, {4, 3}, rows, elsewhere), c10::ValueError);
+  EXPECT_THROW(redistribute_local(local, {4}, rows, TensorLayout::replicated(two_by_two(), 2)), c10::ValueError);
+  Layout blocked = TensorLayout::get(two_by_two(), {{{0, 8}}, {}});
+  test::run_ranks(4, [&](int) {
+    EXPECT_THROW(redistribute_local(at::ones({12, 1}), {12, 1}, TensorLayout::replicated(two_by_two(), 2), blocked),
+                 c10::ValueError);
+  });
+}
+
+}  // namespace
+}  // namespace weft

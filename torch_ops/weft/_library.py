@@ -1,0 +1,38 @@
+"""Finds libweft.so, checks that it fits the torch in use, and loads it."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def library_path() -> Path:
+    """The library: $WEFT_LIBRARY, else the one inside the package.
+
+    Raises:
+        ImportError: there is none; says how to build it.
+    """
+    path = Path(os.environ.get("WEFT_LIBRARY") or Path(__file__).parent / "lib" / "libweft.so")
+    if not path.exists():
+        raise ImportError(f"weft: {path} does not exist; build it with tools/setup, or name one in WEFT_LIBRARY")
+    return path
+
+
+def torch_version_built_for(path: Path) -> str | None:
+    """The torch version the library was built for, from the file that the build leaves beside it; None: unknown."""
+    note = path.with_name("torch_version.txt")
+    return note.read_text().strip() if note.exists() else None
+
+
+def _load() -> None:
+    path = library_path()
+    built_for = torch_version_built_for(path)
+    if built_for is not None and built_for.split("+")[0] != torch.__version__.split("+")[0]:
+        raise ImportError(
+            f"weft: {path} was built for torch {built_for}, but torch {torch.__version__} is loaded; "
+            "rebuild it for this torch (tools/setup --torch VERSION) or install the torch it was built for"
+        )
+    torch.ops.load_library(str(path))
+
+
+_load()
