@@ -1,6 +1,8 @@
 #include "classes.h"
 
 #include <c10/util/Exception.h>
+#include <layout/shard.h>
+#include <mesh/context.h>
 
 namespace weft {
 namespace {
@@ -16,7 +18,7 @@ std::vector<std::string> names_from(const c10::IValue& v) {
   if (v.isTuple()) {
     for (const auto& e : v.toTupleRef().elements()) add(e);
   } else if (v.isList()) {
-    for (const c10::IValue e : v.toList()) add(e);
+    for (const auto& e : v.toListRef()) add(e);
   } else {
     TORCH_CHECK_VALUE(false, "axes: expected an axis name, None or a tuple of axis names per dimension");
   }
@@ -30,27 +32,34 @@ std::vector<std::vector<std::string>> axes_from(const c10::IValue& axes) {
   if (axes.isTuple()) {
     for (const auto& e : axes.toTupleRef().elements()) out.push_back(names_from(e));
   } else if (axes.isList()) {
-    for (const c10::IValue e : axes.toList()) out.push_back(names_from(e));
+    for (const auto& e : axes.toListRef()) out.push_back(names_from(e));
   } else {
     TORCH_CHECK_VALUE(false, "axes: expected a tuple with one entry per dimension");
   }
   return out;
 }
 
-c10::IValue axes_to(Layout layout) {
+c10::IValue axes_to(const std::vector<std::vector<std::string>>& axes) {
   std::vector<c10::IValue> out;
-  for (const auto& dim : layout->dims()) {
-    std::vector<c10::IValue> names;
-    for (const Split& s : dim) names.emplace_back(layout->mesh()->axis_name(s.axis));
-    if (names.empty()) {
+  for (const auto& dim : axes) {
+    if (dim.empty()) {
       out.emplace_back();
-    } else if (names.size() == 1) {
-      out.push_back(names[0]);
+    } else if (dim.size() == 1) {
+      out.emplace_back(dim[0]);
     } else {
-      out.push_back(c10::ivalue::Tuple::create(std::move(names)));
+      out.push_back(c10::ivalue::Tuple::create(std::vector<c10::IValue>(dim.begin(), dim.end())));
     }
   }
   return c10::ivalue::Tuple::create(std::move(out));
+}
+
+std::vector<std::vector<std::string>> axis_names(Layout layout) {
+  std::vector<std::vector<std::string>> out;
+  for (const auto& dim : layout->dims()) {
+    out.emplace_back();
+    for (const Split& s : dim) out.back().push_back(layout->mesh()->axis_name(s.axis));
+  }
+  return out;
 }
 
 namespace {
@@ -76,11 +85,33 @@ PartialDict partial_of(Layout layout) {
   return out;
 }
 
+// Names and blocks of the splits per dimension, pending reductions, mesh.
+using LayoutState =
+    std::tuple<std::vector<std::vector<std::string>>, std::vector<std::vector<int64_t>>, PartialDict, MeshPtr>;
+
+LayoutState state_of(Layout layout) {
+  std::vector<std::vector<int64_t>> blocks;
+  for (const auto& dim : layout->dims()) {
+    blocks.emplace_back();
+    for (const Split& s : dim) blocks.back().push_back(s.block);
+  }
+  return {axis_names(layout), blocks, partial_of(layout), c10::make_intrusive<MeshObject>(layout->mesh())};
+}
+
+LayoutPtr layout_from_state(const LayoutState& state) {
+  const auto& [names, blocks, partial, mesh] = state;
+  TensorLayout::Dims dims(names.size());
+  for (size_t d = 0; d < names.size(); ++d) {
+    for (size_t i = 0; i < names[d].size(); ++i) dims[d].push_back({mesh->mesh->axis(names[d][i]), blocks.at(d).at(i)});
+  }
+  TensorLayout::Partial reductions{};
+  for (const auto& entry : partial) reductions[mesh->mesh->axis(entry.key())] = reduction_from_string(entry.value());
+  return c10::make_intrusive<LayoutObject>(TensorLayout::get(mesh->mesh, std::move(dims), reductions));
+}
+
 using MeshState = std::tuple<std::vector<int64_t>, std::vector<std::string>, std::vector<int64_t>, std::string>;
 
-}  // namespace
-
-void register_classes() {
+void register_mesh_class() {
   static auto mesh =
       torch::class_<MeshObject>("weft", "DeviceMesh")
           .def(torch::init([](std::vector<int64_t> shape, std::vector<std::string> axis_names,
@@ -88,13 +119,21 @@ void register_classes() {
                  return c10::make_intrusive<MeshObject>(DeviceMesh::get(std::move(shape), std::move(axis_names),
                                                                         std::move(ranks), std::move(device_type)));
                }),
-               "", {torch::arg("shape"), torch::arg("axis_names"), torch::arg("ranks") = std::vector<int64_t>(),
-                    torch::arg("device_type") = "cpu"})
+               "",
+               {torch::arg("shape"), torch::arg("axis_names"), torch::arg("ranks") = std::vector<int64_t>(),
+                torch::arg("device_type") = "cpu"})
           .def("shape", [](const MeshPtr& self) { return self->mesh->shape(); })
           .def("axis_names", [](const MeshPtr& self) { return self->mesh->axis_names(); })
           .def("ranks", [](const MeshPtr& self) { return self->mesh->ranks(); })
           .def("device_type", [](const MeshPtr& self) { return self->mesh->device_type(); })
           .def("id", [](const MeshPtr& self) { return reinterpret_cast<int64_t>(self->mesh); })
+          .def("axis_size", [](const MeshPtr& self,
+                               const std::string& name) { return self->mesh->axis_size(self->mesh->axis(name)); })
+          .def("coordinates",
+               [](const MeshPtr& self) {
+                 const auto& c = context().bind(self->mesh).coordinates;
+                 return std::vector<int64_t>(c.begin(), c.end());
+               })
           .def("__str__", [](const MeshPtr& self) { return self->mesh->str(); })
           .def_pickle(
               [](const MeshPtr& self) -> MeshState {
@@ -104,18 +143,40 @@ void register_classes() {
                 return c10::make_intrusive<MeshObject>(
                     DeviceMesh::get(std::get<0>(s), std::get<1>(s), std::get<2>(s), std::get<3>(s)));
               });
+}
+
+void register_layout_class() {
   static auto layout =
       torch::class_<LayoutObject>("weft", "TensorLayout")
           .def(torch::init([](c10::IValue axes, const MeshPtr& mesh, std::optional<PartialDict> partial) {
                  return make_layout(axes, mesh, partial);
                }),
-               "", {torch::arg("axes"), torch::arg("device_mesh"), torch::arg("partial") = std::optional<PartialDict>()})
-          .def("axes", [](const LayoutPtr& self) { return axes_to(self->layout); })
+               "",
+               {torch::arg("axes"), torch::arg("device_mesh"), torch::arg("partial") = std::optional<PartialDict>()})
+          .def("axes", [](const LayoutPtr& self) { return axes_to(axis_names(self->layout)); })
+          .def("blocks", [](const LayoutPtr& self) { return std::get<1>(state_of(self->layout)); })
           .def("partial", [](const LayoutPtr& self) { return partial_of(self->layout); })
           .def("mesh", [](const LayoutPtr& self) { return c10::make_intrusive<MeshObject>(self->layout->mesh()); })
           .def("id", [](const LayoutPtr& self) { return reinterpret_cast<int64_t>(self->layout); })
           .def("describe", [](const LayoutPtr& self) { return self->layout->describe(); })
-          .def("__str__", [](const LayoutPtr& self) { return self->layout->str(); });
+          .def("local_shape",
+               [](const LayoutPtr& self, const std::vector<int64_t>& shape) {
+                 TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == self->layout->ndim(), "local_shape: shape ",
+                                   shape, " for layout ", self->layout->describe());
+                 const auto sizes = local_sizes(self->layout, shape, context().bind(self->layout->mesh()).coordinates);
+                 return std::vector<int64_t>(sizes.begin(), sizes.end());
+               })
+          .def("__str__", [](const LayoutPtr& self) { return self->layout->str(); })
+          .def_pickle([](const LayoutPtr& self) { return state_of(self->layout); },
+                      [](LayoutState state) { return layout_from_state(state); });
+}
+
+}  // namespace
+
+void register_classes() {
+  register_mesh_class();
+  register_layout_class();
+  register_layout_map_class();
 }
 
 }  // namespace weft

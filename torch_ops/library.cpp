@@ -1,54 +1,187 @@
 // All of torch.ops.weft: every schema in one table. Registered by a guarded installer, not by static macros: a second
 // copy of the library must leave the first one and the process alone.
 #include <comm/collectives.h>
+#include <comm/initialize.h>
+#include <debug/trace.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
+#include <mesh/context.h>
+#include <module/variables.h>
+#include <paths/adapter.h>
 #include <plan/cache.h>
+#include <random/mode.h>
 #include <rules/registry.h>
 #include <tensor/sharded.h>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/library.h>
-#include <weft/distributed.h>
-#include <weft/tensor.h>
+#include <weft/weft.h>
+
+#include <cstdlib>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
 #include "classes.h"
 
 namespace weft {
 namespace {
 
+using Strings = std::vector<std::string>;
+using OptionalMap = std::optional<LayoutMapPtr>;
+
+std::shared_ptr<const LayoutMap> map_from(const OptionalMap& map) { return map && *map ? (*map)->map : nullptr; }
+OptionalMap map_to(std::shared_ptr<const LayoutMap> map) {
+  if (map == nullptr) return std::nullopt;
+  return c10::make_intrusive<LayoutMapObject>(std::move(map));
+}
+// The map given, else the active one.
+std::shared_ptr<const LayoutMap> map_or_active(const OptionalMap& map, const char* what) {
+  auto found = map_from(map);
+  if (found == nullptr) found = active_layouts();
+  TORCH_CHECK_VALUE(found != nullptr, what,
+                    ": no layout map given and none registered; pass one, or call "
+                    "weft.register_layouts(layout_map) first");
+  return found;
+}
+
+void distribute_scripted(const c10::IValue& module, const OptionalMap& map) {
+  TORCH_CHECK_VALUE(module.isModule(),
+                    "torch.ops.weft.distribute_module takes a scripted module; the Python package's "
+                    "weft.distribute_module takes any torch.nn.Module");
+  torch::jit::Module scripted = module.toModule();
+  distribute_module(scripted, *map_or_active(map, "distribute_module"));
+}
+
+std::string set_random_mode(const std::string& mode) {
+  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: '", mode,
+                    "' is not a mode; known: counter, replay");
+  const bool counter = random::mode() == random::Mode::counter;
+  random::set_mode(mode == "counter" ? random::Mode::counter : random::Mode::replay);
+  return counter ? "counter" : "replay";
+}
+
+void adopt_groups(const MeshPtr& mesh, const Strings& names) {
+  TORCH_CHECK_VALUE(mesh, "adopt_groups: no mesh given");
+  std::vector<Group> groups;
+  for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
+  context().adopt(mesh->mesh, std::move(groups));
+}
+
+std::tuple<Strings, Strings, Strings, std::vector<int64_t>, Strings> stop_trace(int64_t number) {
+  std::tuple<Strings, Strings, Strings, std::vector<int64_t>, Strings> columns;
+  for (TraceRow& row : trace_stop(number)) {
+    std::get<0>(columns).push_back(std::move(row.op));
+    std::get<1>(columns).push_back(std::move(row.kind));
+    std::get<2>(columns).push_back(std::move(row.axis));
+    std::get<3>(columns).push_back(row.bytes);
+    std::get<4>(columns).push_back(std::move(row.path));
+  }
+  return columns;
+}
+
+// The report as text and as JSON. `shapes` holds each variable's rank and sizes, one after the other.
+std::tuple<std::string, std::string> report_of(const LayoutMapPtr& map, const Strings& paths,
+                                               const std::vector<int64_t>& shapes,
+                                               const std::vector<int64_t>& item_bytes, const Strings& module_types,
+                                               const c10::List<std::optional<LayoutPtr>>& layouts) {
+  std::vector<VariableInfo> variables;
+  size_t at = 0;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    VariableInfo v;
+    v.path = paths[i];
+    const int64_t ndim = shapes.at(at++);
+    for (int64_t d = 0; d < ndim; ++d) v.shape.push_back(shapes.at(at++));
+    v.item_bytes = item_bytes.at(i);
+    v.module_type = module_types.at(i);
+    const std::optional<LayoutPtr> layout = layouts.get(i);
+    if (layout && *layout) v.layout = (*layout)->layout;
+    variables.push_back(std::move(v));
+  }
+  const PathReport result = report(*map->map, variables);
+  return {render(result), to_json(result)};
+}
+
+std::tuple<std::string, int64_t, int64_t, int64_t, bool> find_rendezvous(const std::optional<std::string>& addresses,
+                                                                         std::optional<int64_t> processes,
+                                                                         std::optional<int64_t> process) {
+  const auto r =
+      comm::rendezvous_from(addresses, processes, process, [](const char* name) -> std::optional<std::string> {
+        const char* text = std::getenv(name);
+        if (text == nullptr) return std::nullopt;
+        return text;
+      });
+  if (!r) return {"", 0, 0, 1, false};
+  return {r->host, r->port, r->rank, r->world_size, r->served};
+}
+
 Layout layout_from(const LayoutPtr& p) {
   TORCH_CHECK_VALUE(p, "no layout given");
   return p->layout;
 }
 
+// TorchScript takes an op for a pure function unless told otherwise, and drops or merges calls: these act on the
+// process, or share memory with what they are given.
 void define_ops(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) {
+    m.def(torch::schema(schema, c10::AliasAnalysisKind::CONSERVATIVE), function);
+  };
 #define WEFT_CLASS "__torch__.torch.classes.weft."
-  m.def("distribute_tensor(Tensor tensor, " WEFT_CLASS "TensorLayout layout) -> Tensor",
-        [](const at::Tensor& t, const LayoutPtr& l) { return distribute_tensor(t, layout_from(l)); });
-  m.def("full_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return full_tensor(t); });
-  m.def("local_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return local_tensor(t); });
-  m.def("from_local(Tensor local, " WEFT_CLASS "TensorLayout layout, int[]? shape=None) -> Tensor",
-        [](const at::Tensor& t, const LayoutPtr& l, std::optional<std::vector<int64_t>> shape) {
-          return from_local(t, layout_from(l), std::move(shape));
-        });
-  m.def("is_sharded(Tensor tensor) -> bool", [](const at::Tensor& t) { return is_sharded(t); });
-  m.def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
-        [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
-  m.def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
-  m.def("set_path(Tensor tensor, str path) -> ()",
-        [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
-  m.def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None) -> ()",
-        [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
-          initialize(std::move(addresses), processes, process);
-        });
-  m.def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
-  m.def("rank() -> int", []() { return rank(); });
-  m.def("world_size() -> int", []() { return world_size(); });
-  m.def("strict(bool on) -> ()", [](bool on) { set_strict(on); });
-  m.def("plan_counts() -> (int, int)", []() {
+  def("distribute_tensor(Tensor tensor, " WEFT_CLASS "TensorLayout layout) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l) { return distribute_tensor(t, layout_from(l)); });
+  def("full_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return full_tensor(t); });
+  def("local_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return local_tensor(t); });
+  def("from_local(Tensor local, " WEFT_CLASS "TensorLayout layout, int[]? shape=None) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l, std::optional<std::vector<int64_t>> shape) {
+        return from_local(t, layout_from(l), std::move(shape));
+      });
+  def("is_sharded(Tensor tensor) -> bool", [](const at::Tensor& t) { return is_sharded(t); });
+  def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
+      [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
+  def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
+  def("set_path(Tensor tensor, str path) -> ()",
+      [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
+  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None) -> ()",
+      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
+        initialize(std::move(addresses), processes, process);
+      });
+  def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
+  def("rank() -> int", []() { return rank(); });
+  def("world_size() -> int", []() { return world_size(); });
+  def("rendezvous(str? job_addresses=None, int? num_processes=None, int? process_id=None)"
+      " -> (str host, int port, int rank, int world_size, bool served)",
+      &find_rendezvous);
+  def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
+  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh mesh) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh) {
+        comm::check_same(words, what, mesh->mesh);
+      });
+  def("register_layouts(" WEFT_CLASS "LayoutMap? layout_map) -> " WEFT_CLASS "LayoutMap?",
+      [](const OptionalMap& map) { return map_to(register_layouts(map_from(map))); });
+  def("clear_layouts() -> ()", []() { register_layouts(nullptr); });
+  def("active_layouts() -> " WEFT_CLASS "LayoutMap?", []() { return map_to(active_layouts()); });
+  def("tag(Tensor variable, str path, str module_type='') -> Tensor",
+      [](const at::Tensor& t, const std::string& path, const std::string& type) { return tag(t, path, type); });
+  def("distribute_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l) { return distribute_variable(t, layout_from(l)); });
+  def("_lay_out_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout, str path) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l, const std::string& path) {
+        return lay_out_variable(t, layout_from(l), canonical_path(path));
+      });
+  def("distribute_module(Any module, " WEFT_CLASS "LayoutMap? layout_map=None) -> ()", &distribute_scripted);
+  def("report(" WEFT_CLASS "LayoutMap map, str[] paths, int[] shapes, int[] item_bytes, str[] module_types, " WEFT_CLASS
+      "TensorLayout?[] layouts) -> (str text, str json)",
+      &report_of);
+  def("trace_start() -> int", []() { return trace_start(); });
+  def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path)", &stop_trace);
+  def("random_mode(str mode) -> str", &set_random_mode);
+  def("strict(bool on) -> bool", [](bool on) {
+    const bool before = strict();
+    set_strict(on);
+    return before;
+  });
+  def("plan_counts() -> (int, int)", []() {
     const PlanCounts c = plan_counts();
     return std::make_tuple(static_cast<int64_t>(c.misses), static_cast<int64_t>(c.stored));
   });
-  m.def("rules() -> str[]", []() {
+  def("rules() -> str[]", []() {
     std::vector<std::string> lines;
     for (const auto* r : rules::all()) lines.push_back(r->op + ": " + r->text);
     return lines;
@@ -60,6 +193,7 @@ void define_ops(torch::Library& m) {
   install([](torch::Library& library) {
     register_classes();
     define_ops(library);
+    install_trace();
   });
   return true;
 }();

@@ -70,8 +70,9 @@ std::vector<std::string> split(const std::string& text) {
 void read_address(Rendezvous& rendezvous, const MaybeSetting& addresses, const Environment& environment) {
   if (addresses) {
     const std::vector<std::string> all = split(addresses->text);
+    const std::string name = all.size() == 1 ? addresses->name : c10::str(addresses->name, " '", addresses->text, "'");
     for (size_t i = all.size(); i-- > 0;) {
-      std::tie(rendezvous.host, rendezvous.port) = parse_address(all[i], addresses->name);
+      std::tie(rendezvous.host, rendezvous.port) = parse_address(all[i], name);
     }
     TORCH_CHECK_VALUE(all.size() == 1 || static_cast<int>(all.size()) == rendezvous.world_size, addresses->name, " '",
                       addresses->text, "' lists ", all.size(), " addresses for ", rendezvous.world_size,

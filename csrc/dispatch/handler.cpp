@@ -1,5 +1,6 @@
 #include "dispatch/handler.h"
 
+#include <debug/trace.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
 #include <rules/registry.h>
@@ -9,6 +10,7 @@
 #include <unordered_map>
 
 #include "dispatch/gradient.h"
+#include "debug/log.h"
 #include "dispatch/gather.h"
 #include "dispatch/install.h"
 #include "dispatch/masked.h"
@@ -41,6 +43,7 @@ const OpInfo& HandlerKernel::info() {
 void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
   const OpInfo& op = info();
+  CurrentOp running(op.short_name, *stack, op.arguments.size());
   if (op.special != nullptr) return op.special(op, *stack);
   Handler(op, *stack).run();
 }
@@ -170,6 +173,7 @@ void Handler::find_plan() {
   if (plan_ != nullptr) return;
   Call call = describe();
   plan_ = std::make_shared<const Plan>(make_plan(call, context().bind(mesh_).coordinates));
+  if (log_on(LogLevel::debug)) log(LogLevel::debug, explain(call, *plan_));
   store_plan(key_, hash, plan_);
 }
 
@@ -195,7 +199,7 @@ void Handler::lay_out_inputs() {
     const Layout now = o.impl->layout();
     o.local = target == nullptr || target == now
                   ? o.impl->local()
-                  : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target);
+                  : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
     if (op_.arguments[o.argument].written && target != nullptr && target != now && o.local.is_alias_of(o.impl->local())) {
       o.local = o.local.clone();

@@ -48,6 +48,14 @@ void run_in_place_view(const OpInfo& op, Stack& stack) {
   stack.back() = self;
 }
 
+// Its strides are the whole's; the shard's are for view to find.
+void run_reshape_alias(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor();
+  const auto sizes = argument(op, stack, 1).toIntVector();
+  BelowAutograd guard;
+  finish(op, stack, self.view(sizes));
+}
+
 void run_instead(const OpInfo& op, Stack& stack) {
   BelowAutograd guard;
   rules::find_instead(op.short_name)(op.handle, stack);
@@ -155,6 +163,7 @@ Special find_special(const OpInfo& op) {
       {"alias", &run_alias},
       {"lift", &run_alias},
       {"as_strided", &run_as_strided},
+      {"_reshape_alias", &run_reshape_alias},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},
       {"set_", &refuse_memory},

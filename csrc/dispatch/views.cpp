@@ -134,7 +134,7 @@ bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
   if (left == cell.layout->partial()) return false;
   const Layout reduced = TensorLayout::get(to->mesh(), cell.layout->dims(), left);
   BelowAutograd guard;
-  impl.replace_content(redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced), reduced);
+  impl.replace_content(redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides), reduced);
   return true;
 }
 

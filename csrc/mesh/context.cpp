@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "mesh/split.h"
+
 namespace weft {
 namespace {
 
@@ -149,7 +151,14 @@ Group Context::axis_group(Mesh mesh, int axis) {
     // Each rank asks for its own line only. The name keeps the rendezvous of different splits and lines apart.
     const std::string name =
         c10::str(world_->getGroupName(), ":weft:", world_->incrementSplitCount(), ":", mine - lines.begin());
-    group = world_->splitGroup(*mine, std::nullopt, std::nullopt, name, c10::str("weft ", mesh->axis_name(axis)));
+    try {
+      group = split_world(world_, *mine, name);
+    } catch (c10::Error& error) {
+      error.add_context(c10::str("while the world was split for axis '", mesh->axis_name(axis), "' of ", mesh->str(),
+                                 "; where its backend cannot do that (NCCL needs init_process_group(device_id=...)), "
+                                 "give the mesh groups that are there already: DeviceMesh.from_torch"));
+      throw;
+    }
   }
   TORCH_CHECK(group && group->getSize() == size, "c10d made no process group for axis '", mesh->axis_name(axis),
               "' of ", mesh->str());

@@ -1,7 +1,9 @@
 #include "module/convert.h"
 
 #include <ATen/Functions.h>
+#include <c10/util/StringUtil.h>
 #include <comm/collectives.h>
+#include <debug/trace.h>
 #include <layout/shard.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
@@ -32,13 +34,15 @@ at::Tensor owned(at::Tensor local, const at::Tensor& source) {
   return local.is_alias_of(source) ? local.clone() : local;
 }
 
-at::Tensor distribute(const at::Tensor& tensor, Layout layout) {
+}  // namespace
+
+at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   BelowAutograd guard;
   if (holds_shards(tensor)) {
     const ShardedTensorImpl& impl = sharded(tensor);
     TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "distribute_tensor: the tensor lies on ",
                       impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
-    at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout);
+    at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(std::move(local), layout, impl.geometry());
     sharded(out).cell()->path = impl.path();
     return out;
@@ -51,17 +55,19 @@ at::Tensor distribute(const at::Tensor& tensor, Layout layout) {
   return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
 }
 
+namespace {
+
 at::Tensor whole_of(const at::Tensor& tensor) {
   BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(tensor);
   const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
-  return redistribute_local(impl.local(), tensor.sizes(), impl.layout(), whole);
+  return redistribute_local(impl.local(), tensor.sizes(), impl.layout(), whole, tensor.strides());
 }
 
 struct Distribute : torch::autograd::Function<Distribute> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
     ctx->saved_data["plain"] = !holds_shards(tensor);
-    return distribute(tensor, reinterpret_cast<Layout>(layout));
+    return lay_out(tensor, reinterpret_cast<Layout>(layout));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     // The value is the same whatever the layout; a plain input takes a plain gradient.
@@ -120,6 +126,15 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
   }
 };
 
+// What the parts of one whole must agree about before their sizes are put together.
+void check_parts(const at::Tensor& local, Layout layout) {
+  std::vector<int64_t> words{static_cast<int64_t>(local.scalar_type())};
+  for (int64_t d = 0; d < local.dim(); ++d) words.push_back(layout->dim(d).empty() ? local.size(d) : -1);
+  for (char c : layout->str()) words.push_back(c);
+  comm::check_same(words, "from_local: the parts' dtype, the sizes of dimensions that are not split, and the layout",
+                   layout->mesh());
+}
+
 // The whole's sizes from the parts': lengths are summed over the axes that split a dimension.
 std::vector<int64_t> whole_sizes(const at::Tensor& local, Layout layout) {
   const Mesh mesh = layout->mesh();
@@ -135,23 +150,37 @@ std::vector<int64_t> whole_sizes(const at::Tensor& local, Layout layout) {
 
 }  // namespace
 
-at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
+void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   require_installed();
-  check_rank(tensor, layout, "distribute_tensor");
+  TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
+  TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
+  // First of all, so that a tensor that is wrong on one rank only is an error on all.
   if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
     std::vector<int64_t> words = tensor.sizes().vec();
     words.push_back(static_cast<int64_t>(tensor.scalar_type()));
-    comm::check_same(words, "distribute_tensor: the tensor's shape and dtype", layout->mesh());
+    for (char c : layout->str()) words.push_back(c);
+    comm::check_same(words, c10::str(what, ": the tensor's shape and dtype and the layout"), layout->mesh());
   }
+  check_rank(tensor, layout, what);
+}
+
+at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
+  CurrentOp running("distribute_tensor", tensor);
+  check_layout(tensor, layout, "distribute_tensor");
   return Distribute::apply(tensor, as_word(layout));
 }
 
-at::Tensor full_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Full::apply(tensor) : tensor; }
+at::Tensor full_tensor(const at::Tensor& tensor) {
+  if (!holds_shards(tensor)) return tensor;
+  CurrentOp running("full_tensor", tensor);
+  return Full::apply(tensor);
+}
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
 
 at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
   require_installed();
+  CurrentOp running("from_local", local);
   check_rank(local, layout, "from_local");
   TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
   const Mesh mesh = layout->mesh();
@@ -159,21 +188,20 @@ at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std:
   std::vector<int64_t> sizes;
   {
     BelowAutograd guard;
+    if (!shape) check_parts(local, layout);
     sizes = shape ? *shape : whole_sizes(local, layout);
     TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ", sizes, " for layout ",
                       layout->describe());
-    bool wrong = !shape && !local_sizes(layout, sizes, coordinates).empty() &&
-                 !local.sizes().equals(local_sizes(layout, sizes, coordinates));
+    const Sizes expected = local_sizes(layout, sizes, coordinates);
+    const bool fits = local.sizes().equals(expected);
     if (shape) {
-      TORCH_CHECK_VALUE(local.sizes().equals(local_sizes(layout, sizes, coordinates)), "from_local: the part has shape ",
-                        local.sizes(), ", this rank's part of ", sizes, " laid out as ", layout->describe(), " is ",
-                        c10::IntArrayRef(local_sizes(layout, sizes, coordinates)));
+      TORCH_CHECK_VALUE(fits, "from_local: the part has shape ", local.sizes(), ", this rank's part of ", sizes,
+                        " laid out as ", layout->describe(), " is ", c10::IntArrayRef(expected));
     } else if (mesh->size() > 1) {
-      at::Tensor flag = at::full({1}, wrong ? 1 : 0, at::TensorOptions().dtype(at::kLong).device(local.device()));
-      for (int a = 0; a < mesh->ndim(); ++a) flag = comm::all_reduce(flag, Reduction::max, mesh, a);
-      TORCH_CHECK_VALUE(flag.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ", sizes,
-                        " laid out as ", layout->describe(), ": each must have the size of torch.chunk's chunk, "
-                        "dimensions that are not split the same size on all ranks");
+      at::Tensor misfits = at::full({1}, fits ? 0 : 1, at::TensorOptions().dtype(at::kLong).device(local.device()));
+      for (int a = 0; a < mesh->ndim(); ++a) misfits = comm::all_reduce(misfits, Reduction::max, mesh, a);
+      TORCH_CHECK_VALUE(misfits.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ", sizes,
+                        " laid out as ", layout->describe(), ": each must have the size of torch.chunk's chunk");
     }
   }
   return FromLocal::apply(local, as_word(layout), sizes);
@@ -182,7 +210,8 @@ at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std:
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }
 
 Layout layout_of(const at::Tensor& tensor) {
-  TORCH_CHECK_VALUE(holds_shards(tensor), "layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
+  TORCH_CHECK_VALUE(holds_shards(tensor),
+                    "layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
   return sharded(tensor).layout();
 }
 

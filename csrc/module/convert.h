@@ -2,3 +2,13 @@
 // Between plain and sharded tensors, differentiably. The public names are in <weft/tensor.h>.
 #include <ATen/core/Tensor.h>
 #include <weft/tensor.h>
+
+namespace weft {
+
+/// Raises ValueError where the layout is not for the tensor: none, another rank, or sizes that differ between ranks.
+void check_layout(const at::Tensor& tensor, Layout layout, const char* what);
+
+/// distribute_tensor without its check between ranks and without autograd.
+at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
+
+}  // namespace weft

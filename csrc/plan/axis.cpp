@@ -21,15 +21,8 @@ bool same(const AxisState& a, const AxisState& b) {
   return a.kind == b.kind && a.dim == b.dim && a.block == b.block && a.reduction == b.reduction;
 }
 
-// The block of factor k of a folded dimension: what it and its minor factors make up.
-int64_t block_of(const BoundRule& bound, const BoundRule::Dim& dim, size_t k) {
-  if (k == 0) return 0;
-  int64_t block = 1;
-  for (size_t j = k; j < dim.size(); ++j) block *= bound.factors[dim[j]].size;
-  return block;
-}
-
-// Where a factor stands in a tensor, as a split; kind replicated where it does not.
+// Where a factor stands in a tensor, as a split; kind replicated where it does not. In a folded dimension the block
+// depends on what else is split there and is left to compose().
 ChoiceState place(const BoundRule& bound, const BoundRule::Tensor& t, int factor, int64_t block) {
   for (size_t d = 0; d < t.dims.size(); ++d) {
     const BoundRule::Dim& dim = t.dims[d];
@@ -37,7 +30,7 @@ ChoiceState place(const BoundRule& bound, const BoundRule::Tensor& t, int factor
       if (dim[k] != factor) continue;
       if (dim.size() == 1) return {split_state(d, block), true};
       if (block != 0) return {{}, false};
-      return {split_state(d, block_of(bound, dim, k)), true};
+      return {split_state(d, 0), true};
     }
   }
   return {{}, true};
@@ -67,10 +60,11 @@ double group_bytes(const TensorInfo& t, int axis) {
   return bytes;
 }
 
-double result_bytes(const Call& call, const BoundRule& bound, int r, const std::vector<AxisChoice>& chosen) {
+double result_bytes(const Call& call, const BoundRule& bound, int r, int axis, const std::vector<AxisChoice>& chosen) {
   const ResultInfo& result = call.results[r];
   double bytes = static_cast<double>(result.geometry.numel()) * c10::elementSize(result.dtype);
   for (size_t a = 0; a < chosen.size(); ++a) {
+    if (static_cast<int>(a) == axis) continue;
     if (result_state(bound, r, chosen[a]).state.kind == AxisState::split) bytes /= call.mesh->axis_size(a);
   }
   return bytes;
@@ -96,10 +90,14 @@ double cost_of(const Call& call, const BoundRule& bound, int axis, const AxisCho
     const ChoiceState target = tensor_state(bound, static_cast<int>(i), choice);
     if (!target.ok) return -1;
     const AxisState now = state_now(t, axis);
-    if (!bound.tensors[i].shape_only) cost += move_cost(now, target.state, group_bytes(t, axis), n);
+    // In a folded dimension it is the factor that counts, not the block.
+    const bool stays = now.kind == AxisState::split && target.state.kind == AxisState::split &&
+                       now.dim == target.state.dim && bound.tensors[i].dims[now.dim].size() > 1 &&
+                       split_factor(bound, bound.tensors[i], t.layout, axis) == choice.factor;
+    if (!bound.tensors[i].shape_only && !stays) cost += move_cost(now, target.state, group_bytes(t, axis), n);
     if (t.written) {
       const int r = written_result(call, t);
-      const AxisState after = r < 0 ? target.state : result_state(bound, r, choice).state;
+      const AxisState after = r < 0 || stays ? (stays ? now : target.state) : result_state(bound, r, choice).state;
       cost += move_cost(after, now, group_bytes(t, axis), n);
       // A value brought to "pending" costs a reduction at the next reader.
       if (!same(after, now)) cost += kAlpha;
@@ -110,7 +108,7 @@ double cost_of(const Call& call, const BoundRule& bound, int axis, const AxisCho
     const ChoiceState target = result_state(bound, static_cast<int>(r), choice);
     if (!target.ok) return -1;
     if (target.state.kind == AxisState::partial && call.op.results[call.results[r].result].written_argument < 0) {
-      cost += kAlpha + 2 * (n - 1) / n * result_bytes(call, bound, static_cast<int>(r), chosen) * kBeta;
+      cost += kAlpha + 2 * (n - 1) / n * result_bytes(call, bound, static_cast<int>(r), axis, chosen) * kBeta;
     }
   }
   return cost;
@@ -135,6 +133,7 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   if (f.even) {
     int64_t parts = call.mesh->axis_size(axis);
     for (size_t a = 0; a < chosen.size(); ++a) {
+      if (static_cast<int>(a) == axis) continue;
       if (chosen[a].kind == AxisChoice::split && chosen[a].factor == factor) parts *= call.mesh->axis_size(a);
     }
     if (f.size % parts != 0) return false;
@@ -142,7 +141,9 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   if (f.masked && block != 0) return false;
   // Two kinds of pending reductions on one result do not commute.
   if (f.contracted) {
-    for (const AxisChoice& c : chosen) {
+    for (size_t a = 0; a < chosen.size(); ++a) {
+      const AxisChoice& c = chosen[a];
+      if (static_cast<int>(a) == axis) continue;
       if (c.kind == AxisChoice::pending && c.reduction != f.reduction) return false;
       if (c.kind == AxisChoice::split && bound.factors[c.factor].contracted &&
           bound.factors[c.factor].reduction != f.reduction) {
@@ -153,8 +154,8 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   return true;
 }
 
-bool may_stay_pending(const Call& call, const BoundRule& bound, const BoundRule::Pending& group, Reduction reduction,
-                      const std::vector<AxisChoice>& chosen) {
+bool may_stay_pending(const Call& call, const BoundRule& bound, int axis, const BoundRule::Pending& group,
+                      Reduction reduction, const std::vector<AxisChoice>& chosen) {
   if (!group.carry) {
     if (reduction != Reduction::sum && reduction != Reduction::avg) return false;
     for (const ResultInfo& r : call.results) {
@@ -165,7 +166,9 @@ bool may_stay_pending(const Call& call, const BoundRule& bound, const BoundRule:
       }
     }
   }
-  for (const AxisChoice& c : chosen) {
+  for (size_t a = 0; a < chosen.size(); ++a) {
+    const AxisChoice& c = chosen[a];
+    if (static_cast<int>(a) == axis) continue;
     if (c.kind == AxisChoice::pending && c.reduction != reduction) return false;
     if (c.kind == AxisChoice::split && bound.factors[c.factor].contracted &&
         bound.factors[c.factor].reduction != reduction) {
@@ -207,6 +210,27 @@ ChoiceState result_state(const BoundRule& bound, int r, const AxisChoice& choice
   return s;
 }
 
+int split_factor(const BoundRule& bound, const BoundRule::Tensor& t, Layout layout, int axis) {
+  const int d = layout->state(axis).dim;
+  const BoundRule::Dim& dim = t.dims[d];
+  if (dim.size() < 2) return dim.empty() ? -1 : dim[0];
+  c10::SmallVector<int64_t, 4> left;  // of each factor, after the splits so far
+  for (int f : dim) left.push_back(bound.factors[f].size);
+  for (const Split& split : layout->dim(d)) {
+    size_t k = split.block == 0 ? 0 : dim.size();
+    int64_t block = 1;
+    for (size_t j = dim.size(); k == dim.size() && j-- > 1;) {
+      block *= left[j];
+      if (block == split.block) k = j;
+    }
+    if (k == dim.size()) return -1;
+    if (split.axis == axis) return dim[k];
+    const int64_t parts = layout->mesh()->axis_size(split.axis);
+    left[k] = (left[k] + parts - 1) / parts;
+  }
+  return -1;
+}
+
 AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
   struct Candidate {
     AxisChoice choice;
@@ -228,20 +252,15 @@ AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std:
     if (!call.tensors[i].defined || !bound.tensors[i].ruled) continue;
     const AxisState now = state_now(call.tensors[i], axis);
     if (now.kind == AxisState::split) {
-      const BoundRule::Dim& dim = bound.tensors[i].dims[now.dim];
-      for (size_t k = 0; k < dim.size(); ++k) {
-        const bool simple = dim.size() == 1;
-        if (!simple && now.block != block_of(bound, dim, k)) continue;
-        const int64_t block = simple ? now.block : 0;
-        if (may_split(call, bound, axis, dim[k], block, chosen)) {
-          add({AxisChoice::split, dim[k], block, Reduction::none, nullptr}, 1);
-        }
-        break;
+      const int factor = split_factor(bound, bound.tensors[i], call.tensors[i].layout, axis);
+      const int64_t block = bound.tensors[i].dims[now.dim].size() == 1 ? now.block : 0;
+      if (factor >= 0 && may_split(call, bound, axis, factor, block, chosen)) {
+        add({AxisChoice::split, factor, block, Reduction::none, nullptr}, 1);
       }
     } else if (now.kind == AxisState::partial && !bound.tensors[i].shape_only) {
       for (const auto& group : bound.pending) {
         if (std::find(group.tensors.begin(), group.tensors.end(), static_cast<int>(i)) == group.tensors.end()) continue;
-        if (!may_stay_pending(call, bound, group, now.reduction, chosen)) continue;
+        if (!may_stay_pending(call, bound, axis, group, now.reduction, chosen)) continue;
         bool others = false;  // something is read beside the pending tensors
         for (size_t j = 0; j < call.tensors.size(); ++j) {
           const bool pending_too = state_now(call.tensors[j], axis).kind == AxisState::partial;

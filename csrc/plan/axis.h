@@ -23,7 +23,11 @@ struct ChoiceState {
 ChoiceState tensor_state(const rules::BoundRule& bound, int tensor, const AxisChoice& choice);
 ChoiceState result_state(const rules::BoundRule& bound, int result, const AxisChoice& choice);
 
-/// The cheapest choice for `axis`, given what the axes before it chose (`chosen[a]` for a < axis), by bytes moved.
+/// The factor that `axis` splits in a tensor laid out as `layout`: told by the splits' blocks where dimensions are
+/// folded; -1: none.
+int split_factor(const rules::BoundRule& bound, const rules::BoundRule::Tensor& t, Layout layout, int axis);
+
+/// The cheapest choice for `axis`, given what other axes chose (`chosen`, its own entry not looked at), by bytes moved.
 /// Ties go, in this order, to: a reduction that stays pending where nothing else is read beside it, a split, everything
 /// replicated, a reduction that stays pending.
 AxisChoice choose(const Call& call, const rules::BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "debug/log.h"
 #include "plan/plan.h"
 #include "tensor/below_autograd.h"
 
@@ -13,9 +14,14 @@ namespace {
 at::Tensor meta_of(const TensorInfo& info) {
   if (!info.defined) return {};
   const Geometry& g = info.geometry;
+  if (info.wrapped_number) {
+    // A Python number: its kernels take it on the CPU, whatever the device of the others.
+    at::Tensor number = at::empty_strided({}, {}, at::TensorOptions().dtype(info.dtype)).fill_(1);
+    number.unsafeGetTensorImpl()->set_wrapped_number(true);
+    return number;
+  }
   at::Tensor meta = at::empty_strided(g.sizes, g.strides, at::TensorOptions().dtype(info.dtype).device(at::kMeta));
   if (g.offset != 0) meta.unsafeGetTensorImpl()->set_storage_offset(g.offset);
-  if (info.wrapped_number) meta.unsafeGetTensorImpl()->set_wrapped_number(true);
   return meta;
 }
 
@@ -91,6 +97,9 @@ bool infer_results(Call& call) {
   try {
     BelowAutograd guard;
     call.op.handle.callBoxed(&stack);
+  } catch (const c10::Error& e) {
+    log(LogLevel::debug, "[", call.op.short_name, "] no shapes from the meta kernel: ", e.what_without_backtrace());
+    return false;
   } catch (const std::exception&) {  // a kernel of Python's raises its own kind
     return false;
   }

@@ -56,6 +56,9 @@ struct Plan {
 /// The plan of a call for the rank at `coordinates`. Raises where no plan exists.
 Plan make_plan(Call& call, c10::IntArrayRef coordinates);
 
+/// One line: the op, its tensors' layouts and where they change, the results' layouts.
+std::string explain(const Call& call, const Plan& plan);
+
 /// Fills call.results from the arguments by running the op on meta tensors; false where core cannot (results depend on
 /// values, or the op has no meta kernel).
 bool infer_results(Call& call);

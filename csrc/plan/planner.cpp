@@ -72,12 +72,24 @@ Layout compose(const Call& call, const BoundRule& bound, const BoundRule::Tensor
   TensorLayout::Dims dims(t.dims.size());
   TensorLayout::Partial partial{};
   for (size_t d = 0; d < t.dims.size(); ++d) {
-    for (int f : t.dims[d]) {
-      auto it = orders.find(f);
+    const BoundRule::Dim& dim = t.dims[d];
+    c10::SmallVector<int64_t, 4> left;  // of each factor, after the splits so far
+    for (int f : dim) left.push_back(bound.factors[f].size);
+    for (size_t k = 0; k < dim.size(); ++k) {
+      auto it = orders.find(dim[k]);
       if (it == orders.end()) continue;
       for (int a : it->second) {
         const AxisState& s = states[a].state;
-        if (s.kind == AxisState::split && s.dim == static_cast<int>(d)) dims[d].push_back({a, s.block});
+        if (s.kind != AxisState::split || s.dim != static_cast<int>(d)) continue;
+        int64_t block = dim.size() == 1 ? s.block : 0;
+        // A minor factor of a folded dimension is split inside blocks of it and what is minor to it.
+        if (k > 0) {
+          block = 1;
+          for (size_t j = k; j < dim.size(); ++j) block *= left[j];
+        }
+        dims[d].push_back({a, block});
+        const int64_t parts = call.mesh->axis_size(a);
+        left[k] = (left[k] + parts - 1) / parts;
       }
     }
   }
@@ -187,6 +199,10 @@ void localize_arguments(const Call& call, const BoundRule& bound, const std::vec
   if (bound.sizes_argument >= 0 && !layouts.results.empty()) {
     const Sizes sizes = local_sizes(layouts.results[0], call.results[0].geometry.sizes, coordinates);
     lists[bound.sizes_argument] = std::vector<int64_t>(sizes.begin(), sizes.end());
+    if (bound.strides_argument >= 0) {
+      const Sizes strides = dense_strides(sizes, call.results[0].geometry.strides);
+      lists[bound.strides_argument] = std::vector<int64_t>(strides.begin(), strides.end());
+    }
   }
   for (auto& [argument, list] : lists) {
     if (!call.arguments[argument].isIntList() || list != call.arguments[argument].toIntVector()) {
@@ -237,6 +253,8 @@ namespace {
 void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coordinates, Plan& plan) {
   std::vector<AxisChoice> choices;
   for (int a = 0; a < call.mesh->ndim(); ++a) choices.push_back(choose(call, bound, a, choices));
+  // Once more, each knowing what the later ones split.
+  for (int a = 0; call.mesh->ndim() > 1 && a < call.mesh->ndim(); ++a) choices[a] = choose(call, bound, a, choices);
   Layouts layouts = compose_all(call, bound, choices);
   // Blocks of different tensors may not go together over several axes: give up one axis after the other.
   for (int a = call.mesh->ndim() - 1; !layouts.ok && a >= 0; --a) {

@@ -1,20 +1,20 @@
 #pragma once
 // A shard as dense boxes of the whole tensor: where each element lies in the tensor (its global index) and in memory.
-#include <ATen/Parallel.h>
+#include <c10/util/FunctionRef.h>
 #include <random/random.h>
 
 #include <array>
 
 namespace weft::random {
 
-/// A dense box, with the memory of up to three operands of the shard's shape. Plain data: CUDA kernels take it by value.
-/// Dimensions that can be walked as one are merged; the last one runs through consecutive global indices.
+/// A dense box, with the memory of up to three operands of the shard's shape; CUDA kernels take it by value. Dimensions
+/// that can be walked as one are merged; the last one runs through consecutive global indices.
 struct Box {
   static constexpr int kMaxDims = 25;
   static constexpr int kMaxOperands = 3;
   int dims = 0;
   int64_t numel = 1;
-  int64_t index = 0;                 // global index of the first element
+  int64_t index = 0;                  // global index of the first element
   int64_t offset[kMaxOperands] = {};  // of the first element, in elements
   int64_t size[kMaxDims];
   int64_t index_stride[kMaxDims];
@@ -24,13 +24,16 @@ struct Box {
 /// The boxes of a shard, none if it is empty. The first of `operands` is the shard itself, all have its sizes.
 std::vector<Box> boxes(const GlobalIndex& index, c10::ArrayRef<at::Tensor> operands);
 
+/// Calls body(begin, end) for parts of [0, n), in torch's intra-op threads where n > grain.
+void in_parallel(int64_t n, int64_t grain, c10::function_ref<void(int64_t, int64_t)> body);
+
 /// Calls run(index, offsets, n) for runs of n elements with consecutive global indices, in parallel over the box.
 /// Within a run, operand k's elements are stride[k][dims - 1] apart.
 template <class Run>
 void for_runs(const Box& box, const Run& run) {
   constexpr int64_t kGrain = 16384;
   const int inner = box.dims - 1;
-  at::parallel_for(0, box.numel, kGrain, [&](int64_t begin, int64_t end) {
+  in_parallel(box.numel, kGrain, [&](int64_t begin, int64_t end) {
     int64_t at[Box::kMaxDims], index = box.index, rest = begin;
     std::array<int64_t, Box::kMaxOperands> offset = {box.offset[0], box.offset[1], box.offset[2]};
     const auto move = [&](int d, int64_t steps) {

@@ -8,9 +8,10 @@
 namespace weft::random {
 namespace {
 
+/// The values of a block's words. The formula by value and no aliases: only then this is vectorised.
 template <class Formula>
-void apply(const Formula& formula, const uint32_t* words, int count, typename Formula::type* values) {
-  for (int j = 0; j < count / Formula::words; ++j) {
+void apply(Formula formula, const uint32_t* __restrict words, typename Formula::type* __restrict values) {
+  for (int j = 0; j < kBlockWords / Formula::words; ++j) {
     formula(words + Formula::words * j, values + Formula::values * j);
   }
 }
@@ -27,17 +28,19 @@ void fill_run(const Formula& formula, uint64_t key, uint64_t index, int64_t n, T
     int made = kBlock;
     if (skip == 0 && n - done >= kBlock && stride == 1) {
       philox_block(key, counter, words);
-      apply(formula, words, kBlockWords, out + done);
+      apply(formula, words, out + done);
       done += kBlock;
       continue;
     }
-    if (skip + n - done > 2 * kEach) {
+    if (skip + n - done > kEach) {
       philox_block(key, counter, words);
-      apply(formula, words, kBlockWords, values);
+      apply(formula, words, values);
     } else {
       const Words few = philox(key, counter);
-      apply(formula, few.w, 4, values);
-      made = kEach;
+      made = static_cast<int>(skip + n - done);
+      for (int j = skip / Formula::values; j * Formula::values < made; ++j) {
+        formula(few.w + Formula::words * j, values + Formula::values * j);
+      }
     }
     for (int k = skip; k < made && done < n; ++k, ++done) out[done * stride] = values[k];
   }

@@ -18,7 +18,8 @@
 //   bernoulli(p)        w < p 2^32, also where p is a tensor
 //   exponential(l)      max(-log(u), e) / l, at least the type's smallest positive number; u, e: float, half, bfloat16
 //                       (floor(w/2) + 1/2) / 2^31, 2^-26; double (floor(d/2^11) + 1) / 2^53, 2^-54
-//   cauchy              median + sigma tan(pi (u - 1/2)), in double; u = (w + 1/2) / 2^32; double: (floor(d/2^12) + 1/2) / 2^52
+//   cauchy              median + sigma tan(pi (u - 1/2)), in double; u = (w + 1/2) / 2^32;
+//                       double: (floor(d/2^12) + 1/2) / 2^52
 //   geometric(p)        max(1, ceil(log(u) / log1p(-p))), in double; u = (floor(d/2^11) + 1) / 2^53
 //   integers            base + floor(d range / 2^64); range 2^64: d itself
 //   poisson, binomial, gamma: rejection.h
@@ -233,11 +234,8 @@ struct Integers {
 
   C10_HOST_DEVICE void operator()(const uint32_t* w, T* value) const {
     const uint64_t d = join(w);
-    const uint64_t low = (range & 0xFFFFFFFFu), high = range >> 32;  // d range / 2^64 in 32-bit parts
-    const uint64_t carry = ((d & 0xFFFFFFFFu) * low >> 32) + (d >> 32) * low;
-    const uint64_t middle = (carry & 0xFFFFFFFFu) + (d & 0xFFFFFFFFu) * high;
-    const uint64_t product = (d >> 32) * high + (carry >> 32) + (middle >> 32);
-    *value = static_cast<T>(static_cast<int64_t>(static_cast<uint64_t>(base) + (range == 0 ? d : product)));
+    const auto scaled = static_cast<uint64_t>(static_cast<unsigned __int128>(d) * range >> 64);
+    *value = static_cast<T>(static_cast<int64_t>(static_cast<uint64_t>(base) + (range == 0 ? d : scaled)));
   }
 };
 

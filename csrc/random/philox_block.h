@@ -1,5 +1,5 @@
 #pragma once
-// Philox for the CPU's bulk loops: the words of eight consecutive counters at once.
+// Philox for the CPU's loops: the words of four consecutive counters at once.
 #include <random/philox.h>
 
 #include <cstring>
@@ -9,6 +9,9 @@
 
 namespace weft::random {
 
+constexpr int kBlockWords = 16;
+
+// philox_block(): words[4 c + k] = philox(key, first + c).w[k] for c < 4.
 #if defined(__SSE2__)
 // Two counters side by side, each word in the low half of a 64-bit lane: the multiplication reads nothing else, so the
 // halves above may hold anything and low and high products need no separation.
@@ -21,8 +24,8 @@ struct PhiloxPair {
     c2 = c3 = _mm_setzero_si128();
   }
   void round(__m128i k0, __m128i k1) {
-    const __m128i p0 = _mm_mul_epu32(c0, _mm_set1_epi64x(kPhiloxMultiplier[0]));
-    const __m128i p1 = _mm_mul_epu32(c2, _mm_set1_epi64x(kPhiloxMultiplier[1]));
+    const __m128i p0 = _mm_mul_epu32(c0, _mm_set1_epi64x(kPhiloxMultiplier0));
+    const __m128i p1 = _mm_mul_epu32(c2, _mm_set1_epi64x(kPhiloxMultiplier1));
     c0 = _mm_xor_si128(_mm_xor_si128(_mm_srli_epi64(p1, 32), c1), k0);
     c2 = _mm_xor_si128(_mm_xor_si128(_mm_srli_epi64(p0, 32), c3), k1);
     c1 = p1;
@@ -37,33 +40,25 @@ struct PhiloxPair {
   }
 };
 
-inline void philox_four(uint64_t key, uint64_t first, uint32_t* words) {
+inline void philox_block(uint64_t key, uint64_t first, uint32_t* words) {
   PhiloxPair a(first), b(first + 2);  // two chains hide each other's multiplication latency
   __m128i k0 = _mm_set1_epi64x(static_cast<uint32_t>(key)), k1 = _mm_set1_epi64x(static_cast<int64_t>(key >> 32));
   for (int round = 0; round < 10; ++round) {
     a.round(k0, k1);
     b.round(k0, k1);
-    k0 = _mm_add_epi64(k0, _mm_set1_epi64x(kPhiloxWeyl[0]));
-    k1 = _mm_add_epi64(k1, _mm_set1_epi64x(kPhiloxWeyl[1]));
+    k0 = _mm_add_epi64(k0, _mm_set1_epi64x(kPhiloxWeyl0));
+    k1 = _mm_add_epi64(k1, _mm_set1_epi64x(kPhiloxWeyl1));
   }
   a.store(words);
   b.store(words + 8);
 }
 #else
-inline void philox_four(uint64_t key, uint64_t first, uint32_t* words) {
+inline void philox_block(uint64_t key, uint64_t first, uint32_t* words) {
   for (uint64_t i = 0; i < 4; ++i) {
     const Words w = philox(key, first + i);
     std::memcpy(words + 4 * i, w.w, sizeof w.w);
   }
 }
 #endif
-
-constexpr int kBlockWords = 32;
-
-/// words[4 c + k] = philox(key, first + c).w[k] for c < 8.
-inline void philox_block(uint64_t key, uint64_t first, uint32_t* words) {
-  philox_four(key, first, words);
-  philox_four(key, first + 4, words + 16);
-}
 
 }  // namespace weft::random

@@ -1,6 +1,7 @@
 #pragma once
-// Random values by global index: element i of the whole tensor is Philox4x32-10(key, i), so a value does not depend on
-// the layout. A random op draws exactly one 64-bit key from its generator, on every rank, whatever the shape.
+// Random values by global index: element i of the whole tensor is a function of Philox4x32-10(key, i), so a value does
+// not depend on the layout. A random op draws exactly one 64-bit key from its generator, on every rank, whatever the
+// shape. formulas.h has the exact value of each element.
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/operator_name.h>
@@ -12,8 +13,8 @@
 
 namespace weft::random {
 
-/// One key from the generator (none: the device's default), under its mutex. CPU: one random64(). CUDA: the seed and
-/// the offset, moved on by one fixed step.
+/// One key from the generator (none: the device's default), under its mutex. CPU: one random64(). CUDA: a hash of the
+/// seed and the offset, which moves on by one fixed step (so not while a CUDA graph is captured). Meta: nothing drawn.
 uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device);
 
 /// Where the elements of a shard lie in the whole tensor.
@@ -25,7 +26,9 @@ struct GlobalIndex {
 /// How an op fills a tensor with random values.
 struct Sampler {
   /// Fills `out` (the shard, any strides). `args` are the op's arguments in schema order, tensors among them already
-  /// the local shards in out's layout. Raises what the op itself raises on bad parameters (p outside [0, 1], ...).
+  /// the local shards in out's layout, of its sizes or broadcast to them. Raises what the op itself raises on bad
+  /// parameters (p outside [0, 1], ...), for empty shards too; bad values in a tensor parameter are seen only by the
+  /// ranks that hold them.
   void (*fill)(at::Tensor& out, const GlobalIndex& index, c10::ArrayRef<c10::IValue> args, uint64_t key);
   /// Index of the op's generator argument; -1: none.
   int generator;

@@ -31,8 +31,8 @@ constexpr double kNegligible = 1e-18;
 
 /// log k! less its Stirling approximation log sqrt(2 pi) + (k + 1/2) log(k + 1) - (k + 1).
 C10_HOST_DEVICE inline double stirling_rest(double k) {
-  const double table[10] = {0.08106146679532726,  0.04134069595540929,  0.02767792568499834,  0.02079067210376509,
-                            0.01664469118982119,  0.01387612882307075,  0.01189670994589177,  0.01041126526197209,
+  const double table[10] = {0.08106146679532726,  0.04134069595540929, 0.02767792568499834, 0.02079067210376509,
+                            0.01664469118982119,  0.01387612882307075, 0.01189670994589177, 0.01041126526197209,
                             0.009255462182712733, 0.008330563433362871};
   if (k < 10) return table[static_cast<int>(k)];
   const double n = k + 1, square = n * n;

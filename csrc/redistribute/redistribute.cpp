@@ -53,7 +53,8 @@ const Route& cached_route(Layout from, Layout to, const State& start, const Stat
   RouteKey key{from, to, subject.element_bytes, Sizes(subject.sizes.begin(), subject.sizes.end())};
   const auto found = routes.find(key);
   if (found != routes.end()) return found->second;
-  TORCH_CHECK_VALUE(is_valid(goal, subject), "redistribute: to ", to->describe(), ": the blocks of a split (the number ",
+  TORCH_CHECK_VALUE(is_valid(goal, subject), "redistribute: to ", to->describe(),
+                    ": the blocks of a split (the number ",
                     "behind its axis) do not fill their dimension of a tensor of shape ", subject.sizes);
   if (routes.size() >= kMaxRoutes) routes.clear();
   return routes.emplace(std::move(key), find_route(start, goal, subject)).first->second;
@@ -116,8 +117,8 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
   TORCH_INTERNAL_ASSERT(local.sizes().equals(local_sizes(from, global_sizes, coordinates)), "a shard of shape ",
                         local.sizes(), " is not that of a tensor of shape ", global_sizes, " in ", from->describe());
 
-  // With an order that all ranks know the steps run on the dimensions as memory has them, where the shard is contiguous;
-  // otherwise on the dimensions as they are, and the result is brought to the order at the end.
+  // With an order that all ranks know the steps run on the dimensions as memory has them, where the shard is
+  // contiguous; otherwise on the dimensions as they are, and the result is brought to the order at the end.
   const bool known = !global_strides.empty();
   Sizes order;
   if (known) {

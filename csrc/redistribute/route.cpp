@@ -42,7 +42,8 @@ std::vector<int> moving_axes(const State& start, const State& goal, const Subjec
     };
     auto [s, s_end] = in_dim(start);
     auto [g, g_end] = in_dim(goal);
-    for (; s != s_end && g != g_end && *s == *g; ++s, ++g) {}
+    for (; s != s_end && g != g_end && *s == *g; ++s, ++g) {
+    }
     for (; s != s_end; ++s) moves[s->axis] = true;
     for (; g != g_end; ++g) moves[g->axis] = true;
   }

@@ -80,10 +80,9 @@ std::vector<int64_t> parts_of(int64_t length, int64_t parts, int64_t block) {
 
 // One dimension that a step cuts or puts together.
 struct Side {
-  int64_t dim = -1;    // of the tensor at hand; -1: none
+  int64_t dim = -1;  // of the tensor at hand; -1: none
   int64_t block = 0;
-  int64_t whole = 0;   // its length without the step's split, on this rank
-  int64_t part = 0;    // with it
+  int64_t whole = 0;  // its length without the step's split, on this rank
 };
 
 struct Unfolded {
@@ -116,11 +115,12 @@ Unfolded unfold(const at::Tensor& x, const Side& from, const Side& to, int64_t p
   return out;
 }
 
-at::Tensor fold(const at::Tensor& y, const at::Tensor& x, const Side& from, const Side& to) {
+at::Tensor fold(const at::Tensor& y, const at::Tensor& x, const Side& from, const Side& to, int64_t parts,
+                int64_t index) {
   if (from.block == 0 && to.block == 0) return y;
   Sizes sizes(x.sizes().begin(), x.sizes().end());
   if (from.dim >= 0) sizes[from.dim] = from.whole;
-  if (to.dim >= 0) sizes[to.dim] = to.part;
+  if (to.dim >= 0) sizes[to.dim] = part_length(to.whole, parts, index, to.block);
   return y.reshape(sizes);
 }
 
@@ -243,13 +243,11 @@ at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const 
     State without = state;
     without.splits[index_of(state, step.axis)].dim = -1;
     from.whole = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
-    from.part = x.size(from.dim);
   }
   if (step.to.kind == AxisState::split) {
     to.dim = position(step.to.dim);
     to.block = step.to.block;
     to.whole = x.size(to.dim);
-    to.part = part_length(to.whole, parts, index, to.block);
   }
   const Unfolded u = unfold(x, from, to, parts, index);
   at::Tensor y;
@@ -265,7 +263,7 @@ at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const 
     y = comm::all_to_all(u.tensor, u.to, parts_of(to.whole, parts, to.block), u.from,
                          parts_of(from.whole, parts, from.block), place.mesh, step.axis);
   }
-  return fold(y, x, from, to);
+  return fold(y, x, from, to, parts, index);
 }
 
 }  // namespace weft::relayout

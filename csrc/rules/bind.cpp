@@ -77,6 +77,16 @@ class Binding {
     }
     if (!match_operands()) return false;
     find_batch();
+    // Plain factors tell the sizes of those in folded dimensions.
+    for (size_t i = 0; i < call_.tensors.size(); ++i) {
+      const BoundRule::Tensor& t = bound_.tensors[i];
+      if (!call_.tensors[i].defined || !t.ruled || t.operand < 0) continue;
+      const auto& tokens = rule_.operands[t.operand].tokens;
+      if (has_batch(tokens) || tokens.size() != call_.tensors[i].geometry.sizes.size()) continue;
+      for (size_t d = 0; d < tokens.size(); ++d) {
+        if (tokens[d].kind == Token::factor) named(tokens[d].name, call_.tensors[i].geometry.sizes[d], true);
+      }
+    }
     for (size_t i = 0; i < call_.tensors.size(); ++i) {
       if (call_.tensors[i].defined && !place(bound_.tensors[i], call_.tensors[i].geometry.sizes, rule_.operands, true)) return false;
     }

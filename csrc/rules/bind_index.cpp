@@ -121,6 +121,7 @@ bool bind_new(const Call& call, BoundRule& bound, std::string&) {
     bound.factors[f].free = true;
   }
   bound.sizes_argument = call.op.argument("size");
+  bound.strides_argument = call.op.argument("stride");
   finish(call, bound);
   return true;
 }

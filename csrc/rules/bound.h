@@ -91,6 +91,7 @@ struct BoundRule {
   std::vector<Pending> pending;
   std::vector<Localized> localized;
   int sizes_argument = -1;      // an int list that becomes the first result's local sizes
+  int strides_argument = -1;    // and one that becomes its local strides
 
   int add_factor(int64_t size, bool splittable = true);
 };

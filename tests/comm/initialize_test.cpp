@@ -6,6 +6,7 @@
 #include <weft/distributed.h>
 
 #include <map>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
 #include "mesh/context.h"
 #include "support/run_ranks.h"
@@ -151,6 +152,24 @@ TEST(Initialize, KeepsAWorldThatIsThere) {
     EXPECT_EQ(weft::rank(), rank);
     EXPECT_EQ(weft::world_size(), 2);
     EXPECT_THROW(initialize("localhost:1", 3, rank), c10::ValueError);
+  });
+}
+
+TEST(Initialize, AdoptsAGroupByItsName) {
+  test::run_ranks(2, [](int rank) {
+    const Group world = context().world();
+    const std::string name = "weft_test_world_" + std::to_string(rank);
+    c10d::register_process_group(name, world);
+    Context fresh{{}};
+    {
+      const ContextGuard guard(&fresh);
+      EXPECT_THROW(set_world("no such group"), c10::Error);
+      EXPECT_EQ(weft::world_size(), 1);
+      set_world(name);
+      EXPECT_EQ(weft::world_size(), 2);
+      EXPECT_EQ(weft::rank(), rank);
+    }
+    c10d::unregister_process_group(name);
   });
 }
 

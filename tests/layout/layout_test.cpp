@@ -40,8 +40,7 @@ TEST(TensorLayout, EqualLayoutsAreTheSamePointer) {
   EXPECT_NE(TensorLayout::get(mesh, {{}}, pending(1, Reduction::max)),
             TensorLayout::get(mesh, {{}}, pending(1, Reduction::sum)));
   EXPECT_NE(TensorLayout::replicated(mesh, 1), TensorLayout::replicated(mesh, 2));
-  EXPECT_NE(TensorLayout::replicated(mesh, 1),
-            TensorLayout::replicated(DeviceMesh::get({2, 4}, {"a", "b"}), 1));
+  EXPECT_NE(TensorLayout::replicated(mesh, 1), TensorLayout::replicated(DeviceMesh::get({2, 4}, {"a", "b"}), 1));
 }
 
 TEST(TensorLayout, InterningIsThreadSafe) {
@@ -77,7 +76,9 @@ TEST(TensorLayout, NothingPendsOverAnAxisOfSizeOne) {
 
 TEST(TensorLayout, RefusesWhatHasNoMeaning) {
   Mesh mesh = DeviceMesh::get({2, 4}, {"data", "model"});
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{1}}, {{1}}}); }),
+  EXPECT_THAT(value_error([&] {
+                TensorLayout::get(mesh, {{{1}}, {{1}}});
+              }),
               ::testing::AllOf(HasSubstr("'model'"), HasSubstr("twice"), HasSubstr("0 and 1")));
   EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{0}, {0}}}); }), HasSubstr("'data'"));
   EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{2}}}); }), HasSubstr("axis index 2"));
@@ -98,12 +99,12 @@ TEST(TensorLayout, PrintsAsItIsWritten) {
             "(None,) partial{data: sum, model: max}");
   EXPECT_EQ(TensorLayout::get(mesh, {{{1, 16}}})->str(), "(model/16,)");
   EXPECT_EQ(TensorLayout::replicated(mesh, 0)->str(), "()");
-  EXPECT_EQ(TensorLayout::from_names(mesh, {{"model"}, {}})->describe(),
-            "(model, None) on mesh (data=2, model=4)");
+  EXPECT_EQ(TensorLayout::from_names(mesh, {{"model"}, {}})->describe(), "(model, None) on mesh (data=2, model=4)");
 }
 
 TEST(Reduction, HasANameEach) {
-  for (auto r : {Reduction::sum, Reduction::avg, Reduction::max, Reduction::min, Reduction::product, Reduction::norm2}) {
+  for (auto r :
+       {Reduction::sum, Reduction::avg, Reduction::max, Reduction::min, Reduction::product, Reduction::norm2}) {
     EXPECT_EQ(reduction_from_string(to_string(r)), r);
   }
   EXPECT_THAT(value_error([] { reduction_from_string("none"); }), HasSubstr("known: sum"));

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
 #include <numeric>
 #include <random>
 
@@ -41,12 +41,18 @@ at::Tensor part(const at::Tensor& whole, Layout layout, const Coordinate& coordi
 
 at::Tensor reduce(const at::Tensor& stacked, Reduction reduction) {
   switch (reduction) {
-    case Reduction::sum: return stacked.sum(0);
-    case Reduction::avg: return stacked.mean(0);
-    case Reduction::max: return stacked.amax(0);
-    case Reduction::min: return stacked.amin(0);
-    case Reduction::product: return stacked.prod(0);
-    default: return stacked.square().sum(0).sqrt();
+    case Reduction::sum:
+      return stacked.sum(0);
+    case Reduction::avg:
+      return stacked.mean(0);
+    case Reduction::max:
+      return stacked.amax(0);
+    case Reduction::min:
+      return stacked.amin(0);
+    case Reduction::product:
+      return stacked.prod(0);
+    default:
+      return stacked.square().sum(0).sqrt();
   }
 }
 
@@ -83,7 +89,8 @@ at::Tensor laid_out(const at::Tensor& x, const std::vector<int64_t>& order) {
   return x.permute(order).contiguous().permute(position);
 }
 
-// ---- random cases ----------------------------------------------------------------------------------------------------
+// ---- random cases
+// ----------------------------------------------------------------------------------------------------
 
 bool fits(const TensorLayout::Dims& dims, Mesh mesh, int64_t d, int64_t size, int64_t block) {
   if (size % block != 0) return false;
@@ -121,10 +128,10 @@ struct Case {
   Layout from;
   Layout to;
   at::ScalarType dtype;
-  std::vector<int64_t> order;          // of dimensions in memory
+  std::vector<int64_t> order;  // of dimensions in memory
   bool pass_strides;
-  at::Tensor whole;                    // the value
-  std::vector<at::Tensor> inputs;      // per rank
+  at::Tensor whole;                // the value
+  std::vector<at::Tensor> inputs;  // per rank
   std::vector<at::Tensor> outputs;
   std::vector<int64_t> collectives;
 
@@ -148,15 +155,15 @@ Case random_case(Random& random, Mesh mesh) {
 
   std::vector<at::Tensor> parts;  // of the whole shape; equal along axes that are not pending
   for (int64_t rank = 0; rank < mesh->size(); ++rank) {
-    Coordinate seed = mesh->coordinates_of(rank);
-    int64_t seed_value = 0;
+    const Coordinate coordinates = mesh->coordinates_of(rank);
+    int64_t seed = 1000;
     for (int axis = 0; axis < mesh->ndim(); ++axis) {
       const bool is_pending = c.from->partial()[axis] != Reduction::none;
-      seed_value = seed_value * 8 + (is_pending ? seed[axis] : 0);
+      seed = seed * 8 + (is_pending ? coordinates[axis] : 0);
     }
     int64_t numel = 1;
     for (int64_t size : c.sizes) numel *= size;
-    Random values(static_cast<unsigned>(seed_value) + 1000);
+    Random values(static_cast<unsigned>(seed));
     std::vector<double> data(numel);
     for (double& value : data) value = static_cast<double>(1 + draw(values, 9));
     parts.push_back(at::tensor(data, at::kDouble).view(c.sizes).to(c.dtype));
@@ -217,9 +224,8 @@ void check_random_cases(const std::vector<int64_t>& shape, int count) {
         const at::Tensor like = laid_out(at::empty(c.sizes), c.order);
         strides.assign(like.strides().begin(), like.strides().end());
       }
-      const at::Tensor out = redistribute_local(c.inputs[rank], c.sizes, c.from, c.to, strides);
+      c.outputs[rank] = redistribute_local(c.inputs[rank], c.sizes, c.from, c.to, strides);
       TORCH_CHECK(at::equal(copy, c.inputs[rank]), "changed its input: ", c.str());
-      c.outputs[rank] = out;
       c.collectives[rank] = seen;
     }
   });

@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-
 #include "comm/collectives.h"
 #include "layout/shard.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/route.h"
 #include "support/run_ranks.h"
 
 namespace weft {
@@ -68,7 +68,10 @@ TEST(Route, TakesTheFewestCollectives) {
       {{{"data", "model"}, {}}, {}, {{}, {}}, {}, {"all_gather model", "all_gather data"}},
       {{{"model", "data"}, {}}, {}, {{}, {}}, {}, {"all_gather data", "all_gather model"}},
       {{{"data"}, {}}, {{"model", "sum"}}, {{}, {}}, {}, {"all_reduce model", "all_gather data"}},
-      {{{}, {}}, {{"data", "sum"}, {"model", "sum"}}, {{"data"}, {"model"}}, {},
+      {{{}, {}},
+       {{"data", "sum"}, {"model", "sum"}},
+       {{"data"}, {"model"}},
+       {},
        {"reduce_scatter data", "reduce_scatter model"}},
       // an order of axes changes by way of what is inside
       {{{"data", "model"}, {}}, {}, {{"model"}, {}}, {}, {"all_gather model", "all_gather data"}},
@@ -113,6 +116,34 @@ TEST(Route, LargeShardsDoNotOutgrowBothEnds) {
   const std::vector<int64_t> large{1024, 64, 64}, small{8, 4, 4};
   for (const std::string& kind : collectives(large, from, to)) EXPECT_THAT(kind, testing::StartsWith("all_to_all"));
   EXPECT_EQ(collectives(small, from, to).size(), 2);
+}
+
+// Without one, a gather is the only way.
+TEST(Route, AnOrderOfAxesCanAlwaysChange) {
+  Layout from = TensorLayout::from_names(two_by_two(), {{"data", "model"}});
+  Layout to = TensorLayout::from_names(two_by_two(), {{"model", "data"}});
+  EXPECT_THAT(collectives({1 << 20}, from, to), testing::ElementsAre("all_gather model", "all_gather data"));
+}
+
+// Too many axes to search them all: still a route, and a right one.
+TEST(Route, ManyAxesArrive) {
+  Mesh mesh = DeviceMesh::get({2, 2, 2, 2, 2, 2, 2}, {"a", "b", "c", "d", "e", "f", "g"});
+  const std::vector<int64_t> sizes{256, 256, 256, 64};
+  const relayout::Subject subject{mesh, sizes, 4};
+  Layout from = TensorLayout::from_names(mesh, {{"a", "b", "c"}, {"d", "e"}, {}, {}}, {{"f", "sum"}, {"g", "max"}});
+  Layout to = TensorLayout::from_names(mesh, {{"g", "c"}, {"e", "b", "a"}, {"f"}, {}}, {{"d", "sum"}});
+  relayout::State state = relayout::state_of(from, sizes);
+  const relayout::State goal = relayout::state_of(to, sizes);
+  const relayout::Route route = relayout::find_route(state, goal, subject);
+  int64_t cost = 0;
+  for (const relayout::Step& step : route.steps) {
+    ASSERT_TRUE(applies(step, state, subject));
+    const relayout::State next = after(step, state);
+    cost += relayout::cost(step, mesh, shard_bytes(state, subject), shard_bytes(next, subject));
+    state = next;
+  }
+  EXPECT_TRUE(state == goal);
+  EXPECT_EQ(cost, route.cost);
 }
 
 TEST(Route, CostsGrowWithTheBytesThatMove) {

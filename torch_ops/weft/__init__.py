@@ -14,48 +14,44 @@ hand; every op on it then runs on the local shards, with the collectives it need
 """
 
 from ._library import library_path, torch_version_built_for
-from .api import (
-    DeviceMesh,
-    LayoutMap,
-    TensorLayout,
-    distribute_module,
+from .display import install as _install_display
+from .layout_map import LayoutMap, LayoutMatch
+from .mesh import DeviceMesh, TensorLayout
+from .module import active_layouts, distribute_module, register_layouts, tag
+from .process import get_device_count, initialize, list_devices, rank, world_size
+from .reporting import Report, report
+from .switches import random_mode, strict
+from .tensors import (
     distribute_tensor,
+    distribute_variable,
     from_local,
     full_tensor,
-    get_device_count,
-    initialize,
     is_sharded,
     layout_of,
-    list_devices,
     local_tensor,
     path_of,
-    random_mode,
-    rank,
-    register_layouts,
-    report,
-    strict,
-    tag,
-    trace,
-    world_size,
+    shard_batch,
 )
-from .display import install_repr
+from .tracing import Trace, TraceRow, trace
 
-install_repr()
+_install_display()
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "active_layouts",
     "DeviceMesh",
-    "LayoutMap",
-    "TensorLayout",
     "distribute_module",
     "distribute_tensor",
+    "distribute_variable",
     "from_local",
     "full_tensor",
     "get_device_count",
     "initialize",
     "is_sharded",
     "layout_of",
+    "LayoutMap",
+    "LayoutMatch",
     "library_path",
     "list_devices",
     "local_tensor",
@@ -64,9 +60,14 @@ __all__ = [
     "rank",
     "register_layouts",
     "report",
+    "Report",
+    "shard_batch",
     "strict",
     "tag",
+    "TensorLayout",
     "torch_version_built_for",
     "trace",
+    "Trace",
+    "TraceRow",
     "world_size",
 ]

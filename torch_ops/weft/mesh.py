@@ -1,49 +1,57 @@
 """DeviceMesh and TensorLayout: thin Python faces of the interned C++ objects."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from . import _library  # noqa: F401  (the classes below come with the library)
 
-Axes = Sequence[str | Sequence[str] | None]
+Axes = Sequence["str | Sequence[str] | None"]
 
 
 class DeviceMesh:
-    """An n-D grid of process ranks with named axes.
+    """An n-D grid of process ranks with named axes. Equal meshes are the same object underneath.
 
     Args:
         shape: ranks along each axis.
         axis_names: one name per axis, all different.
-        devices: global ranks in row-major order, or Keras-style names ("cpu:3"); default 0, 1, ....
+        devices: global ranks in row-major order, or Keras-style names ("cpu:3"), flat or nested; default 0, 1, ....
         device_type: "cpu" or "cuda"; default "cuda" where torch has one, else "cpu".
 
     Raises:
-        ValueError: sizes disagree, a name or rank is repeated, a size is below 1.
+        ValueError: sizes disagree, a name or rank is repeated, a size is below 1. That the mesh has as many ranks as
+            the world is checked when it is first used.
     """
 
     def __init__(
         self,
         shape: Sequence[int],
         axis_names: Sequence[str],
-        devices: Sequence[int | str] | None = None,
+        devices: Sequence[Any] | None = None,
         device_type: str | None = None,
-    ):
-        ranks = [int(str(d).rsplit(":", 1)[-1]) for d in devices] if devices is not None else []
+    ) -> None:
         kind = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._object = torch.classes.weft.DeviceMesh(list(shape), list(axis_names), ranks, kind)
+        self._object = torch.classes.weft.DeviceMesh(list(shape), list(axis_names), _ranks(devices), kind)
 
     @classmethod
-    def _wrap(cls, obj) -> "DeviceMesh":
+    def _wrap(cls, obj: Any) -> DeviceMesh:
         mesh = cls.__new__(cls)
         mesh._object = obj
         return mesh
 
     @classmethod
-    def from_torch(cls, device_mesh) -> "DeviceMesh":
-        """The mesh of a torch.distributed DeviceMesh, with its groups."""
+    def from_torch(cls, device_mesh: Any) -> DeviceMesh:
+        """The mesh of a `torch.distributed.device_mesh.DeviceMesh`, with its process groups.
+
+        Raises:
+            ValueError: a group does not fit its axis.
+        """
         names = device_mesh.mesh_dim_names or tuple(f"axis{i}" for i in range(device_mesh.ndim))
         mesh = cls(tuple(device_mesh.mesh.shape), names, device_mesh.mesh.flatten().tolist(), device_mesh.device_type)
+        adopt_world()
         groups = [device_mesh.get_group(i).group_name for i in range(device_mesh.ndim)]
         torch.ops.weft.adopt_groups(mesh._object, groups)
         return mesh
@@ -58,25 +66,48 @@ class DeviceMesh:
 
     @property
     def ranks(self) -> tuple[int, ...]:
+        """The global ranks in row-major order."""
         return tuple(self._object.ranks())
 
     @property
     def device_type(self) -> str:
         return self._object.device_type()
 
-    def __eq__(self, other) -> bool:
+    @property
+    def size(self) -> int:
+        return len(self._object.ranks())
+
+    @property
+    def coordinates(self) -> dict[str, int]:
+        """Where this rank is along each axis. Makes the process groups at first use: call it on every rank."""
+        adopt_world()
+        return dict(zip(self.axis_names, self._object.coordinates(), strict=True))
+
+    def axis_size(self, name: str) -> int:
+        """Raises ValueError where there is no such axis."""
+        return self._object.axis_size(name)
+
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, DeviceMesh) and self._object.id() == other._object.id()
 
     def __hash__(self) -> int:
         return hash(self._object.id())
 
+    def __copy__(self) -> DeviceMesh:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> DeviceMesh:
+        return self
+
+    def __reduce__(self) -> tuple:
+        return DeviceMesh, (self.shape, self.axis_names, self.ranks, self.device_type)
+
+    def __str__(self) -> str:
+        return str(self._object.__str__())
+
     def __repr__(self) -> str:
         axes = ", ".join(f"{n}={s}" for n, s in zip(self.axis_names, self.shape, strict=True))
         return f"DeviceMesh({axes}, device_type={self.device_type!r})"
-
-
-def _axes_tuple(axes: Axes) -> tuple:
-    return tuple(tuple(a) if isinstance(a, (list, tuple)) else a for a in axes)
 
 
 class TensorLayout:
@@ -91,20 +122,64 @@ class TensorLayout:
         ValueError: an unknown axis, an axis used twice, an unknown reduction.
     """
 
-    def __init__(self, axes: Axes, device_mesh: DeviceMesh, partial: Mapping[str, str] | None = None):
+    def __init__(self, axes: Axes, device_mesh: DeviceMesh, partial: Mapping[str, str] | None = None) -> None:
         self._object = torch.classes.weft.TensorLayout(
-            _axes_tuple(axes), device_mesh._object, dict(partial) if partial else None
+            axes_tuple(axes), device_mesh._object, dict(partial) if partial else None
         )
 
     @classmethod
-    def _wrap(cls, obj) -> "TensorLayout":
+    def _wrap(cls, obj: Any) -> TensorLayout:
         layout = cls.__new__(cls)
         layout._object = obj
         return layout
 
+    @classmethod
+    def replicated(cls, device_mesh: DeviceMesh, ndim: int) -> TensorLayout:
+        """Every rank holds the whole."""
+        return cls((None,) * ndim, device_mesh)
+
+    @classmethod
+    def from_placements(cls, placements: Sequence[Any], device_mesh: DeviceMesh, ndim: int) -> TensorLayout:
+        """From DTensor's placements, one per mesh axis: Shard(dim), Replicate(), Partial(kind).
+
+        Raises:
+            ValueError: another number of placements than mesh axes, or a placement that has no counterpart.
+        """
+        if len(placements) != len(device_mesh.axis_names):
+            raise ValueError(f"{len(placements)} placements for {device_mesh}; give one per axis")
+        axes: list[list[str]] = [[] for _ in range(ndim)]
+        partial = {}
+        for name, placement in zip(device_mesh.axis_names, placements, strict=True):
+            if type(placement).__name__ == "Shard":
+                if not -ndim <= placement.dim < ndim:
+                    raise ValueError(f"{placement} of axis {name!r} is not a dimension of a tensor with {ndim}")
+                axes[placement.dim % ndim].append(name)
+            elif placement.is_partial():
+                partial[name] = placement.reduce_op
+            elif not placement.is_replicate():
+                raise ValueError(f"{placement} of axis {name!r} has no counterpart in a TensorLayout")
+        return cls([a or None for a in axes], device_mesh, partial)
+
+    def placements(self) -> tuple:
+        """As DTensor's placements, one per mesh axis.
+
+        Raises:
+            ValueError: DTensor has no such layout (axes of one dimension not in the order of the mesh, blocks).
+        """
+        from torch.distributed.tensor import Partial, Replicate, Shard
+
+        order = self.device_mesh.axis_names
+        found: dict[str, Any] = {name: Partial(kind) for name, kind in self.partial.items()}
+        for dim, (axes, blocks) in enumerate(zip(self.axes, self._object.blocks(), strict=True)):
+            names = (axes,) if isinstance(axes, str) else axes or ()
+            if any(blocks) or list(names) != sorted(names, key=order.index):
+                raise ValueError(f"layout {self} has no counterpart among DTensor's placements")
+            found.update({name: Shard(dim) for name in names})
+        return tuple(found.get(name) or Replicate() for name in order)
+
     @property
     def axes(self) -> tuple:
-        return self._object.axes()
+        return tuple(self._object.axes())
 
     @property
     def partial(self) -> dict[str, str]:
@@ -114,14 +189,64 @@ class TensorLayout:
     def device_mesh(self) -> DeviceMesh:
         return DeviceMesh._wrap(self._object.mesh())
 
-    def __eq__(self, other) -> bool:
+    def local_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of this rank's part of a tensor of that shape."""
+        adopt_world()
+        return tuple(self._object.local_shape(list(shape)))
+
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, TensorLayout) and self._object.id() == other._object.id()
 
     def __hash__(self) -> int:
         return hash(self._object.id())
+
+    def __copy__(self) -> TensorLayout:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> TensorLayout:
+        return self
+
+    def __reduce__(self) -> tuple:
+        return _unpickle_layout, (self._object,)
 
     def __str__(self) -> str:
         return str(self._object.__str__())
 
     def __repr__(self) -> str:
         return f"TensorLayout({self._object.describe()})"
+
+
+def _unpickle_layout(obj: Any) -> TensorLayout:
+    return TensorLayout._wrap(obj)
+
+
+def axes_tuple(axes: Axes) -> tuple:
+    """Lists do not pass to torch's classes as Any: tuples throughout."""
+    if isinstance(axes, str) or not isinstance(axes, Sequence):
+        raise ValueError(f"axes: expected one entry per tensor dimension, such as (None, 'model'); got {axes!r}")
+    return tuple(tuple(a) if isinstance(a, (list, tuple)) else a for a in axes)
+
+
+def _ranks(devices: Any) -> list[int]:
+    if devices is None:
+        return []
+    if hasattr(devices, "tolist"):
+        devices = devices.tolist()
+    ranks: list[int] = []
+    for device in devices if isinstance(devices, (list, tuple)) else [devices]:
+        if isinstance(device, (list, tuple)):
+            ranks += _ranks(device)
+            continue
+        text = str(device).rsplit(":", 1)[-1]
+        if not text.isdigit():
+            raise ValueError(f"DeviceMesh: device {device!r} is neither a rank nor a name such as 'cpu:3'")
+        ranks.append(int(text))
+    return ranks
+
+
+def adopt_world() -> None:
+    """Takes torch.distributed's default group as the world, where there is one and none was set."""
+    import torch.distributed as dist
+
+    if torch.ops.weft.world_size() == 1 and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        torch.ops.weft.set_world(dist.group.WORLD.group_name)

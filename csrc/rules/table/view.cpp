@@ -5,7 +5,7 @@
 namespace weft::rules {
 
 RULES(view) {
-  rule({"view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy"},
+  rule({"view", "_unsafe_view", "reshape", "_reshape_copy", "view_copy"},
        "groups of dimensions with equal products share factors, folded ones are compounds;  carry 0", &bind_reshape);
   rule({"t", "transpose.int", "permute", "unsqueeze", "squeeze", "squeeze.dim", "squeeze.dims", "expand", "t_copy",
         "permute_copy", "transpose_copy.int", "expand_copy", "unsqueeze_copy", "view_as_real", "view_as_complex"},

@@ -1,0 +1,55 @@
+// distribute_module for scripted modules, whose variables are attributes of their objects.
+#include <dispatch/install.h>
+#include <torch/csrc/jit/api/module.h>
+#include <weft/module.h>
+
+#include <unordered_set>
+
+#include "module/variables.h"
+
+namespace weft {
+namespace {
+
+struct Slot {
+  c10::intrusive_ptr<c10::ivalue::Object> object;
+  size_t index;
+  at::Tensor tensor;
+};
+
+std::string type_of(const torch::jit::Module& m, const at::Tensor& variable) {
+  const auto name = m.type()->name();
+  const std::string type = name ? name->qualifiedName() : std::string();
+  const c10::IValue groups = m.attr("groups", c10::IValue(int64_t{1}));
+  return synonym_type(type, variable.sizes(), groups.isInt() ? groups.toInt() : 1);
+}
+
+void collect(const torch::jit::Module& m, const std::string& prefix, Variables& variables, std::vector<Slot>& slots,
+             std::unordered_set<const void*>& seen) {
+  const auto object = m._ivalue();
+  const auto type = m.type();
+  const bool first_time = seen.insert(object.get()).second;
+  for (size_t i = 0; i < type->numAttributes(); ++i) {
+    const c10::IValue& value = object->getSlot(i);
+    const std::string path = prefix + type->getAttributeName(i);
+    if (type->getAttribute(i)->is_module()) {
+      collect(torch::jit::Module(value.toObject()), path + ".", variables, slots, seen);
+    } else if ((type->is_parameter(i) || type->is_buffer(i)) && value.isTensor() && value.toTensor().defined()) {
+      variables.add(value.toTensor(), path, type_of(m, value.toTensor()));
+      if (first_time) slots.push_back({object, i, value.toTensor()});
+    }
+  }
+}
+
+}  // namespace
+
+void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
+  require_installed();
+  Variables variables(map);
+  std::vector<Slot> slots;
+  std::unordered_set<const void*> seen;
+  collect(module, "", variables, slots, seen);
+  variables.check_ranks();
+  for (Slot& slot : slots) slot.object->setSlot(slot.index, variables.laid_out(slot.tensor));
+}
+
+}  // namespace weft

@@ -1,0 +1,148 @@
+#include "module/variables.h"
+
+#include <comm/collectives.h>
+#include <debug/log.h>
+#include <dispatch/install.h>
+#include <paths/adapter.h>
+#include <tensor/sharded.h>
+#include <weft/module.h>
+#include <weft/tensor.h>
+
+#include <mutex>
+
+#include "module/convert.h"
+
+namespace weft {
+namespace {
+
+struct Active {
+  std::mutex mutex;
+  std::shared_ptr<const LayoutMap> map;
+};
+Active& active() {
+  static Active* a = new Active();
+  return *a;
+}
+
+Layout layout_of_path(const LayoutMap& map, const at::Tensor& variable, const std::string& path,
+                      const std::string& module_type) {
+  const Layout layout = map.layout_for(path, variable.sizes().vec(), module_type);
+  return layout != nullptr ? layout : TensorLayout::replicated(map.mesh(), variable.dim());
+}
+
+void add_words(std::vector<int64_t>& words, const std::string& text) {
+  words.push_back(static_cast<int64_t>(text.size()));
+  for (char c : text) words.push_back(c);
+}
+
+}  // namespace
+
+std::shared_ptr<const LayoutMap> register_layouts(std::shared_ptr<const LayoutMap> map) {
+  std::lock_guard<std::mutex> lock(active().mutex);
+  std::swap(active().map, map);
+  return map;
+}
+
+std::shared_ptr<const LayoutMap> active_layouts() {
+  std::lock_guard<std::mutex> lock(active().mutex);
+  return active().map;
+}
+
+at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path) {
+  at::Tensor out = lay_out(variable.detach(), layout);
+  if (out.is_floating_point() || out.is_complex()) out.set_requires_grad(variable.requires_grad());
+  set_path(out, path);
+  const at::Tensor grad = variable.is_leaf() ? variable.grad() : at::Tensor();
+  if (grad.defined()) {
+    out.mutable_grad() = lay_out(grad.detach(), layout->without_partial());
+    set_path(out.grad(), path);
+  }
+  if (log_on(LogLevel::debug)) {
+    const at::Tensor& local = sharded(out).local();
+    log(LogLevel::debug, "variable ", path, " ", variable.sizes(), ": layout ", layout->str(), ", local shape ",
+        local.sizes(), ", ", local.nbytes(), " bytes");
+  }
+  return out;
+}
+
+at::Tensor distribute_variable(const at::Tensor& variable, Layout layout) {
+  check_layout(variable, layout, "distribute_variable");
+  if (holds_shards(variable) && sharded(variable).layout() == layout) return variable;
+  return lay_out_variable(variable, layout, path_of(variable));
+}
+
+at::Tensor tag(const at::Tensor& variable, const std::string& path, const LayoutMap& map,
+               const std::string& module_type) {
+  require_installed();
+  TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for '", path, "'");
+  const std::string canonical = canonical_path(path);
+  const Layout layout = layout_of_path(map, variable, path, module_type);
+  at::Tensor out = variable;
+  if (!holds_shards(variable) || sharded(variable).layout() != layout) {
+    if (variable.is_leaf()) {
+      check_layout(variable, layout, "tag");
+      return lay_out_variable(variable, layout, canonical);
+    }
+    out = distribute_tensor(variable, layout);
+  }
+  set_path(out, canonical);
+  return out;
+}
+
+at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
+  const auto map = active_layouts();
+  TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look '", path,
+                    "' up in; call weft.register_layouts(layout_map) first");
+  return tag(variable, path, *map, module_type);
+}
+
+void Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
+  if (!tensor.defined()) return;
+  const Layout layout = layout_of_path(map_, tensor, path, module_type);
+  const auto [it, is_new] = index_.emplace(tensor.unsafeGetTensorImpl(), all_.size());
+  if (is_new) {
+    all_.push_back({tensor, canonical_path(path), layout});
+    return;
+  }
+  Variable& known = all_[it->second];
+  if (known.layout == layout) return;
+  // One of the two paths may be the one that no entry names.
+  if (layout->is_replicated()) return;
+  TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: '", known.path, "' and '", canonical_path(path),
+                    "' are one variable, but the layout map says ", known.layout->str(), " for the first and ",
+                    layout->str(), " for the second; give both the same layout, or name one of them only");
+  known.layout = layout;
+}
+
+void Variables::check_ranks() const {
+  std::vector<int64_t> words;
+  for (const Variable& v : all_) {
+    add_words(words, v.path);
+    add_words(words, v.layout->str());
+    words.push_back(v.tensor.dim());
+    for (int64_t size : v.tensor.sizes()) words.push_back(size);
+    words.push_back(static_cast<int64_t>(v.tensor.scalar_type()));
+    words.push_back(holds_shards(v.tensor));
+    words.push_back(v.tensor.requires_grad());
+    words.push_back(v.tensor.is_leaf() && v.tensor.grad().defined());
+  }
+  comm::check_same(words, "distribute_module: the module's variables (paths, shapes, dtypes, layouts, gradients)",
+                   map_.mesh());
+}
+
+const at::Tensor& Variables::laid_out(const at::Tensor& tensor) {
+  results_.resize(all_.size());
+  const size_t i = index_.at(tensor.unsafeGetTensorImpl());
+  if (!results_[i].defined()) results_[i] = lay_out_variable(all_[i].tensor, all_[i].layout, all_[i].path);
+  return results_[i];
+}
+
+std::string synonym_type(const std::string& module_type, at::IntArrayRef weight_sizes, int64_t groups) {
+  const std::string type = canonical_module_type(module_type);
+  if ((type == "Conv1d" || type == "Conv2d") && groups > 1 && weight_sizes.size() > 1 && weight_sizes[1] == 1) {
+    return type == "Conv1d" ? "DepthwiseConv1d" : "DepthwiseConv2d";
+  }
+  return module_type;
+}
+
+}  // namespace weft

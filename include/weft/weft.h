@@ -1,0 +1,9 @@
+#pragma once
+// All of Weft's C++ API.
+#include <weft/distributed.h>
+#include <weft/layout.h>
+#include <weft/layout_map.h>
+#include <weft/mesh.h>
+#include <weft/module.h>
+#include <weft/tensor.h>
+#include <weft/trace.h>

@@ -1,0 +1,70 @@
+"""Draws layouts for plain tensors and lays them out: replicated, split (evenly or not), pending sums, plain."""
+
+import random
+from typing import Any
+
+import torch
+
+import weft
+
+CHOICES = ("split", "pending", "replicated", "plain")
+WEIGHTS = (50, 20, 15, 15)
+
+
+def draw(rng: random.Random, t: torch.Tensor, mesh: weft.DeviceMesh, kinds: tuple[str, ...] = CHOICES) -> Any:
+    """A layout for `t`, or None where it stays plain. Draws the same whatever the tensor, so ranks agree."""
+    weights = [WEIGHTS[CHOICES.index(k)] for k in kinds]
+    axes: list[list[str]] = [[] for _ in range(t.dim())]
+    partial = {}
+    plain = rng.choices(kinds, weights)[0] == "plain"
+    for name in mesh.axis_names:
+        kind = rng.choices(kinds, weights)[0]
+        where = rng.random()
+        if kind == "split" and t.dim():
+            axes[int(where * t.dim())].append(name)
+        elif kind == "pending" and t.dtype != torch.bool:
+            partial[name] = "sum"
+    return None if plain else weft.TensorLayout([tuple(a) or None for a in axes], mesh, partial or None)
+
+
+def parts(t: torch.Tensor, n: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """`n` tensors whose sum is `t`: of both signs, none like another, none like t / n."""
+    out = []
+    rest = t.detach().clone()
+    for i in range(n - 1):
+        if t.is_floating_point() or t.is_complex():
+            part = torch.randn(t.shape, generator=generator).mul(2 + i).to(t.dtype)
+        else:
+            part = torch.randint(-7 - i, 8 + i, t.shape, generator=generator).to(t.dtype)
+        out.append(part)
+        rest -= part
+    out.append(rest)
+    return out
+
+
+def lay_out(t: torch.Tensor, layout: Any, seed: int) -> torch.Tensor:
+    """The tensor in that layout; `t` is the same on every rank."""
+    if layout is None:
+        return t.detach().clone()
+    if not layout.partial:
+        return weft.distribute_tensor(t.detach(), layout)
+    generator = torch.Generator().manual_seed(seed)
+    mesh = layout.device_mesh
+    mine = t.detach()
+    for name in layout.partial:
+        mine = parts(mine, mesh.axis_size(name), generator)[mesh.coordinates[name]]
+    local = weft.local_tensor(weft.distribute_tensor(mine, weft.TensorLayout(layout.axes, mesh)))
+    return weft.from_local(local, layout, t.shape)
+
+
+def reference(t: torch.Tensor) -> torch.Tensor:
+    """A plain tensor with the value, sizes and strides of `t` (a pending sum rounds otherwise than what it was made
+    from, which matters to ops that jump)."""
+    if not weft.is_sharded(t):
+        return t.detach().clone()
+    whole = weft.full_tensor(t.detach())
+    if whole.stride() == t.stride():
+        return whole.clone()
+    if any(s == 0 and n > 1 for s, n in zip(t.stride(), t.shape, strict=True)):
+        return whole.clone()
+    return torch.empty_strided(t.size(), t.stride(), dtype=t.dtype).copy_(whole)

@@ -1,0 +1,121 @@
+"""PyTorch's own OpInfo samples on sharded tensors, against the plain op.
+
+    python tests/oracle/opinfo.py --ranks 2                 every op, float32
+    python tests/oracle/opinfo.py --ranks 3 --only add,mm --dtype float32,int64 --seed 1 --json out.json
+
+Prints a line per op: verdict, checks passed, how its aten ops ran (ruled, composite, gathered), the first failure. A
+rank that dies or hangs costs one op, not the run.
+"""
+
+import argparse
+import collections
+import fnmatch
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+from support.ranks import RankPool  # noqa: E402
+
+GRAVITY = ("hang", "died", "value", "shape", "dtype", "structure", "layout", "stride", "raised")
+
+
+def op_names(only: str | None, dtype: str) -> list[str]:
+    from sweep import DTYPES, full_name
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    names = [full_name(op) for op in op_db if DTYPES[dtype] in op.supported_dtypes("cpu")]
+    if only:
+        patterns = only.split(",")
+        names = [n for n in names if any(n == p or fnmatch.fnmatch(n, p) for p in patterns)]
+    return list(dict.fromkeys(names))
+
+
+def verdict(result: dict) -> str:
+    kinds = {f["kind"] for f in result["failures"]}
+    for kind in GRAVITY:
+        if kind in kinds:
+            return kind
+    return "pass" if result["passed"] else "nothing ran"
+
+
+def how(result: dict) -> str:
+    kinds = set(result["ops"].values())
+    return "gathered" if "gathered" in kinds else "composite" if "composite" in kinds else "ruled" if kinds else "-"
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    from sweep import run_op
+
+    shape = tuple(int(n) for n in args.mesh.split(",")) if args.mesh else (args.ranks,)
+    table = []
+    with tempfile.TemporaryDirectory(prefix="weft-opinfo-") as tmp, RankPool(args.ranks, env={"WEFT_LOG": "debug"}) as pool:
+        progress = os.path.join(tmp, "progress")
+        for dtype in args.dtype.split(","):
+            for name in op_names(args.only, dtype):
+                begin = time.monotonic()
+                try:
+                    answers = pool(run_op, name, dtype, shape, args.seed, args.samples, args.draws, progress, timeout=args.timeout)
+                    result = answers[0]
+                    for other in answers[1:]:
+                        result["ops"].update({k: v for k, v in other["ops"].items() if k not in result["ops"]})
+                except AssertionError as e:
+                    text = str(e)
+                    kind = "hang" if "not done after" in text.split("\n")[0] else "died"
+                    case = Path(f"{progress}.0").read_text() if os.path.exists(f"{progress}.0") else ""
+                    failure = {"kind": kind, "what": "", "text": text[-3000:] if args.verbose else text[:300], "case": case}
+                    result = {"ran": 1, "passed": 0, "skipped": 0, "failures": [failure], "ops": {}, "random": False}
+                result.update(op=name, dtype=dtype, seconds=round(time.monotonic() - begin, 2))
+                result["verdict"] = verdict(result)
+                table.append(result)
+                report(result, args)
+                if args.json:
+                    Path(args.json).write_text(json.dumps(table, indent=1))
+    return table
+
+
+def report(result: dict, args: argparse.Namespace) -> None:
+    line = f"{result['op']:45s} {result['dtype']:9s} {result['verdict']:12s} {result['passed']:3d}/{result['ran']:3d}"
+    print(f"{line} {how(result):9s} {result['seconds']:6.1f}s", flush=True)
+    shown = result["failures"] if args.verbose else result["failures"][:1]
+    for f in shown:
+        print(f"    {f['what']} {f['case']}\n      {f['kind']}: {f['text'][:2000 if args.verbose else 300]}", flush=True)
+    if args.verbose:
+        print("    ", result["ops"])
+
+
+def summary(table: list[dict]) -> str:
+    verdicts = collections.Counter(r["verdict"] for r in table)
+    ways = collections.Counter(how(r) for r in table)
+    ran, passed = sum(r["ran"] for r in table), sum(r["passed"] for r in table)
+    return (
+        f"{len(table)} ops: {', '.join(f'{v} {k}' for k, v in verdicts.most_common())}; "
+        f"{', '.join(f'{v} {k}' for k, v in ways.most_common())}; {passed} of {ran} checks"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--mesh", help="shape, as 2,2; default: one axis of all ranks")
+    parser.add_argument("--only", help="names or patterns, by commas")
+    parser.add_argument("--dtype", default="float32", help="by commas")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=8, help="per op, taken evenly from all of them")
+    parser.add_argument("--draws", type=int, default=2, help="layouts per sample")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds per op")
+    parser.add_argument("--json", help="where to write all results")
+    parser.add_argument("--verbose", action="store_true", help="every failure")
+    args = parser.parse_args()
+    table = run(args)
+    print(summary(table))
+    bad = {"hang", "died", "value", "shape", "dtype", "structure"}
+    return 1 if any(r["verdict"] in bad for r in table) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

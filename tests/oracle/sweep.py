@@ -1,0 +1,181 @@
+"""What runs on each rank: all samples of one op."""
+
+import os
+import random
+import re
+import tempfile
+import traceback
+import warnings
+from itertools import islice
+from typing import Any
+
+import torch
+from check import Case, check_call, check_in_place, check_out
+from compare import Wrong
+
+import weft
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "int64": torch.int64,
+    "bool": torch.bool,
+    "bfloat16": torch.bfloat16,
+    "complex64": torch.complex64,
+}
+
+
+class PlanLog:
+    """The plans that were made meanwhile, from what WEFT_LOG=debug writes."""
+
+    def __enter__(self) -> "PlanLog":
+        self.file = tempfile.TemporaryFile()
+        self.saved = os.dup(2)
+        os.dup2(self.file.fileno(), 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self.saved, 2)
+        os.close(self.saved)
+        self.file.seek(0)
+        self.text = self.file.read().decode(errors="replace")
+        self.file.close()
+
+    def ops(self) -> dict[str, str]:
+        """By op: ruled, composite or gathered (where any plan of it is)."""
+        out: dict[str, str] = {}
+        for line in self.text.splitlines():
+            m = re.search(r"\[([\w:.]+)\] .* -> ?", line)
+            if not m:
+                continue
+            how = "gathered" if " gathered (" in line else "composite" if "as other ops on the shards" in line else "ruled"
+            if out.get(m[1]) != "gathered":
+                out[m[1]] = how
+        return out
+
+
+def mesh_of(shape: tuple[int, ...]) -> weft.DeviceMesh:
+    return weft.DeviceMesh(shape, tuple("xyz"[: len(shape)]), device_type="cpu")
+
+
+def find_op(name: str) -> Any:
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    return next(op for op in op_db if full_name(op) == name)
+
+
+def full_name(op: Any) -> str:
+    return op.name + (f"[{op.variant_test_name}]" if op.variant_test_name else "")
+
+
+def samples_of(op: Any, dtype: torch.dtype, limit: int) -> list[Any]:
+    torch.manual_seed(3)
+    random.seed(3)
+    grad = dtype.is_floating_point or dtype.is_complex
+    grad = grad and op.supports_autograd and dtype in op.supported_backward_dtypes("cpu")
+    samples = list(islice(op.sample_inputs("cpu", dtype, requires_grad=grad), 200))
+    if len(samples) <= limit:
+        return samples
+    return [samples[i * len(samples) // limit] for i in range(limit)]
+
+
+def note(path: str | None, text: str) -> None:
+    if path:
+        with open(f"{path}.{torch.distributed.get_rank()}", "w") as f:
+            f.write(text)
+
+
+def in_step(error: str | None) -> list[str | None]:
+    """Each rank's verdict, so that all go on from the same place."""
+    out: list[str | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(out, error)
+    return out
+
+
+def attempt(results: dict, label: str, describe: str, fn: Any, *args: Any) -> None:
+    error = None
+    try:
+        ran = fn(*args)
+        if not ran:
+            return results.__setitem__("skipped", results["skipped"] + 1)
+    except Wrong as e:
+        error = f"{e.kind}|{e}"
+    except Exception as e:
+        text = str(e).split("\nException raised")[0][:500]
+        where = "".join(traceback.format_exc(limit=-2)) if isinstance(e, (TypeError, AttributeError)) else ""
+        error = f"raised|{type(e).__name__}: {text}{where[-300:]}"
+    everywhere = in_step(error)
+    results["ran"] += 1
+    first = next((e for e in everywhere if e), None)
+    if first is None:
+        results["passed"] += 1
+        return
+    kind, _, text = first.partition("|")
+    if any(e is None for e in everywhere):
+        text += f" (on ranks {[r for r, e in enumerate(everywhere) if e]} only)"
+    results["failures"].append({"kind": kind, "what": label, "text": text, "case": describe})
+
+
+def run_op(
+    name: str, dtype_name: str, shape: tuple[int, ...], seed: int, limit: int, draws: int, progress: str | None
+) -> dict:
+    """Checks an op; a dict of counts, failures and the aten ops that ran."""
+    warnings.simplefilter("ignore")
+    op, dtype, mesh = find_op(name), DTYPES[dtype_name], mesh_of(shape)
+    results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": [], "random": False}
+    with PlanLog() as plans:
+        for i, sample in enumerate(samples_of(op, dtype, limit)):
+            check_sample(op, sample, i, mesh, f"{seed}-{name}-{dtype_name}-{i}", draws, results, progress)
+    results["ops"] = plans.ops()
+    return results
+
+
+def is_random(run: Any, arguments: Any) -> bool:
+    from torch.utils import _pytree as pytree
+
+    def value(seed: int) -> list[Any]:
+        torch.manual_seed(seed)
+        return [x for x in pytree.tree_leaves(run(arguments)) if isinstance(x, torch.Tensor)]
+
+    try:
+        with torch.no_grad():
+            return any(not torch.equal(a, b) for a, b in zip(value(1), value(1), strict=True) if not a.is_nested) or any(
+                not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+                for a, b in zip(value(1), value(2), strict=True)
+            )
+    except Exception:
+        return False
+
+
+def check_sample(
+    op: Any, sample: Any, index: int, mesh: Any, seed: str, draws: int, results: dict, progress: str | None
+) -> None:
+    post = sample.output_process_fn_grad
+    arguments = (sample.input, sample.args, sample.kwargs)
+
+    def run(a: Any) -> Any:
+        return op(a[0], *a[1], **a[2])
+
+    if hasattr(torch.ops.weft, "random_mode"):
+        weft.random_mode("replay")
+    for draw in range(draws):
+        case = Case(arguments, mesh, f"{seed}-{draw}")
+        if not any(layout is not None for layout in case.layouts):
+            return
+        describe = f"sample {index} draw {draw}: {case.describe()}"
+        note(progress, describe)
+        attempt(results, "call", describe, check_call, run, case, post, True, mesh, f"{seed}-{draw}")
+    if op.inplace_variant is not None and not sample.broadcasts_input:
+        case = Case(arguments, mesh, f"{seed}-in", first="sharded")
+        describe = f"sample {index} in place: {case.describe()}"
+        note(progress, describe)
+        attempt(results, "in place", describe, check_in_place, lambda a: op.inplace_variant(a[0], *a[1], **a[2]), case)
+    if op.supports_out:
+        case = Case(arguments, mesh, f"{seed}-out")
+        describe = f"sample {index} out=: {case.describe()}"
+        note(progress, describe)
+
+        def run_out(a: Any, out: Any) -> Any:
+            return op(a[0], *a[1], **a[2]) if out is None else op(a[0], *a[1], **a[2], out=out)
+
+        attempt(results, "out=", describe, check_out, run_out, case, mesh, f"{seed}-out")

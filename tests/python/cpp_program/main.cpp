@@ -1,0 +1,122 @@
+// Two processes make their own Gloo mesh and compute on sharded tensors, modules and a scripted module; what comes out
+// is compared with plain torch in the same process. Usage: program scripted.pt
+#include <torch/script.h>
+#include <torch/torch.h>
+#include <weft/weft.h>
+
+#include <iostream>
+
+namespace {
+
+void check(bool ok, const char* what) {
+  if (ok) return;
+  std::cerr << "rank " << weft::rank() << ": " << what << " is wrong" << std::endl;
+  std::exit(1);
+}
+
+void check_same(const at::Tensor& a, const at::Tensor& b, const char* what) {
+  check(!weft::is_sharded(b) && weft::full_tensor(a).allclose(b, 1e-5, 1e-6), what);
+}
+
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const c10::ValueError& e) {
+    return e.what_without_backtrace();
+  }
+  return "";
+}
+
+void tensors(weft::Mesh mesh) {
+  const auto rows = weft::TensorLayout::from_names(mesh, {{"x"}, {}});
+  const at::Tensor a = torch::randn({4, 6}), b = torch::randn({6, 3}).requires_grad_();
+  at::Tensor sharded = weft::distribute_tensor(b.detach(), rows).requires_grad_();
+  weft::Trace trace;
+  const at::Tensor y = torch::matmul(a, sharded);
+  y.square().sum().backward();
+  const auto collectives = trace.stop();
+  torch::matmul(a, b).square().sum().backward();
+  check_same(y, torch::matmul(a, b), "matmul");
+  check_same(sharded.grad(), b.grad(), "gradient");
+  check(weft::layout_of(sharded.grad()) == rows, "layout of the gradient");
+  check(weft::local_tensor(sharded).size(0) == 3, "local part");
+  check(!collectives.empty() && collectives[0].axis == "x" && collectives[0].bytes > 0, "trace");
+  check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("nope") != std::string::npos, "error");
+}
+
+struct Net : torch::nn::Module {
+  Net() {
+    up = register_module("up", torch::nn::Linear(6, 8));
+    norm = register_module("norm", torch::nn::BatchNorm1d(8));
+    down = register_module("down", torch::nn::Linear(8, 3));
+    scale = register_parameter("scale", torch::ones({3}));
+  }
+  at::Tensor forward(const at::Tensor& x) { return down(norm(torch::tanh(up(x)))) * scale; }
+  torch::nn::Linear up{nullptr}, down{nullptr};
+  torch::nn::BatchNorm1d norm{nullptr};
+  at::Tensor scale;
+};
+
+void modules(weft::Mesh mesh) {
+  torch::manual_seed(5);
+  const auto net = std::make_shared<Net>();
+  torch::manual_seed(5);
+  const auto plain = std::make_shared<Net>();
+  weft::LayoutMap map(mesh);
+  map.insert("up/kernel", {{}, {"x"}});
+  map.insert("down/weight", {{}, {"x"}});
+  map.insert("up/bias|norm/.*(weight|bias|mean|var)", {{"x"}});
+  {
+    const auto copy = std::make_shared<Net>();
+    torch::optim::SGD early(copy->parameters(), 0.1);
+    const std::string error = error_of([&] { weft::distribute_module(*copy, map); });
+    check(error.find("make it after") != std::string::npos && error.find("scale") != std::string::npos,
+          "held parameters");
+  }
+  weft::distribute_module(*net, map, [](const std::string&, torch::nn::Module& m) {
+    if (auto* n = dynamic_cast<Net*>(&m)) n->scale = n->named_parameters(false)["scale"];
+  });
+  check(weft::layout_of(net->up->weight)->str() == "(x, None)", "layout of a Linear's weight");
+  check(weft::path_of(net->norm->running_mean) == "norm/running_mean", "path of a buffer");
+  torch::optim::Adam optimizer(net->parameters(), 0.01), reference(plain->parameters(), 0.01);
+  const at::Tensor x = torch::randn({5, 6});
+  for (int step = 0; step < 3; ++step) {
+    for (auto [module, opt] : {std::pair(net, &optimizer), std::pair(plain, &reference)}) {
+      opt->zero_grad();
+      module->forward(x).square().mean().backward();
+      opt->step();
+    }
+  }
+  for (const auto& p : plain->named_parameters()) {
+    check_same(net->named_parameters()[p.key()], p.value(), "a trained parameter");
+  }
+}
+
+void scripted(weft::Mesh mesh, const std::string& file) {
+  torch::jit::Module plain = torch::jit::load(file), module = torch::jit::load(file);
+  weft::LayoutMap map(mesh);
+  map.insert("0/weight", {{"x"}, {}});
+  map.insert("2/weight", {{}, {"x"}});
+  weft::distribute_module(module, map);
+  const at::Tensor x = torch::randn({5, 6});
+  for (auto* m : {&plain, &module}) m->forward({x}).toTensor().square().sum().backward();
+  check_same(module.forward({x}).toTensor(), plain.forward({x}).toTensor(), "a scripted module's result");
+  for (const auto& p : plain.named_parameters()) {
+    check_same(module.attr(p.name.substr(0, 1)).toModule().attr(p.name.substr(2)).toTensor().grad(), p.value.grad(),
+               "a scripted module's gradient");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  torch::manual_seed(0);
+  weft::initialize();
+  check(weft::world_size() == 2, "world size");
+  const weft::Mesh mesh = weft::DeviceMesh::get({2}, {"x"});
+  tensors(mesh);
+  modules(mesh);
+  if (argc > 1) scripted(mesh, argv[1]);
+  std::cout << "rank " << weft::rank() << " of " << weft::world_size() << ": all right" << std::endl;
+}

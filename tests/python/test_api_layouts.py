@@ -1,0 +1,201 @@
+"""Meshes, layouts and layout maps as Python sees them; one process."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import weft
+
+
+@pytest.fixture
+def mesh():
+    return weft.DeviceMesh((2, 4), ("data", "model"), device_type="cpu")
+
+
+def test_mesh_attributes_and_identity(mesh):
+    again = weft.DeviceMesh([2, 4], ["data", "model"], device_type="cpu")
+    assert mesh == again and hash(mesh) == hash(again)
+    assert mesh != weft.DeviceMesh((4, 2), ("data", "model"), device_type="cpu")
+    assert (mesh.shape, mesh.axis_names, mesh.size) == ((2, 4), ("data", "model"), 8)
+    assert mesh.ranks == tuple(range(8)) and mesh.device_type == "cpu"
+    assert mesh.axis_size("model") == 4
+    assert repr(mesh) == "DeviceMesh(data=2, model=4, device_type='cpu')" and str(mesh) == "mesh (data=2, model=4)"
+    for same in (copy.copy(mesh), copy.deepcopy(mesh), pickle.loads(pickle.dumps(mesh))):
+        assert same == mesh
+
+
+@pytest.mark.parametrize("devices", [[1, 0], ["cpu:1", "cpu:0"], [["cpu:1"], ["cpu:0"]], torch.tensor([[1], [0]])])
+def test_mesh_devices(devices):
+    assert weft.DeviceMesh((2,), ("x",), devices, "cpu").ranks == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (((2, 2), ("x",)), "axis"),
+        (((2, 2), ("x", "x")), "x"),
+        (((0,), ("x",)), "0"),
+        (((2,), ("x",), [0, 0]), "0"),
+        (((2,), ("x",), [0, 1, 2]), "3"),
+        (((2,), ("x",), ["cpu:a", 1]), "cpu:a"),
+        (((2,), ("",)), "name"),
+    ],
+)
+def test_bad_mesh(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        weft.DeviceMesh(*arguments)
+
+
+def test_layout_attributes_and_identity(mesh):
+    layout = weft.TensorLayout(["model", None, ["data"]], mesh)
+    assert layout == weft.TensorLayout(("model", None, ("data",)), mesh)
+    assert layout.axes == ("model", None, "data") and layout.device_mesh == mesh and layout.partial == {}
+    assert weft.TensorLayout((("data", "model"),), mesh).axes == (("data", "model"),)
+    assert weft.TensorLayout.replicated(mesh, 2).axes == (None, None)
+    assert str(layout) == "(model, None, data)"
+    assert repr(layout) == "TensorLayout((model, None, data) on mesh (data=2, model=4))"
+    partial = weft.TensorLayout((None, "data"), mesh, {"model": "sum"})
+    assert partial.partial == {"model": "sum"} and partial != weft.TensorLayout((None, "data"), mesh)
+    for same in (copy.copy(partial), copy.deepcopy(partial), pickle.loads(pickle.dumps(partial))):
+        assert same == partial
+    assert pickle.loads(pickle.dumps({"a": layout}))["a"] == layout
+
+
+@pytest.mark.parametrize(
+    ("axes", "partial", "words"),
+    [
+        (("nope",), None, "nope.*data=2, model=4"),
+        (("data", "data"), None, "'data' is used twice"),
+        ((("data", "data"),), None, "'data' is used twice"),
+        (("data",), {"data": "sum"}, "'data' both splits"),
+        (("data",), {"model": "median"}, "median.*known: sum"),
+        ((1,), None, "axis name, None or a tuple"),
+        ("model", None, "one entry per tensor dimension"),
+    ],
+)
+def test_bad_layout(mesh, axes, partial, words):
+    with pytest.raises(ValueError, match=words):
+        weft.TensorLayout(axes, mesh, partial)
+
+
+def test_placements_both_ways(mesh):
+    from torch.distributed.tensor import Partial, Replicate, Shard
+
+    cases = {
+        (Shard(0), Replicate()): weft.TensorLayout(("data", None), mesh),
+        (Shard(1), Shard(1)): weft.TensorLayout((None, ("data", "model")), mesh),
+        (Partial("sum"), Shard(0)): weft.TensorLayout(("model", None), mesh, {"data": "sum"}),
+        (Replicate(), Replicate()): weft.TensorLayout((None, None), mesh),
+    }
+    for placements, layout in cases.items():
+        assert weft.TensorLayout.from_placements(placements, mesh, 2) == layout
+        assert layout.placements() == placements
+    assert weft.TensorLayout.from_placements((Shard(-1), Replicate()), mesh, 2).axes == (None, "data")
+    with pytest.raises(ValueError, match="no counterpart"):
+        weft.TensorLayout((("model", "data"),), mesh).placements()
+    with pytest.raises(ValueError, match="one per axis"):
+        weft.TensorLayout.from_placements((Shard(0),), mesh, 2)
+    with pytest.raises(ValueError, match="not a dimension"):
+        weft.TensorLayout.from_placements((Shard(2), Replicate()), mesh, 2)
+
+
+def test_layout_map_rules(mesh):
+    layouts = weft.LayoutMap(mesh, {r"layers/\d+/q/weight": ("model", None)})
+    layouts["layers/0/special"] = weft.TensorLayout((None, "data"), mesh)
+    layouts[r".*special"] = ["data", ["model"]]
+    assert len(layouts) == 3 and list(layouts)[0] == r"layers/\d+/q/weight"
+    assert layouts["layers.7.q.weight"] == layouts["layers/7/q/weight"] == weft.TensorLayout(("model", None), mesh)
+    assert layouts["layers/0/special"].axes == (None, "data"), "an exact key wins"
+    assert layouts["layers/1/special"].axes == ("data", "model")
+    assert layouts["elsewhere"] is None and layouts.get("elsewhere", 3) == 3
+    assert r".*special" in layouts and "layers/7/q/weight" not in layouts
+    match = layouts.lookup("layers.7.q.weight")
+    assert match.pattern == r"layers/\d+/q/weight" and match.axes == ("model", None)
+    assert layouts.layout_for("elsewhere", (2, 2)).axes == (None, None)
+    assert "3 entries" in repr(layouts) and "-> ('model', None)" in repr(layouts)
+    del layouts[r".*special"]
+    assert layouts["layers/1/special"] is None
+    with pytest.raises(ValueError, match="nope"):
+        del layouts["nope"]
+
+
+def test_layout_map_translates_leaf_names(mesh):
+    layouts = weft.LayoutMap(mesh, {"dense/kernel": (None, "model")})
+    assert layouts.layout_for("dense.weight", (8, 4), "Linear").axes == ("model", None)
+    assert layouts.layout_for("dense.weight", (8, 4)).axes == (None, None), "only where the type is known"
+
+
+def test_bad_layout_map(mesh):
+    layouts = weft.LayoutMap(mesh, {"a.*": (None,), ".*b": ("data",)})
+    with pytest.raises(ValueError, match=r"'ab'.*2 entries.*'a\.\*'.*'\.\*b'"):
+        layouts["ab"]
+    with pytest.raises(ValueError, match=r"\(oops"):
+        layouts["(oops"] = (None,)
+    with pytest.raises(ValueError, match=r"\(\?=look\)"):
+        layouts["(?=look)"] = (None,)
+    with pytest.raises(ValueError, match="a.*is there already"):
+        layouts["a.*"] = (None,)
+    with pytest.raises(ValueError, match="nope.*data=2, model=4"):
+        layouts["c"] = ("nope",)
+    with pytest.raises(ValueError, match="twice"):
+        layouts["c"] = ("data", "data")
+    with pytest.raises(ValueError, match="2 dimensions"):
+        layouts.layout_for("ax", (2, 2))
+    other = weft.DeviceMesh((8,), ("data",), device_type="cpu")
+    with pytest.raises(ValueError, match="data=8"):
+        layouts["c"] = weft.TensorLayout(("data",), other)
+    with pytest.raises(ValueError, match="DeviceMesh"):
+        weft.LayoutMap(None)
+
+
+def test_layout_map_files(mesh, tmp_path):
+    layouts = weft.LayoutMap(mesh, {"a.*": ("model", None, ("data",)), "b": ()})
+    for same in (
+        pickle.loads(pickle.dumps(layouts)),
+        copy.deepcopy(layouts),
+        weft.LayoutMap.from_json(layouts.to_json()),
+    ):
+        assert same.rules() == layouts.rules() and same.device_mesh == mesh
+    layouts.save(tmp_path / "plan.json")
+    other = weft.DeviceMesh((4, 2), ("data", "model"), device_type="cpu")
+    assert weft.LayoutMap.load(tmp_path / "plan.json").device_mesh == mesh
+    assert weft.LayoutMap.load(tmp_path / "plan.json", other).device_mesh == other
+    with pytest.raises(ValueError, match="layout map:1:3"):
+        weft.LayoutMap.from_json("{nonsense")
+
+
+def test_register_layouts_as_call_and_as_scope(mesh):
+    one = weft.DeviceMesh((1,), ("x",), device_type="cpu")
+    outer, inner = weft.LayoutMap(one, {"w": ("x",)}), weft.LayoutMap(one)
+    assert weft.active_layouts() is None
+    with pytest.raises(ValueError, match="'w'.*register_layouts"):
+        weft.tag(torch.ones(2), "w")
+    with weft.register_layouts(outer) as active:
+        assert active == outer == weft.active_layouts()
+        with weft.register_layouts(inner):
+            assert weft.active_layouts() == inner
+            assert weft.layout_of(weft.tag(torch.ones(2), "w")).axes == (None,)
+        tagged = weft.tag(torch.ones(2), "w")
+        assert weft.layout_of(tagged).axes == ("x",) and weft.path_of(tagged) == "w"
+        weft.register_layouts(None)
+        assert weft.active_layouts() is None
+    assert weft.active_layouts() is None
+
+
+def test_tag_keeps_what_a_variable_is():
+    mesh = weft.DeviceMesh((1,), ("x",), device_type="cpu")
+    with weft.register_layouts(weft.LayoutMap(mesh, {"a/weight": ("x", None)})):
+        parameter = weft.tag(torch.nn.Parameter(torch.ones(2, 2)), "a.weight")
+        assert isinstance(parameter, torch.nn.Parameter) and parameter.requires_grad and parameter.is_leaf
+        assert weft.path_of(parameter) == "a/weight"
+        frozen = weft.tag(torch.nn.Parameter(torch.ones(2, 2), requires_grad=False), "a.weight")
+        assert not frozen.requires_grad
+        x = torch.ones(2, 2, requires_grad=True)
+        weft.full_tensor(weft.tag(x * 2, "a.weight")).sum().backward()
+        assert torch.equal(x.grad, torch.full((2, 2), 2.0)), "an activation is laid out differentiably"
+        counts = weft.tag(torch.ones(2, 2, dtype=torch.int64), "a.weight")
+        assert counts.dtype == torch.int64
+        assert weft.tag(parameter, "other") is not parameter, "redistributed: replicated now"
+        with pytest.raises(ValueError, match="'a.weight'|a/weight"):
+            weft.tag(torch.ones(2), "a.weight")

@@ -1,0 +1,163 @@
+"""What the demo prints: the layout table, the progress, the generated text and the summary."""
+
+import os
+import re
+import statistics
+from collections import Counter
+from contextlib import contextmanager
+
+import weft
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+def kind_of(path: str) -> str:
+    """The path with its layer numbers left out: one name for the same weight of all layers."""
+    return re.sub(r"\b\d+\b", "*", path.replace(".", "/"))
+
+
+def merged(names: set[str]) -> str:
+    """Names that differ in one place as one: a/{b,c}/d."""
+    if len(names) == 1:
+        return names.pop()
+    start = len(os.path.commonprefix(list(names)))
+    end = min(len(os.path.commonprefix([name[:start:-1] for name in names])), *(len(name) - start for name in names))
+    first, *_ = names
+    middles = sorted(name[start : len(name) - end] for name in names)
+    return f"{first[:start]}{{{','.join(middles)}}}{first[len(first) - end :]}"
+
+
+def human(size: float) -> str:
+    """Bytes for people: 1.5 MiB."""
+    for unit in ("B", "KiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:,.0f} {unit}"
+        size /= 1024
+    return f"{size:,.2f} MiB"
+
+
+class History:
+    """Both models' losses and times, and what the ranks sent."""
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+        self.plain_loss: list[float] = []
+        self.seconds: list[float] = []
+        self.plain_seconds: list[float] = []
+        self.moved = weft.Trace()  # of the last step
+
+    def add(self, loss: float, plain_loss: float, seconds: float, plain_seconds: float, moved: weft.Trace) -> None:
+        self.loss.append(loss)
+        self.plain_loss.append(plain_loss)
+        self.seconds.append(seconds)
+        self.plain_seconds.append(plain_seconds)
+        self.moved = moved
+
+    @property
+    def differences(self) -> list[float]:
+        return [abs(a - b) for a, b in zip(self.loss, self.plain_loss, strict=True)]
+
+
+class View:
+    """Prints on one rank, is silent on the others; plain lines where the output is no terminal."""
+
+    def __init__(self, on: bool) -> None:
+        self._console = Console(quiet=not on, highlight=False)
+        if not self._console.is_terminal:
+            self._console.width = 132
+        self._progress: Progress | None = None
+        self._steps = 0
+
+    def title(self, text: str) -> None:
+        self._console.print(f"\n[bold]{text}")
+
+    def layouts(self, report: weft.Report) -> None:
+        """One row for the same weight of all layers."""
+        groups: dict[tuple, list] = {}
+        for row in report.rows:
+            groups.setdefault((row.pattern, row.layout), []).append(row)
+        table = Table(box=box.SIMPLE_HEAD, show_footer=True, title=f"Who gets what on {report.mesh}")
+        table.add_column("variables\n[cyan]pattern that matched", "all", overflow="fold")
+        table.add_column("layout", style="green", no_wrap=True)
+        table.add_column("bytes", human(report.bytes), justify="right", no_wrap=True)
+        table.add_column("on a rank", human(report.bytes_per_rank), justify="right", no_wrap=True)
+        for (pattern, layout), rows in groups.items():
+            table.add_row(
+                Text(merged({kind_of(r.path) for r in rows})) + Text(f"\n{pattern or 'none'}", style="cyan"),
+                layout,
+                human(sum(r.bytes for r in rows)),
+                human(sum(r.bytes_per_rank for r in rows)),
+            )
+        self._console.print(table)
+        for note in report.notes:
+            self._console.print(f"note: {note.text}", style="yellow")
+
+    @contextmanager
+    def training(self, steps: int):
+        """Shows a progress bar where there is a terminal."""
+        self._steps = steps
+        if not self._console.is_terminal or self._console.quiet:
+            yield
+            return
+        columns = [
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("loss [bold]{task.fields[loss]}[/] plain [bold]{task.fields[plain]}[/]"),
+            TextColumn("{task.fields[rate]} tokens/s  {task.fields[sent]}/step"),
+            TimeRemainingColumn(),
+        ]
+        with Progress(*columns, console=self._console) as self._progress:
+            self._task = self._progress.add_task("training", total=steps, loss="-", plain="-", rate="-", sent="-")
+            yield
+
+    def step(self, step: int, history: History, tokens: int) -> None:
+        loss, plain = f"{history.loss[-1]:.5f}", f"{history.plain_loss[-1]:.5f}"
+        rate, sent = f"{tokens / history.seconds[-1]:,.0f}", human(history.moved.total_bytes)
+        if self._progress:
+            self._progress.update(self._task, completed=step, loss=loss, plain=plain, rate=rate, sent=sent)
+        elif step in (1, self._steps) or step % max(1, self._steps // 16) == 0:
+            self._console.print(
+                f"step {step:4d}/{self._steps}   loss {loss}   plain {plain}   difference {history.differences[-1]:.1e}"
+                f"   {rate:>6} tokens/s   {sent} sent per rank"
+            )
+
+    def generated(self, text: str, same: int, total: int, seconds: float, plain_seconds: float) -> None:
+        verdict = "the same tokens as" if same == total else f"the first {same} of {total} tokens are those of"
+        self.title("Text from the sharded model's generate()")
+        self._console.print(text, style="green", markup=False)
+        self._console.print(f"({verdict} the plain model; {seconds:.1f} s, plain {plain_seconds:.1f} s)")
+
+    def summary(self, history: History, picture: str) -> None:
+        ms = lambda values: f"{1000 * statistics.median(values[1:] or values):.0f} ms"  # noqa: E731
+        self.title("Summary")
+        table = Table(show_edge=False)
+        table.add_column("")
+        table.add_column("sharded, 4 processes", justify="right")
+        table.add_column("plain, 1 process", justify="right")
+        table.add_row("first loss", f"{history.loss[0]:.6f}", f"{history.plain_loss[0]:.6f}")
+        table.add_row("last loss", f"{history.loss[-1]:.6f}", f"{history.plain_loss[-1]:.6f}")
+        table.add_row("time of the first step", ms(history.seconds[:1]), ms(history.plain_seconds[:1]))
+        table.add_row("time per step (median)", ms(history.seconds), ms(history.plain_seconds))
+        self._console.print(table)
+
+        calls: Counter[tuple] = Counter()
+        sizes: Counter[tuple] = Counter()
+        for row in history.moved.rows:
+            calls[row.kind, row.axis] += 1
+            sizes[row.kind, row.axis] += row.bytes
+        table = Table(show_edge=False, show_footer=True)
+        table.add_column("collectives of one step", "all")
+        table.add_column("axis")
+        table.add_column("calls", str(len(history.moved)), justify="right")
+        table.add_column("sent per rank", human(history.moved.total_bytes), justify="right")
+        for (kind, axis), size in sizes.most_common():
+            table.add_row(kind, axis, str(calls[kind, axis]), human(size))
+        self._console.print()
+        self._console.print(table)
+        self._console.print(
+            f"\n[bold green]The losses agree[/] at each of {len(history.loss)} steps; largest difference "
+            f"{max(history.differences):.1e}.\nPicture: {picture}"
+        )

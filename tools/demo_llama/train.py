@@ -1,0 +1,154 @@
+"""Trains an unchanged Hugging Face Llama on a 2 x 2 mesh, sharded by variable paths, beside the same model whole.
+
+Run it with tools/demo, which starts four of these. What Weft needs is in `main`, above the loop; from there on it is
+plain torch. Only rank 0 trains the model whole, and only it prints.
+"""
+
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import options
+import picture
+import show
+import torch
+import weft
+from torch.distributed.elastic.multiprocessing.errors import record
+from transformers import LlamaConfig, LlamaForCausalLM
+
+# Attention and both ends of the model are split over "model" by columns and rows; the feed-forward weights, most of the
+# model, over "data" as well. Each pattern must match a variable's whole path.
+LAYOUTS = {
+    r"model/embed_tokens/weight": ("model", None),
+    r"model/layers/.*/self_attn/(q|k|v)_proj/weight": ("model", None),
+    r"model/layers/.*/self_attn/o_proj/weight": (None, "model"),
+    r"model/layers/.*/mlp/(gate|up)_proj/weight": ("model", "data"),
+    r"model/layers/.*/mlp/down_proj/weight": ("data", "model"),
+    r"model/layers/.*/.*_layernorm/weight": (None,),
+    r"model/norm/weight": (None,),
+    r"lm_head/weight": ("model", None),
+}
+TOLERANCE = 1e-4  # of the losses, at every step
+PROMPT = "import "
+NEW_TOKENS = 48
+
+
+class LossesPart(RuntimeError):
+    """The sharded model's loss is not the plain model's."""
+
+
+def main(o) -> None:
+    weft.initialize()
+    mesh = weft.DeviceMesh((2, 2), ("data", "model"), device_type="cpu")
+    first = weft.rank() == 0
+    view = show.View(on=first)
+
+    text = standard_library()
+    model = new_model(o)
+    weft.distribute_module(model, weft.LayoutMap(mesh, LAYOUTS))
+    view.layouts(weft.report(model))
+    optimizer = new_optimizer(model)
+
+    plain = new_model(o) if first else None
+    plain_optimizer = new_optimizer(plain) if first else None
+
+    history = show.History()
+    with view.training(o.steps):
+        for step, batch in enumerate(batches(text, o), start=1):
+            torch.distributed.barrier()  # for honest times only
+            with weft.trace() as moved:
+                loss, seconds = timed(train_step, model, optimizer, weft.shard_batch(batch, mesh, "data"))
+            if first:
+                plain_loss, plain_seconds = timed(train_step, plain, plain_optimizer, batch)
+                history.add(loss, plain_loss, seconds, plain_seconds, moved)
+                view.step(step, history, batch["input_ids"].numel())
+                if not abs(loss - plain_loss) <= TOLERANCE:
+                    raise LossesPart(
+                        f"the losses part at step {step}: {loss:.6f} sharded, {plain_loss:.6f} plain, "
+                        f"which is more than {TOLERANCE:g}"
+                    )
+
+    tokens, seconds = timed(generate, model)
+    parts = {path: parts_of(p, mesh) for path, p in model.named_parameters()}
+    if first:
+        plain_tokens, plain_seconds = timed(generate, plain)
+        same = int((tokens == plain_tokens).cumprod(0).sum())
+        view.generated(bytes(tokens.tolist()).decode(errors="replace"), same, len(tokens), seconds, plain_seconds)
+        picture.draw(o.out, history, parts, TOLERANCE)
+        view.summary(history, o.out)
+
+
+def new_model(o) -> LlamaForCausalLM:
+    torch.manual_seed(o.seed)
+    config = LlamaConfig(
+        vocab_size=256,  # bytes
+        hidden_size=o.hidden,
+        intermediate_size=o.hidden * 11 // 4 // 16 * 16,
+        num_hidden_layers=o.layers,
+        num_attention_heads=options.HEADS,
+        num_key_value_heads=options.HEADS // 2,
+        max_position_embeddings=max(o.length, len(PROMPT) + NEW_TOKENS),
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def new_optimizer(model) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.1)
+
+
+def train_step(model, optimizer, batch) -> float:
+    loss = model(**batch).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def generate(model) -> torch.Tensor:
+    prompt = torch.tensor([list(PROMPT.encode())])
+    return weft.full_tensor(model.generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)[0])
+
+
+def standard_library() -> torch.Tensor:
+    """The sources of Python's standard library, as bytes."""
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    text = bytearray().join(file.read_bytes() for file in files)
+    if len(text) < 100_000:
+        raise RuntimeError(f"no sources of the standard library in {sysconfig.get_path('stdlib')}")
+    return torch.frombuffer(text, dtype=torch.uint8)
+
+
+def batches(text: torch.Tensor, o) -> Iterator[dict[str, torch.Tensor]]:
+    """Random pieces of the text; the same on every rank."""
+    generator = torch.Generator().manual_seed(o.seed)
+    for _ in range(o.steps):
+        starts = torch.randint(len(text) - o.length, (o.batch, 1), generator=generator)
+        pieces = text[starts + torch.arange(o.length)].long()
+        yield {"input_ids": pieces, "labels": pieces}
+
+
+def parts_of(parameter: torch.Tensor, mesh: weft.DeviceMesh) -> list[list[int]]:
+    """For each rank the part that it holds: first row, last row + 1, first column, last column + 1."""
+    columns = parameter.shape[-1]
+    index = torch.arange(parameter.numel()).view(parameter.shape)
+    local = weft.local_tensor(weft.distribute_tensor(index, weft.layout_of(parameter))).flatten()
+    (top, left), (bottom, right) = divmod(local[0].item(), columns), divmod(local[-1].item(), columns)
+    part = torch.tensor([[top, bottom + 1, left, right + 1]])
+    return weft.full_tensor(weft.from_local(part, (("data", "model"), None), device_mesh=mesh)).tolist()
+
+
+def timed(function: Callable, *arguments) -> tuple:
+    start = time.perf_counter()
+    return function(*arguments), time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    try:
+        record(main)(options.parse())
+    except Exception:
+        sys.exit(1)  # launch.py shows it, if it was the first

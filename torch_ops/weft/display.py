@@ -1,0 +1,133 @@
+"""How sharded tensors print, and what they say where torch needs memory that no single process has."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import _library  # noqa: F401
+
+_WAY_OUT = (
+    "a sharded tensor has no memory of its own. weft.full_tensor(x) gives the whole value as a plain tensor (a "
+    "collective: call it on every rank), weft.local_tensor(x) this rank's part"
+)
+# What each name is for the user who called it.
+_MESSAGES = {
+    "numpy": "numpy(): " + _WAY_OUT,
+    "tolist": "tolist(): " + _WAY_OUT,
+    "__dlpack__": "dlpack: " + _WAY_OUT,
+    "__reduce_ex__": "torch.save, pickle and copy.copy: "
+    + _WAY_OUT
+    + ". For a checkpoint: {k: weft.full_tensor(v) for k, v in model.state_dict().items()}",
+    "untyped_storage": "storage(), torch.compile and torch.export: "
+    + _WAY_OUT
+    + ". Compiled graphs of sharded tensors are not supported: leave torch.compile off, or keep these calls out of it "
+    "with torch.compiler.disable",
+}
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    """Shape, layout and this rank's values; no collective, so that one rank alone may print."""
+    with torch.no_grad():
+        layout = torch.ops.weft.layout_of(tensor)
+        local = torch.ops.weft.local_tensor(tensor.detach())
+    mesh, partial = layout.mesh(), layout.partial()
+    whole = not partial and not any(layout.axes())
+    rank = torch.ops.weft.rank()
+    values = torch._tensor_str._str(local)
+    facts = [f"shape={tuple(tensor.shape)}", f"layout={layout.__str__()}", str(mesh.__str__())]
+    path = torch.ops.weft.path_of(tensor)
+    if path:
+        facts.append(f"path={path!r}")
+    if tensor.dtype != local.dtype or "dtype=" not in values:
+        facts.append(f"dtype={tensor.dtype}")
+    if tensor.grad_fn is not None:
+        facts.append(f"grad_fn=<{tensor.grad_fn.name()}>")
+    elif tensor.requires_grad:
+        facts.append("requires_grad=True")
+    if whole:
+        held = "the whole value"
+    else:
+        held = f"rank {rank}'s part, of shape {tuple(local.shape)}" + (", pending" if partial else "")
+    return f"sharded {values}\n  ({', '.join(facts)}; shown is {held})"
+
+
+def _guard(cls: type, name: str) -> None:
+    """Calls the original; where it fails on a sharded tensor, says what to do instead. Plain tensors pay nothing."""
+    original = getattr(cls, name)
+    message = _MESSAGES[name]
+
+    @functools.wraps(original)
+    def guarded(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(self, *args, **kwargs)
+        except Exception:
+            if not torch.ops.weft.is_sharded(self):
+                raise
+        raise NotImplementedError(f"weft: {message}")
+
+    setattr(cls, name, guarded)
+
+
+def _guard_deepcopy(cls: type) -> None:
+    original = cls.__deepcopy__
+
+    @functools.wraps(original)
+    def deepcopied(self: torch.Tensor, memo: dict) -> Any:
+        if id(self) in memo or not torch.ops.weft.is_sharded(self) or not self.is_leaf:
+            return original(self, memo)
+        with torch.no_grad():
+            new = self.detach().clone(memory_format=torch.preserve_format)
+            path = torch.ops.weft.path_of(self)
+            if path:
+                torch.ops.weft.set_path(new, path)
+        if isinstance(self, torch.nn.Parameter):
+            # As torch's own: the value, neither gradient nor attributes.
+            new = type(self)(new, self.requires_grad)
+        else:
+            new.requires_grad_(self.requires_grad)
+            if self.grad is not None:
+                new.grad = copy.deepcopy(self.grad, memo)
+            new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        memo[id(self)] = new
+        return new
+
+    cls.__deepcopy__ = deepcopied
+
+
+def _guard_to_dlpack(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def to_dlpack(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(tensor, torch.Tensor) and torch.ops.weft.is_sharded(tensor):
+            raise NotImplementedError(f"weft: {_MESSAGES['__dlpack__']}")
+        return original(tensor, *args, **kwargs)
+
+    return to_dlpack
+
+
+def install() -> None:
+    """Hooks printing, deepcopy and the messages into torch.Tensor, once."""
+    if getattr(torch.Tensor, "_weft_display", False):
+        return
+    plain_str = torch._tensor_str._str
+
+    @functools.wraps(plain_str)
+    def tensor_str(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
+        if isinstance(self, torch.Tensor) and torch.ops.weft.is_sharded(self):
+            return _describe(self)
+        return plain_str(self, tensor_contents=tensor_contents)
+
+    torch._tensor_str._str = tensor_str
+    for name in _MESSAGES:
+        _guard(torch.Tensor, name)
+    _guard(torch.nn.Parameter, "__reduce_ex__")
+    for cls in (torch.Tensor, torch.nn.Parameter):
+        _guard_deepcopy(cls)
+    for module in (torch, torch.utils.dlpack):
+        if hasattr(module, "to_dlpack"):
+            module.to_dlpack = _guard_to_dlpack(module.to_dlpack)
+    torch.Tensor._weft_display = True

@@ -1,0 +1,161 @@
+"""LayoutMap: patterns over variable paths -> layouts, with Keras's rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from .mesh import Axes, DeviceMesh, TensorLayout, axes_tuple
+
+
+class LayoutMatch(NamedTuple):
+    """The entry that a path found."""
+
+    pattern: str
+    axes: tuple  # for the variable's own dimensions
+    spelling: str  # the spelling of the path that matched: ".../kernel" for a Linear's ".../weight"
+
+
+class LayoutMap(MutableMapping):
+    """Ordered entries pattern -> axes over one mesh.
+
+    Keras's rules: an exact key wins; else every pattern is tried against the whole path (full match), and more than one
+    match is an error; none means that the variable is replicated. A path finds the same entry in "/" and in "." form
+    ("layers/0/weight", "layers.0.weight"), and a leaf by both frameworks' names (kernel, weight) where the type of
+    its module is known. Patterns are RE2's: no look-around, no backreferences.
+
+        layouts = weft.LayoutMap(mesh)
+        layouts[r"layers/.*/q_proj/weight"] = ("model", None)
+
+    Args:
+        device_mesh: the mesh that the entries' axes belong to.
+        entries: patterns and axes to begin with.
+    """
+
+    def __init__(self, device_mesh: DeviceMesh, entries: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(device_mesh, DeviceMesh):
+            raise ValueError(f"LayoutMap: a weft.DeviceMesh is needed, got {type(device_mesh).__name__}")
+        self._object = torch.classes.weft.LayoutMap(device_mesh._object)
+        for pattern, axes in (entries or {}).items():
+            self[pattern] = axes
+
+    @classmethod
+    def _wrap(cls, obj: Any) -> LayoutMap:
+        layouts = cls.__new__(cls)
+        layouts._object = obj
+        return layouts
+
+    @property
+    def device_mesh(self) -> DeviceMesh:
+        return DeviceMesh._wrap(self._object.mesh())
+
+    def __setitem__(self, pattern: str, axes: Axes | TensorLayout) -> None:
+        """Raises ValueError naming the pattern: a duplicate, no valid expression, an axis unknown or used twice."""
+        if isinstance(axes, TensorLayout):
+            if axes.device_mesh != self.device_mesh:
+                raise ValueError(
+                    f"LayoutMap: the layout of {pattern!r} is on {axes.device_mesh}, the map on {self.device_mesh}"
+                )
+            axes = axes.axes
+        self._object.insert(pattern, axes_tuple(axes))
+
+    def __getitem__(self, path: str) -> TensorLayout | None:
+        """The layout that a path's entry names; None where no entry matches.
+
+        Raises:
+            ValueError: several entries match; names them all.
+        """
+        match = self.lookup(path)
+        return TensorLayout(match.axes, self.device_mesh) if match else None
+
+    def get(self, path: str, default: Any = None) -> Any:
+        found = self[path]
+        return default if found is None else found
+
+    def __delitem__(self, pattern: str) -> None:
+        self._object.erase(pattern)
+
+    def __contains__(self, pattern: object) -> bool:
+        return isinstance(pattern, str) and self._object.contains(pattern)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._object.patterns())
+
+    def __len__(self) -> int:
+        return len(self._object.patterns())
+
+    def rules(self) -> list[tuple[str, tuple]]:
+        """(pattern, axes) in the order of insertion."""
+        return [(p, tuple(self._object.axes(p))) for p in self]
+
+    def items(self) -> list[tuple[str, tuple]]:  # type: ignore[override]
+        return self.rules()
+
+    def lookup(self, path: str, module_type: str = "") -> LayoutMatch | None:
+        """The entry for a variable's path; None where none matches.
+
+        Args:
+            path: in "/" or "." form.
+            module_type: of the module that owns the variable ("Linear", "Dense"), for the other framework's leaf names.
+        """
+        found = self._object.lookup(path, module_type)
+        return LayoutMatch(*found) if found else None
+
+    def layout_for(self, path: str, shape: Sequence[int], module_type: str = "") -> TensorLayout:
+        """The layout of a variable of that shape; replicated where no entry matches.
+
+        Raises:
+            ValueError: several entries match, or the entry names another number of dimensions.
+        """
+        return TensorLayout._wrap(self._object.layout_for(path, list(shape), module_type))
+
+    def matching(self, path: str, module_type: str = "") -> list[str]:
+        """The patterns of all entries that match; never raises."""
+        return self._object.matching(path, module_type)
+
+    def to_json(self) -> str:
+        """A plan file's text: mesh and rules."""
+        return self._object.to_json()
+
+    @classmethod
+    def from_json(cls, text: str, device_mesh: DeviceMesh | None = None) -> LayoutMap:
+        """Reads `to_json`'s text; a mesh that is given takes the place of the text's own.
+
+        Raises:
+            ValueError: with line and column.
+        """
+        mesh = device_mesh._object if device_mesh else None
+        return cls._wrap(torch.classes.weft.LayoutMap.from_json(text, mesh, "layout map"))
+
+    def save(self, file: str | os.PathLike) -> None:
+        """Writes a plan file, replacing one that is there in one step."""
+        self._object.save(os.fspath(file))
+
+    @classmethod
+    def load(cls, file: str | os.PathLike, device_mesh: DeviceMesh | None = None) -> LayoutMap:
+        """Reads a plan file."""
+        mesh = device_mesh._object if device_mesh else None
+        return cls._wrap(torch.classes.weft.LayoutMap.load(os.fspath(file), mesh))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LayoutMap) and self._object.id() == other._object.id()
+
+    def __hash__(self) -> int:
+        return hash(self._object.id())
+
+    def __deepcopy__(self, memo: dict) -> LayoutMap:
+        return LayoutMap(self.device_mesh, dict(self.rules()))
+
+    __copy__ = lambda self: self.__deepcopy__({})  # noqa: E731
+
+    def __reduce__(self) -> tuple:
+        return LayoutMap.from_json, (self.to_json(),)
+
+    def __repr__(self) -> str:
+        rules = self.rules()
+        width = max((len(p) for p, _ in rules), default=0)
+        lines = [f"  {p:<{width}} -> {axes}" for p, axes in rules]
+        return "\n".join([f"LayoutMap on {self.device_mesh}, {len(rules)} entries", *lines])

@@ -1,0 +1,288 @@
+"""Whole modules, and single variables, laid out by their paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+import weakref
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from .layout_map import LayoutMap
+from .mesh import DeviceMesh, TensorLayout, adopt_world
+from .tensors import as_kind
+
+_PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
+_maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
+
+
+class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
+    """Makes `layout_map` the active one of the process; None: none. As `with` scope: until its end.
+
+    weft.register_layouts(layouts)
+    with weft.register_layouts(layouts): ...
+    """
+
+    def __init__(self, layout_map: LayoutMap | None) -> None:
+        self._before = torch.ops.weft.register_layouts(layout_map._object if layout_map is not None else None)
+        self._map = layout_map
+
+    def __enter__(self) -> LayoutMap | None:
+        return self._map
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        torch.ops.weft.register_layouts(self._before)
+
+
+def active_layouts() -> LayoutMap | None:
+    """The active map."""
+    found = torch.ops.weft.active_layouts()
+    return LayoutMap._wrap(found) if found is not None else None
+
+
+def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tensor:
+    """The variable laid out as the active map says (replicated where no entry matches), carrying its path.
+
+    A leaf gives a leaf that requires grad as it does, a Parameter a Parameter; anything else is laid out
+    differentiably. A sharded variable is redistributed.
+
+    Raises:
+        ValueError: no map is active, several entries match, or the entry is for another number of dimensions.
+    """
+    adopt_world()
+    return as_kind(torch.ops.weft.tag(variable, path, module_type), variable)
+
+
+def distribute_module(
+    module: torch.nn.Module,
+    layout_map: LayoutMap | Mapping[str, Any] | None = None,
+    *,
+    mesh: DeviceMesh | None = None,
+    param_init_fn: Callable[[torch.nn.Module], Any] | None = None,
+) -> torch.nn.Module:
+    """Tags and shards every parameter and buffer by its path, in place, and returns the module.
+
+    The Parameter objects stay the same ones: optimizers made before, hooks, tied weights and `requires_grad` keep
+    working, and gradients that are there are laid out too. Variables no entry matches are replicated over the mesh.
+    Variables on the meta device are made shard by shard, the whole never exists on one rank; then each module that owns
+    one is initialised by `param_init_fn(submodule)`, else by its `reset_parameters()`, else by the `_init_weights` of
+    a transformers model. Random initialisation gives the values it would give unsharded, whatever the layout.
+
+    Args:
+        module: any module; a scripted one too.
+        layout_map: default: the active map (`register_layouts`). With `mesh`, a plain dict of patterns will do.
+        mesh: where to replicate when there is no map at all.
+        param_init_fn: for modules on the meta device; `lambda m: None` where a checkpoint is loaded afterwards.
+
+    Raises:
+        ValueError: before anything is changed: no map; several entries match a path; an entry for another number of
+            dimensions; tied variables with different layouts; variables that differ in shape or dtype between ranks;
+            a variable in use by a live graph; a meta module without a way to initialise it.
+    """
+    adopt_world()
+    layouts = _resolve(layout_map, mesh)
+    slots = list(_slots(module))
+    variables = _look_up(slots, layouts)
+    _check_free(variables.values())
+    made_on_meta = _check_initialisers(module, slots, param_init_fn)
+    _check_ranks(list(variables.values()), layouts.device_mesh)
+    scripted: dict[int, torch.Tensor] = {}
+    for v in _with_progress(list(variables.values())):
+        new = _laid_out(v)
+        if v.scripted:
+            scripted[id(v.tensor)] = new
+        else:
+            _become(v.tensor, new)
+    for slot in slots:
+        if slot.scripted:
+            slot.owner._c.setattr(slot.name, scripted[id(slot.tensor)])
+    _maps[module] = layouts
+    with torch.no_grad():
+        for submodule in made_on_meta:
+            _initialise(module, submodule, param_init_fn)
+    return module
+
+
+def map_of(module: torch.nn.Module) -> LayoutMap | None:
+    """The map by which the module was distributed."""
+    return _maps.get(module)
+
+
+@dataclasses.dataclass
+class _Slot:
+    """Where a module keeps a variable."""
+
+    owner: Any
+    name: str
+    path: str
+    tensor: torch.Tensor
+
+    @property
+    def scripted(self) -> bool:
+        return isinstance(self.owner, torch.jit.ScriptModule)
+
+
+@dataclasses.dataclass
+class _Variable:
+    tensor: torch.Tensor
+    path: str
+    layout: TensorLayout
+    scripted: bool
+
+
+def _slots(module: torch.nn.Module) -> Iterator[_Slot]:
+    for prefix, owner in module.named_modules(remove_duplicate=False):
+        members = list(owner.named_parameters(recurse=False, remove_duplicate=False))
+        members += list(owner.named_buffers(recurse=False, remove_duplicate=False))
+        for name, tensor in members:
+            path = f"{prefix}.{name}" if prefix else name
+            if torch.nn.parameter.is_lazy(tensor):
+                raise ValueError(f"distribute_module: {path} has no shape yet; run the lazy module once before")
+            yield _Slot(owner, name, path, tensor)
+
+
+def module_type(owner: Any) -> str:
+    """The type by which leaf names are translated: torch's own class that the module derives from, if any."""
+    if isinstance(owner, torch.jit.ScriptModule):
+        return owner.original_name
+    name = type(owner).__name__
+    for cls in type(owner).__mro__:
+        if cls.__module__.startswith("torch.nn.") and cls is not torch.nn.Module:
+            name = cls.__name__
+            break
+    if name in ("Conv1d", "Conv2d") and owner.groups > 1 and owner.groups == owner.in_channels:
+        return "Depthwise" + name
+    return name
+
+
+def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
+    if layout_map is None:
+        layout_map = active_layouts()
+    if layout_map is None:
+        if mesh is None:
+            raise ValueError(
+                "distribute_module: no layout map given and none registered; pass one, or a mesh to replicate over"
+            )
+        return LayoutMap(mesh)
+    if isinstance(layout_map, LayoutMap):
+        if mesh is not None and layout_map.device_mesh != mesh:
+            raise ValueError(f"distribute_module: the layout map is on {layout_map.device_mesh}, not on {mesh}")
+        return layout_map
+    if mesh is None:
+        raise ValueError("distribute_module: a plain dict of layouts needs a mesh as well")
+    return LayoutMap(mesh, layout_map)
+
+
+def _look_up(slots: Iterable[_Slot], layouts: LayoutMap) -> dict[int, _Variable]:
+    variables: dict[int, _Variable] = {}
+    for slot in slots:
+        layout = layouts.layout_for(slot.path, slot.tensor.shape, module_type(slot.owner))
+        known = variables.setdefault(id(slot.tensor), _Variable(slot.tensor, slot.path, layout, slot.scripted))
+        if known.layout == layout or not any(layout.axes):
+            continue  # where one of two tied names is not in the map, the other one counts
+        if any(known.layout.axes):
+            raise ValueError(
+                f"distribute_module: {known.path!r} and {slot.path!r} are one variable, but the layout map says "
+                f"{known.layout} for the first and {layout} for the second; give both the same, or name one only"
+            )
+        known.layout = layout
+    return variables
+
+
+def _check_free(variables: Iterable[_Variable]) -> None:
+    held = [v.path for v in variables if not v.scripted and v.tensor._use_count() > 1]
+    if held:
+        raise ValueError(
+            f"distribute_module: in use by a live autograd graph or by C++ code: {', '.join(held[:5])}"
+            f"{' and others' if len(held) > 5 else ''}; distribute before the forward pass, or delete its results first"
+        )
+
+
+def _check_initialisers(module: Any, slots: list[_Slot], init: Callable | None) -> list[torch.nn.Module]:
+    owners = {id(s.owner): s.owner for s in slots if s.tensor.is_meta}
+    if init is None and not hasattr(module, "_init_weights"):
+        without = [s.path for s in slots if s.tensor.is_meta and not hasattr(s.owner, "reset_parameters")]
+        if without:
+            raise ValueError(
+                f"distribute_module: {', '.join(without)} on the meta device, whose modules have no "
+                "reset_parameters(); pass param_init_fn (lambda m: None where a checkpoint is loaded afterwards)"
+            )
+    return list(owners.values())
+
+
+def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
+    if init is not None:
+        init(owner)
+    elif hasattr(owner, "reset_parameters"):
+        owner.reset_parameters()
+    else:
+        root._init_weights(owner)
+
+
+def _check_ranks(variables: list[_Variable], mesh: DeviceMesh) -> None:
+    if mesh.size == 1:
+        return
+    check = torch.ops.weft.check_same
+    words = []
+    for v in variables:
+        t = v.tensor
+        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.requires_grad, t.is_leaf and t.grad is not None)
+        words.append(zlib.crc32(repr((facts, torch.ops.weft.is_sharded(t))).encode()))
+    check(words, "distribute_module: the module's variables (paths, shapes, dtypes, layouts)", mesh._object)
+    samples = [_sample(v.tensor) for v in variables]
+    values = torch.cat([s for s in samples if s is not None] or [torch.zeros(0)])
+    try:
+        check([zlib.crc32(repr(values.tolist()).encode())], "the variables' values", mesh._object)
+    except ValueError as e:
+        warnings.warn(
+            f"distribute_module: {e}. Each rank keeps its part of its own values: seed all ranks alike before the "
+            "model is built (weft.initialize() does), or load the same checkpoint on all",
+            stacklevel=3,
+        )
+
+
+def _sample(tensor: torch.Tensor) -> torch.Tensor | None:
+    """A few of the values, to see whether the ranks have the same."""
+    t = tensor.detach()
+    if t.is_meta or torch.ops.weft.is_sharded(t) or t.is_complex() or not t.is_contiguous() or t.numel() == 0:
+        return None
+    flat = t.view(-1)
+    return flat[:: max(1, flat.numel() // 4)].to("cpu", torch.float64)
+
+
+def _laid_out(v: _Variable) -> torch.Tensor:
+    t = v.tensor
+    if not t.is_meta:
+        return torch.ops.weft._lay_out_variable(t, v.layout._object, v.path)
+    device = v.layout.device_mesh.device_type
+    local = torch.empty(v.layout.local_shape(t.shape), dtype=t.dtype, device=device)
+    new = torch.ops.weft.from_local(local, v.layout._object, list(t.shape))
+    return torch.ops.weft._lay_out_variable(new, v.layout._object, v.path).requires_grad_(t.requires_grad)
+
+
+def _become(old: torch.Tensor, new: torch.Tensor) -> None:
+    """Makes `old` the tensor that `new` is; the object, its attributes and the user's hooks stay."""
+    hooks, after = old._backward_hooks, old._post_accumulate_grad_hooks
+    torch._C._swap_tensor_impl(old, new)
+    # The hooks' dicts belong to the object, their registration to the implementation.
+    if hooks is not None:
+        old._backward_hooks = hooks
+    if after is not None:
+        old._post_accumulate_grad_hooks = after
+
+
+def _with_progress(variables: list[_Variable]) -> Iterable[_Variable]:
+    total = sum(v.tensor.numel() * v.tensor.element_size() for v in variables)
+    if total < _PROGRESS_FROM or torch.ops.weft.rank() != 0 or not sys.stderr.isatty():
+        return variables
+    try:
+        from rich.console import Console
+        from rich.progress import track
+    except ImportError:
+        return variables
+    return track(variables, "laying out variables", console=Console(stderr=True), transient=True)

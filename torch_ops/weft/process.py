@@ -1,0 +1,134 @@
+"""Processes and devices: Keras's signatures on torch.distributed."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from . import _library  # noqa: F401
+from .mesh import adopt_world
+
+
+def initialize(
+    job_addresses: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    backend: str | None = None,
+) -> None:
+    """Joins this process to its job and makes the seed the same on all ranks. Call it once, before the model is built.
+
+    A process group that torch.distributed has already is taken as it is; else one is made: NCCL for tensors on GPUs,
+    each process on the GPU of its local rank, where every process of this machine can have one; Gloo for the rest. With
+    nothing given and nothing set, the process is a world of its own. Every rank then has rank 0's random state.
+
+    Args:
+        job_addresses: "host:port" of process 0, or of each process with commas between.
+        num_processes: how many there are.
+        process_id: which one this is, from 0.
+        backend: of `torch.distributed.init_process_group`, where the choice above is not what you want.
+
+    What is not given comes from KERAS_DISTRIBUTION_JOB_ADDRESSES, KERAS_DISTRIBUTION_NUM_PROCESSES and
+    KERAS_DISTRIBUTION_PROCESS_ID, else from torchrun's MASTER_ADDR, MASTER_PORT, WORLD_SIZE and RANK.
+
+    Raises:
+        ValueError: before any connection is made: some are set and others not, a value makes no sense, or the group
+            that is there is another one. The message names it.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        _check_group(num_processes, process_id)
+    else:
+        host, port, rank, world_size, served = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
+        if world_size > 1:
+            if not dist.is_available():
+                torch.ops.weft.initialize(job_addresses, num_processes, process_id)
+                return
+            use = backend or _choose_backend(rank, world_size)
+            address = {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
+            dist.init_process_group(use, rank=rank, world_size=world_size, **address)
+    adopt_world()
+    _same_random_state()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_group(num_processes: int | None, process_id: int | None) -> None:
+    import torch.distributed as dist
+
+    size, rank = dist.get_world_size(), dist.get_rank()
+    for name, asked, there in (("num_processes", num_processes, size), ("process_id", process_id, rank)):
+        if asked is not None and asked != there:
+            raise ValueError(
+                f"initialize: {name} is {asked}, but torch.distributed is initialized already, as rank {rank} of {size}"
+            )
+
+
+def _choose_backend(rank: int, world_size: int) -> str:
+    """NCCL where each process of this machine has a GPU of its own."""
+    import torch.distributed as dist
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() and dist.is_nccl_available() else 0
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", min(world_size, gpus) or 1))
+    if gpus == 0 or local_size > gpus:
+        return "gloo"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank % gpus)))
+    return "cpu:gloo,cuda:nccl"
+
+
+def _same_random_state() -> None:
+    """Rank 0's, on all ranks: a stream that was seeded and drawn from before goes on as it would in one process."""
+    import torch.distributed as dist
+
+    if world_size() == 1:
+        return
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states.append(torch.cuda.get_rng_state())
+    received: list = [states]
+    dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
+    if dist.get_rank() == 0:
+        return
+    torch.set_rng_state(received[0][0])
+    if len(states) > 1 and len(received[0]) > 1:
+        torch.cuda.set_rng_state(received[0][1])
+
+
+def rank() -> int:
+    """This process's number in the world, from 0."""
+    adopt_world()
+    return torch.ops.weft.rank()
+
+
+def world_size() -> int:
+    """The number of processes."""
+    adopt_world()
+    return torch.ops.weft.world_size()
+
+
+def list_devices(device_type: str | None = None) -> list[str]:
+    """The devices of all processes, one each: ["cpu:0", "cpu:1", ...]; as keras.distribution.list_devices.
+
+    Args:
+        device_type: "cpu", "gpu" (or "cuda") or "tpu"; default "gpu" where there is one, else "cpu". Of a type that is
+            absent the list is empty.
+
+    Raises:
+        ValueError: another type.
+    """
+    kind = device_type.lower() if device_type else ("gpu" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "gpu", "cuda", "tpu"):
+        raise ValueError(f"list_devices: {device_type!r} is no device type; known: cpu, gpu, tpu")
+    if kind == "tpu" or (kind != "cpu" and not torch.cuda.is_available()):
+        return []
+    name = "cpu" if kind == "cpu" else "gpu"
+    return [f"{name}:{i}" for i in range(world_size())]
+
+
+def get_device_count(device_type: str | None = None) -> int:
+    """How many `list_devices` lists."""
+    return len(list_devices(device_type))

@@ -1,0 +1,40 @@
+"""Process-wide switches; each works at once, and as a `with` scope until its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from . import _library  # noqa: F401
+
+
+class _Scope:
+    def __init__(self, set_value: Callable[[Any], Any], value: Any) -> None:
+        self._set, self._before = set_value, set_value(value)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._set(self._before)
+
+
+def random_mode(mode: str) -> _Scope:
+    """Which random stream sharded tensors draw from.
+
+    Args:
+        mode: "counter" (default): values by global index, the same for every layout. "replay": plain torch's own
+            stream, equal to the unsharded run bit for bit, but slower.
+
+    Raises:
+        ValueError: another mode.
+    """
+    return _Scope(torch.ops.weft.random_mode, mode)
+
+
+def strict(on: bool = True) -> _Scope:
+    """Whether an op that has no rule, so that its inputs would be gathered, is an error."""
+    return _Scope(torch.ops.weft.strict, on)

@@ -1,0 +1,137 @@
+"""Making, reading and laying out sharded tensors. Every rank of the mesh makes the same calls."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+
+from .mesh import Axes, DeviceMesh, TensorLayout, adopt_world
+
+
+def as_layout(layout: TensorLayout | Axes, mesh: DeviceMesh | None) -> TensorLayout:
+    if isinstance(layout, TensorLayout):
+        if mesh is not None and layout.device_mesh != mesh:
+            raise ValueError(f"the layout is on {layout.device_mesh}, but {mesh} is given as well")
+        return layout
+    if mesh is None:
+        raise ValueError("axes alone make no layout: pass a weft.TensorLayout, or the mesh as well")
+    return TensorLayout(layout, mesh)
+
+
+def distribute_tensor(
+    tensor: torch.Tensor, layout: TensorLayout | Axes, device_mesh: DeviceMesh | None = None
+) -> torch.Tensor:
+    """The tensor laid out over a mesh. Differentiable.
+
+    A plain tensor is taken to be the same on all ranks: each keeps its part and nothing moves. A sharded tensor is
+    redistributed. Shape, dtype and device stay.
+
+    Args:
+        tensor: of any shape.
+        layout: one entry per dimension: a TensorLayout, or its axes with `device_mesh`.
+
+    Raises:
+        ValueError: the layout has another rank than the tensor, or shape or dtype differ between ranks.
+    """
+    adopt_world()
+    tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
+    return torch.ops.weft.distribute_tensor(tensor, as_layout(layout, device_mesh)._object)
+
+
+def distribute_variable(
+    variable: torch.Tensor, layout: TensorLayout | Axes, device_mesh: DeviceMesh | None = None
+) -> torch.Tensor:
+    """A variable's value in that layout, as a leaf that requires grad as `variable` does (a Parameter stays one)."""
+    adopt_world()
+    out = torch.ops.weft.distribute_variable(torch.as_tensor(variable), as_layout(layout, device_mesh)._object)
+    return as_kind(out, variable)
+
+
+def as_kind(out: torch.Tensor, like: Any) -> torch.Tensor:
+    """A Parameter where `like` is one."""
+    if isinstance(like, torch.nn.Parameter) and not isinstance(out, torch.nn.Parameter):
+        return torch.nn.Parameter(out.detach(), like.requires_grad)
+    return out
+
+
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole value as a plain tensor on every rank. Differentiable; a collective, so every rank calls it."""
+    return torch.ops.weft.full_tensor(tensor)
+
+
+def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part as a plain tensor that shares the shard's memory; pending parts as they are."""
+    return torch.ops.weft.local_tensor(tensor)
+
+
+def from_local(
+    local: torch.Tensor,
+    layout: TensorLayout | Axes,
+    shape: Sequence[int] | None = None,
+    device_mesh: DeviceMesh | None = None,
+) -> torch.Tensor:
+    """A sharded tensor from each rank's part, as of a batch that every rank loaded its share of.
+
+    Args:
+        local: this rank's part; its memory is shared.
+        layout: how the parts make up the whole.
+        shape: the whole's; default: told by the parts, which then must be as torch.chunk cuts the whole.
+
+    Raises:
+        ValueError: on all ranks, where the parts do not make up the whole.
+    """
+    adopt_world()
+    shape = list(shape) if shape is not None else None
+    return torch.ops.weft.from_local(local, as_layout(layout, device_mesh)._object, shape)
+
+
+def is_sharded(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and torch.ops.weft.is_sharded(tensor)
+
+
+def layout_of(tensor: torch.Tensor) -> TensorLayout:
+    """Raises ValueError for a plain tensor."""
+    return TensorLayout._wrap(torch.ops.weft.layout_of(tensor))
+
+
+def path_of(tensor: torch.Tensor) -> str:
+    """The variable path that the tensor carries; empty: none."""
+    return torch.ops.weft.path_of(tensor)
+
+
+def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: int = 0) -> Any:
+    """The batch with its tensors split over `axis` along `dim`.
+
+    Args:
+        batch: a tensor, or any nesting of mappings, sequences and dataclasses with tensors in them, the same on every
+            rank. Tensors with too few dimensions, and anything else, stay as they are.
+        axis: mesh axis, or several (major first).
+
+    Where every rank loaded a share of its own, use `from_local` on each tensor.
+    """
+    again = lambda x: shard_batch(x, mesh, axis, dim)  # noqa: E731
+    if isinstance(batch, torch.Tensor):
+        if not -batch.dim() <= dim < batch.dim():
+            return batch
+        axes: list[Any] = [None] * batch.dim()
+        axes[dim] = axis
+        return distribute_tensor(batch, axes, mesh)
+    if isinstance(batch, MutableMapping):
+        out = copy.copy(batch)
+        for key in batch:
+            out[key] = again(batch[key])
+        return out
+    if isinstance(batch, Mapping):
+        return {key: again(value) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(again, batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(map(again, batch))
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        fields = {f.name: again(getattr(batch, f.name)) for f in dataclasses.fields(batch) if f.init}
+        return dataclasses.replace(batch, **fields)
+    return batch
