@@ -1,0 +1,146 @@
+"""Stock models from transformers, tiny, with the column/row plan for each and a plan drawn from variables' names."""
+
+import hashlib
+
+import torch
+import weft
+
+VOCABULARY = 96
+HIDDEN = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+# Column-split weights feed row-split ones. Linear weights are (out, in), GPT-2's Conv1D weights (in, out).
+COLUMN, ROW = ("model", None), (None, "model")
+PLANS = {
+    "llama": {
+        r".*(q_proj|k_proj|v_proj|gate_proj|up_proj)/weight": COLUMN,
+        r".*(o_proj|down_proj)/weight": ROW,
+        r".*embed_tokens/weight": COLUMN,
+    },
+    "gpt2": {
+        r".*(c_attn|c_fc)/weight": ROW,
+        r".*c_proj/weight": COLUMN,
+        r".*wte/weight": COLUMN,
+    },
+    "bert": {
+        r".*(query|key|value)/weight": COLUMN,
+        r".*(query|key|value)/bias": ("model",),
+        r".*attention/output/dense/weight": ROW,
+        r".*intermediate/dense/weight": COLUMN,
+        r".*layer/\d+/output/dense/weight": ROW,
+        r".*word_embeddings/weight": COLUMN,
+    },
+    "t5": {
+        r".*(Attention)/(q|k|v)/weight": COLUMN,
+        r".*Attention/o/weight": ROW,
+        r".*DenseReluDense/wi/weight": COLUMN,
+        r".*DenseReluDense/wo/weight": ROW,
+        r".*shared/weight": COLUMN,
+    },
+    "vit": {
+        r".*attention.*(query|key|value|q_proj|k_proj|v_proj)/weight": COLUMN,
+        r".*(intermediate/dense|fc1)/weight": COLUMN,
+        r".*(layer/\d+/output/dense|fc2)/weight": ROW,
+    },
+    "resnet": {
+        r".*convolution/weight": ("model", None, None, None),
+        r".*classifier.*/weight": COLUMN,
+    },
+}
+
+
+def build(name: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    """The model in training mode, and a batch of four with labels; the same from every call."""
+    import transformers as hf
+
+    torch.manual_seed(0)
+    ids = torch.randint(0, VOCABULARY, (4, 8))
+    text = {"input_ids": ids, "labels": ids}
+    image = {"pixel_values": torch.randn(4, 3, 16, 16), "labels": torch.tensor([0, 1, 2, 3])}
+    if name == "llama":
+        config = hf.LlamaConfig(vocab_size=VOCABULARY, num_key_value_heads=2, max_position_embeddings=64, **HIDDEN)
+        model, batch = hf.LlamaForCausalLM(config), text
+    elif name == "gpt2":
+        config = hf.GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
+            attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        model, batch = hf.GPT2LMHeadModel(config), text
+    elif name == "bert":
+        config = hf.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=64, **HIDDEN, **NO_DROPOUT)
+        model, batch = hf.BertForMaskedLM(config), text
+    elif name == "t5":
+        config = hf.T5Config(
+            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, dropout_rate=0.0,
+            decoder_start_token_id=0,
+        )  # fmt: skip
+        model, batch = hf.T5ForConditionalGeneration(config), text
+    elif name == "vit":
+        config = hf.ViTConfig(image_size=16, patch_size=4, num_labels=6, **HIDDEN, **NO_DROPOUT)
+        model, batch = hf.ViTForImageClassification(config), image
+    else:
+        config = hf.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=6, layer_type="basic"
+        )
+        model, batch = hf.ResNetForImageClassification(config), image
+    return model.train(), batch
+
+
+def drawn_plan(model: torch.nn.Module) -> dict[str, tuple]:
+    """Every variable split on a dimension, over axes, that its name draws."""
+    plan = {}
+    for name, parameter in model.named_parameters():
+        draw = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+        axes: list = [None] * parameter.dim()
+        if axes:
+            axes[draw % len(axes)] = ("data", "model", ("data", "model"), ("model", "data"))[draw // 7 % 4]
+        plan[name] = tuple(axes)
+    return plan
+
+
+def train_step(name: str, plan: str) -> dict:
+    """Loss and gradients of the model sharded on mesh (data=2, model=2) beside the plain model's, on every rank.
+
+    Returns both losses and the gradients whose relative difference is large, by name.
+    """
+    reference, batch = build(name)
+    expected = reference(**batch).loss
+    expected.backward()
+
+    model, _ = build(name)
+    mesh = weft.DeviceMesh((2, 2), ("data", "model"))
+    layouts = weft.LayoutMap(mesh)
+    for pattern, axes in (PLANS[name] if plan == "column_row" else drawn_plan(model)).items():
+        layouts[pattern] = axes
+    weft.distribute_module(model, layouts)
+    loss = model(**weft.shard_batch(batch, mesh, "data")).loss
+    loss.backward()
+
+    wrong = {}
+    plain = dict(reference.named_parameters())
+    # A bias that the softmax cancels has a gradient of rounding errors: measured against the largest gradient too.
+    largest = max(p.grad.abs().max().item() for p in plain.values() if p.grad is not None)
+    for path, parameter in model.named_parameters():
+        want = plain[path].grad
+        if (parameter.grad is None) != (want is None):
+            wrong[path] = "missing"
+        elif want is not None:
+            if weft.layout_of(parameter.grad) != weft.layout_of(parameter):
+                wrong[path] = f"gradient laid out as {weft.layout_of(parameter.grad)}"
+            got = weft.full_tensor(parameter.grad)
+            error = ((got - want).norm() / (want.norm() + 1e-3 * largest)).item()
+            if not error < 1e-4:
+                wrong[path] = error
+    return {"loss": weft.full_tensor(loss.detach()).item(), "expected": expected.item(), "wrong": wrong}
+
+
+def generate(name: str, tokens: int) -> tuple[list, list]:
+    """Greedy tokens of the plain and of the sharded model, with the key/value cache."""
+    reference, batch = build(name)
+    prompt = batch["input_ids"][:2, :5]
+    settings = {"max_new_tokens": tokens, "do_sample": False, "use_cache": True, "pad_token_id": 0}
+    expected = reference.eval().generate(prompt, **settings)
+    model, _ = build(name)
+    mesh = weft.DeviceMesh((2, 2), ("data", "model"))
+    weft.distribute_module(model.eval(), {**PLANS[name]}, mesh=mesh)
+    return expected.tolist(), weft.full_tensor(model.generate(prompt, **settings)).tolist()

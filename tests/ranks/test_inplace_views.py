@@ -1,0 +1,363 @@
+"""In-place writes through views, values and gradients, for every layout of the base: equal to plain torch."""
+
+import functools
+
+import pytest
+import torch
+import weft
+from support.cases import check, every_layout, meshes, run_cases, same
+
+SHAPE = (7, 5, 4)  # uneven on two and on three ranks
+CASES = {}  # name -> function of a base to write to and a source; returns what the loss is made of
+
+
+def case(f):
+    CASES[f.__name__] = f
+    return f
+
+
+@case
+def slice_assign_scalar(y, s):
+    y[2:5] = 0
+    return y
+
+
+@case
+def slice_assign_minor(y, s):
+    y[:, 1:3] = 3.0
+    return y
+
+
+@case
+def slice_assign_tensor(y, s):
+    y[2:5] = s[:3]
+    return y
+
+
+@case
+def slice_assign_broadcast(y, s):
+    y[1:6, 2:] = s[0, 0]
+    return y
+
+
+@case
+def mul_on_slice(y, s):
+    y[1:6].mul_(2)
+    return y
+
+
+@case
+def mul_by_tensor_on_slice(y, s):
+    y[:, 1:4].mul_(s[:, 1:4])
+    return y
+
+
+@case
+def transposed(y, s):
+    y.transpose(0, 1).mul_(3)
+    return y
+
+
+@case
+def transposed_slice(y, s):
+    y.transpose(0, 2)[1:3].add_(s.transpose(0, 2)[1:3])
+    return y
+
+
+@case
+def strided_slice(y, s):
+    y[::2].mul_(2)
+    return y
+
+
+@case
+def strided_slice_of_minor(y, s):
+    y[:, 1::2] = s[:, ::2][:, :2]
+    return y
+
+
+@case
+def chained(y, s):
+    y[1:6][1:4].mul_(3)
+    return y
+
+
+@case
+def chained_over_dims(y, s):
+    y[1:6].transpose(0, 1)[1:, 2:4].add_(1)
+    return y
+
+
+@case
+def select_first(y, s):
+    y[3].mul_(5)
+    return y
+
+
+@case
+def select_minor(y, s):
+    y.select(1, 2).copy_(s.select(1, 0))
+    return y
+
+
+@case
+def one_element(y, s):
+    y[6, 4, 3] = 9.0
+    return y
+
+
+@case
+def assign_none_and_ellipsis(y, s):
+    y[..., 1] = s[..., 0]
+    return y
+
+
+@case
+def unsqueezed(y, s):
+    y.unsqueeze(1).mul_(2)
+    return y
+
+
+@case
+def permuted(y, s):
+    y.permute(2, 0, 1).mul_(s.permute(2, 0, 1))
+    return y
+
+
+@case
+def part_of_a_split(y, s):
+    first, second = y.split([3, 4])
+    second = second * s[3:]
+    return torch.cat([first, second])
+
+
+@case
+def narrow(y, s):
+    y.narrow(0, 2, 4).zero_()
+    return y
+
+
+@case
+def flat_view(y, s):
+    y.view(-1).mul_(2)
+    return y
+
+
+@case
+def folded_view(y, s):
+    y.view(7, 20).mul_(2)
+    return y
+
+
+@case
+def chunks(y, s):
+    for i, part in enumerate(y.detach().clone().chunk(3, 1)):
+        y[:, 2 * i : 2 * i + part.shape[1]].add_(part, alpha=i + 1)
+    return y
+
+
+@case
+def base_written_then_view_read(y, s):
+    v = y[2:5]
+    y.mul_(2)
+    return v * s[2:5]
+
+
+@case
+def base_written_then_moved_view_read(y, s):
+    v, w = y[:, 1:4], y.select(0, 3)
+    y.add_(s)
+    return v.sum() + (w * 2).sum()
+
+
+@case
+def view_written_then_other_view_read(y, s):
+    v, w = y[1:4], y[2:6]
+    v.mul_(3)
+    return w * s[2:6]
+
+
+@case
+def view_written_twice(y, s):
+    v = y[2:5]
+    v.mul_(2)
+    v.add_(s[2:5])
+    return v * y[2:5]
+
+
+@case
+def relu_on_slice(y, s):
+    torch.relu_(y[:, 2:])
+    return y
+
+
+@case
+def masked_fill_on_slice(y, s):
+    y[1:5].masked_fill_(y[1:5] > 0, 2.0)
+    return y
+
+
+@case
+def index_put_on_rows(y, s):
+    y[torch.tensor([0, 5, 2])] = s[:3]
+    return y
+
+
+@case
+def boolean_mask(y, s):
+    y[y > 0.3] = 0.5
+    return y
+
+
+@case
+def empty_slice(y, s):
+    y[5:5] = 1
+    y[2:2].mul_(3)
+    return y
+
+
+@case
+def written_view_used_before(y, s):
+    a = y[2:4] + 0  # nothing of it is saved
+    y[1:6] += s[1:6]
+    return y[2:4] * a
+
+
+# A view that folds dimensions moves data where a folded dimension is split; such a write is refused, never lost.
+REFUSED = {"flat_view", "folded_view"}
+
+
+def one(name, layout, source):
+    f = CASES[name]
+    x0, s0 = torch.randn(SHAPE), torch.randn(SHAPE)
+    px, ps = x0.clone().requires_grad_(), s0.clone().requires_grad_()
+    py = px * 1
+    po = f(py, ps)
+    weight = torch.linspace(-1, 1, po.numel()).view(po.shape)
+    (po * weight).sum().backward()
+    x = weft.distribute_tensor(x0, layout).detach().requires_grad_()
+    s = (weft.distribute_tensor(s0, source) if source else s0.clone()).detach().requires_grad_()
+    y = x * 1
+    assert weft.layout_of(y) == layout
+    try:
+        out = f(y, s)
+    except NotImplementedError as e:
+        assert name in REFUSED and "carry a write" in str(e), e
+        return
+    same(y, py, "base")
+    same(out, po, "result")
+    (out * weight).sum().backward()
+    assert weft.layout_of(x.grad).axes == layout.axes
+    same(x.grad, px.grad, "gradient")
+    if ps.grad is not None:
+        same(s.grad, ps.grad, "gradient of the source")
+
+
+def stale(layout):
+    """A view that autograd saved is stale once its base, or another view of it, was written."""
+    for write in (
+        lambda y: y.mul_(2),
+        lambda y: y[3:6].mul_(2),
+        lambda y: y.select(1, 0).zero_(),
+        lambda y: y.transpose(0, 1)[1:3].add_(1),
+        lambda y: y.detach()[2:4].add_(1),
+    ):
+        x = weft.distribute_tensor(torch.randn(SHAPE), layout).detach().requires_grad_()
+        y = x * 1
+        out = y[2:5].exp() + y[2:5].square()  # square saves the view
+        write(y)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.sum().backward()
+
+
+def detached(layout):
+    """A write through view.detach() lands in the base, on all ranks, and autograd does not see it."""
+    x0 = torch.randn(SHAPE)
+    for view in (lambda t: t[2:5], lambda t: t[:, 1:4], lambda t: t.transpose(0, 1)[1:], lambda t: t.select(2, 1)):
+        px = x0.clone().requires_grad_()
+        py = px * 1
+        view(py).detach().mul_(3)
+        view(py.detach()).add_(1)
+        (py * 2).sum().backward()
+        x = weft.distribute_tensor(x0, layout).detach().requires_grad_()
+        y = x * 1
+        view(y).detach().mul_(3)
+        view(y.detach()).add_(1)
+        same(y, py, "base")
+        (y * 2).sum().backward()
+        same(x.grad, px.grad, "gradient")
+
+
+def leaf(layout):
+    """A leaf, written under no_grad, through views of it and through .data."""
+    x0 = torch.randn(SHAPE)
+    pairs = []
+    for x in (x0.clone(), weft.distribute_tensor(x0, layout).detach()):
+        p = torch.nn.Parameter(x)
+        with torch.no_grad():
+            p[2:5] = 0
+            p[:, 1:3].mul_(2)
+            p.select(0, 6).uniform_(2, 2)
+            p.t_() if p.dim() == 2 else p.data.transpose(0, 1)[0].add_(1)
+        p.data[1].fill_(4)
+        with pytest.raises(RuntimeError, match="leaf Variable|a view of a leaf"):
+            p[2:5].mul_(2)
+        pairs.append(p)
+    same(pairs[1], pairs[0], "leaf")
+
+
+def offsets(layout):
+    """Views know the whole tensor's sizes, strides and storage offset."""
+    x0 = torch.randn(SHAPE)
+    x = weft.distribute_tensor(x0, layout)
+    for view in (
+        lambda t: t[2:5],
+        lambda t: t[2:5][1:],
+        lambda t: t[:, 1:4].select(1, 1),
+        lambda t: t.transpose(0, 2)[1:],
+        lambda t: t[1::3],
+        lambda t: t.unsqueeze(0)[:, 3],
+        lambda t: t.chunk(3)[2],
+        lambda t: t.split(2, 1)[1],
+        lambda t: t[4:].expand(3, 3, 5, 4),
+        lambda t: t[3].detach(),
+        lambda t: t.unbind(1)[2],
+        lambda t: t.diagonal(0, 1, 2),
+        lambda t: t.as_strided((3, 4), (20, 1), 25),
+    ):
+        want, got = view(x0), view(x)
+        facts = lambda t: (t.shape, t.stride(), t.storage_offset())  # noqa: E731
+        assert facts(got) == facts(want), (facts(got), facts(want))
+        same(got, want)
+
+
+OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets)}
+
+
+def every_case(world):
+    cases = {}
+    for mesh in meshes(world):
+        for number, layout in enumerate(every_layout(mesh, 3)):
+            # The source is plain, or laid out as the base or otherwise.
+            source = (None, layout if not layout.partial else None, weft.TensorLayout((None, None, "a"), mesh))[
+                number % 3
+            ]
+            where = f"{layout.axes} {layout.partial or ''}".strip()
+            for name in CASES:
+                cases[f"{name} {where}"] = functools.partial(one, name, layout, source)
+            for name, f in OTHERS.items():
+                cases[f"{name} {where}"] = functools.partial(f, layout)
+    return run_cases(cases)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def results(request):
+    """What each rank found, case by case: all run in one call."""
+    return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
+
+
+@pytest.mark.parametrize("name", [*CASES, *OTHERS])
+def test_equals_plain(results, name):
+    for key in results[0]:
+        if key.split()[0] == name:
+            check(results, key)
