@@ -21,7 +21,7 @@ void warn_gather(const std::string& op, const std::string& reason, int64_t bytes
                               " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or call "
                               "weft.strict(False)");
   warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
-                                            " bytes the first time) and every rank runs it whole"));
+                                     " bytes the first time) and every rank runs it whole"));
 }
 
 }  // namespace weft

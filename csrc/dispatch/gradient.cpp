@@ -2,10 +2,10 @@
 
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
+#include "debug/trace.h"
 #include "module/convert.h"
 
 namespace weft {
@@ -23,6 +23,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     const at::Tensor& leaf = node_->variable;
     at::Tensor& grad = out[0];
     if (!grad.defined() || !leaf.defined()) return out;
+    CurrentOp running("gradient", leaf);
     if (!holds_shards(leaf)) {
       if (holds_shards(grad)) grad = full_tensor(grad);
       return out;
@@ -37,7 +38,34 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
   AccumulateGrad* node_;  // owns this hook
 };
 
+class PlainGradient final : public torch::autograd::FunctionPreHook {
+ public:
+  explicit PlainGradient(uint32_t output) : output_(output) {}
+
+  variable_list operator()(const variable_list& grads) override {
+    variable_list out = grads;
+    if (output_ < out.size() && holds_shards(out[output_])) {
+      CurrentOp running("gradient", out[output_]);
+      out[output_] = full_tensor(out[output_]);
+    }
+    return out;
+  }
+  uint32_t output() const { return output_; }
+
+ private:
+  uint32_t output_;  // of the node
+};
+
 }  // namespace
+
+void hook_plain_result(const at::Tensor& t) {
+  const auto* meta = static_cast<torch::autograd::AutogradMeta*>(t.unsafeGetTensorImpl()->autograd_meta());
+  for (const auto& hook : meta->grad_fn_->tensor_pre_hooks()) {
+    const auto* ours = dynamic_cast<PlainGradient*>(hook.get());
+    if (ours != nullptr && ours->output() == meta->output_nr_) return;
+  }
+  meta->grad_fn_->add_tensor_pre_hook(std::make_unique<PlainGradient>(meta->output_nr_));
+}
 
 void hook_leaf(const at::Tensor& leaf) {
   // It exists once autograd has recorded an op on the leaf, and dies with the graph.

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "dispatch/gradient.h"
 #include "debug/log.h"
 #include "dispatch/gather.h"
+#include "dispatch/gradient.h"
 #include "dispatch/install.h"
 #include "dispatch/masked.h"
 #include "dispatch/special.h"
@@ -44,8 +44,15 @@ void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, 
   register_queued_ops();
   const OpInfo& op = info();
   CurrentOp running(op.short_name, *stack, op.arguments.size());
-  if (op.special != nullptr) return op.special(op, *stack);
+  if (op.special != nullptr) return run_special(op, *stack);
   Handler(op, *stack).run();
+}
+
+void run_special(const OpInfo& op, torch::jit::Stack& stack) {
+  for (size_t i = stack.size() - op.arguments.size(); i < stack.size(); ++i) {
+    if (stack[i].isTensor() && stack[i].toTensor().defined()) reduce_gradient_of_leaf(stack[i].toTensor());
+  }
+  op.special(op, stack);
 }
 
 Handler::Handler(const OpInfo& op, torch::jit::Stack& stack)
@@ -69,6 +76,8 @@ void Handler::take_operands() {
   auto take = [&](at::Tensor t, size_t argument, int element) {
     ShardedTensorImpl* impl = holds_shards(t) ? &sharded(t) : nullptr;
     if (t.defined()) reduce_gradient_of_leaf(t);
+    // Core bumps the version of a tensor that is written by itself, not of those in a list.
+    if (element >= 0 && impl != nullptr && op_.arguments[argument].written && !t.is_inference()) impl->bump_version();
     operands_.push_back({std::move(t), impl, {}, static_cast<int>(argument), element, false});
   };
   for (size_t a = 0; a < op_.arguments.size(); ++a) {
@@ -201,7 +210,8 @@ void Handler::lay_out_inputs() {
                   ? o.impl->local()
                   : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
-    if (op_.arguments[o.argument].written && target != nullptr && target != now && o.local.is_alias_of(o.impl->local())) {
+    if (op_.arguments[o.argument].written && target != nullptr && target != now &&
+        o.local.is_alias_of(o.impl->local())) {
       o.local = o.local.clone();
     }
     if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {
@@ -241,9 +251,7 @@ void Handler::run_composite() {
   plan_->composite(op_.handle, stack_);
 }
 
-void Handler::warn_gathered() const {
-  warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes);
-}
+void Handler::warn_gathered() const { warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes); }
 
 void Handler::call_local() {
   put_back(true);
@@ -260,8 +268,8 @@ void Handler::write_back() {
   for (const Plan::WriteBack& w : plan_->write_backs) {
     Operand& o = operands_[w.tensor];
     if (o.impl == nullptr) {
-      const at::Tensor whole = redistribute_local(o.local, o.tensor.sizes(), w.from,
-                                                  TensorLayout::replicated(mesh_, o.tensor.dim()));
+      const at::Tensor whole =
+          redistribute_local(o.local, o.tensor.sizes(), w.from, TensorLayout::replicated(mesh_, o.tensor.dim()));
       if (!whole.is_same(o.tensor)) o.tensor.copy_(whole);
     } else {
       write_into(o.tensor, o.local, w.from);
@@ -289,6 +297,12 @@ at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at:
   } else {
     layout = plan_->outputs[output].layout;
     geometry = &plan_->outputs[output].geometry;
+    // Some kernels leave out what their meta kernels promise (statistics that nobody needs).
+    if (C10_UNLIKELY(layout->is_replicated() && !local.sizes().equals(geometry->sizes))) {
+      from_local = geometry_of(local);
+      geometry = &from_local;
+      layout = TensorLayout::replicated(mesh_, local.dim());
+    }
   }
   if (!base.defined()) return make_sharded(std::move(local), layout, *geometry);
   return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), layout, *geometry, element);
@@ -324,7 +338,8 @@ void Handler::wrap_outputs() {
     } else if (v.isTensorList()) {
       c10::List<at::Tensor> list;
       const auto locals = v.toTensorList();
-      for (size_t e = 0; e < locals.size(); ++e) list.push_back(wrap(output++, locals.get(e), static_cast<int>(e), base));
+      for (size_t e = 0; e < locals.size(); ++e)
+        list.push_back(wrap(output++, locals.get(e), static_cast<int>(e), base));
       v = std::move(list);
     }
   }

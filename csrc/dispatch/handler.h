@@ -61,6 +61,9 @@ class HandlerKernel final : public c10::OperatorKernel {
   std::atomic<OpInfo*> info_{nullptr};  // made at the first call: most ops are never called
 };
 
+/// Runs an op past rules and plans (op.special).
+void run_special(const OpInfo& op, torch::jit::Stack& stack);
+
 /// What is known of an op, made once.
 const OpInfo& op_info(const c10::OperatorHandle& op);
 

@@ -10,7 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "debug/trace.h"
 #include "dispatch/handler.h"
+#include "dispatch/opaque.h"
 
 namespace weft {
 namespace install_detail {
@@ -25,6 +27,7 @@ struct State {
   bool installed = false;
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
+  std::vector<std::unique_ptr<torch::Library>> opaque;
   std::unique_ptr<torch::Library> fallbacks, definitions;
   std::vector<c10::RegistrationHandleRAII> listener;
 };
@@ -37,8 +40,16 @@ State& state() {
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
   const OpInfo& info = op_info(op);
-  if (info.special != nullptr) return info.special(info, *stack);
+  CurrentOp running(info.short_name, *stack, info.arguments.size());
+  if (info.special != nullptr) return run_special(info, *stack);
   Handler(info, *stack).run();
+}
+
+bool has_out(const c10::FunctionSchema& schema) {
+  for (const c10::Argument& a : schema.arguments()) {
+    if (a.kwarg_only() && a.alias_info() != nullptr && a.alias_info()->isWrite()) return true;
+  }
+  return false;
 }
 
 void register_op(State& s, const c10::OperatorName& name) {
@@ -47,15 +58,15 @@ void register_op(State& s, const c10::OperatorName& name) {
   if (space == "weft" || space == "prim" || space == "c10d" || space == "_c10d_functional") return;
   auto op = c10::Dispatcher::singleton().findOp(name);
   if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
-  // Composite ops are made of others, which come here one by one; a kernel on them would break their backward.
-  if (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd)) return;
+  // Composite ops are made of others, which come here one by one; a kernel on them would break their backward. But
+  // for out=, which has none, and looks into the memory of what it writes.
+  if (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op->schema())) return;
   auto& library = s.libraries[space];
   if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
   const std::string full = name.name.substr(colons + 2) + (name.overload_name.empty() ? "" : "." + name.overload_name);
   auto handle = c10::Dispatcher::singleton().findSchema(name);
-  library->impl(full.c_str(),
-                torch::CppFunction::makeFromBoxedKernel(
-                    c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+  library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
+                                  c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
 }
 
 class Listener final : public c10::OpRegistrationListener {
@@ -78,6 +89,7 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
   s.definitions = std::make_unique<torch::Library>(torch::Library::DEF, "weft", std::nullopt, __FILE__, __LINE__);
   define(*s.definitions);
+  register_opaque(s.opaque);
   // Told of every op there is, then of each new one.
   s.listener.push_back(dispatcher.addRegistrationListener(std::make_unique<Listener>()));
   s.installed = true;

@@ -86,12 +86,14 @@ void run_random(const OpInfo& op, Stack& stack) {
   const at::TensorOptions options = at::TensorOptions().dtype(target.dtype).device(target.device);
   at::Tensor local;
   const bool in_place = op.writes;
-  const at::Tensor self = in_place ? arguments[0].toTensor() : at::Tensor();
+  size_t written = 0;  // self, or out=
+  while (in_place && !op.arguments[written].written) ++written;
+  const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
   if (random::mode() == random::Mode::replay) {
     localize(op, arguments, target, true);
     const Layout whole = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
     at::Tensor full;
-    if (in_place) arguments[0] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
+    if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
     op.handle.callBoxed(&arguments);
     full = arguments[0].toTensor();
     local = redistribute_local(full, target.geometry.sizes, whole, target.layout);
@@ -108,7 +110,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     if (sampler.generator >= 0 && arguments[sampler.generator].isGenerator()) {
       generator = arguments[sampler.generator].toGenerator();
     }
-    if (in_place) arguments[0] = local;
+    if (in_place) arguments[written] = local;
     const uint64_t key = random::draw_key(generator, target.device);
     sampler.fill(local, index, arguments, key);
   }

@@ -4,9 +4,11 @@
 #include <random/random.h>
 #include <rules/registry.h>
 #include <tensor/below_autograd.h>
+#include <weft/tensor.h>
 
 #include <unordered_map>
 
+#include "dispatch/gather.h"
 #include "dispatch/handler.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
@@ -16,7 +18,9 @@ namespace {
 
 using Stack = std::vector<c10::IValue>;
 
-c10::IValue& argument(const OpInfo& op, Stack& stack, size_t i) { return stack[stack.size() - op.arguments.size() + i]; }
+c10::IValue& argument(const OpInfo& op, Stack& stack, size_t i) {
+  return stack[stack.size() - op.arguments.size() + i];
+}
 
 void finish(const OpInfo& op, Stack& stack, c10::IValue result) {
   stack.erase(stack.end() - static_cast<std::ptrdiff_t>(op.arguments.size()), stack.end());
@@ -25,11 +29,14 @@ void finish(const OpInfo& op, Stack& stack, c10::IValue result) {
 
 void run_alias(const OpInfo& op, Stack& stack) { finish(op, stack, share(argument(op, stack, 0).toTensor())); }
 
+void run_identity(const OpInfo& op, Stack& stack) { finish(op, stack, argument(op, stack, 0)); }
+
 void run_as_strided(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor();
   const auto sizes = argument(op, stack, 1).toIntVector(), strides = argument(op, stack, 2).toIntVector();
   const c10::IValue offset = argument(op, stack, 3);
-  finish(op, stack, as_strided(op.handle, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
+  finish(op, stack,
+         as_strided(op.handle, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
 }
 
 // t_, transpose_, unsqueeze_, ...: the view op, whose result self becomes.
@@ -38,6 +45,7 @@ void run_in_place_view(const OpInfo& op, Stack& stack) {
   c10::OperatorName name = op.handle.operator_name();
   name.name.pop_back();
   auto view = c10::Dispatcher::singleton().findSchema(name);
+  if (!view) view = c10::Dispatcher::singleton().findSchema({name.name, "int"});  // transpose.int
   TORCH_INTERNAL_ASSERT(view.has_value(), name, " is missing");
   {
     BelowAutograd guard;
@@ -61,6 +69,32 @@ void run_instead(const OpInfo& op, Stack& stack) {
   rules::find_instead(op.short_name)(op.handle, stack);
 }
 
+// An out= op on whole plain tensors; what it wrote, in order.
+Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
+  const size_t n = op.arguments.size();
+  Stack call(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end()), written;
+  int64_t bytes = 0;
+  auto whole = [&](const at::Tensor& t, bool is_written) {
+    if (!t.defined()) return t;
+    if (is_written) return at::empty({0}, t.options());
+    if (holds_shards(t)) bytes += static_cast<int64_t>(t.nbytes());
+    return full_tensor(t);
+  };
+  for (size_t a = 0; a < n; ++a) {
+    if (call[a].isTensor()) {
+      call[a] = whole(call[a].toTensor(), op.arguments[a].written);
+    } else if (call[a].isTensorList()) {
+      c10::List<at::Tensor> list;
+      for (const at::Tensor& t : call[a].toTensorVector()) list.push_back(whole(t, op.arguments[a].written));
+      call[a] = std::move(list);
+    }
+    if (op.arguments[a].written) written.push_back(call[a]);
+  }
+  warn_gather(op.short_name, "it has no functional counterpart", bytes);
+  op.handle.callBoxed(&call);
+  return written;
+}
+
 // out= variants: the functional overload, copied into what was given.
 void run_out(const OpInfo& op, Stack& stack) {
   const size_t n = op.arguments.size(), base = stack.size() - n;
@@ -76,10 +110,12 @@ void run_out(const OpInfo& op, Stack& stack) {
     }
   }
   const auto functional = functional_of(op);
-  TORCH_CHECK_NOT_IMPLEMENTED(functional.has_value(), "[", op.short_name,
-                              "] out= has no functional counterpart for sharded tensors; call it without out= and copy_");
   BelowAutograd guard;
-  functional->callBoxed(&call);
+  if (functional) {
+    functional->callBoxed(&call);
+  } else {
+    call = run_out_gathered(op, stack);
+  }
   std::vector<at::Tensor> results;
   for (const c10::IValue& v : call) {
     if (v.isTensor()) results.push_back(v.toTensor());
@@ -94,7 +130,10 @@ void run_out(const OpInfo& op, Stack& stack) {
       if (holds_shards(out)) {
         TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
                           results[i].sizes(), "; a sharded tensor cannot be resized");
-        sharded(out).become(sharded(results[i].to(out.scalar_type())));
+        const Layout whole = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
+        at::Tensor result = results[i].to(out.scalar_type());
+        if (!holds_shards(result)) result = make_sharded(result, whole, geometry_of(result));
+        sharded(out).become(sharded(result));
         continue;
       }
       out.resize_(results[i].sizes());
@@ -163,6 +202,7 @@ Special find_special(const OpInfo& op) {
       {"alias", &run_alias},
       {"lift", &run_alias},
       {"as_strided", &run_as_strided},
+      {"detach_", &run_identity},
       {"_reshape_alias", &run_reshape_alias},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},
@@ -179,10 +219,9 @@ Special find_special(const OpInfo& op) {
       {"_has_same_storage_numel", &run_on_local},
   };
   static const auto* in_place_views = new std::unordered_map<std::string, Special>{
-      {"t_", &run_in_place_view},        {"transpose_", &run_in_place_view},  {"unsqueeze_", &run_in_place_view},
-      {"squeeze_", &run_in_place_view},  {"squeeze_.dim", &run_in_place_view}, {"squeeze_.dims", &run_in_place_view},
-      {"as_strided_", &run_in_place_view}, {"swapaxes_", &run_in_place_view}, {"swapdims_", &run_in_place_view},
-      {"detach_", nullptr},
+      {"t_", &run_in_place_view},          {"transpose_", &run_in_place_view},   {"unsqueeze_", &run_in_place_view},
+      {"squeeze_", &run_in_place_view},    {"squeeze_.dim", &run_in_place_view}, {"squeeze_.dims", &run_in_place_view},
+      {"as_strided_", &run_in_place_view}, {"swapaxes_", &run_in_place_view},    {"swapdims_", &run_in_place_view},
   };
   if (auto it = table->find(op.short_name); it != table->end()) return it->second;
   if (auto it = in_place_views->find(op.short_name); it != in_place_views->end()) return it->second;

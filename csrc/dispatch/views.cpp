@@ -5,6 +5,7 @@
 #include <ATen/ops/permute.h>
 #include <ATen/ops/select.h>
 #include <ATen/ops/slice.h>
+#include <ATen/ops/view_as_real.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
@@ -24,7 +25,6 @@ at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
   return step.output < 0 ? stack[0].toTensor() : stack[0].toTensorList().get(step.output);
 }
 [[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
-
 
 // Writes `value` (whole, in the view's dimensions) into the region of the root's shard.
 void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, const std::vector<Range>& ranges,
@@ -80,6 +80,50 @@ void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, 
   target.copy_(value);
 }
 
+// The root as a view with another dtype sees it: a complex one with its real and imaginary parts as a last dimension.
+struct Root {
+  at::Tensor shard;
+  Layout layout;
+  Geometry geometry;
+};
+
+Root root_seen_by(const Cell& cell, const at::Tensor& view) {
+  Root root{cell.local, cell.layout, cell.geometry};
+  if (view.scalar_type() == cell.local.scalar_type()) return root;
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      cell.local.is_complex() && view.scalar_type() == c10::toRealValueType(cell.local.scalar_type()),
+      "cannot carry a write through this view back to its base: the view is of ", view.scalar_type(), ", the base of ",
+      cell.local.scalar_type(), "; write to the base, or to a clone() of the view");
+  root.shard = at::view_as_real(cell.local);
+  TensorLayout::Dims dims = cell.layout->dims();
+  dims.emplace_back();
+  root.layout = TensorLayout::get(cell.layout->mesh(), std::move(dims), cell.layout->partial());
+  for (int64_t& s : root.geometry.strides) s *= 2;
+  root.geometry.sizes.push_back(2);
+  root.geometry.strides.push_back(1);
+  root.geometry.offset *= 2;
+  return root;
+}
+
+// Writes `value`, the whole of what `view` now is, into the shard of its root.
+void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!cell.layout->has_partial(), "cannot write through a view into a pending sum");
+  const Root root = root_seen_by(cell, view);
+  if (view.is_complex() && view.is_conj() != root.shard.is_conj()) value = value.conj();
+  if (view.is_neg() != root.shard.is_neg()) value = value.neg();
+  const Geometry geometry = sharded(view).geometry();
+  if (const auto ranges = decode_region(root.geometry, geometry)) {
+    const auto& coordinates = context().bind(root.layout->mesh()).coordinates;
+    return write_region(root.shard, root.layout, root.geometry, *ranges, std::move(value), coordinates);
+  }
+  // It folds or splits dimensions: by way of the whole in the whole's own memory order.
+  const Layout whole = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
+  at::Tensor memory = at::empty_strided(root.geometry.sizes, root.geometry.strides, root.shard.options());
+  memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, whole));
+  memory.as_strided(geometry.sizes, geometry.strides, geometry.offset - root.geometry.offset).copy_(value);
+  root.shard.copy_(redistribute_local(memory, root.geometry.sizes, whole, root.layout));
+}
+
 }  // namespace
 
 at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, const at::Tensor& base,
@@ -108,17 +152,8 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
     impl.wrote();
     return;
   }
-  const auto& cell = *impl.cell();
-  const auto ranges = decode_region(cell.geometry, impl.geometry());
-  TORCH_CHECK_NOT_IMPLEMENTED(ranges.has_value(),
-                              "cannot carry a write through this view back to its base: the view of shape ",
-                              tensor.sizes(), " folds or splits dimensions of a base of shape ", cell.geometry.sizes,
-                              " that is laid out as ", cell.layout->describe(),
-                              "; write to the base, or to a clone() of the view");
-  const at::Tensor whole = redistribute_local(value, tensor.sizes(), from,
-                                              TensorLayout::replicated(from->mesh(), tensor.dim()));
-  TORCH_CHECK_NOT_IMPLEMENTED(!cell.layout->has_partial(), "cannot write through a view into a pending sum");
-  write_region(cell.local, cell.layout, cell.geometry, *ranges, whole, context().bind(from->mesh()).coordinates);
+  carry_back(*impl.cell(), tensor,
+             redistribute_local(value, tensor.sizes(), from, TensorLayout::replicated(from->mesh(), tensor.dim())));
   impl.wrote();
   // Its own copy is made anew when next read.
   impl.cell()->writes.fetch_add(1, std::memory_order_acq_rel);
@@ -134,12 +169,13 @@ bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
   if (left == cell.layout->partial()) return false;
   const Layout reduced = TensorLayout::get(to->mesh(), cell.layout->dims(), left);
   BelowAutograd guard;
-  impl.replace_content(redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides), reduced);
+  impl.replace_content(redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides),
+                       reduced);
   return true;
 }
 
-at::Tensor as_strided(const c10::OperatorHandle& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
-                      int64_t offset) {
+at::Tensor as_strided(const c10::OperatorHandle& op, const at::Tensor& self, c10::IntArrayRef sizes,
+                      c10::IntArrayRef strides, int64_t offset) {
   const Geometry base = sharded(self).geometry();
   Geometry view;
   view.sizes.assign(sizes.begin(), sizes.end());
@@ -148,13 +184,16 @@ at::Tensor as_strided(const c10::OperatorHandle& op, const at::Tensor& self, c10
   const auto ranges = decode_region(base, view);
   BelowAutograd guard;
   if (!ranges) {
-    // It folds or splits dimensions: a copy of the whole, in the whole's own memory order.
+    // It folds or splits dimensions: seen in the whole's own memory order, of which only a replicated tensor has all.
     const ShardedTensorImpl& impl = sharded(self);
     const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
-    at::Tensor memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
-    memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), whole));
+    at::Tensor memory = impl.local();
+    if (impl.layout() != whole || !memory.strides().equals(base.strides)) {
+      memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
+      memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), whole));
+    }
     const std::vector<c10::IValue> arguments = {sizes, strides, offset};
-    at::Tensor local = memory.as_strided(sizes, strides, offset - base.offset);
+    at::Tensor local = memory.as_strided(sizes, strides, offset - base.offset + memory.storage_offset());
     return wrap_view(op_info(op), arguments, self, memory, std::move(local),
                      TensorLayout::replicated(whole->mesh(), static_cast<int64_t>(sizes.size())), view, -1);
   }

@@ -10,6 +10,7 @@
 #include <tensor/below_autograd.h>
 #include <tensor/sharded.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 
 #include "dispatch/install.h"
 
@@ -27,6 +28,14 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
+}
+
+// TorchScript's fused kernels read data_ptr, which a sharded tensor has not; off from the first one on.
+void disable_fuser() {
+  [[maybe_unused]] static const bool done = [] {
+    torch::jit::setTensorExprFuserEnabled(false);
+    return true;
+  }();
 }
 
 // A local tensor that shares no memory with what the user holds.
@@ -47,6 +56,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     sharded(out).cell()->path = impl.path();
     return out;
   }
+  disable_fuser();
   const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
   Geometry geometry = geometry_of(tensor);
   geometry.offset = 0;
@@ -91,6 +101,8 @@ struct Full : torch::autograd::Function<Full> {
   }
 };
 
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes);
+
 struct Local : torch::autograd::Function<Local> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
     const ShardedTensorImpl& impl = sharded(tensor);
@@ -100,7 +112,7 @@ struct Local : torch::autograd::Function<Local> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     if (!grads[0].defined()) return {grads[0]};
-    return {from_local(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector())};
+    return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector())};
   }
 };
 
@@ -125,6 +137,10 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
     return {grad, at::Tensor(), at::Tensor()};
   }
 };
+
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes) {
+  return FromLocal::apply(local, as_word(layout), sizes);
+}
 
 // What the parts of one whole must agree about before their sizes are put together.
 void check_parts(const at::Tensor& local, Layout layout) {
@@ -190,21 +206,24 @@ at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std:
     BelowAutograd guard;
     if (!shape) check_parts(local, layout);
     sizes = shape ? *shape : whole_sizes(local, layout);
-    TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ", sizes, " for layout ",
-                      layout->describe());
+    TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ",
+                      c10::IntArrayRef(sizes), " for layout ", layout->describe());
     const Sizes expected = local_sizes(layout, sizes, coordinates);
     const bool fits = local.sizes().equals(expected);
-    if (shape) {
-      TORCH_CHECK_VALUE(fits, "from_local: the part has shape ", local.sizes(), ", this rank's part of ", sizes,
-                        " laid out as ", layout->describe(), " is ", c10::IntArrayRef(expected));
-    } else if (mesh->size() > 1) {
+    if (mesh->size() == 1) {
+      TORCH_CHECK_VALUE(fits, "from_local: the part has shape ", local.sizes(), ", the whole ",
+                        c10::IntArrayRef(sizes));
+    } else {
+      // Asked of all ranks: one that raised alone would leave the others waiting.
       at::Tensor misfits = at::full({1}, fits ? 0 : 1, at::TensorOptions().dtype(at::kLong).device(local.device()));
       for (int a = 0; a < mesh->ndim(); ++a) misfits = comm::all_reduce(misfits, Reduction::max, mesh, a);
-      TORCH_CHECK_VALUE(misfits.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ", sizes,
-                        " laid out as ", layout->describe(), ": each must have the size of torch.chunk's chunk");
+      TORCH_CHECK_VALUE(misfits.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ",
+                        c10::IntArrayRef(sizes), " laid out as ", layout->describe(),
+                        ": each must have the size of torch.chunk's chunk");
     }
   }
-  return FromLocal::apply(local, as_word(layout), sizes);
+  disable_fuser();
+  return wrap_part(local, layout, sizes);
 }
 
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }

@@ -72,7 +72,8 @@ double result_bytes(const Call& call, const BoundRule& bound, int r, int axis, c
 
 int written_result(const Call& call, const TensorInfo& t) {
   for (size_t r = 0; r < call.results.size(); ++r) {
-    if (call.op.results[call.results[r].result].written_argument == t.argument && call.results[r].element == t.element) {
+    if (call.op.results[call.results[r].result].written_argument == t.argument &&
+        call.results[r].element == t.element) {
       return static_cast<int>(r);
     }
   }
@@ -125,6 +126,19 @@ double work(const BoundRule& bound) {
   return products * kSecondsPerProduct;
 }
 
+// Whether some rank is left with nothing of a dimension that `axis` splits too.
+bool leaves_nothing(const Call& call, int64_t size, int axis, int factor, const std::vector<AxisChoice>& chosen) {
+  auto last = [&](int a) {
+    const int64_t parts = call.mesh->axis_size(a);
+    size = chunk_length(size, parts, parts - 1);
+  };
+  for (size_t a = 0; a < chosen.size(); ++a) {
+    if (static_cast<int>(a) != axis && chosen[a].kind == AxisChoice::split && chosen[a].factor == factor) last(a);
+  }
+  last(axis);
+  return size == 0;
+}
+
 bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, int64_t block,
                const std::vector<AxisChoice>& chosen) {
   const BoundRule::Factor& f = bound.factors[factor];
@@ -139,6 +153,9 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
     if (f.size % parts != 0) return false;
   }
   if (f.masked && block != 0) return false;
+  // The largest of nothing has no value.
+  const bool largest = f.contracted && (f.reduction == Reduction::max || f.reduction == Reduction::min);
+  if ((largest || bound.nonempty) && leaves_nothing(call, f.size, axis, factor, chosen)) return false;
   // Two kinds of pending reductions on one result do not commute.
   if (f.contracted) {
     for (size_t a = 0; a < chosen.size(); ++a) {
@@ -163,6 +180,8 @@ bool may_stay_pending(const Call& call, const BoundRule& bound, int axis, const 
       for (int i : group.tensors) {
         const bool fraction = at::isFloatingType(call.tensors[i].dtype) || at::isComplexType(call.tensors[i].dtype);
         if (fraction != (at::isFloatingType(r.dtype) || at::isComplexType(r.dtype))) return false;
+        // Parts wrap around where their sum does not.
+        if (!fraction && r.dtype != call.tensors[i].dtype) return false;
       }
     }
   }

@@ -12,8 +12,8 @@
 namespace weft {
 namespace {
 
-constexpr size_t kShared = 16384;   // plans kept per context
-constexpr size_t kSlots = 1024;     // sets of the thread's own front cache
+constexpr size_t kShared = 16384;  // plans kept per context
+constexpr size_t kSlots = 1024;    // sets of the thread's own front cache
 constexpr size_t kWays = 4;
 
 struct Entry {

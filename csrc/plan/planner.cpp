@@ -137,10 +137,11 @@ Layouts compose_all(const Call& call, const BoundRule& bound, const std::vector<
 rules::Composite composite_for_split(const Call& call, const BoundRule& bound) {
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     if (!call.tensors[i].defined || call.tensors[i].layout == nullptr || !bound.tensors[i].ruled) continue;
+    if (call.tensors[i].geometry.numel() == 0) continue;  // nothing to move, and core's own answer for nothing
     for (size_t d = 0; d < bound.tensors[i].dims.size(); ++d) {
       for (int f : bound.tensors[i].dims[d]) {
         const BoundRule::Factor& factor = bound.factors[f];
-        if (!factor.whole || factor.via.empty()) continue;
+        if (!factor.whole || factor.via.empty() || factor.size <= 1) continue;
         for (const Split& s : call.tensors[i].layout->dim(static_cast<int64_t>(d))) {
           if (call.mesh->axis_size(s.axis) > 1) return rules::find_composite(factor.via);
         }
@@ -179,6 +180,7 @@ int64_t local_factor(const Call& call, const BoundRule& bound, const std::vector
 
 void localize_arguments(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
                         const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+  for (const auto& [argument, value] : bound.replaced) plan.patches.push_back({argument, value});
   std::map<int, std::vector<int64_t>> lists;
   for (const auto& l : bound.localized) {
     if (l.argument < 0) continue;
@@ -323,6 +325,7 @@ BoundRule bind_pointwise(const Call& call) {
   for (const TensorInfo& t : call.tensors) bound.tensors.push_back(place(t.geometry));
   for (const ResultInfo& r : call.results) bound.results.push_back(place(r.geometry));
   rules::finish(call, bound);
+  for (auto& f : bound.factors) f.contracted = false;  // in-place foreach ops return nothing, and contract nothing
   return bound;
 }
 
@@ -362,7 +365,9 @@ bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   bool is_bound = false;
   for (const rules::RuleEntry* entry : call.op.rules) {
     bound = BoundRule();
-    is_bound = entry->binder ? entry->binder(call, bound, plan.reason) : rules::bind(entry->rule, call, bound, plan.reason);
+    is_bound =
+        entry->binder ? entry->binder(call, bound, plan.reason) : rules::bind(entry->rule, call, bound, plan.reason);
+    bound.nonempty = entry->nonempty;
     if (is_bound) break;
   }
   if (!is_bound) return false;

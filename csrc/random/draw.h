@@ -57,16 +57,13 @@ void visit(const Draw& draw, at::ScalarType dtype, const Visitor& visitor) {
       return AT_DISPATCH_FLOATING_TYPES_AND2(ScalarType::Half, ScalarType::BFloat16, dtype, "exponential",
                                              [&] { visitor(Exponential<scalar_t>(a)); });
     case Distribution::cauchy:
-      return AT_DISPATCH_FLOATING_TYPES_AND2(ScalarType::Half, ScalarType::BFloat16, dtype, "cauchy", [&] {
-        visitor(Cauchy<scalar_t>{a, b});
-      });
+      return AT_DISPATCH_FLOATING_TYPES_AND2(ScalarType::Half, ScalarType::BFloat16, dtype, "cauchy",
+                                             [&] { visitor(Cauchy<scalar_t>{a, b}); });
     case Distribution::geometric:
       return AT_DISPATCH_ALL_TYPES_AND2(ScalarType::Half, ScalarType::BFloat16, dtype, "geometric",
                                         [&] { visitor(Geometric<scalar_t>{std::log1p(-a)}); });
     case Distribution::integers:
-      return AT_DISPATCH_V2(dtype, "random", AT_WRAP([&] {
-                              visitor(Integers<scalar_t>{draw.base, draw.range});
-                            }),
+      return AT_DISPATCH_V2(dtype, "random", AT_WRAP([&] { visitor(Integers<scalar_t>{draw.base, draw.range}); }),
                             AT_EXPAND(AT_ALL_TYPES), AT_EXPAND(AT_BAREBONES_UNSIGNED_TYPES), at::kBool, at::kHalf,
                             at::kBFloat16);
     case Distribution::bernoulli_each:

@@ -69,10 +69,11 @@ class Binding {
         why_ = "no rule of it covers these arguments";
         return false;
       }
+      exact_ = exact_ || a.kind == Attribute::exact;
       // Sizes that arguments tell come first: folded dimensions are resolved by them.
       if (a.kind == Attribute::size && a.product.size() == 1) {
         const c10::IValue* v = call_.value(a.argument);
-        if (v != nullptr && v->isInt()) named(a.product[0], v->toInt(), true);
+        if (v != nullptr && v->isInt() && a.entry < 0) named(a.product[0], v->toInt(), true);
       }
     }
     if (!match_operands()) return false;
@@ -88,11 +89,13 @@ class Binding {
       }
     }
     for (size_t i = 0; i < call_.tensors.size(); ++i) {
-      if (call_.tensors[i].defined && !place(bound_.tensors[i], call_.tensors[i].geometry.sizes, rule_.operands, true)) return false;
+      if (call_.tensors[i].defined && !place(bound_.tensors[i], call_.tensors[i].geometry.sizes, rule_.operands, true))
+        return false;
     }
     if (!match_results()) return false;
     for (size_t i = 0; i < call_.results.size(); ++i) {
-      if (call_.results[i].defined && !place(bound_.results[i], call_.results[i].geometry.sizes, rule_.results, false)) return false;
+      if (call_.results[i].defined && !place(bound_.results[i], call_.results[i].geometry.sizes, rule_.results, false))
+        return false;
     }
     attributes();
     finish(call_, bound_);
@@ -180,9 +183,10 @@ class Binding {
   void occurrence(int f, int64_t size, bool operand) {
     BoundRule::Factor& factor = bound_.factors[f];
     if (factor.size == size) return;
-    if (operand && factor.size == 1) {
+    const bool broadcasts = operand && !exact_;
+    if (broadcasts && factor.size == 1) {
       factor.size = size;
-    } else if (!(operand && size == 1)) {
+    } else if (!(broadcasts && size == 1)) {
       factor.splittable = false;
     }
   }
@@ -214,8 +218,13 @@ class Binding {
         continue;
       }
       switch (token.kind) {
-        case Token::one: ++d; break;
-        case Token::factor: t.dims[d].push_back(named(token.name, sizes[d], operand)); ++d; break;
+        case Token::one:
+          ++d;
+          break;
+        case Token::factor:
+          t.dims[d].push_back(named(token.name, sizes[d], operand));
+          ++d;
+          break;
         case Token::compound:
           if (!place_folded(t.dims[d], token, sizes[d], operand)) return false;
           ++d;
@@ -346,11 +355,12 @@ class Binding {
 
   void attributes() {
     for (const Attribute& a : rule_.attributes) {
-      if (a.kind == Attribute::when || a.kind == Attribute::unless) continue;
+      if (a.kind == Attribute::when || a.kind == Attribute::unless || a.kind == Attribute::exact) continue;
       if (a.kind == Attribute::size) {
         BoundRule::Localized l;
         l.argument = call_.op.argument(a.argument);
-        l.entry = l.argument >= 0 && call_.arguments[l.argument].isIntList() ? 0 : -1;
+        const bool list = l.argument >= 0 && call_.arguments[l.argument].isIntList();
+        l.entry = list ? std::max(a.entry, 0) : -1;
         for (const std::string& f : a.product) {
           auto it = names_.find(f);
           if (it != names_.end()) l.factors.push_back(it->second);
@@ -363,8 +373,8 @@ class Binding {
           BoundRule::Pending pending;
           pending.carry = a.kind == Attribute::carry;
           for (size_t i = 0; i < bound_.tensors.size(); ++i) {
-            const bool in = std::any_of(group.begin(), group.end(),
-                                        [&](int o) { return o < 0 || o == bound_.tensors[i].operand; });
+            const bool in =
+                std::any_of(group.begin(), group.end(), [&](int o) { return o < 0 || o == bound_.tensors[i].operand; });
             if (in && call_.tensors[i].defined) pending.tensors.push_back(static_cast<int>(i));
           }
           if (!pending.tensors.empty()) bound_.pending.push_back(std::move(pending));
@@ -396,6 +406,7 @@ class Binding {
   std::map<std::string, int> names_;
   std::set<std::pair<std::string, int>> entry_seen_;
   int64_t batch_ = 0, rank_ = -1, trailing_ = 0;
+  bool exact_ = false;
 };
 
 }  // namespace

@@ -60,8 +60,8 @@ bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
     bound.tensors[i].operand = 1;
     for (int64_t d = 0; d < t.ndim(); ++d) bound.tensors[i].dims[d].push_back(index_factor[d + index_rank - t.ndim()]);
   }
-  const bool adjacent = std::adjacent_find(indexed.begin(), indexed.end(), [](int a, int b) { return b != a + 1; }) ==
-                        indexed.end();
+  const bool adjacent =
+      std::adjacent_find(indexed.begin(), indexed.end(), [](int a, int b) { return b != a + 1; }) == indexed.end();
   std::vector<int> shape;  // factors of what is read (written)
   auto push_index = [&] { shape.insert(shape.end(), index_factor.begin(), index_factor.end()); };
   if (!adjacent) push_index();
@@ -79,7 +79,8 @@ bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
   bound.results.resize(call.results.size());
   for (auto& r : bound.results) r.operand = 0;
   if (!put) {
-    if (bound.results[0].dims.assign(call.results[0].geometry.sizes.size(), {}); bound.results[0].dims.size() != shape.size()) {
+    if (bound.results[0].dims.assign(call.results[0].geometry.sizes.size(), {});
+        bound.results[0].dims.size() != shape.size()) {
       why = "its indices have an unusual shape";
       return false;
     }

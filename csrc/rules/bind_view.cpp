@@ -91,7 +91,8 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
     factor[d] = bound.add_factor(self.geometry.sizes[d]);
     bound.tensors[0].dims[d].push_back(factor[d]);
   }
-  const std::string name = call.op.short_name.substr(0, call.op.short_name.find('.'));
+  std::string name = call.op.short_name.substr(0, call.op.short_name.find('.'));
+  if (name.size() > 5 && name.compare(name.size() - 5, 5, "_copy") == 0) name.resize(name.size() - 5);
   // sources[d]: the input dimension of result dimension d; -1: none.
   std::vector<int64_t> sources;
   std::vector<bool> whole(n, false);
@@ -130,6 +131,14 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
       } else {
         sources.push_back(d);
       }
+    }
+    // A shard may be of length 1 where the whole is not.
+    if (call.op.short_name == "squeeze.dims" || call.op.short_name == "squeeze_copy.dims") {
+      std::vector<int64_t> gone;
+      for (int64_t d = 0; d < n; ++d) {
+        if (whole[d]) gone.push_back(d);
+      }
+      bound.replaced.emplace_back(call.op.argument("dim"), std::move(gone));
     }
   } else if (name == "select" || name == "unbind") {
     const int64_t dim = wrapped("dim", n);

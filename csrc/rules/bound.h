@@ -16,8 +16,8 @@ struct OpInfo;
 
 /// One tensor of a call's arguments, lists flattened. The same on all ranks.
 struct TensorInfo {
-  int argument = 0;       // index in the schema
-  int element = -1;       // in a list
+  int argument = 0;  // index in the schema
+  int element = -1;  // in a list
   bool defined = false;
   Layout layout = nullptr;  // null: a plain tensor, the same on all ranks
   Geometry geometry;
@@ -59,13 +59,13 @@ struct BoundRule {
   struct Factor {
     int64_t size = -1;
     bool splittable = true;
-    bool even = false;         // minor factors follow it in some folded dimension: only even splits
+    bool even = false;  // minor factors follow it in some folded dimension: only even splits
     bool whole = false;
-    bool free = false;         // results without it do not depend on it
+    bool free = false;  // results without it do not depend on it
     bool masked = false;
-    int index_operand = -1;    // masked: the operand (of the rule) that holds indices into it
+    int index_operand = -1;  // masked: the operand (of the rule) that holds indices into it
     Reduction reduction = Reduction::none;
-    bool contracted = false;   // in no result
+    bool contracted = false;  // in no result
     std::string via;
   };
   using Dim = c10::SmallVector<int, 2>;  // factors, major first; empty: never split
@@ -73,14 +73,14 @@ struct BoundRule {
     std::vector<Dim> dims;
     bool added_once = false;
     bool shape_only = false;
-    bool ruled = true;         // false: no operand of the rule stands for it; it must be replicated
-    int operand = -1;          // of the rule
+    bool ruled = true;  // false: no operand of the rule stands for it; it must be replicated
+    int operand = -1;   // of the rule
   };
   struct Pending {
     std::vector<int> tensors;  // these are pending together
     bool carry = false;        // any kind of reduction passes
   };
-  struct Localized {           // an int argument (entry >= 0: of a list) is the length of these factors together
+  struct Localized {  // an int argument (entry >= 0: of a list) is the length of these factors together
     int argument, entry;
     std::vector<int> factors;
   };
@@ -90,8 +90,10 @@ struct BoundRule {
   std::vector<Tensor> results;  // parallel to Call::results
   std::vector<Pending> pending;
   std::vector<Localized> localized;
-  int sizes_argument = -1;      // an int list that becomes the first result's local sizes
-  int strides_argument = -1;    // and one that becomes its local strides
+  std::vector<std::pair<int, c10::IValue>> replaced;  // arguments that take another value on every shard
+  bool nonempty = false;      // its kernels may refuse a shard with nothing in it: such splits are not taken
+  int sizes_argument = -1;    // an int list that becomes the first result's local sizes
+  int strides_argument = -1;  // and one that becomes its local strides
 
   int add_factor(int64_t size, bool splittable = true);
 };
@@ -110,10 +112,11 @@ using Composite = void (*)(const c10::OperatorHandle& op, std::vector<c10::IValu
 
 /// One registered way to run an op.
 struct RuleEntry {
-  std::string op;               // "add.Tensor"
-  Rule rule;                    // where it has notation
-  Binder binder = nullptr;      // where it is bound by a function
-  std::string text;             // printed form
+  std::string op;           // "add.Tensor"
+  Rule rule;                // where it has notation
+  Binder binder = nullptr;  // where it is bound by a function
+  std::string text;         // printed form
+  bool nonempty = false;    // see BoundRule
 };
 
 }  // namespace rules

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -34,17 +35,21 @@ class Arguments {
   size_t count_, base_;
 };
 
-/// The dimensions meant: wrapped, all where none are given.
+/// The dimensions meant: wrapped, ascending, all where none are given.
 inline std::vector<int64_t> wrapped_dims(std::vector<int64_t> dims, int64_t ndim) {
+  if (ndim == 0) return {};
   for (int64_t& d : dims) d += d < 0 ? ndim : 0;
   if (dims.empty()) {
     for (int64_t d = 0; d < ndim; ++d) dims.push_back(d);
   }
+  std::sort(dims.begin(), dims.end());
   return dims;
 }
 
 /// Half precision is accumulated in float, as core's kernels do.
-inline at::ScalarType accumulation_type(at::ScalarType t) { return t == at::kHalf || t == at::kBFloat16 ? at::kFloat : t; }
+inline at::ScalarType accumulation_type(at::ScalarType t) {
+  return t == at::kHalf || t == at::kBFloat16 ? at::kFloat : t;
+}
 inline at::Tensor accumulated(const at::Tensor& t) { return t.to(accumulation_type(t.scalar_type())); }
 
 }  // namespace weft::rules

@@ -25,6 +25,13 @@ void run_rms_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_rms_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_cudnn_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_cudnn_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_arg_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_any_all(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_squeeze(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_unscale(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_native_dropout(const c10::OperatorHandle& op, CompositeStack& stack);
 
 }  // namespace weft::rules

@@ -138,6 +138,22 @@ void run_batch_norm_backward(Op op, CompositeStack& stack) {
   a.finish(gx, or_none(mask[1], gw), or_none(mask[2], gb));
 }
 
+// cuDNN's batch norm has rules of its own for what it saves and writes; as the general one it is one rule less.
+void run_cudnn_batch_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  auto [out, mean, rstd] = at::native_batch_norm(a.tensor(0), a.tensor(1), a.tensor(2), a.tensor(3), a.tensor(4),
+                                                 a[5].toBool(), a[6].toDouble(), a[7].toDouble());
+  a.finish(out, mean, rstd, at::empty({0}, a.tensor(0).options().dtype(at::kByte)));
+}
+
+void run_cudnn_batch_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  auto [x, weight, bias] =
+      at::native_batch_norm_backward(a.tensor(1), a.tensor(0), a.tensor(2), a.tensor(3), a.tensor(4), a.tensor(5),
+                                     a.tensor(6), true, a[7].toDouble(), {true, true, true});
+  a.finish(x, weight, bias);
+}
+
 namespace {
 
 // A norm of each shard stays pending where norms of parts combine: sums of absolutes, largest, root of squares.

@@ -85,18 +85,22 @@ void run_mean(Op op, CompositeStack& stack) {
 }
 
 void run_variance(Op op, CompositeStack& stack) {
-  // var.correction, std.correction (self, dim, *, correction, keepdim)
+  // var.correction, std.correction, and with the mean (self, dim, *, correction, keepdim)
   Arguments a(op, stack);
   const at::Tensor x = accumulated(a.tensor(0));
   const auto dims = wrapped_dims(a.ints(1), x.dim());
   const double correction = a[2].isNone() ? 1.0 : a[2].toScalar().toDouble();
   int64_t count = 1;
   for (int64_t d : dims) count *= x.size(d);
-  const at::Tensor centered = x - x.mean(dims, true);
+  at::Tensor mean = x.mean(dims, true);
+  const at::Tensor centered = x - mean;
   at::Tensor square = at::isComplexType(x.scalar_type()) ? at::real(centered * centered.conj()) : centered * centered;
   at::Tensor out = square.sum(dims, a[3].toBool()) / std::max(0.0, static_cast<double>(count) - correction);
-  if (op.schema().name() == "aten::std") out = out.sqrt();
-  a.finish(out.to(c10::toRealValueType(a.tensor(0).scalar_type())));
+  if (op.schema().name().rfind("aten::std", 0) == 0) out = out.sqrt();
+  out = out.to(c10::toRealValueType(a.tensor(0).scalar_type()));
+  if (op.schema().returns().size() == 1) return a.finish(out);
+  for (size_t d = dims.size(); !a[3].toBool() && d-- > 0;) mean = mean.squeeze(dims[d]);
+  a.finish(out, mean.to(a.tensor(0).scalar_type()));
 }
 
 namespace {

@@ -74,11 +74,20 @@ class Parser {
     skip();
     for (bool prefix = true; prefix && at_ < text_.size();) {
       switch (text_[at_]) {
-        case '*': o.list = true; break;
-        case '?': o.optional = true; break;
-        case '+': o.added_once = true; break;
-        case '#': o.shape_only = true; break;
-        default: prefix = false;
+        case '*':
+          o.list = true;
+          break;
+        case '?':
+          o.optional = true;
+          break;
+        case '+':
+          o.added_once = true;
+          break;
+        case '#':
+          o.shape_only = true;
+          break;
+        default:
+          prefix = false;
       }
       if (prefix) ++at_;
     }
@@ -159,6 +168,11 @@ class Parser {
       a.kind = Attribute::size;
       for (skip(); !accept('@'); skip()) a.product.push_back(word());
       a.argument = word();
+      if (accept('.')) a.entry = number();
+      return a;
+    }
+    if (kind == "exact") {
+      a.kind = Attribute::exact;
       return a;
     }
     a.factor = factor_name();

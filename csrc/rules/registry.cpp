@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -18,6 +19,7 @@ struct Table {
   std::multimap<std::string, RuleEntry> rules;
   std::unordered_map<std::string, Composite> composites;
   std::unordered_map<std::string, std::string> insteads;
+  std::string family;  // being filled in
 };
 Table& table() {
   static Table* t = new Table();
@@ -26,11 +28,19 @@ Table& table() {
 Table& filled() {
   Table& t = table();
   std::lock_guard<std::recursive_mutex> lock(t.mutex);
-  while (!t.pending.empty()) {
-    auto fill = t.pending.back().second;
-    t.pending.pop_back();
+  if (t.pending.empty()) return t;
+  // In one order whatever the linker's; pointwise last, as it leaves alone what has a rule of its own.
+  auto pending = std::move(t.pending);
+  t.pending.clear();
+  std::sort(pending.begin(), pending.end(), [](const auto& a, const auto& b) {
+    const std::string x = a.first, y = b.first;
+    return std::make_pair(x == "pointwise", x) < std::make_pair(y == "pointwise", y);
+  });
+  for (const auto& [name, fill] : pending) {
+    t.family = name;
     fill();
   }
+  t.family.clear();
   return t;
 }
 
@@ -39,6 +49,19 @@ std::vector<const RuleEntry*> own_rules(const std::string& op) {
   auto [begin, end] = filled().rules.equal_range(op);
   for (auto it = begin; it != end; ++it) out.push_back(&it->second);
   return out;
+}
+
+// Families whose kernels take shards with nothing in them; others (those of users, too) are spared them.
+bool takes_nothing(const std::string& family) {
+  static const char* const families[] = {"pointwise", "view", "matmul", "reduction", "indexing", "embedding"};
+  return std::find(std::begin(families), std::end(families), family) != std::end(families);
+}
+
+void add(RuleEntry entry) {
+  Table& t = table();
+  std::lock_guard<std::recursive_mutex> lock(t.mutex);
+  entry.nonempty = !takes_nothing(t.family);
+  t.rules.emplace(entry.op, std::move(entry));
 }
 
 // Base ops to look under for a variant: "add_.Tensor" -> "add.Tensor"; "_foreach_add_.List" -> "foreach".
@@ -67,8 +90,7 @@ void rule(const std::string& op, const std::string& text) {
   entry.op = op;
   entry.rule = parse(text);
   entry.text = text;
-  std::lock_guard<std::recursive_mutex> lock(table().mutex);
-  table().rules.emplace(op, std::move(entry));
+  add(std::move(entry));
 }
 
 void rule(std::initializer_list<const char*> ops, const std::string& text) {
@@ -80,8 +102,7 @@ void rule(const std::string& op, const std::string& text, Binder binder) {
   entry.op = op;
   entry.text = text;
   entry.binder = binder;
-  std::lock_guard<std::recursive_mutex> lock(table().mutex);
-  table().rules.emplace(op, std::move(entry));
+  add(std::move(entry));
 }
 
 void rule(std::initializer_list<const char*> ops, const std::string& text, Binder binder) {

@@ -37,7 +37,7 @@ struct Family {
 
 }  // namespace weft::rules
 
-#define RULES(family)                                                       \
-  static void family##_rules();                                             \
+#define RULES(family)                                                           \
+  static void family##_rules();                                                 \
   static const ::weft::rules::Family family##_family(#family, &family##_rules); \
   static void family##_rules()

@@ -23,8 +23,10 @@
 // whole f               f must not be split; `whole f via name` runs composite `name` where it arrives split
 // free f                results without f are the same whatever part of f a rank has
 // size f g @arg         the int argument `arg` is the length of f (times g): tells f's size, and is localized
+// size f @arg.1         entry 1 of the int list `arg` is
 // when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2
 // masked f              f is split by masking: the indices of operand `i` (masked f i) are shifted, the results pending
+// exact                 nothing broadcasts: a dimension of size 1 against a larger one is not split either
 // linear 0|1   0+1      operand 0 or 1 alone (both together) may be pending, then the results are too (sum, avg)
 // carry 0|1   0+1       the same for any kind of pending reduction: the op only moves values
 //
@@ -53,15 +55,16 @@ struct Operand {
 };
 
 struct Attribute {
-  enum Kind : uint8_t { reduce, whole, free, masked, linear, carry, size, when, unless } kind;
-  std::string factor;                      // "i", "@dim", "..." ; unused for linear and carry
+  enum Kind : uint8_t { reduce, whole, free, masked, linear, carry, size, when, unless, exact } kind;
+  std::string factor;                     // "i", "@dim", "..." ; unused for linear and carry
   Reduction reduction = Reduction::none;  // reduce
-  std::string via;                         // whole: a composite's name
-  int index_operand = -1;                  // masked
-  std::vector<std::vector<int>> groups;    // linear, carry: alternatives of operands pending together; -1: all
-  std::vector<std::string> product;        // size: the factors
-  std::string argument;                    // size, when, unless
-  int value = -1;                          // when: the value asked for; -1: any but 0
+  std::string via;                        // whole: a composite's name
+  int index_operand = -1;                 // masked
+  std::vector<std::vector<int>> groups;   // linear, carry: alternatives of operands pending together; -1: all
+  std::vector<std::string> product;       // size: the factors
+  std::string argument;                   // size, when, unless
+  int entry = -1;                         // size: of a list
+  int value = -1;                         // when: the value asked for; -1: any but 0
 };
 
 struct Rule {

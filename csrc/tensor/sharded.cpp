@@ -66,7 +66,8 @@ void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
   generation_ = other.generation_;
   seen_writes_ = other.seen_writes_;
   key_set_ = key_set_ - c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
-  key_set_ = key_set_ | (other.key_set_ & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+  key_set_ =
+      key_set_ | (other.key_set_ & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
   data_type_ = other.data_type_;
   set_geometry(geometry);
 }
@@ -122,8 +123,8 @@ c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(
   return copy_and_detach(version_counter, allow_tensor_metadata_change);
 }
 
-c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(c10::VariableVersion&& version_counter,
-                                                                               bool allow_tensor_metadata_change) const {
+c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(
+    c10::VariableVersion&& version_counter, bool allow_tensor_metadata_change) const {
   return copy_and_detach(std::move(version_counter), allow_tensor_metadata_change);
 }
 

@@ -104,7 +104,9 @@ class ShardedTensorImpl final : public c10::TensorImpl {
   mutable uint64_t seen_writes_;
 };
 
-inline bool holds_shards(const at::TensorBase& t) { return t.defined() && t.key_set().has_backend(c10::toBackendComponent(kKey)); }
+inline bool holds_shards(const at::TensorBase& t) {
+  return t.defined() && t.key_set().has_backend(c10::toBackendComponent(kKey));
+}
 
 /// The implementation of a sharded tensor; null for any other tensor.
 inline ShardedTensorImpl* sharded_impl(const at::TensorBase& t) {

@@ -31,8 +31,8 @@ struct Split {
 /// What one mesh axis does to a tensor.
 struct AxisState {
   enum Kind : uint8_t { replicated, split, partial } kind = replicated;
-  int dim = -1;                            // split: the tensor dimension
-  int64_t block = 0;                       // split: see Split
+  int dim = -1;                           // split: the tensor dimension
+  int64_t block = 0;                      // split: see Split
   Reduction reduction = Reduction::none;  // partial
 };
 
@@ -43,7 +43,8 @@ class WEFT_API TensorLayout {
   using Dims = std::vector<std::vector<Split>>;
   using Partial = std::array<Reduction, kMaxAxes>;
 
-  /// The interned layout. Raises ValueError where an axis index is unknown, splits twice, or both splits and is pending.
+  /// The interned layout. Raises ValueError where an axis index is unknown, splits twice, or both splits and is
+  /// pending.
   static const TensorLayout* get(Mesh mesh, Dims dims, Partial partial = {});
   /// By names: axes[d] lists the axis names that split dimension d, major first.
   static const TensorLayout* from_names(Mesh mesh, const std::vector<std::vector<std::string>>& axes,

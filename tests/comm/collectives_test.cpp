@@ -90,8 +90,7 @@ class Collectives : public testing::TestWithParam<Way> {
   void on_ranks(const std::function<void(int64_t coordinate)>& body) {
     LoopbackOptions options;
     options.backend = GetParam().backend;
-    run_ranks(
-        n(), [&](int) { body(context().bind(mesh()).coordinates[0]); }, options);
+    run_ranks(n(), [&](int) { body(context().bind(mesh()).coordinates[0]); }, options);
   }
 };
 

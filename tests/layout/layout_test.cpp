@@ -76,9 +76,7 @@ TEST(TensorLayout, NothingPendsOverAnAxisOfSizeOne) {
 
 TEST(TensorLayout, RefusesWhatHasNoMeaning) {
   Mesh mesh = DeviceMesh::get({2, 4}, {"data", "model"});
-  EXPECT_THAT(value_error([&] {
-                TensorLayout::get(mesh, {{{1}}, {{1}}});
-              }),
+  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{1}}, {{1}}}); }),
               ::testing::AllOf(HasSubstr("'model'"), HasSubstr("twice"), HasSubstr("0 and 1")));
   EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{0}, {0}}}); }), HasSubstr("'data'"));
   EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{2}}}); }), HasSubstr("axis index 2"));

@@ -81,9 +81,7 @@ TEST(Context, AWorldOfOneNeedsNoGroups) {
 
 TEST(Context, RefusesAMeshThatIsNotTheWorld) {
   Context alone{{}};
-  EXPECT_THAT(error_of([&] {
-                alone.bind(DeviceMesh::get({2, 4}, {"data", "model"}));
-              }),
+  EXPECT_THAT(error_of([&] { alone.bind(DeviceMesh::get({2, 4}, {"data", "model"})); }),
               HasSubstr("mesh (data=2, model=4) has 8 ranks, but the world has 1"));
   EXPECT_THAT(error_of([&] { alone.bind(DeviceMesh::get({1}, {"a"}, {3})); }), HasSubstr("names rank 3"));
   const auto errors = errors_of_ranks(3, [](int) { context().bind(DeviceMesh::get({2}, {"a"})); });

@@ -1,9 +1,8 @@
 """Compares what Weft made with what the plain op made."""
 
 import torch
-from torch.utils import _pytree as pytree
-
 import weft
+from torch.utils import _pytree as pytree
 
 # Relative to each value, and absolute in units of the largest: sharding changes the order of sums, nothing else.
 TOLERANCES = {
@@ -46,9 +45,7 @@ def compare(got: object, want: object, what: str, strides: bool = True) -> None:
             raise Wrong("value", f"{label}: {g}, expected {w}")
 
 
-def compare_tensor(
-    g: torch.Tensor, whole: torch.Tensor, w: torch.Tensor, label: str, strides: bool
-) -> None:
+def compare_tensor(g: torch.Tensor, whole: torch.Tensor, w: torch.Tensor, label: str, strides: bool) -> None:
     if g.dtype != w.dtype or whole.dtype != w.dtype:
         raise Wrong("dtype", f"{label}: {g.dtype} ({whole.dtype}), expected {w.dtype}")
     if g.shape != w.shape or whole.shape != w.shape:
@@ -69,7 +66,10 @@ def value(g: torch.Tensor, w: torch.Tensor, label: str) -> None:
     tolerance = TOLERANCES.get(w.dtype)
     if tolerance is None:
         if not torch.equal(g, w):
-            raise Wrong("value", f"{label}: {int((g != w).sum())} of {w.numel()} entries differ: {short(g)}, expected {short(w)}")
+            raise Wrong(
+                "value",
+                f"{label}: {int((g != w).sum())} of {w.numel()} entries differ: {short(g)}, expected {short(w)}",
+            )
         return
     rtol, atol = tolerance
     finite = w[torch.isfinite(w)].abs()
@@ -80,4 +80,8 @@ def value(g: torch.Tensor, w: torch.Tensor, label: str) -> None:
 
 def short(t: torch.Tensor) -> str:
     flat = t.flatten()[:6].tolist()
-    return "[" + ", ".join(f"{v:.5g}" if isinstance(v, float) else str(v) for v in flat) + (", ...]" if t.numel() > 6 else "]")
+    return (
+        "["
+        + ", ".join(f"{v:.5g}" if isinstance(v, float) else str(v) for v in flat)
+        + (", ...]" if t.numel() > 6 else "]")
+    )

@@ -4,7 +4,6 @@ import random
 from typing import Any
 
 import torch
-
 import weft
 
 CHOICES = ("split", "pending", "replicated", "plain")
@@ -52,7 +51,7 @@ def lay_out(t: torch.Tensor, layout: Any, seed: int) -> torch.Tensor:
     mesh = layout.device_mesh
     mine = t.detach()
     for name in layout.partial:
-        mine = parts(mine, mesh.axis_size(name), generator)[mesh.coordinates[name]]
+        mine = parts(mine, mesh.shape[mesh.axis_names.index(name)], generator)[mesh.coordinates[name]]
     local = weft.local_tensor(weft.distribute_tensor(mine, weft.TensorLayout(layout.axes, mesh)))
     return weft.from_local(local, layout, t.shape)
 

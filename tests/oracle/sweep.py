@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any
 
 import torch
+import weft
 from check import Case, check_call, check_in_place, check_out
 from compare import Wrong
-
-import weft
+from torch.utils import _pytree as pytree
 
 DTYPES = {
     "float32": torch.float32,
@@ -23,6 +23,11 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "complex64": torch.complex64,
 }
+
+
+UNDEFINED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")  # values
+REFUSED = ("resize_", "resize_as_", "set_")  # a sharded tensor has no memory of its own
+VIEWS = ("as_strided", "squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims")  # in place: a new layout
 
 
 class PlanLog:
@@ -48,7 +53,13 @@ class PlanLog:
             m = re.search(r"\[([\w:.]+)\] .* -> ?", line)
             if not m:
                 continue
-            how = "gathered" if " gathered (" in line else "composite" if "as other ops on the shards" in line else "ruled"
+            how = (
+                "gathered"
+                if " gathered (" in line
+                else "composite"
+                if "as other ops on the shards" in line
+                else "ruled"
+            )
             if out.get(m[1]) != "gathered":
                 out[m[1]] = how
         return out
@@ -56,6 +67,11 @@ class PlanLog:
 
 def mesh_of(shape: tuple[int, ...]) -> weft.DeviceMesh:
     return weft.DeviceMesh(shape, tuple("xyz"[: len(shape)]), device_type="cpu")
+
+
+def warm_up() -> None:
+    """The imports take longer than most ops."""
+    find_op("add")
 
 
 def find_op(name: str) -> Any:
@@ -97,7 +113,8 @@ def attempt(results: dict, label: str, describe: str, fn: Any, *args: Any) -> No
     try:
         ran = fn(*args)
         if not ran:
-            return results.__setitem__("skipped", results["skipped"] + 1)
+            results["skipped"] += label != "sample"
+            return
     except Wrong as e:
         error = f"{e.kind}|{e}"
     except Exception as e:
@@ -122,29 +139,18 @@ def run_op(
     """Checks an op; a dict of counts, failures and the aten ops that ran."""
     warnings.simplefilter("ignore")
     op, dtype, mesh = find_op(name), DTYPES[dtype_name], mesh_of(shape)
-    results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": [], "random": False}
+    results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": []}
     with PlanLog() as plans:
         for i, sample in enumerate(samples_of(op, dtype, limit)):
-            check_sample(op, sample, i, mesh, f"{seed}-{name}-{dtype_name}-{i}", draws, results, progress)
+            where = f"{seed}-{name}-{dtype_name}-{i}"
+            attempt(results, "sample", str(i), check_sample, op, sample, i, mesh, where, draws, results, progress)
     results["ops"] = plans.ops()
     return results
 
 
-def is_random(run: Any, arguments: Any) -> bool:
-    from torch.utils import _pytree as pytree
-
-    def value(seed: int) -> list[Any]:
-        torch.manual_seed(seed)
-        return [x for x in pytree.tree_leaves(run(arguments)) if isinstance(x, torch.Tensor)]
-
-    try:
-        with torch.no_grad():
-            return any(not torch.equal(a, b) for a, b in zip(value(1), value(1), strict=True) if not a.is_nested) or any(
-                not torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
-                for a, b in zip(value(1), value(2), strict=True)
-            )
-    except Exception:
-        return False
+def run_ops(names: list[str], dtype: str, shape: tuple[int, ...], seed: int, limit: int, draws: int) -> dict[str, dict]:
+    """Several ops in one call; results by op."""
+    return {name: run_op(name, dtype, shape, seed, limit, draws, None) for name in names}
 
 
 def check_sample(
@@ -156,8 +162,9 @@ def check_sample(
     def run(a: Any) -> Any:
         return op(a[0], *a[1], **a[2])
 
-    if hasattr(torch.ops.weft, "random_mode"):
-        weft.random_mode("replay")
+    if any(isinstance(x, torch.Tensor) and x.layout != torch.strided for x in pytree.tree_leaves(arguments)):
+        return  # sparse tensors are none of ours
+    weft.random_mode("replay")
     for draw in range(draws):
         case = Case(arguments, mesh, f"{seed}-{draw}")
         if not any(layout is not None for layout in case.layouts):
@@ -169,7 +176,11 @@ def check_sample(
         case = Case(arguments, mesh, f"{seed}-in", first="sharded")
         describe = f"sample {index} in place: {case.describe()}"
         note(progress, describe)
-        attempt(results, "in place", describe, check_in_place, lambda a: op.inplace_variant(a[0], *a[1], **a[2]), case)
+
+        def run_in_place(a: Any) -> Any:
+            return op.inplace_variant(a[0], *a[1], **a[2])
+
+        attempt(results, "in place", describe, check_in_place, run_in_place, case, op.name not in VIEWS)
     if op.supports_out:
         case = Case(arguments, mesh, f"{seed}-out")
         describe = f"sample {index} out=: {case.describe()}"
@@ -179,3 +190,42 @@ def check_sample(
             return op(a[0], *a[1], **a[2]) if out is None else op(a[0], *a[1], **a[2], out=out)
 
         attempt(results, "out=", describe, check_out, run_out, case, mesh, f"{seed}-out")
+
+
+def run_family(
+    family: str, shape: tuple[int, ...], seed: int, draws: int, progress: str | None, only: str | None = None
+) -> dict[str, dict]:
+    """Checks a family of extra.py; results by sample."""
+    from extra import samples
+
+    warnings.simplefilter("ignore")
+    weft.random_mode("replay")
+    mesh, out = mesh_of(shape), {}
+    for name, fn, args, keywords in samples(family):
+        if only and only not in name:
+            continue
+        results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": []}
+        with PlanLog() as plans:
+            for draw in range(draws):
+                attempt(
+                    results,
+                    "sample",
+                    str(draw),
+                    check_extra,
+                    fn,
+                    (args, keywords),
+                    mesh,
+                    f"{seed}-{name}-{draw}",
+                    results,
+                    progress,
+                )
+        results["ops"] = plans.ops()
+        out[name] = results
+    return out
+
+
+def check_extra(fn: Any, arguments: tuple, mesh: Any, seed: str, results: dict, progress: str | None) -> None:
+    case = Case(arguments, mesh, seed)
+    describe = f"{seed}: {case.describe()}"
+    note(progress, describe)
+    attempt(results, "call", describe, check_call, lambda a: fn(*a[0], **a[1]), case, lambda x: x, True, mesh, seed)

@@ -166,9 +166,7 @@ TEST(LayoutMap, LookAroundAndBackreferencesSayWhatToDo) {
 TEST(LayoutMap, RankMismatchNamesPathPatternAndShape) {
   LayoutMap map(mesh());
   map.insert(".*kernel", {{"model"}});
-  EXPECT_EQ(error_of([&] {
-              map.layout_for("net/dense/kernel", {8, 16});
-            }),
+  EXPECT_EQ(error_of([&] { map.layout_for("net/dense/kernel", {8, 16}); }),
             "LayoutMap: path 'net/dense/kernel' has shape [8, 16], 2 dimensions, but pattern '.*kernel' gives 1: "
             "(model,). Write one axis, tuple of axes or None for each dimension");
   map.insert("scalar", {});

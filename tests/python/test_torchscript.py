@@ -33,6 +33,7 @@ def use_map(w: torch.Tensor, ranks: int):
 
 
 def scripted_functions(ranks):
+    weft.initialize()
     x = torch.arange(12.0).view(4, 3) - 5
     y, whole, text = distribute(x, ranks)
     assert weft.is_sharded(y) and text == "(x, None)"

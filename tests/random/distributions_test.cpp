@@ -213,9 +213,7 @@ TEST(RandomDistributions, Gamma) {
     EXPECT_TRUE(values.gt(0).all().item<bool>());
     expect_moments(values, alpha, alpha, "gamma " + std::to_string(alpha));
     if (alpha == 1.0) {
-      EXPECT_LT(distance(
-                    values, [](double x) { return -std::expm1(-x); }, false),
-                2.7 / std::sqrt(1.0 * kCount));
+      EXPECT_LT(distance(values, [](double x) { return -std::expm1(-x); }, false), 2.7 / std::sqrt(1.0 * kCount));
     }
   }
 }

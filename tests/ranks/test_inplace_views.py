@@ -150,6 +150,30 @@ def folded_view(y, s):
 
 
 @case
+def part_of_a_folded_view(y, s):
+    y.view(35, 4)[3:20].add_(1)
+    return y
+
+
+@case
+def unfolded_view(y, s):
+    y.view(7, 5, 2, 2)[:, 1:4, 1].copy_(s[:, 1:4, 2:])
+    return y
+
+
+@case
+def reshaped_transposed_view(y, s):
+    y.view(7, 20).t()[3:9].mul_(s.view(7, 20).t()[3:9])
+    return y
+
+
+@case
+def diagonal(y, s):
+    y.diagonal(0, 0, 1).mul_(2)
+    return y
+
+
+@case
 def chunks(y, s):
     for i, part in enumerate(y.detach().clone().chunk(3, 1)):
         y[:, 2 * i : 2 * i + part.shape[1]].add_(part, alpha=i + 1)
@@ -223,10 +247,6 @@ def written_view_used_before(y, s):
     return y[2:4] * a
 
 
-# A view that folds dimensions moves data where a folded dimension is split; such a write is refused, never lost.
-REFUSED = {"flat_view", "folded_view"}
-
-
 def one(name, layout, source):
     f = CASES[name]
     x0, s0 = torch.randn(SHAPE), torch.randn(SHAPE)
@@ -239,11 +259,7 @@ def one(name, layout, source):
     s = (weft.distribute_tensor(s0, source) if source else s0.clone()).detach().requires_grad_()
     y = x * 1
     assert weft.layout_of(y) == layout
-    try:
-        out = f(y, s)
-    except NotImplementedError as e:
-        assert name in REFUSED and "carry a write" in str(e), e
-        return
+    out = f(y, s)
     same(y, py, "base")
     same(out, po, "result")
     (out * weight).sum().backward()
@@ -331,7 +347,32 @@ def offsets(layout):
         same(got, want)
 
 
-OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets)}
+def complex_views(layout):
+    """Writes through views that conjugate or show the real and imaginary parts."""
+    x0 = torch.randn(*SHAPE, dtype=torch.complex64)
+    for write in (
+        lambda t: torch.view_as_real(t).mul_(2),
+        lambda t: torch.view_as_real(t)[2:5].mul_(2),
+        lambda t: torch.view_as_real(t)[:, 1:3, :, 1].zero_(),
+        lambda t: t.real[1:4].add_(1),
+        lambda t: t.imag[:, 1:3].mul_(2),
+        lambda t: t.conj()[2:5].mul_(2 + 1j),
+        lambda t: t.conj().transpose(0, 1)[1:3].fill_(1j),
+        lambda t: t[1:6].conj()[2:].imag.fill_(2),
+    ):
+        px = x0.clone().requires_grad_()
+        py = px * 1
+        write(py)
+        torch.view_as_real(py * x0).sum().backward()
+        x = weft.distribute_tensor(x0, layout).detach().requires_grad_()
+        y = x * 1
+        write(y)
+        same(y, py, "base")
+        torch.view_as_real(y * x0).sum().backward()
+        same(x.grad, px.grad, "gradient")
+
+
+OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views)}
 
 
 def every_case(world):
@@ -356,7 +397,12 @@ def results(request):
     return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
 
 
-@pytest.mark.parametrize("name", [*CASES, *OTHERS])
+WRONG = pytest.mark.xfail(strict=True, reason="writes through conjugated, real or imaginary views can be lost")
+
+
+@pytest.mark.parametrize(
+    "name", [*CASES, *(pytest.param(n, marks=WRONG) if n == "complex_views" else n for n in OTHERS)]
+)
 def test_equals_plain(results, name):
     for key in results[0]:
         if key.split()[0] == name:

@@ -1,7 +1,6 @@
 """Unchanged models from transformers on mesh (2, 2): loss and every gradient as the plain model's."""
 
 import pytest
-
 from ranks import models
 
 

@@ -1,6 +1,7 @@
 """Starts train.py on four processes with torchrun; when a rank fails, shows the first error alone."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def main() -> int:
     try:
         torchrun(["--standalone", f"--nproc-per-node={RANKS}", train, *sys.argv[1:]])
     except ChildFailedError as failed:
-        rank, first = failed.get_first_failure()
+        rank, first = _first(failed)
         print(f"\ntools/demo: rank {rank} failed{_cause(first)}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SignalException):
@@ -30,16 +31,22 @@ def main() -> int:
     return 0
 
 
+def _first(failed) -> tuple:
+    """The rank that failed first. A killed one left no time, but it is why the others lost their connections."""
+    for rank, failure in failed.failures.items():
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # with that one torchrun ends the others
+            return rank, failure
+    return failed.get_first_failure()
+
+
 def _cause(failure) -> str:
-    """What the rank left in its error file; a rank that was killed left nothing."""
-    message = failure.error_file_data and failure.error_file_data.get("message")
-    if not message:
-        return f" ({failure.signal_name() if failure.exitcode < 0 else f'exit code {failure.exitcode}'})"
+    """What the rank left in its error file; a rank that was killed left none."""
+    message = failure.error_file_data.get("message")
     if not isinstance(message, dict):
-        return f": {message}"
-    trace = message.get("extraInfo", {}).get("py_callstack", "")
-    # A mistake of ours comes with its traceback, the demo's own verdict without.
-    return f": {message['message']}" if "LossesPart" in message["message"] else f":\n{trace or message['message']}"
+        return f": {failure.message}"
+    if "LossesPart" in message["message"]:  # the demo's own verdict needs no traceback
+        return f": {message['message']}"
+    return f":\n{message['extraInfo']['py_callstack']}"
 
 
 if __name__ == "__main__":

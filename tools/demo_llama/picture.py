@@ -1,5 +1,6 @@
 """The demo's picture: both models' losses, and who holds which part of which weight."""
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -24,9 +25,10 @@ def draw(file: str, history: History, parts: dict[str, list], tolerance: float) 
     kinds: dict[str, list] = {}
     for path, boxes in parts.items():
         kinds.setdefault(kind_of(path), boxes)
-    plt.rcParams.update({"font.size": 9, "axes.edgecolor": FAINT, "text.color": INK, "axes.labelcolor": INK})
-    figure = plt.figure(figsize=(14, 7.2), layout="constrained", facecolor="white")
-    curves, weights = figure.subfigures(1, 2, width_ratios=[1, 1.6], wspace=0.03)
+    plt.rcParams.update({"font.size": 10, "axes.edgecolor": FAINT, "text.color": INK, "axes.labelcolor": INK})
+    plt.rcParams.update({"xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK})
+    figure = plt.figure(figsize=(14, 7), layout="constrained", facecolor="white")
+    curves, weights = figure.subfigures(1, 2, width_ratios=[1, 1.5])
     _draw_losses(curves, history, tolerance)
     _draw_weights(weights, kinds)
     Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -35,17 +37,20 @@ def draw(file: str, history: History, parts: dict[str, list], tolerance: float) 
 
 
 def _draw_losses(figure, history: History, tolerance: float) -> None:
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.5, 1])
     steps = range(1, len(history.loss) + 1)
     top.plot(steps, history.loss, color=COLOURS[2], linewidth=6, label="sharded, 4 processes", solid_capstyle="round")
-    top.plot(steps, history.plain_loss, color=INK, linewidth=1.2, label="plain, 1 process")
+    top.plot(steps, history.plain_loss, color=INK, linewidth=1, label="plain, 1 process")
     top.set_ylabel("loss")
     top.legend(frameon=False)
-    figure.suptitle("The same losses", fontweight="bold")
-    bottom.semilogy(steps, [max(d, 1e-8) for d in history.differences], ".", color=COLOURS[1], markersize=4)
+    figure.suptitle("The same losses", fontweight="bold", fontsize=13)
+    least = 1e-8  # stands for no difference at all
+    bottom.semilogy(steps, [max(d, least) for d in history.differences], ".", color=COLOURS[1], markersize=5)
     bottom.axhline(tolerance, color=FAINT, linewidth=1, linestyle="--")
-    bottom.annotate("allowed", (1, tolerance), (0, -11), textcoords="offset points", color=FAINT)
-    bottom.set_ylim(0.5e-8, 5 * tolerance)
+    bottom.text(1, tolerance / 1.6, "allowed", color=FAINT, va="top", fontsize=9)
+    bottom.set_ylim(least / 3, 10 * tolerance)
+    bottom.set_yticks([least, 1e-6, tolerance], ["0", "$10^{-6}$", f"$10^{{{round(math.log10(tolerance))}}}$"])
+    bottom.minorticks_off()
     bottom.set_ylabel("difference")
     bottom.set_xlabel("step")
     for axes in (top, bottom):
@@ -54,35 +59,47 @@ def _draw_losses(figure, history: History, tolerance: float) -> None:
 
 
 def _draw_weights(figure, kinds: dict[str, list]) -> None:
-    figure.suptitle("Who holds which part of which weight", fontweight="bold")
+    figure.suptitle("Who holds which part of which weight", fontweight="bold", fontsize=13)
     matrices = {kind: boxes for kind, boxes in kinds.items() if _shape(boxes)[0] > 1}
-    columns = 5
-    panels = figure.subplots(-(-len(matrices) // columns), columns).flatten()
-    largest = max(max(_shape(boxes)) for boxes in matrices.values())
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, (kind, boxes) in zip(panels, matrices.items(), strict=False):
-        _draw_weight(axes, kind, boxes, largest)
-    vectors = ", ".join(kind for kind in kinds if kind not in matrices)
-    figure.supxlabel(f"whole on every rank: {vectors}", fontsize=8, color=FAINT)
+    whole = ", ".join(_name(kind) for kind in kinds if kind not in matrices)
+    figure.supxlabel(f"Each part with the ranks that hold it. Whole on every rank: {whole}.", fontsize=9, color=FAINT)
+    # Rows of panels as high as their highest weight, all at one scale.
+    order = sorted(matrices, key=lambda kind: -_shape(matrices[kind])[0])
+    columns = -(-len(order) // 2)
+    rows = [order[:columns], order[columns:]]
+    heights = [max((_shape(matrices[kind])[0] for kind in row), default=1) for row in rows]
+    grids = figure.subfigures(2, 1, height_ratios=[h + 0.3 * max(heights) for h in heights])
+    for row, height, grid in zip(rows, heights, grids, strict=True):
+        if not row:
+            continue
+        widths = [_shape(matrices[kind])[1] for kind in row]
+        panels = grid.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
+        for axes, kind in zip(panels, row, strict=True):
+            _draw_weight(axes, _name(kind), matrices[kind], height)
+
+
+def _name(kind: str) -> str:
+    return kind.removesuffix("/weight").split("/")[-1]
 
 
 def _shape(boxes: list) -> tuple[int, int]:
     return max(box[1] for box in boxes), max(box[3] for box in boxes)
 
 
-def _draw_weight(axes, kind: str, boxes: list, largest: int) -> None:
+def _draw_weight(axes, name: str, boxes: list, height: int) -> None:
     holders: dict[tuple, list[int]] = {}
     for rank, box in enumerate(boxes):
         holders.setdefault(tuple(box), []).append(rank)
     for (top, bottom, left, right), ranks in holders.items():
         shades = [to_rgb(COLOURS[rank]) for rank in ranks]
         colour = [sum(channel) / len(shades) for channel in zip(*shades, strict=True)]
-        axes.add_patch(Rectangle((left, top), right - left, bottom - top, facecolor=colour, edgecolor="white", lw=1.5))
-        axes.text((left + right) / 2, (top + bottom) / 2, " ".join(map(str, ranks)), ha="center", va="center")
-    rows, cols = _shape(boxes)
-    axes.set_title(kind.removesuffix("/weight").split("/")[-1], fontsize=9)
-    axes.text(cols / 2, rows, f"{rows} x {cols}", fontsize=7, color=FAINT, ha="center", va="top")
-    axes.set_xlim(0, largest)
-    axes.set_ylim(largest, 0)
-    axes.set_aspect("equal")
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, facecolor=colour, edgecolor="white", lw=2))
+        label, ink = ", ".join(map(str, ranks)), "white" if sum(colour) < 1.6 else INK
+        axes.text((left + right) / 2, (top + bottom) / 2, label, color=ink, ha="center", va="center", weight="bold")
+    rows, columns = _shape(boxes)
+    axes.set_title(name, fontsize=10)
+    axes.text(columns / 2, rows * 1.02, f"{rows} x {columns}", fontsize=8, color=FAINT, ha="center", va="top")
+    axes.set_xlim(0, columns)
+    axes.set_ylim(height, 0)
+    axes.set_aspect("equal", anchor="N")
+    axes.set_axis_off()

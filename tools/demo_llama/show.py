@@ -19,15 +19,17 @@ def kind_of(path: str) -> str:
     return re.sub(r"\b\d+\b", "*", path.replace(".", "/"))
 
 
-def merged(names: set[str]) -> str:
-    """Names that differ in one place as one: a/{b,c}/d."""
+def merged(names: list[str]) -> str:
+    """Names that differ in one place as one: a/b_x and a/c_x are a/{b,c}_x."""
     if len(names) == 1:
-        return names.pop()
-    start = len(os.path.commonprefix(list(names)))
-    end = min(len(os.path.commonprefix([name[:start:-1] for name in names])), *(len(name) - start for name in names))
-    first, *_ = names
-    middles = sorted(name[start : len(name) - end] for name in names)
-    return f"{first[:start]}{{{','.join(middles)}}}{first[len(first) - end :]}"
+        return names[0]
+    same = os.path.commonprefix(names)
+    start = max(same.rfind("/"), same.rfind("_")) + 1
+    rests = [name[start:] for name in names]
+    same = os.path.commonprefix([rest[::-1] for rest in rests])
+    end = max(same.rfind("/"), same.rfind("_")) + 1
+    middles = ",".join(rest[: len(rest) - end] for rest in rests)
+    return f"{names[0][:start]}{{{middles}}}{rests[0][len(rests[0]) - end :]}"
 
 
 def human(size: float) -> str:
@@ -76,17 +78,19 @@ class View:
 
     def layouts(self, report: weft.Report) -> None:
         """One row for the same weight of all layers."""
+        self.title(f"Who gets what on {report.mesh}")
         groups: dict[tuple, list] = {}
         for row in report.rows:
             groups.setdefault((row.pattern, row.layout), []).append(row)
-        table = Table(box=box.SIMPLE_HEAD, show_footer=True, title=f"Who gets what on {report.mesh}")
+        table = Table(box=box.SIMPLE_HEAD, show_footer=True)
         table.add_column("variables\n[cyan]pattern that matched", "all", overflow="fold")
         table.add_column("layout", style="green", no_wrap=True)
         table.add_column("bytes", human(report.bytes), justify="right", no_wrap=True)
         table.add_column("on a rank", human(report.bytes_per_rank), justify="right", no_wrap=True)
         for (pattern, layout), rows in groups.items():
             table.add_row(
-                Text(merged({kind_of(r.path) for r in rows})) + Text(f"\n{pattern or 'none'}", style="cyan"),
+                Text(merged(list(dict.fromkeys(kind_of(r.path) for r in rows))))
+                + Text(f"\n{pattern or 'no pattern: whole on every rank'}", style="cyan"),
                 layout,
                 human(sum(r.bytes for r in rows)),
                 human(sum(r.bytes_per_rank for r in rows)),
@@ -127,7 +131,8 @@ class View:
     def generated(self, text: str, same: int, total: int, seconds: float, plain_seconds: float) -> None:
         verdict = "the same tokens as" if same == total else f"the first {same} of {total} tokens are those of"
         self.title("Text from the sharded model's generate()")
-        self._console.print(text, style="green", markup=False)
+        shown = "".join(c if c.isprintable() or c == "\n" else "\N{MIDDLE DOT}" for c in text)
+        self._console.print(shown, style="green", markup=False)
         self._console.print(f"({verdict} the plain model; {seconds:.1f} s, plain {plain_seconds:.1f} s)")
 
     def summary(self, history: History, picture: str) -> None:

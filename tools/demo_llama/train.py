@@ -31,7 +31,7 @@ LAYOUTS = {
     r"lm_head/weight": ("model", None),
 }
 TOLERANCE = 1e-4  # of the losses, at every step
-PROMPT = "import "
+PROMPT = "    def __init__(self"
 NEW_TOKENS = 48
 
 
@@ -97,7 +97,9 @@ def new_model(o) -> LlamaForCausalLM:
 
 
 def new_optimizer(model) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.1)
+    # A gradient that is nearly zero is mostly rounding, and Adam divides it by its own size: with the usual eps of 1e-8
+    # and a higher rate an ulp in the first weights alone moves the plain model's loss by 1e-3 within 50 steps.
+    return torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.1)
 
 
 def train_step(model, optimizer, batch) -> float:

@@ -19,15 +19,27 @@ RULES(composites) {
   composite("rms_norm_backward", &run_rms_norm_backward);
   composite("batch_norm", &run_batch_norm);
   composite("batch_norm_backward", &run_batch_norm_backward);
+  composite("cudnn_batch_norm", &run_cudnn_batch_norm);
+  composite("cudnn_batch_norm_backward", &run_cudnn_batch_norm_backward);
   composite("mean", &run_mean);
   composite("mean_loss", &run_mean_loss);
   composite("mean_loss_backward", &run_mean_loss_backward);
   composite("nll_loss", &run_nll_loss);
+  composite("arg_extreme", &run_arg_extreme);
+  composite("extreme", &run_extreme);
+  composite("any_all", &run_any_all);
+  composite("unscale", &run_unscale);
+  composite("squeeze", &run_squeeze);
   composite("native_dropout", &run_native_dropout);
   composite("foreach_norm", &run_foreach_norm);
 
   instead("linalg_vector_norm", "vector_norm");
   instead("native_dropout", "native_dropout");
+  instead("cudnn_batch_norm", "cudnn_batch_norm");
+  instead("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
+  instead("squeeze", "squeeze");
+  instead("squeeze.dim", "squeeze");
+  instead("_amp_foreach_non_finite_check_and_unscale_", "unscale");
   instead("_foreach_norm.Scalar", "foreach_norm");
 }
 

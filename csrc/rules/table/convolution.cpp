@@ -24,8 +24,9 @@ RULES(convolution) {
   rule({"avg_pool3d", "_adaptive_avg_pool3d", "reflection_pad3d", "replication_pad3d", "upsample_nearest3d",
         "upsample_trilinear3d", "_upsample_nearest_exact3d"},
        "... z y x -> ... o p q;  whole z;  whole y;  whole x");
-  rule({"reflection_pad1d", "replication_pad1d", "upsample_nearest1d", "upsample_linear1d", "_upsample_nearest_exact1d"},
-       "... x -> ... q;  whole x");
+  rule(
+      {"reflection_pad1d", "replication_pad1d", "upsample_nearest1d", "upsample_linear1d", "_upsample_nearest_exact1d"},
+      "... x -> ... q;  whole x");
   rule({"max_pool2d_with_indices", "adaptive_max_pool2d"}, "... y x -> ... p q, ... p q;  whole y;  whole x");
   rule({"max_pool3d_with_indices", "adaptive_max_pool3d"},
        "... z y x -> ... o p q, ... o p q;  whole z;  whole y;  whole x");
@@ -38,6 +39,18 @@ RULES(convolution) {
        "... o p q, ... z y x -> ... z y x;  whole o;  whole p;  whole q;  whole z;  whole y;  whole x;  linear 0");
   rule({"reflection_pad1d_backward", "replication_pad1d_backward"},
        "... q, ... x -> ... x;  whole q;  whole x;  linear 0");
+  rule({"upsample_nearest2d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward",
+        "_upsample_nearest_exact2d_backward", "_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward"},
+       "b c p q -> b c y x;  whole p;  whole q;  size b @input_size.0;  size c @input_size.1;  linear 0");
+  rule({"upsample_nearest3d_backward", "upsample_trilinear3d_backward", "_upsample_nearest_exact3d_backward"},
+       "b c o p q -> b c z y x;  whole o;  whole p;  whole q;  size b @input_size.0;  size c @input_size.1;  linear 0");
+  rule({"upsample_nearest1d_backward", "upsample_linear1d_backward", "_upsample_nearest_exact1d_backward"},
+       "b c q -> b c x;  whole q;  size b @input_size.0;  size c @input_size.1;  linear 0");
+  rule({"grid_sampler_2d", "_grid_sampler_2d_cpu_fallback"}, "b c y x, b p q 1 -> b c p q;  whole y;  whole x");
+  rule({"grid_sampler_2d_backward", "_grid_sampler_2d_cpu_fallback_backward"},
+       "b c p q, b c y x, b p q 1 -> b c y x, b p q 1;  whole y;  whole x;  sum c;  sum p;  sum q");
+  rule("grid_sampler_3d", "b c z y x, b o p q 1 -> b c o p q;  whole z;  whole y;  whole x");
+  rule("im2col", "b c y x -> b (c k) l;  whole y;  whole x;  linear 0");
   rule("max_pool2d_with_indices_backward",
        "... p q, ... y x, ... p q -> ... y x;  whole p;  whole q;  whole y;  whole x;  linear 0");
   rule("adaptive_max_pool2d_backward",

@@ -5,13 +5,14 @@
 namespace weft::rules {
 
 RULES(indexing) {
-  rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1;  linear 0");
+  rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1;  linear 0;  exact");
   rule("index_select", "..., j -> ...~@dim;  whole @dim;  whole j;  linear 0");
   rule({"scatter.src", "scatter.value", "scatter_reduce.two", "scatter.reduce", "scatter.value_reduce"},
-       "..., ...~@dim, ?...~@dim -> ...;  whole @dim");
-  rule("scatter_add", "..., ...~@dim, ...~@dim -> ...;  whole @dim");
-  rule({"index_add", "index_copy"}, "..., j, ...~@dim -> ...;  whole @dim;  whole j");
-  rule("index_fill.int_Scalar", "..., j -> ...;  whole @dim;  whole j");
+       "..., ...~@dim, ?...~@dim -> ...;  whole @dim;  exact");
+  rule("scatter_add", "..., ...~@dim, ...~@dim -> ...;  whole @dim;  linear 0+2;  exact");
+  rule({"index_add", "index_copy"}, "..., j, ...~@dim -> ...;  whole @dim;  whole j;  linear 0+2;  exact");
+  rule({"index_fill.int_Scalar", "index_fill.int_Tensor"}, "..., j, ? -> ...;  whole @dim;  whole j");
+  rule("index_reduce", "..., j, ...~@dim -> ...;  whole @dim;  whole j;  exact");
   rule("cat", "*... -> ...;  whole @dim;  carry *");
   rule("stack", "*... -> ...+@dim;  carry *");
   rule({"flip", "roll"}, "... -> ...;  whole @dims;  carry 0");
@@ -22,6 +23,10 @@ RULES(indexing) {
        &bind_new);
   rule({"select_backward", "slice_backward"}, "the dimension that was cut stays whole, the others are free;  linear 0",
        &bind_view_backward);
+  rule("bucketize.Tensor", "..., j -> ...;  whole j");
+  rule("searchsorted.Tensor", "... j, ... k, ?... j -> ... k;  whole j");
+  rule("glu", "... -> ...~@dim;  whole @dim");
+  rule("glu_backward", "...~@dim, ... -> ...;  whole @dim;  linear 0");
   rule({"tril", "triu"}, "... y x -> ... y x;  whole y;  whole x;  linear 0");
 }
 

@@ -12,6 +12,8 @@ RULES(matmul) {
   rule("addmm", "+m n, m k, k n -> m n;  sum k;  linear 1|2");
   rule("baddbmm", "+b m n, b m k, b k n -> b m n;  sum k;  linear 1|2");
   rule("addmv", "+m, m k, k -> m;  sum k;  linear 1|2");
+  rule("_cdist_forward", "... p m, ... r m -> ... p r;  whole m");
+  rule("_cdist_backward", "... p r, ... p m, ... r m, ... p r -> ... p m;  sum r;  whole m;  linear 0");
   rule("addr", "+m n, m, n -> m n;  linear 1|2");
 }
 

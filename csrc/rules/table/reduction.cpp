@@ -5,7 +5,8 @@ namespace weft::rules {
 
 RULES(reduction) {
   rule("sum", "... -> ;  sum ...;  linear 0");
-  rule({"sum.dim_IntList", "nansum"}, "... -> ...-@dim;  sum @dim;  linear 0");
+  rule("sum.dim_IntList", "... -> ...-@dim;  sum @dim;  linear 0");
+  rule("nansum", "... -> ...-@dim;  sum @dim");
   rule("mean", "... -> ;  whole ... via mean;  linear 0");
   rule("mean.dim", "... -> ...-@dim;  whole @dim via mean;  linear 0");
   rule("amax", "... -> ...-@dim;  max @dim");
@@ -14,17 +15,21 @@ RULES(reduction) {
   rule("min", "... -> ;  min ...");
   rule("prod", "... -> ;  product ...");
   rule("prod.dim_int", "... -> ...-@dim;  product @dim");
-  rule({"any.dim", "any.dims", "all.dim", "all.dims"}, "... -> ...-@dim;  whole @dim");
-  rule({"any", "all"}, "... -> ;  whole ...");
-  rule({"max.dim", "min.dim", "median.dim", "nanmedian.dim", "mode", "kthvalue", "aminmax"},
-       "... -> ...-@dim, ...-@dim;  whole @dim");
-  rule({"argmax", "argmin"}, "... -> ...-@dim;  whole @dim");
+  rule({"any.dim", "any.dims", "all.dim", "all.dims"}, "... -> ...-@dim;  whole @dim via any_all");
+  rule({"any", "all"}, "... -> ;  whole ... via any_all");
+  rule({"max.dim", "min.dim"}, "... -> ...-@dim, ...-@dim;  whole @dim via extreme");
+  rule({"median.dim", "nanmedian.dim", "mode", "kthvalue"}, "... -> ...-@dim, ...-@dim;  whole @dim");
+  rule("aminmax", "... -> ...-@dim, ...-@dim;  whole @dim");
+  rule({"argmax", "argmin"}, "... -> ...-@dim;  whole @dim via arg_extreme");
   rule({"var.correction", "std.correction"}, "... -> ...-@dim;  whole @dim via variance");
-  rule({"var_mean.correction", "std_mean.correction"}, "... -> ...-@dim, ...-@dim;  whole @dim");
+  rule({"var_mean.correction", "std_mean.correction"}, "... -> ...-@dim, ...-@dim;  whole @dim via variance");
   rule("logsumexp", "... -> ...-@dim;  whole @dim via logsumexp");
-  rule({"cumsum", "cumprod", "logcumsumexp"}, "... -> ...;  whole @dim");
+  rule("cumsum", "... -> ...;  whole @dim;  linear 0");
+  rule({"cumprod", "logcumsumexp"}, "... -> ...;  whole @dim");
   rule({"cummax", "cummin"}, "... -> ..., ...;  whole @dim");
   rule({"sort", "sort.stable"}, "... -> ..., ...;  whole @dim");
+  rule("_fft_c2c", "... -> ...;  whole @dim;  linear 0");
+  rule("linalg_cross", "..., ... -> ...;  whole @dim;  linear 0|1");
   rule("topk", "... -> ...~@dim, ...~@dim;  whole @dim");
   rule({"equal", "_local_scalar_dense", "is_nonzero"}, "*... -> ;  whole ...");
 }

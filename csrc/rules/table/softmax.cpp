@@ -23,9 +23,13 @@ RULES(softmax) {
   rule("binary_cross_entropy", "..., ..., ?... -> ...;  unless reduction");
   rule("binary_cross_entropy", "..., ..., ?... -> ;  sum ...;  when reduction=2");
   rule("binary_cross_entropy", "..., ..., ?... -> ;  whole ... via mean_loss;  when reduction");
+  rule("binary_cross_entropy_with_logits", "..., ..., ?..., ?... -> ...;  unless reduction");
+  rule("binary_cross_entropy_with_logits", "..., ..., ?..., ?... -> ;  sum ...;  when reduction=2");
+  rule("binary_cross_entropy_with_logits", "..., ..., ?..., ?... -> ;  whole ... via mean_loss;  when reduction");
   rule("binary_cross_entropy_backward", "..., ..., ..., ?... -> ...;  unless reduction");
   rule("binary_cross_entropy_backward", "..., ..., ..., ?... -> ...;  when reduction=2");
-  rule("binary_cross_entropy_backward", "..., ..., ..., ?... -> ...;  whole ... via mean_loss_backward;  when reduction");
+  rule("binary_cross_entropy_backward",
+       "..., ..., ..., ?... -> ...;  whole ... via mean_loss_backward;  when reduction");
 
   // Classes c are looked up by target: a split c is masked.
   rule("nll_loss_forward", "n c, n, ?c -> n, ;  masked c 1;  free n;  unless reduction");
@@ -33,7 +37,8 @@ RULES(softmax) {
   rule("nll_loss_forward", "n c, n, ?c -> , ;  whole n via nll_loss;  whole c via nll_loss;  when reduction");
   rule("nll_loss_backward", "n, n c, n, ?c, -> n c;  masked c 2;  unless reduction");
   rule("nll_loss_backward", ", n c, n, ?c, -> n c;  masked c 2;  when reduction");
-  rule("nll_loss2d_forward", "n c y x, n y x, ?c -> n y x, ;  masked c 1;  free n;  free y;  free x;  unless reduction");
+  rule("nll_loss2d_forward",
+       "n c y x, n y x, ?c -> n y x, ;  masked c 1;  free n;  free y;  free x;  unless reduction");
   rule("nll_loss2d_forward", "n c y x, n y x, ?c -> , ;  sum n;  sum y;  sum x;  masked c 1;  when reduction=2");
   rule("nll_loss2d_forward",
        "n c y x, n y x, ?c -> , ;  whole n via nll_loss;  whole y via nll_loss;  whole x via nll_loss;"

@@ -1,0 +1,49 @@
+#include "dispatch/opaque.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <tensor/key.h>
+#include <tensor/sharded.h>
+#include <weft/tensor.h>
+
+#include "dispatch/gather.h"
+
+namespace weft {
+namespace {
+
+const char* const kOpaque[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
+
+// Above autograd: gathering and laying out again are differentiable, and the op sees plain tensors.
+void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const size_t n = op.schema().arguments().size();
+  Mesh mesh = nullptr;
+  int64_t bytes = 0;
+  for (size_t i = stack->size() - n; i < stack->size(); ++i) {
+    c10::IValue& v = (*stack)[i];
+    if (!v.isTensor() || !holds_shards(v.toTensor())) continue;
+    const at::Tensor t = v.toTensor();
+    mesh = sharded(t).layout()->mesh();
+    if (!sharded(t).layout()->is_replicated()) bytes += t.numel() * static_cast<int64_t>(t.element_size());
+    v = full_tensor(t);
+  }
+  warn_gather(op.schema().name(), "it reads memory by itself", bytes);
+  op.callBoxed(stack);
+  const at::Tensor result = stack->back().toTensor();
+  stack->back() = distribute_tensor(result, TensorLayout::replicated(mesh, result.dim()));
+}
+
+}  // namespace
+
+void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
+  for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
+    auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
+    for (const std::string name : kOpaque) {
+      const size_t dot = name.find('.');
+      const std::string overload = dot == std::string::npos ? "" : name.substr(dot + 1);
+      if (!c10::Dispatcher::singleton().findSchema({"aten::" + name.substr(0, dot), overload})) continue;
+      library->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run_whole>());
+    }
+    libraries.push_back(std::move(library));
+  }
+}
+
+}  // namespace weft

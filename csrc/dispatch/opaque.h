@@ -1,0 +1,13 @@
+#pragma once
+// Ops of core that are made of others, but read the memory of a tensor on the way: they run whole on every rank.
+#include <torch/library.h>
+
+#include <memory>
+#include <vector>
+
+namespace weft {
+
+/// Registers them; `libraries` keeps the registrations.
+void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries);
+
+}  // namespace weft

@@ -1,0 +1,66 @@
+"""Many small checks in one call on ranks: each is run and reported by itself, since starting a call is what costs."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+import weft
+
+_mismatches: list[str] = []  # of the case that runs: raising on one rank alone would part the ranks
+
+
+def run_cases(cases: Mapping[str, Callable[[], Any]]) -> dict[str, str]:
+    """Runs each case, seeded alike; returns the traceback of each that failed, "" for one that passed."""
+    found = {}
+    for name, case in cases.items():
+        torch.manual_seed(0)
+        _mismatches.clear()
+        try:
+            case()
+            found[name] = "\n".join(_mismatches)
+        except (Exception, pytest.fail.Exception):  # the other cases still run
+            found[name] = traceback.format_exc(limit=-4)
+    return found
+
+
+def check(results: list[dict[str, str]], name: str) -> None:
+    """That the case passed on every rank."""
+    failed = [f"rank {rank}:\n{found[name]}" for rank, found in enumerate(results) if found[name]]
+    assert not failed, "\n".join(failed)
+
+
+def whole(t: torch.Tensor) -> torch.Tensor:
+    """The value, of a plain or a sharded tensor."""
+    return weft.full_tensor(t).detach() if weft.is_sharded(t) else t.detach()
+
+
+def same(got: torch.Tensor, expected: torch.Tensor, what: str = "value", exact: bool = False) -> None:
+    """Notes, for `run_cases`, where a plain or sharded tensor has not a plain tensor's shape and value."""
+    tolerance = {"rtol": 0, "atol": 0} if exact else {}
+    try:
+        torch.testing.assert_close(whole(got), expected.detach(), **tolerance)
+    except AssertionError as e:
+        _mismatches.append(f"{what}: {e}")
+
+
+def meshes(world: int) -> list[weft.DeviceMesh]:
+    """The meshes of a world of that many ranks that tests use."""
+    shapes = {1: [(1,)], 2: [(2,)], 3: [(3,)], 4: [(4,), (2, 2)]}[world]
+    return [weft.DeviceMesh(s, ("a", "b")[: len(s)], device_type="cpu") for s in shapes]
+
+
+def every_layout(mesh: weft.DeviceMesh, ndim: int, partial: bool = True) -> list[weft.TensorLayout]:
+    """Replicated, each dimension split by the first axis (by the second and both too), and a pending sum."""
+    axes = mesh.axis_names
+    splits: list[tuple] = [(None,) * ndim]
+    for d in range(ndim):
+        for entry in axes if len(axes) == 1 else (*axes, axes):
+            splits.append(tuple(entry if k == d else None for k in range(ndim)))
+    if len(axes) > 1:
+        splits += [tuple({d: axes[0], e: axes[1]}.get(k) for k in range(ndim)) for d in range(ndim) for e in range(d)]
+    found = [weft.TensorLayout(s, mesh) for s in splits]
+    if partial:
+        found.append(weft.TensorLayout((None,) * ndim, mesh, partial={axes[0]: "sum"}))
+    return found

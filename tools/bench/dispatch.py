@@ -1,0 +1,105 @@
+"""Host cost of an op above plain torch, Weft beside DTensor, one rank, interleaved in one process.
+
+    python tools/bench/dispatch.py [--repeats N] [--json FILE]
+
+Prints microseconds per call (best of the repeats), what Weft and DTensor add to the plain op, and the geometric mean of
+the ratios of what they add. Absolute times move with the machine; the ratios are from one run.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+import weft
+
+
+def cases(lay: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Callable[[], object]]:
+    """One call of each op on 4x4 tensors made by `lay`."""
+    torch.manual_seed(0)
+    x, y = lay(torch.randn(4, 4)), lay(torch.randn(4, 4))
+    weight = lay(torch.ones(4))
+    a, b = lay(torch.randn(4, 4)).requires_grad_(), lay(torch.randn(4, 4)).requires_grad_()
+    parameters = [lay(torch.randn(4, 4)).requires_grad_() for _ in range(8)]
+    for p in parameters:
+        p.grad = lay(torch.randn(4, 4))
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, foreach=True)
+
+    def backward() -> None:
+        (a * b).sum().backward()
+        a.grad = b.grad = None
+
+    return {
+        "add": lambda: x + y,
+        "add scalar": lambda: x + 1.0,
+        "mm": lambda: x.mm(y),
+        "relu": lambda: F.relu(x),
+        "view": lambda: x.view(4, 2, 2),
+        "t": lambda: x.t(),
+        "detach": lambda: x.detach(),
+        "add_": lambda: x.add_(y),
+        "sum": lambda: x.sum(),
+        "softmax": lambda: F.softmax(x, -1),
+        "layer_norm": lambda: F.layer_norm(x, (4,), weight, weight),
+        "cat": lambda: torch.cat([x, y]),
+        "forward+backward": backward,
+        "AdamW step": optimizer.step,
+    }
+
+
+def per_call(fn: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    for _ in range(number):
+        fn()
+    return (time.perf_counter() - start) / number * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15, help="interleaved rounds (default 15)")
+    parser.add_argument("--json", help="write the figures to this file too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    mesh = weft.DeviceMesh((1,), ("data",), device_type="cpu")
+
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
+
+    device_mesh = init_device_mesh("cpu", (1,))
+    candidates = {
+        "plain": cases(lambda t: t.clone()),
+        "weft": cases(lambda t: weft.distribute_tensor(t, ("data",) + (None,) * (t.dim() - 1), mesh)),
+        "dtensor": cases(lambda t: distribute_tensor(t, device_mesh, [Shard(0) if t.dim() > 1 else Replicate()])),
+    }
+    best: dict[str, dict[str, float]] = {op: {} for op in candidates["plain"]}
+    for op in best:
+        number = 20 if op in ("forward+backward", "AdamW step") else 200
+        for fns in candidates.values():
+            per_call(fns[op], 5)
+        for _ in range(options.repeats):
+            for who, fns in candidates.items():
+                best[op][who] = min(best[op].get(who, math.inf), per_call(fns[op], number))
+    print(f"{'op':18s}{'plain':>9s}{'weft':>9s}{'dtensor':>9s}{'weft adds':>11s}{'dtensor adds':>13s}{'ratio':>8s}")
+    ratios = []
+    for op, us in best.items():
+        ours, theirs = us["weft"] - us["plain"], us["dtensor"] - us["plain"]
+        ratios.append(theirs / max(ours, 0.01))
+        print(
+            f"{op:18s}{us['plain']:9.2f}{us['weft']:9.2f}{us['dtensor']:9.2f}{ours:11.2f}{theirs:13.2f}{ratios[-1]:8.1f}"
+        )
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    print(f"what weft adds is {mean:.1f} times smaller than what dtensor adds (geometric mean)")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"us": best, "geometric_mean": mean, "torch": torch.__version__}, file, indent=1)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
