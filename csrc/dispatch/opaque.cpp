@@ -1,5 +1,6 @@
 #include "dispatch/opaque.h"
 
+#include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <tensor/key.h>
 #include <tensor/sharded.h>
@@ -31,6 +32,15 @@ void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::S
   stack->back() = distribute_tensor(result, TensorLayout::replicated(mesh, result.dim()));
 }
 
+// Where to split is all that is read of the indices; the parts are views of self as ever.
+std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& where, int64_t dim) {
+  const at::Tensor plain = full_tensor(where).to(at::kCPU, at::kLong).contiguous();
+  TORCH_CHECK(plain.dim() <= 1, "tensor_split: where to split must be a number or a list of them, not a tensor of ",
+              plain.dim(), " dimensions");
+  if (plain.dim() == 0) return at::tensor_split(self, plain.item<int64_t>(), dim);
+  return at::tensor_split(self, at::IntArrayRef(plain.const_data_ptr<int64_t>(), plain.numel()), dim);
+}
+
 }  // namespace
 
 void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
@@ -42,6 +52,7 @@ void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
       if (!c10::Dispatcher::singleton().findSchema({"aten::" + name.substr(0, dot), overload})) continue;
       library->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run_whole>());
     }
+    library->impl("tensor_split.tensor_indices_or_sections", TORCH_FN(tensor_split));
     libraries.push_back(std::move(library));
   }
 }

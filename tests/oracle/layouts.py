@@ -32,9 +32,10 @@ def parts(t: torch.Tensor, n: int, generator: torch.Generator) -> list[torch.Ten
     rest = t.detach().clone()
     for i in range(n - 1):
         if t.is_floating_point() or t.is_complex():
-            part = torch.randn(t.shape, generator=generator).mul(2 + i).to(t.dtype)
+            values = torch.randn(t.shape, generator=generator).mul(2 + i)
         else:
-            part = torch.randint(-7 - i, 8 + i, t.shape, generator=generator).to(t.dtype)
+            values = torch.randint(-7 - i, 8 + i, t.shape, generator=generator)
+        part = torch.empty_like(rest).copy_(values)
         out.append(part)
         rest -= part
     out.append(rest)
