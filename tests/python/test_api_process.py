@@ -172,7 +172,7 @@ def test_bad_input_is_the_same_error_on_every_rank(ranks2):
         "layout": "rank 1 differs from rank 0",
         "parts": "sizes of dimensions that are not split",
         "sizes": "the parts do not make up a whole of shape [4, 3]",
-        "part": "the part has shape [3, 3]",
+        "part": "do not make up a whole of shape [4, 3] laid out as (x, None)",
         "axes alone": "pass a weft.TensorLayout, or the mesh as well",
         "layout of plain": "plain tensor has no layout",
     }
