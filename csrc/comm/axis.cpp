@@ -34,14 +34,8 @@ bool moves_as_is(c10::ScalarType dtype) {
       return false;
   }
 }
-
-// What a backend is given. A backend's thread lets go of its tensors when it likes, and Gloo's does so holding the lock
-// that the next call takes; if Python knew the tensor, letting go would take Python's global lock, which this thread may
-// hold (torch's indexing does). So a backend sees only aliases that nobody else has.
-at::Tensor own(const at::Tensor& tensor) { return tensor.alias(); }
-
 at::Tensor bytes_of(const at::Tensor& tensor) {
-  if (moves_as_is(tensor.scalar_type())) return own(tensor);
+  if (moves_as_is(tensor.scalar_type())) return tensor;
   // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
   // `pack`, which made it real.
   return tensor.view(at::kByte);
@@ -87,9 +81,9 @@ void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::v
     const int64_t width = static_cast<int64_t>(input.element_size());
     for (int64_t& n : output_splits) n *= width;
     for (int64_t& n : input_splits) n *= width;
+    output = bytes_of(output);
+    input = bytes_of(input);
   }
-  output = bytes_of(output);
-  input = bytes_of(input);
   c10d::AllToAllOptions options;
   options.asyncOp = false;
   finish(axis.group->alltoall_base(output, input, output_splits, input_splits, options));
@@ -104,7 +98,7 @@ void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank
 }
 
 void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op) {
-  std::vector<at::Tensor> tensors{own(tensor)};
+  std::vector<at::Tensor> tensors{std::move(tensor)};
   c10d::AllreduceOptions options;
   options.reduceOp = op;
   options.asyncOp = false;
@@ -115,8 +109,6 @@ void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, 
   c10d::ReduceScatterOptions options;
   options.reduceOp = op;
   options.asyncOp = false;
-  output = own(output);
-  input = own(input);
   finish(axis.group->_reduce_scatter_base(output, input, options));
 }
 

@@ -7,13 +7,16 @@
 #include <vector>
 
 #include "comm/collectives.h"
+#include "comm/python_lock.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
 
+/// Lives as long as a collective over the axis.
 struct Axis {
   Axis(Mesh mesh, int axis);
 
+  WithoutPythonLock unlocked;
   int64_t size;
   int64_t coordinate;  // of this rank
   c10d::ProcessGroup* group;

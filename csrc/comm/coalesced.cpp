@@ -26,6 +26,7 @@ class Flattened : public Pending {
 
   void wait() override {
     if (tensors_.empty()) return;
+    WithoutPythonLock unlocked;
     if (work_) work_->wait();
     const at::Tensor flat = lift(lowered_, tensors_[0].scalar_type(), reduction_, ranks_);
     int64_t offset = 0;
