@@ -113,6 +113,9 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
   check(from, to, global_sizes);
   const State start = relayout::state_of(from, global_sizes), goal = relayout::state_of(to, global_sizes);
   if (start == goal) return local;
+  // A lazy conjugation or negation stays one, as it does in views of plain tensors: writes through them rely on it.
+  if (local.is_conj()) return redistribute_local(local.conj(), global_sizes, from, to, global_strides).conj();
+  if (local.is_neg()) return redistribute_local(local._neg_view(), global_sizes, from, to, global_strides)._neg_view();
   const c10::IntArrayRef coordinates = context().bind(from->mesh()).coordinates;
   TORCH_INTERNAL_ASSERT(local.sizes().equals(local_sizes(from, global_sizes, coordinates)), "a shard of shape ",
                         local.sizes(), " is not that of a tensor of shape ", global_sizes, " in ", from->describe());

@@ -359,6 +359,8 @@ def complex_views(layout):
         lambda t: t.conj()[2:5].mul_(2 + 1j),
         lambda t: t.conj().transpose(0, 1)[1:3].fill_(1j),
         lambda t: t[1:6].conj()[2:].imag.fill_(2),
+        lambda t: t.conj()[2:5].imag[1:].mul_(3),
+        lambda t: t.conj()[:, 1:4].transpose(0, 1).imag[2].add_(1),
     ):
         px = x0.clone().requires_grad_()
         py = px * 1
@@ -397,12 +399,7 @@ def results(request):
     return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
 
 
-WRONG = pytest.mark.xfail(strict=True, reason="writes through conjugated, real or imaginary views can be lost")
-
-
-@pytest.mark.parametrize(
-    "name", [*CASES, *(pytest.param(n, marks=WRONG) if n == "complex_views" else n for n in OTHERS)]
-)
+@pytest.mark.parametrize("name", [*CASES, *OTHERS])
 def test_equals_plain(results, name):
     for key in results[0]:
         if key.split()[0] == name:
