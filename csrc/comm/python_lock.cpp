@@ -5,8 +5,8 @@
 namespace weft::comm {
 namespace {
 
-// Looked up in the process at the first collective, since the library itself must not need Python. All are of its stable
-// ABI.
+// Looked up in the process at the first collective, since the library itself must not need Python. All are of its
+// stable ABI.
 struct Python {
   int (*is_initialized)() = nullptr;
   int (*holds_lock)() = nullptr;

@@ -63,7 +63,11 @@ std::string first_path(const c10::IValue& value) {
 void CurrentOp::begin(const std::string& name, const c10::IValue* arguments, size_t count) {
   std::string path;
   for (size_t i = 0; i < count && path.empty(); ++i) path = first_path(arguments[i]);
-  running.push_back({name, std::move(path)});
+  begin(name, path);
+}
+
+void CurrentOp::begin(const std::string& name, const std::string& path) {
+  running.push_back({name, path});
   begun_ = true;
 }
 

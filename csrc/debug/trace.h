@@ -29,6 +29,11 @@ class CurrentOp {
     if (trace_detail::watchers.load(std::memory_order_relaxed) != 0) [[unlikely]]
       begin(name, c10::IValue(tensor));
   }
+  /// Anything else that concerns variables.
+  CurrentOp(const char* name, const std::string& path) {
+    if (trace_detail::watchers.load(std::memory_order_relaxed) != 0) [[unlikely]]
+      begin(name, path);
+  }
   ~CurrentOp() {
     if (begun_) [[unlikely]]
       end();
@@ -39,6 +44,7 @@ class CurrentOp {
  private:
   void begin(const std::string& name, const c10::IValue* arguments, size_t count);
   void begin(const std::string& name, const c10::IValue& tensor) { begin(name, &tensor, 1); }
+  void begin(const std::string& name, const std::string& path);
   void end();
   bool begun_ = false;
 };

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 #include "debug/trace.h"
+#include "dispatch/gradient_buckets.h"
 #include "module/convert.h"
 
 namespace weft {
@@ -30,7 +31,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     }
     const Layout target = sharded(leaf).layout()->without_partial();
     if (holds_shards(grad) && sharded(grad).layout() == target) return out;
-    grad = distribute_tensor(grad, target);
+    grad = can_reduce_in_bucket(grad, target) ? reduce_in_bucket(grad, target, leaf) : distribute_tensor(grad, target);
     return out;
   }
 

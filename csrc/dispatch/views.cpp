@@ -138,10 +138,7 @@ at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, con
   return make_view(impl, std::move(local), layout, geometry, std::move(step), moved);
 }
 
-at::Tensor share(const at::Tensor& self) {
-  const ShardedTensorImpl& impl = sharded(self);
-  return make_view(impl, impl.local(), impl.layout(), impl.geometry(), impl.chain(), impl.is_moved());
-}
+at::Tensor share(const at::Tensor& self) { return at::Tensor(sharded(self).alias()); }
 
 void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) {
   ShardedTensorImpl& impl = sharded(tensor);
@@ -169,8 +166,8 @@ bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
   if (left == cell.layout->partial()) return false;
   const Layout reduced = TensorLayout::get(to->mesh(), cell.layout->dims(), left);
   BelowAutograd guard;
-  impl.replace_content(redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides),
-                       reduced);
+  replace_content(
+      cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides), reduced);
   return true;
 }
 

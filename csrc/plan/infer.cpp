@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "debug/log.h"
+#include "plan/meta_kernels.h"
 #include "plan/plan.h"
 #include "tensor/below_autograd.h"
 
@@ -96,7 +97,7 @@ bool infer_results(Call& call) {
   }
   try {
     BelowAutograd guard;
-    call.op.handle.callBoxed(&stack);
+    if (!run_compiled_meta(call.op.handle, stack)) call.op.handle.callBoxed(&stack);
   } catch (const c10::Error& e) {
     log(LogLevel::debug, "[", call.op.short_name, "] no shapes from the meta kernel: ", e.what_without_backtrace());
     return false;

@@ -118,8 +118,8 @@ void run_unscale(Op op, CompositeStack& stack) {
     ShardedTensorImpl& impl = sharded(g);
     const Layout layout = impl.layout();
     if (layout->has_partial()) {
-      impl.replace_content(redistribute_local(impl.local(), g.sizes(), layout, layout->without_partial()),
-                           layout->without_partial());
+      replace_content(*impl.cell(), redistribute_local(impl.local(), g.sizes(), layout, layout->without_partial()),
+                      layout->without_partial());
     }
     locals.push_back(impl.local());
     impl.wrote();

@@ -1,5 +1,6 @@
 #include "tensor/sharded.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -72,19 +73,23 @@ void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
   set_geometry(geometry);
 }
 
-void ShardedTensorImpl::replace_content(at::Tensor local, Layout layout) {
-  {
-    std::lock_guard<std::mutex> lock(cell_->mutex);
-    cell_->local = std::move(local);
-    cell_->layout = layout;
-    cell_->generation.fetch_add(1, std::memory_order_acq_rel);
-  }
-  refresh();
+void replace_content(Cell& cell, at::Tensor local, Layout layout) {
+  std::lock_guard<std::mutex> lock(cell.mutex);
+  cell.local = std::move(local);
+  cell.layout = layout;
+  cell.incoming = nullptr;
+  cell.generation.fetch_add(1, std::memory_order_acq_rel);
 }
 
 void ShardedTensorImpl::refresh() const {
   at::Tensor local;
   Layout layout;
+  std::shared_ptr<Incoming> incoming;
+  {
+    std::lock_guard<std::mutex> lock(cell_->mutex);
+    incoming = cell_->incoming;
+  }
+  if (incoming) incoming->arrive();
   {
     std::lock_guard<std::mutex> lock(cell_->mutex);
     local = cell_->local;
@@ -102,9 +107,7 @@ void ShardedTensorImpl::refresh() const {
   layout_ = layout;
 }
 
-template <class Version>
-c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::copy_and_detach(Version&& version_counter,
-                                                                       bool allow_tensor_metadata_change) const {
+c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   // An alias of a normal tensor stays a normal tensor under inference mode: it needs the base's version counter.
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl*>(this)->is_inference());
   auto copy = c10::make_intrusive<ShardedTensorImpl>(cell_, local_, layout_, geometry());
@@ -112,6 +115,13 @@ c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::copy_and_detach(Version&&
   copy->seen_writes_ = seen_writes_;
   copy->chain_ = chain_;
   copy->moved_ = moved_;
+  return copy;
+}
+
+template <class Version>
+c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::copy_and_detach(Version&& version_counter,
+                                                                       bool allow_tensor_metadata_change) const {
+  auto copy = alias();
   if (!copy->is_inference()) copy->set_version_counter(std::forward<Version>(version_counter));
   copy->set_allow_tensor_metadata_change(allow_tensor_metadata_change);
   if (is_wrapped_number()) copy->set_wrapped_number(true);
@@ -144,9 +154,18 @@ at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometr
   return at::Tensor(c10::make_intrusive<ShardedTensorImpl>(std::move(cell), std::move(local), layout, geometry));
 }
 
+at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
+                         const Geometry& geometry) {
+  at::Tensor tensor = make_sharded(at::empty({0}, like.options()), layout, geometry);
+  Cell& cell = *sharded(tensor).cell();
+  cell.incoming = std::move(incoming);
+  cell.generation.fetch_add(1, std::memory_order_acq_rel);  // whoever reads it looks into the cell first
+  return tensor;
+}
+
 at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,
                      c10::intrusive_ptr<ViewStep> chain, bool moved) {
-  // As in copy_and_detach: a view of a normal tensor made under inference mode is a normal tensor.
+  // As in alias: a view of a normal tensor made under inference mode is a normal tensor.
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
   auto impl = c10::make_intrusive<ShardedTensorImpl>(base.cell(), std::move(local), layout, geometry);
   impl->set_view(std::move(chain), moved);

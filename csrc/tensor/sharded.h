@@ -9,6 +9,7 @@
 #include <weft/layout.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -26,6 +27,13 @@ struct Geometry {
   }
 };
 
+/// Content that a collective still brings.
+struct Incoming {
+  virtual ~Incoming() = default;
+  /// Waits for it and puts it into all cells that it is for.
+  virtual void arrive() = 0;
+};
+
 /// What a root tensor, its detached aliases, autograd's saved copies and its views share: the local shard of the root
 /// and its layout. A pending reduction that is carried out once replaces the content for all of them (the old memory is
 /// never written). Which op does so follows from program order alone, so every rank does it alike.
@@ -35,7 +43,8 @@ struct Cell final : c10::intrusive_ptr_target {
   Geometry geometry;                    // of the root
   std::atomic<uint64_t> generation{0};  // counts replacements of the content
   std::atomic<uint64_t> writes{0};      // counts in-place writes through any alias or view
-  std::mutex mutex;                     // guards local and layout while they are replaced
+  std::mutex mutex;                     // guards local, layout and incoming while they are replaced
+  std::shared_ptr<Incoming> incoming;   // null: the content is here
   std::string path;                     // of the variable, where it was tagged
 };
 
@@ -72,8 +81,8 @@ class ShardedTensorImpl final : public c10::TensorImpl {
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
   /// Takes over what `other` is (in-place view ops, set_data).
   void become(const ShardedTensorImpl& other);
-  /// Replaces the root's content by an equal value in another layout, for all aliases and views.
-  void replace_content(at::Tensor local, Layout layout);
+  /// The same tensor anew, its content not waited for.
+  c10::intrusive_ptr<ShardedTensorImpl> alias() const;
   /// After the local shard was written in place.
   void wrote() { seen_writes_ = cell_->writes.fetch_add(1, std::memory_order_acq_rel) + 1; }
 
@@ -118,8 +127,14 @@ inline ShardedTensorImpl& sharded(const at::TensorBase& t) {
   return *static_cast<ShardedTensorImpl*>(t.unsafeGetTensorImpl());
 }
 
+/// Replaces the root's content by an equal value in another layout, or by what has arrived, for all aliases and views.
+void replace_content(Cell& cell, at::Tensor local, Layout layout);
+
 /// A new root tensor over a local shard.
 at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry);
+/// A new root tensor of the dtype and device of `like`, whose content comes later.
+at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
+                         const Geometry& geometry);
 /// A tensor that shares `base`'s cell.
 at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,
                      c10::intrusive_ptr<ViewStep> chain, bool moved);

@@ -1,0 +1,295 @@
+// Core's compiled meta kernels, called past the dispatcher: Python registers kernels of its own over them, a hundred
+// times slower, and a process without Python has these alone.
+#include "plan/meta_kernels.h"
+
+#include <ATen/ExpandUtils.h>
+#include <ATen/MetaFunctions.h>
+#include <ATen/Operators.h>
+#include <ATen/TensorIterator.h>
+#include <ATen/core/boxing/KernelFunction.h>
+#include <ATen/native/ConvUtils.h>
+#include <ATen/native/TypeProperties.h>
+
+#include <unordered_map>
+
+namespace weft {
+namespace {
+
+namespace op = at::_ops;
+using Kernels = std::unordered_map<c10::OperatorName, c10::KernelFunction>;
+using Entry = Kernels::value_type;
+
+// The schema's type picks the overload.
+template <class Op>
+Entry entry(typename Op::schema* kernel) {
+  return {c10::OperatorName(Op::name, Op::overload_name), c10::KernelFunction::makeFromUnboxedRuntimeFunction(kernel)};
+}
+
+at::Tensor sum_of_all(const at::Tensor& self, std::optional<at::ScalarType> dtype) {
+  return at::meta::sum(self, at::OptionalIntArrayRef(), false, dtype);
+}
+at::Tensor mean_of_all(const at::Tensor& self, std::optional<at::ScalarType> dtype) {
+  return at::meta::mean(self, at::OptionalIntArrayRef(), false, dtype);
+}
+
+// ---- kernels that core has in Python alone ----
+
+at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>&,
+                       c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
+                       bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  const int64_t spatial = weight.dim() - 2;
+  TORCH_CHECK(spatial > 0, "convolution: a weight of ", weight.dim(), " dimensions");
+  auto each = [&](c10::SymIntArrayRef list) {
+    auto values = C10_AS_INTARRAYREF_SLOW(list).vec();
+    if (values.size() == 1) values.resize(spatial, values[0]);
+    return values;
+  };
+  const auto s = each(stride), p = each(padding), d = each(dilation), o = each(output_padding);
+  const auto sizes = transposed
+                         ? at::native::conv_input_size(input.sizes(), weight.sizes(), p, o, s, d, groups.expect_int())
+                         : at::native::conv_output_size(input.sizes(), weight.sizes(), p, s, d);
+  at::MemoryFormat format = input.suggest_memory_format();
+  if (format == at::MemoryFormat::Contiguous) format = weight.suggest_memory_format();
+  return at::empty(sizes, input.options().memory_format(format));
+}
+
+at::Tensor like(const at::Tensor& t) { return at::empty(t.sizes(), t.options()); }
+
+at::Tensor clone(const at::Tensor& self, std::optional<at::MemoryFormat> format) {
+  if (format && *format != at::MemoryFormat::Preserve) {
+    return at::empty(self.sizes(), self.options().memory_format(*format));
+  }
+  return at::empty_strided(self.sizes(), at::infer_dense_strides(self.sizes(), self.strides()), self.options());
+}
+
+// Its kernel fills a contiguous copy.
+at::Tensor masked_fill_value(const at::Tensor& self, const at::Tensor& mask, const at::Scalar&) {
+  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
+}
+at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&) {
+  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
+}
+
+using Three = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+
+Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor& weight,
+                           at::OptionalSymIntArrayRef bias, c10::SymIntArrayRef, c10::SymIntArrayRef,
+                           c10::SymIntArrayRef, bool, c10::SymIntArrayRef, c10::SymInt, std::array<bool, 3> mask) {
+  at::Tensor bias_gradient;
+  if (mask[2] && bias) bias_gradient = at::empty(C10_AS_INTARRAYREF_SLOW(*bias), weight.options());
+  return {mask[0] ? like(input) : at::Tensor(), mask[1] ? like(weight) : at::Tensor(), bias_gradient};
+}
+
+Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
+                        const std::optional<at::Tensor>&, double) {
+  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "layer_norm over ", shape.size(), " dimensions of ",
+              input.dim());
+  auto sizes = input.sizes().vec();
+  std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
+  const at::Tensor statistic = at::empty(sizes, input.options());
+  return {like(input), statistic, at::empty_like(statistic)};
+}
+
+Three native_layer_norm_backward(const at::Tensor&, const at::Tensor& input, c10::SymIntArrayRef, const at::Tensor&,
+                                 const at::Tensor&, const std::optional<at::Tensor>& weight,
+                                 const std::optional<at::Tensor>& bias, std::array<bool, 3> mask) {
+  auto gradient = [](bool wanted, const std::optional<at::Tensor>& of) {
+    return wanted && of && of->defined() ? like(*of) : at::Tensor();
+  };
+  return {gradient(mask[0], input), gradient(mask[1], weight), gradient(mask[2], bias)};
+}
+
+Kernels compiled() {
+  return {
+      entry<op::sum>(&sum_of_all),
+      entry<op::mean>(&mean_of_all),
+      entry<op::clone>(&weft::clone),
+      entry<op::masked_fill_Scalar>(&masked_fill_value),
+      entry<op::masked_fill_Tensor>(&masked_fill_tensor),
+      entry<op::convolution>(&weft::convolution),
+      entry<op::convolution_backward>(&weft::convolution_backward),
+      entry<op::native_layer_norm>(&weft::native_layer_norm),
+      entry<op::native_layer_norm_backward>(&weft::native_layer_norm_backward),
+      entry<op::_log_softmax_backward_data>(&at::meta::_log_softmax_backward_data),
+      entry<op::_log_softmax>(&at::meta::_log_softmax),
+      entry<op::_softmax_backward_data>(&at::meta::_softmax_backward_data),
+      entry<op::_softmax>(&at::meta::_softmax),
+      entry<op::acos>(&at::meta::acos),
+      entry<op::acosh>(&at::meta::acosh),
+      entry<op::adaptive_max_pool2d_backward>(&at::meta::adaptive_max_pool2d_backward),
+      entry<op::adaptive_max_pool2d>(&at::meta::adaptive_max_pool2d),
+      entry<op::add_Tensor>(&at::meta::add),
+      entry<op::addcdiv>(&at::meta::addcdiv),
+      entry<op::addcmul>(&at::meta::addcmul),
+      entry<op::addmm>(&at::meta::addmm),
+      entry<op::addmv>(&at::meta::addmv),
+      entry<op::all_dim>(&at::meta::all),
+      entry<op::all_dims>(&at::meta::all),
+      entry<op::all>(&at::meta::all),
+      entry<op::amax>(&at::meta::amax),
+      entry<op::amin>(&at::meta::amin),
+      entry<op::aminmax>(&at::meta::aminmax),
+      entry<op::any_dim>(&at::meta::any),
+      entry<op::any_dims>(&at::meta::any),
+      entry<op::any>(&at::meta::any),
+      entry<op::argmax>(&at::meta::argmax),
+      entry<op::argmin>(&at::meta::argmin),
+      entry<op::asin>(&at::meta::asin),
+      entry<op::asinh>(&at::meta::asinh),
+      entry<op::atan2>(&at::meta::atan2),
+      entry<op::atan>(&at::meta::atan),
+      entry<op::atanh>(&at::meta::atanh),
+      entry<op::avg_pool2d_backward>(&at::meta::avg_pool2d_backward),
+      entry<op::avg_pool2d>(&at::meta::avg_pool2d),
+      entry<op::baddbmm>(&at::meta::baddbmm),
+      entry<op::bitwise_and_Tensor>(&at::meta::bitwise_and),
+      entry<op::bitwise_left_shift_Tensor>(&at::meta::bitwise_left_shift),
+      entry<op::bitwise_not>(&at::meta::bitwise_not),
+      entry<op::bitwise_or_Tensor>(&at::meta::bitwise_or),
+      entry<op::bitwise_right_shift_Tensor>(&at::meta::bitwise_right_shift),
+      entry<op::bitwise_xor_Tensor>(&at::meta::bitwise_xor),
+      entry<op::bmm>(&at::meta::bmm),
+      entry<op::cat>(&at::meta::cat),
+      entry<op::ceil>(&at::meta::ceil),
+      entry<op::clamp_max>(&at::meta::clamp_max),
+      entry<op::clamp_max_Tensor>(&at::meta::clamp_max),
+      entry<op::clamp>(&at::meta::clamp),
+      entry<op::clamp_Tensor>(&at::meta::clamp),
+      entry<op::clamp_min>(&at::meta::clamp_min),
+      entry<op::clamp_min_Tensor>(&at::meta::clamp_min),
+      entry<op::cos>(&at::meta::cos),
+      entry<op::cosh>(&at::meta::cosh),
+      entry<op::cumprod>(&at::meta::cumprod),
+      entry<op::cumsum>(&at::meta::cumsum),
+      entry<op::div_Tensor>(&at::meta::div),
+      entry<op::div_Tensor_mode>(&at::meta::div),
+      entry<op::elu>(&at::meta::elu),
+      entry<op::eq_Scalar>(&at::meta::eq),
+      entry<op::eq_Tensor>(&at::meta::eq),
+      entry<op::erf>(&at::meta::erf),
+      entry<op::erfc>(&at::meta::erfc),
+      entry<op::exp2>(&at::meta::exp2),
+      entry<op::exp>(&at::meta::exp),
+      entry<op::expm1>(&at::meta::expm1),
+      entry<op::floor>(&at::meta::floor),
+      entry<op::fmax>(&at::meta::fmax),
+      entry<op::fmin>(&at::meta::fmin),
+      entry<op::fmod_Tensor>(&at::meta::fmod),
+      entry<op::gather>(&at::meta::gather),
+      entry<op::ge_Scalar>(&at::meta::ge),
+      entry<op::ge_Tensor>(&at::meta::ge),
+      entry<op::gelu>(&at::meta::gelu),
+      entry<op::glu>(&at::meta::glu),
+      entry<op::gt_Scalar>(&at::meta::gt),
+      entry<op::gt_Tensor>(&at::meta::gt),
+      entry<op::hardshrink_backward>(&at::meta::hardshrink_backward),
+      entry<op::hardshrink>(&at::meta::hardshrink),
+      entry<op::hardsigmoid_backward>(&at::meta::hardsigmoid_backward),
+      entry<op::hardsigmoid>(&at::meta::hardsigmoid),
+      entry<op::index_add>(&at::meta::index_add),
+      entry<op::le_Scalar>(&at::meta::le),
+      entry<op::le_Tensor>(&at::meta::le),
+      entry<op::leaky_relu>(&at::meta::leaky_relu),
+      entry<op::lerp_Scalar>(&at::meta::lerp),
+      entry<op::lerp_Tensor>(&at::meta::lerp),
+      entry<op::linalg_vector_norm>(&at::meta::linalg_vector_norm),
+      entry<op::log10>(&at::meta::log10),
+      entry<op::log1p>(&at::meta::log1p),
+      entry<op::log2>(&at::meta::log2),
+      entry<op::log>(&at::meta::log),
+      entry<op::logaddexp2>(&at::meta::logaddexp2),
+      entry<op::logaddexp>(&at::meta::logaddexp),
+      entry<op::lt_Scalar>(&at::meta::lt),
+      entry<op::lt_Tensor>(&at::meta::lt),
+      entry<op::max_dim>(&at::meta::max),
+      entry<op::max_pool2d_with_indices_backward>(&at::meta::max_pool2d_with_indices_backward),
+      entry<op::max_pool2d_with_indices>(&at::meta::max_pool2d_with_indices),
+      entry<op::maximum>(&at::meta::maximum),
+      entry<op::mean_dim>(&at::meta::mean),
+      entry<op::min_dim>(&at::meta::min),
+      entry<op::minimum>(&at::meta::minimum),
+      entry<op::mish>(&at::meta::mish),
+      entry<op::mm>(&at::meta::mm),
+      entry<op::mse_loss>(&at::meta::mse_loss),
+      entry<op::mul_Tensor>(&at::meta::mul),
+      entry<op::ne_Scalar>(&at::meta::ne),
+      entry<op::ne_Tensor>(&at::meta::ne),
+      entry<op::neg>(&at::meta::neg),
+      entry<op::norm_ScalarOpt_dim_dtype>(&at::meta::norm),
+      entry<op::norm_ScalarOpt_dim>(&at::meta::norm),
+      entry<op::pow_Tensor_Tensor>(&at::meta::pow),
+      entry<op::pow_Scalar>(&at::meta::pow),
+      entry<op::pow_Tensor_Scalar>(&at::meta::pow),
+      entry<op::prod_dim_int>(&at::meta::prod),
+      entry<op::reciprocal>(&at::meta::reciprocal),
+      entry<op::remainder_Tensor>(&at::meta::remainder),
+      entry<op::round>(&at::meta::round),
+      entry<op::round_decimals>(&at::meta::round),
+      entry<op::rsqrt>(&at::meta::rsqrt),
+      entry<op::scatter_add>(&at::meta::scatter_add),
+      entry<op::scatter_src>(&at::meta::scatter),
+      entry<op::scatter_value>(&at::meta::scatter),
+      entry<op::scatter_reduce>(&at::meta::scatter),
+      entry<op::scatter_value_reduce>(&at::meta::scatter),
+      entry<op::scatter_reduce_two>(&at::meta::scatter_reduce),
+      entry<op::sigmoid_backward>(&at::meta::sigmoid_backward),
+      entry<op::sigmoid>(&at::meta::sigmoid),
+      entry<op::sign>(&at::meta::sign),
+      entry<op::silu>(&at::meta::silu),
+      entry<op::sin>(&at::meta::sin),
+      entry<op::sinh>(&at::meta::sinh),
+      entry<op::smooth_l1_loss>(&at::meta::smooth_l1_loss),
+      entry<op::softplus_backward>(&at::meta::softplus_backward),
+      entry<op::softplus>(&at::meta::softplus),
+      entry<op::softshrink_backward>(&at::meta::softshrink_backward),
+      entry<op::softshrink>(&at::meta::softshrink),
+      entry<op::sort_stable>(&at::meta::sort),
+      entry<op::sqrt>(&at::meta::sqrt),
+      entry<op::sub_Tensor>(&at::meta::sub),
+      entry<op::sum_dim_IntList>(&at::meta::sum),
+      entry<op::tan>(&at::meta::tan),
+      entry<op::tanh_backward>(&at::meta::tanh_backward),
+      entry<op::tanh>(&at::meta::tanh),
+      entry<op::threshold_backward>(&at::meta::threshold_backward),
+      entry<op::threshold>(&at::meta::threshold),
+      entry<op::trunc>(&at::meta::trunc),
+  };
+}
+
+// A pointwise op without a compiled meta kernel: broadcast and ordered as TensorIterator does, whose kernels it runs.
+bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
+  const auto& schema = handle.schema();
+  if (!handle.hasTag(at::Tag::pointwise) || schema.returns().size() != 1 ||
+      schema.returns()[0].alias_info() != nullptr) {
+    return false;
+  }
+  at::TensorIteratorConfig config;
+  config.set_check_mem_overlap(false).check_all_same_dtype(false).check_all_same_device(false);
+  std::vector<at::Tensor> inputs;
+  at::native::ResultTypeState types;
+  for (const c10::IValue& v : stack) {
+    if (v.isTensorList()) return false;
+    if (!v.isTensor() || !v.toTensor().defined()) continue;
+    inputs.push_back(v.toTensor());
+    types = at::native::update_result_type_state(inputs.back(), types);
+  }
+  if (inputs.empty()) return false;
+  config.declare_static_dtype_and_device(at::native::result_type(types), at::kMeta).add_owned_output(at::Tensor());
+  for (const at::Tensor& t : inputs) config.add_const_input(t);
+  const at::Tensor result = config.build().output();
+  stack.clear();
+  stack.emplace_back(result);
+  return true;
+}
+
+}  // namespace
+
+bool run_compiled_meta(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
+  static const Kernels* kernels = new Kernels(compiled());
+  const auto it = kernels->find(handle.operator_name());
+  if (it == kernels->end()) return run_pointwise(handle, stack);
+  it->second.callBoxed(handle, c10::DispatchKeySet(c10::DispatchKey::Meta), &stack);
+  return true;
+}
+
+}  // namespace weft

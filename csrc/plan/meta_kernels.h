@@ -1,0 +1,13 @@
+#pragma once
+// Shapes, strides and dtypes of results without Python: core's compiled meta kernels, called directly.
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <vector>
+
+namespace weft {
+
+/// Replaces the arguments on the stack (meta tensors) by the results' meta tensors; false, with the stack as it was,
+/// where nothing compiled tells them. Raises what the kernel raises.
+bool run_compiled_meta(const c10::OperatorHandle& op, std::vector<c10::IValue>& stack);
+
+}  // namespace weft
