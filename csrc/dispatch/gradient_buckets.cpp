@@ -84,7 +84,8 @@ void Bucket::launch() {
     buckets.sent = true;
   }
   BelowAutograd guard;
-  CurrentOp running("gradient", parts_.size() < 2 ? path_ : c10::str(path_, " and ", parts_.size() - 1, " more"));
+  if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
+  CurrentOp running("gradient", path_);
   flat_ = at::empty({elements_}, options_);
   int64_t offset = 0;
   for (Part& p : parts_) {
@@ -106,6 +107,7 @@ void Bucket::arrive() {
   if (parts_.empty()) return;
   launch();
   BelowAutograd guard;
+  CurrentOp running("gradient", path_);
   pending_->wait();
   for (int axis : axes_left_) reduce(axis)->wait();
   for (Part& p : parts_) replace_content(*p.cell, std::move(p.part), p.layout);
