@@ -87,12 +87,7 @@ def world(request):
     return request.getfixturevalue(f"ranks{request.param}")(values, request.param, timeout=120)
 
 
-REFUSED = pytest.mark.xfail(
-    strict=True, reason="core's trunc_normal_ calls new_tensor, which asks the key for a device"
-)
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=REFUSED) if n == "trunc_normal_" else n for n in DRAWS])
+@pytest.mark.parametrize("name", DRAWS)
 def test_same_values_on_every_mesh_and_layout(alone, world, name):
     check([alone[0]] + [errors for errors, _ in world], name)
     for _, found in world:

@@ -99,6 +99,20 @@ def _guard_deepcopy(cls: type) -> None:
     cls.__deepcopy__ = deepcopied
 
 
+def _mend_new_tensor(cls: type) -> None:
+    """Core's `new_tensor` asks the dispatch key for its device, which ours has not; the tensor itself knows it."""
+    original = cls.new_tensor
+
+    @functools.wraps(original)
+    def new_tensor(self: torch.Tensor, data: Any, **kwargs: Any) -> torch.Tensor:
+        if not torch.ops.weft.is_sharded(self):
+            return original(self, data, **kwargs)
+        defaults = {"dtype": self.dtype, "device": self.device}
+        return torch.tensor(data, **defaults | {k: v for k, v in kwargs.items() if v is not None})
+
+    cls.new_tensor = new_tensor
+
+
 def _guard_to_dlpack(original: Callable) -> Callable:
     @functools.wraps(original)
     def to_dlpack(tensor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -110,7 +124,7 @@ def _guard_to_dlpack(original: Callable) -> Callable:
 
 
 def install() -> None:
-    """Hooks printing, deepcopy and the messages into torch.Tensor, once."""
+    """Hooks printing, deepcopy, new_tensor and the messages into torch.Tensor, once."""
     if getattr(torch.Tensor, "_weft_display", False):
         return
     plain_str = torch._tensor_str._str
@@ -127,6 +141,7 @@ def install() -> None:
     _guard(torch.nn.Parameter, "__reduce_ex__")
     for cls in (torch.Tensor, torch.nn.Parameter):
         _guard_deepcopy(cls)
+    _mend_new_tensor(torch.Tensor)
     for module in (torch, torch.utils.dlpack):
         if hasattr(module, "to_dlpack"):
             module.to_dlpack = _guard_to_dlpack(module.to_dlpack)
