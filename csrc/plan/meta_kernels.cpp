@@ -2,15 +2,15 @@
 // times slower, and a process without Python has these alone.
 #include "plan/meta_kernels.h"
 
-#include <ATen/ExpandUtils.h>
 #include <ATen/MetaFunctions.h>
 #include <ATen/Operators.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/core/boxing/KernelFunction.h>
-#include <ATen/native/ConvUtils.h>
 #include <ATen/native/TypeProperties.h>
 
 #include <unordered_map>
+
+#include "plan/meta_shapes.h"
 
 namespace weft {
 namespace {
@@ -32,84 +32,28 @@ at::Tensor mean_of_all(const at::Tensor& self, std::optional<at::ScalarType> dty
   return at::meta::mean(self, at::OptionalIntArrayRef(), false, dtype);
 }
 
-// ---- kernels that core has in Python alone ----
-
-at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>&,
-                       c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
-                       bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
-  const int64_t spatial = weight.dim() - 2;
-  TORCH_CHECK(spatial > 0, "convolution: a weight of ", weight.dim(), " dimensions");
-  auto each = [&](c10::SymIntArrayRef list) {
-    auto values = C10_AS_INTARRAYREF_SLOW(list).vec();
-    if (values.size() == 1) values.resize(spatial, values[0]);
-    return values;
-  };
-  const auto s = each(stride), p = each(padding), d = each(dilation), o = each(output_padding);
-  const auto sizes = transposed
-                         ? at::native::conv_input_size(input.sizes(), weight.sizes(), p, o, s, d, groups.expect_int())
-                         : at::native::conv_output_size(input.sizes(), weight.sizes(), p, s, d);
-  at::MemoryFormat format = input.suggest_memory_format();
-  if (format == at::MemoryFormat::Contiguous) format = weight.suggest_memory_format();
-  return at::empty(sizes, input.options().memory_format(format));
-}
-
-at::Tensor like(const at::Tensor& t) { return at::empty(t.sizes(), t.options()); }
-
-at::Tensor clone(const at::Tensor& self, std::optional<at::MemoryFormat> format) {
-  if (format && *format != at::MemoryFormat::Preserve) {
-    return at::empty(self.sizes(), self.options().memory_format(*format));
-  }
-  return at::empty_strided(self.sizes(), at::infer_dense_strides(self.sizes(), self.strides()), self.options());
-}
-
-// Its kernel fills a contiguous copy.
-at::Tensor masked_fill_value(const at::Tensor& self, const at::Tensor& mask, const at::Scalar&) {
-  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
-}
-at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&) {
-  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
-}
-
-using Three = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
-
-Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor& weight,
-                           at::OptionalSymIntArrayRef bias, c10::SymIntArrayRef, c10::SymIntArrayRef,
-                           c10::SymIntArrayRef, bool, c10::SymIntArrayRef, c10::SymInt, std::array<bool, 3> mask) {
-  at::Tensor bias_gradient;
-  if (mask[2] && bias) bias_gradient = at::empty(C10_AS_INTARRAYREF_SLOW(*bias), weight.options());
-  return {mask[0] ? like(input) : at::Tensor(), mask[1] ? like(weight) : at::Tensor(), bias_gradient};
-}
-
-Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
-                        const std::optional<at::Tensor>&, double) {
-  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "layer_norm over ", shape.size(), " dimensions of ",
-              input.dim());
-  auto sizes = input.sizes().vec();
-  std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
-  const at::Tensor statistic = at::empty(sizes, input.options());
-  return {like(input), statistic, at::empty_like(statistic)};
-}
-
-Three native_layer_norm_backward(const at::Tensor&, const at::Tensor& input, c10::SymIntArrayRef, const at::Tensor&,
-                                 const at::Tensor&, const std::optional<at::Tensor>& weight,
-                                 const std::optional<at::Tensor>& bias, std::array<bool, 3> mask) {
-  auto gradient = [](bool wanted, const std::optional<at::Tensor>& of) {
-    return wanted && of && of->defined() ? like(*of) : at::Tensor();
-  };
-  return {gradient(mask[0], input), gradient(mask[1], weight), gradient(mask[2], bias)};
-}
-
 Kernels compiled() {
   return {
       entry<op::sum>(&sum_of_all),
       entry<op::mean>(&mean_of_all),
-      entry<op::clone>(&weft::clone),
-      entry<op::masked_fill_Scalar>(&masked_fill_value),
-      entry<op::masked_fill_Tensor>(&masked_fill_tensor),
-      entry<op::convolution>(&weft::convolution),
-      entry<op::convolution_backward>(&weft::convolution_backward),
-      entry<op::native_layer_norm>(&weft::native_layer_norm),
-      entry<op::native_layer_norm_backward>(&weft::native_layer_norm_backward),
+      entry<op::clone>(&shapes::clone),
+      entry<op::masked_fill_Scalar>(&shapes::masked_fill_value),
+      entry<op::masked_fill_Tensor>(&shapes::masked_fill_tensor),
+      entry<op::convolution>(&shapes::convolution),
+      entry<op::index_select>(&shapes::index_select),
+      entry<op::embedding_dense_backward>(&shapes::embedding_dense_backward),
+      entry<op::_adaptive_avg_pool2d>(&shapes::adaptive_avg_pool2d),
+      entry<op::_adaptive_avg_pool2d_backward>(&shapes::adaptive_avg_pool2d_backward),
+      entry<op::_scaled_dot_product_flash_attention_for_cpu>(&shapes::attention_on_cpu),
+      entry<op::_scaled_dot_product_flash_attention_for_cpu_backward>(&shapes::attention_on_cpu_backward),
+      entry<op::native_batch_norm>(&shapes::native_batch_norm),
+      entry<op::native_batch_norm_backward>(&shapes::native_batch_norm_backward),
+      entry<op::native_group_norm_backward>(&shapes::native_group_norm_backward),
+      entry<op::max>(&shapes::of_all),
+      entry<op::min>(&shapes::of_all),
+      entry<op::convolution_backward>(&shapes::convolution_backward),
+      entry<op::native_layer_norm>(&shapes::native_layer_norm),
+      entry<op::native_layer_norm_backward>(&shapes::native_layer_norm_backward),
       entry<op::_log_softmax_backward_data>(&at::meta::_log_softmax_backward_data),
       entry<op::_log_softmax>(&at::meta::_log_softmax),
       entry<op::_softmax_backward_data>(&at::meta::_softmax_backward_data),

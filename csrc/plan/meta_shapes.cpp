@@ -1,0 +1,137 @@
+#include "plan/meta_shapes.h"
+
+#include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
+#include <ATen/OpMathType.h>
+#include <ATen/native/ConvUtils.h>
+
+namespace weft::shapes {
+namespace {
+
+at::Tensor like(const at::Tensor& t) { return at::empty(t.sizes(), t.options()); }
+at::Tensor formatted_like(const at::Tensor& t) {
+  return at::empty(t.sizes(), t.options().memory_format(t.suggest_memory_format()));
+}
+// The gradient of an optional tensor, where it is wanted.
+at::Tensor gradient(bool wanted, const std::optional<at::Tensor>& of) {
+  return wanted && of && of->defined() ? like(*of) : at::Tensor();
+}
+
+}  // namespace
+
+at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>&,
+                       c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
+                       bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
+  const int64_t spatial = weight.dim() - 2;
+  TORCH_CHECK(spatial > 0, "convolution: a weight of ", weight.dim(), " dimensions");
+  auto each = [&](c10::SymIntArrayRef list) {
+    auto values = C10_AS_INTARRAYREF_SLOW(list).vec();
+    if (values.size() == 1) values.resize(spatial, values[0]);
+    return values;
+  };
+  const auto s = each(stride), p = each(padding), d = each(dilation), o = each(output_padding);
+  const auto sizes = transposed
+                         ? at::native::conv_input_size(input.sizes(), weight.sizes(), p, o, s, d, groups.expect_int())
+                         : at::native::conv_output_size(input.sizes(), weight.sizes(), p, s, d);
+  at::MemoryFormat format = input.suggest_memory_format();
+  if (format == at::MemoryFormat::Contiguous) format = weight.suggest_memory_format();
+  return at::empty(sizes, input.options().memory_format(format));
+}
+
+at::Tensor clone(const at::Tensor& self, std::optional<at::MemoryFormat> format) {
+  if (format && *format != at::MemoryFormat::Preserve) {
+    return at::empty(self.sizes(), self.options().memory_format(*format));
+  }
+  return at::empty_strided(self.sizes(), at::infer_dense_strides(self.sizes(), self.strides()), self.options());
+}
+
+// Its kernel fills a contiguous copy.
+at::Tensor masked_fill_value(const at::Tensor& self, const at::Tensor& mask, const at::Scalar&) {
+  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
+}
+at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&) {
+  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
+}
+
+Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor& weight,
+                           at::OptionalSymIntArrayRef bias, c10::SymIntArrayRef, c10::SymIntArrayRef,
+                           c10::SymIntArrayRef, bool, c10::SymIntArrayRef, c10::SymInt, std::array<bool, 3> mask) {
+  at::Tensor bias_gradient;
+  if (mask[2] && bias) bias_gradient = at::empty(C10_AS_INTARRAYREF_SLOW(*bias), weight.options());
+  return {mask[0] ? like(input) : at::Tensor(), mask[1] ? like(weight) : at::Tensor(), bias_gradient};
+}
+
+Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
+                        const std::optional<at::Tensor>&, double) {
+  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "layer_norm over ", shape.size(), " dimensions of ",
+              input.dim());
+  auto sizes = input.sizes().vec();
+  std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
+  const at::Tensor statistic = at::empty(sizes, input.options());
+  return {like(input), statistic, at::empty_like(statistic)};
+}
+
+Three native_layer_norm_backward(const at::Tensor&, const at::Tensor& input, c10::SymIntArrayRef, const at::Tensor&,
+                                 const at::Tensor&, const std::optional<at::Tensor>& weight,
+                                 const std::optional<at::Tensor>& bias, std::array<bool, 3> mask) {
+  return {gradient(mask[0], input), gradient(mask[1], weight), gradient(mask[2], bias)};
+}
+
+at::Tensor index_select(const at::Tensor& self, int64_t dim, const at::Tensor& index) {
+  auto sizes = self.sizes().vec();
+  if (!sizes.empty()) sizes[at::maybe_wrap_dim(dim, self.dim())] = index.numel();
+  return at::empty(sizes, self.options());
+}
+
+at::Tensor embedding_dense_backward(const at::Tensor& gradient, const at::Tensor&, c10::SymInt rows, c10::SymInt,
+                                    bool) {
+  return at::empty({rows.expect_int(), gradient.size(-1)}, gradient.options());
+}
+
+at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output) {
+  TORCH_CHECK(self.dim() >= 3 && output.size() == 2, "adaptive_avg_pool2d of ", self.sizes());
+  auto sizes = self.sizes().vec();
+  for (int i = 0; i < 2; ++i) sizes[sizes.size() - 2 + i] = output[i].expect_int();
+  return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
+}
+at::Tensor adaptive_avg_pool2d_backward(const at::Tensor&, const at::Tensor& self) { return formatted_like(self); }
+
+std::tuple<at::Tensor, at::Tensor> attention_on_cpu(const at::Tensor& query, const at::Tensor&, const at::Tensor&,
+                                                    double, bool, const std::optional<at::Tensor>&,
+                                                    std::optional<double>) {
+  const auto dtype = at::toOpMathType(query.scalar_type());
+  const at::Tensor sums = at::empty({query.size(0), query.size(2), query.size(1)}, query.options().dtype(dtype));
+  return {shapes::clone(query, std::nullopt), sums.transpose(1, 2)};
+}
+Three attention_on_cpu_backward(const at::Tensor&, const at::Tensor& query, const at::Tensor& key,
+                                const at::Tensor& value, const at::Tensor&, const at::Tensor&, double, bool,
+                                const std::optional<at::Tensor>&, std::optional<double>) {
+  // (batch, sequence, heads, features) in memory.
+  auto gradient = [](const at::Tensor& t) { return like(t.transpose(1, 2)).transpose(1, 2); };
+  return {gradient(query), gradient(key), gradient(value)};
+}
+
+Three native_batch_norm(const at::Tensor& input, const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                        const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, bool training, double,
+                        double) {
+  const auto dtype = at::toOpMathType(input.scalar_type());
+  const at::Tensor statistic = at::empty({training ? input.size(1) : 0}, input.options().dtype(dtype));
+  return {formatted_like(input), statistic, like(statistic)};
+}
+Three native_batch_norm_backward(const at::Tensor&, const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                                 const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                                 const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, bool, double,
+                                 std::array<bool, 3> mask) {
+  return {mask[0] ? formatted_like(input) : at::Tensor(), gradient(mask[1], weight), gradient(mask[2], weight)};
+}
+
+Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor&, const at::Tensor&,
+                                 const std::optional<at::Tensor>& weight, c10::SymInt, c10::SymInt channels,
+                                 c10::SymInt, int64_t, std::array<bool, 3> mask) {
+  const at::Tensor bias = mask[2] ? at::empty({channels.expect_int()}, input.options()) : at::Tensor();
+  return {mask[0] ? like(input) : at::Tensor(), gradient(mask[1], weight), bias};
+}
+
+at::Tensor of_all(const at::Tensor& self) { return at::empty({}, self.options()); }
+
+}  // namespace weft::shapes
