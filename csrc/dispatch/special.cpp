@@ -1,7 +1,9 @@
 #include "dispatch/special.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/ScalarType.h>
 #include <random/random.h>
+#include <rules/overloads.h>
 #include <rules/registry.h>
 #include <tensor/below_autograd.h>
 #include <weft/tensor.h>
@@ -101,7 +103,7 @@ void run_out(const OpInfo& op, Stack& stack) {
   std::vector<at::Tensor> outs;
   Stack call;
   for (size_t a = 0; a < n; ++a) {
-    if (!op.arguments[a].written) {
+    if (!op.arguments[a].written || !op.schema().arguments()[a].kwarg_only()) {
       call.push_back(stack[base + a]);
     } else if (stack[base + a].isTensorList()) {
       for (const at::Tensor& t : stack[base + a].toTensorVector()) outs.push_back(t);
@@ -109,7 +111,7 @@ void run_out(const OpInfo& op, Stack& stack) {
       outs.push_back(stack[base + a].toTensor());
     }
   }
-  const auto functional = functional_of(op);
+  const auto functional = rules::functional_of(op.schema());
   BelowAutograd guard;
   if (functional) {
     functional->callBoxed(&call);
@@ -126,6 +128,8 @@ void run_out(const OpInfo& op, Stack& stack) {
   TORCH_INTERNAL_ASSERT(results.size() == outs.size());
   for (size_t i = 0; i < outs.size(); ++i) {
     at::Tensor& out = outs[i];
+    TORCH_CHECK(c10::canCast(results[i].scalar_type(), out.scalar_type()), "[", op.short_name, "] result type ",
+                results[i].scalar_type(), " can't be cast to the desired output type ", out.scalar_type());
     if (!out.sizes().equals(results[i].sizes())) {
       if (holds_shards(out)) {
         TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
@@ -174,27 +178,6 @@ void run_resize(const OpInfo& op, Stack& stack) {
 }
 
 }  // namespace
-
-std::optional<c10::OperatorHandle> functional_of(const OpInfo& op) {
-  // The overload of the same base name whose arguments are those that are not written.
-  const c10::FunctionSchema& schema = op.schema();
-  std::vector<const c10::Argument*> wanted;
-  for (size_t a = 0; a < op.arguments.size(); ++a) {
-    if (!op.arguments[a].written) wanted.push_back(&schema.arguments()[a]);
-  }
-  for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
-    if (name.name != schema.name() || name.overload_name == schema.overload_name()) continue;
-    auto handle = c10::Dispatcher::singleton().findSchema(name);
-    if (!handle || handle->schema().is_mutable()) continue;
-    const auto& arguments = handle->schema().arguments();
-    bool same = arguments.size() == wanted.size();
-    for (size_t a = 0; same && a < wanted.size(); ++a) {
-      same = arguments[a].name() == wanted[a]->name() && *arguments[a].real_type() == *wanted[a]->real_type();
-    }
-    if (same) return handle;
-  }
-  return std::nullopt;
-}
 
 Special find_special(const OpInfo& op) {
   static const auto* table = new std::unordered_map<std::string, Special>{

@@ -127,15 +127,18 @@ double work(const BoundRule& bound) {
 }
 
 // Whether some rank is left with nothing of a dimension that `axis` splits too.
-bool leaves_nothing(const Call& call, int64_t size, int axis, int factor, const std::vector<AxisChoice>& chosen) {
-  auto last = [&](int a) {
+bool leaves_nothing(const Call& call, int64_t size, int axis, int factor, int64_t block,
+                    const std::vector<AxisChoice>& chosen) {
+  auto last = [&](int a, int64_t within) {
     const int64_t parts = call.mesh->axis_size(a);
-    size = chunk_length(size, parts, parts - 1);
+    size = within == 0 ? chunk_length(size, parts, parts - 1)
+                       : size / within * chunk_length(within, parts, parts - 1);  // of each block its part
   };
   for (size_t a = 0; a < chosen.size(); ++a) {
-    if (static_cast<int>(a) != axis && chosen[a].kind == AxisChoice::split && chosen[a].factor == factor) last(a);
+    const AxisChoice& c = chosen[a];
+    if (static_cast<int>(a) != axis && c.kind == AxisChoice::split && c.factor == factor) last(a, c.block);
   }
-  last(axis);
+  last(axis, block);
   return size == 0;
 }
 
@@ -155,7 +158,7 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   if (f.masked && block != 0) return false;
   // The largest of nothing has no value.
   const bool largest = f.contracted && (f.reduction == Reduction::max || f.reduction == Reduction::min);
-  if ((largest || bound.nonempty) && leaves_nothing(call, f.size, axis, factor, chosen)) return false;
+  if ((largest || bound.nonempty) && leaves_nothing(call, f.size, axis, factor, block, chosen)) return false;
   // Two kinds of pending reductions on one result do not commute.
   if (f.contracted) {
     for (size_t a = 0; a < chosen.size(); ++a) {
@@ -182,6 +185,11 @@ bool may_stay_pending(const Call& call, const BoundRule& bound, int axis, const 
         if (fraction != (at::isFloatingType(r.dtype) || at::isComplexType(r.dtype))) return false;
         // Parts wrap around where their sum does not.
         if (!fraction && r.dtype != call.tensors[i].dtype) return false;
+        // Nor is a sum rounded further than its value.
+        if (c10::elementSize(c10::toRealValueType(r.dtype)) <
+            c10::elementSize(c10::toRealValueType(call.tensors[i].dtype))) {
+          return false;
+        }
       }
     }
   }

@@ -93,6 +93,7 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
   }
   std::string name = call.op.short_name.substr(0, call.op.short_name.find('.'));
   if (name.size() > 5 && name.compare(name.size() - 5, 5, "_copy") == 0) name.resize(name.size() - 5);
+  if (name.rfind("unsafe_", 0) == 0) name.erase(0, 7);
   // sources[d]: the input dimension of result dimension d; -1: none.
   std::vector<int64_t> sources;
   std::vector<bool> whole(n, false);
@@ -169,6 +170,10 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
     }
     sources.push_back(-1);
     whole[a] = whole[b] = true;
+  } else if (name == "diag_embed") {
+    const int64_t a = wrapped("dim1", n + 1), b = wrapped("dim2", n + 1);
+    for (int64_t d = 0, source = 0; d <= n; ++d) sources.push_back(d == a || d == b ? -1 : source++);
+    whole[n - 1] = true;
   } else if (name == "unfold") {
     all();
     const int64_t dim = wrapped("dimension", n);

@@ -14,6 +14,8 @@ void run_log_softmax_backward(const c10::OperatorHandle& op, CompositeStack& sta
 void run_logsumexp(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_variance(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_vector_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_distance(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_foreach_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_mean(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_mean_loss(const c10::OperatorHandle& op, CompositeStack& stack);

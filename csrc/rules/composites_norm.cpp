@@ -225,6 +225,21 @@ void run_vector_norm(Op op, CompositeStack& stack) {
   a.finish(out);
 }
 
+void run_norm(Op op, CompositeStack& stack) {
+  // norm (self, p), (self, p, dim, keepdim), either with a dtype at the end
+  Arguments a(op, stack);
+  const size_t n = op.schema().arguments().size();
+  const bool dims = n > 3;
+  const double order = a[1].isNone() ? 2 : a[1].toScalar().toDouble();
+  a.finish(vector_norm(a.tensor(0), order, dims ? a.ints(2) : std::vector<int64_t>(), dims && a[3].toBool(),
+                       n % 2 == 1 ? a.dtype(n - 1) : std::nullopt));
+}
+
+void run_distance(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  a.finish(vector_norm(a.tensor(0) - a.tensor(1), a[2].toScalar().toDouble(), {}, false, std::nullopt));
+}
+
 void run_foreach_norm(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   c10::List<at::Tensor> norms;

@@ -94,7 +94,8 @@ void run_squeeze(Op op, CompositeStack& stack) {
   for (int64_t d : wrapped_dims(one ? a.ints(1) : std::vector<int64_t>(), x.dim())) {
     if (d >= 0 && d < x.dim() && x.size(d) == 1) dims.push_back(d);
   }
-  a.finish(x.squeeze(dims));
+  const at::Tensor out = x.squeeze(dims);
+  a.finish(op.schema().name() == "aten::squeeze_copy" ? out.clone() : out);
 }
 
 void run_unscale(Op op, CompositeStack& stack) {

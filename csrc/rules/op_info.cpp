@@ -51,6 +51,12 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
     is_out = is_out || (info.written && a.kwarg_only());
     arguments.push_back(info);
   }
+  // These update their statistics in training, as their schemas do not say.
+  for (const char* op : {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}) {
+    if (short_name != op) continue;
+    for (const char* statistics : {"running_mean", "running_var"})
+      writes = arguments[argument(statistics)].written = true;
+  }
   for (const c10::Argument& r : s.returns()) {
     Result info;
     info.kind = kind_of(r.real_type());

@@ -8,6 +8,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "rules/overloads.h"
+
 namespace weft::rules {
 namespace {
 
@@ -77,6 +79,11 @@ std::vector<std::string> bases(const std::string& op) {
     base.pop_back();
     out.push_back(base + overload);
   }
+  // Copies of views; ops without checks.
+  if (base.size() > 5 && base.compare(base.size() - 5, 5, "_copy") == 0) {
+    out.push_back(base.substr(0, base.size() - 5) + overload);
+  }
+  if (base.rfind("unsafe_", 0) == 0) out.push_back(base.substr(7) + overload);
   if (overload == ".generator" || overload == ".Generator") out.push_back(base);
   return out;
 }
@@ -127,7 +134,15 @@ std::vector<const RuleEntry*> find(const std::string& op) {
     out = own_rules(base);
     if (!out.empty()) return out;
   }
-  return out;
+  // Of another name than its variant: pow_.Tensor, pow.Tensor_Tensor.
+  const size_t dot = op.find('.');
+  const auto variant = c10::Dispatcher::singleton().findSchema(
+      {"aten::" + op.substr(0, dot), dot == std::string::npos ? "" : op.substr(dot + 1)});
+  if (!variant || !variant->schema().is_mutable()) return out;
+  const auto functional = functional_of(variant->schema());
+  if (!functional) return out;
+  const auto& name = functional->operator_name();
+  return own_rules(name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name));
 }
 
 Composite find_composite(const std::string& name) {

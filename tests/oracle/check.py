@@ -97,6 +97,7 @@ def check_call(run: Callable, case: Case, post: Callable, backward: bool, mesh: 
         return False
     got = seeded(run, case.arguments(True))
     compare(pytree.tree_map(lambda x: x, got), want, "result")
+    check_arguments(case)
     if not backward:
         return True
     want, got = post(want), post(got)
@@ -122,6 +123,12 @@ def check_call(run: Callable, case: Case, post: Callable, backward: bool, mesh: 
     return True
 
 
+def check_arguments(case: Case) -> None:
+    """What the op did not write is as it was, what it wrote is as the plain op wrote it."""
+    with torch.no_grad():
+        compare(case.sharded, case.plain, "argument after the call", strides=False)
+
+
 def check_in_place(run: Callable, case: Case, keeps_layout: bool = True) -> bool:
     """`run(args)` writes its first tensor and returns it."""
     with torch.no_grad():
@@ -137,6 +144,7 @@ def check_in_place(run: Callable, case: Case, keeps_layout: bool = True) -> bool
         got = seeded(run, sharded)
         compare(got, want, "in-place result", strides=False)
         compare(target, target_plain, "written tensor", strides=False)
+        check_arguments(case)
         if keeps_layout and layout is not None and weft.layout_of(target) != layout and not layout.partial:
             raise Wrong("layout", f"in place: {weft.layout_of(target)}, was {layout}")
     return True
@@ -165,4 +173,5 @@ def check_out(run: Callable, case: Case, mesh: Any, seed: str) -> bool:
         got = seeded(run, case.arguments(True), target)
         compare(got, want, "out= result", strides=False)
         compare(target, want, "out= tensor", strides=False)
+        check_arguments(case)
     return True

@@ -16,7 +16,7 @@ TOLERANCES = {
 
 
 class Wrong(Exception):
-    """Kind: value, shape, stride, dtype, structure, kind of error."""
+    """Kind: value, shape, stride, dtype, structure, layout, flags."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")
@@ -58,6 +58,11 @@ def compare_tensor(g: torch.Tensor, whole: torch.Tensor, w: torch.Tensor, label:
         for a, b, n in zip(g.stride(), w.stride(), w.shape, strict=True):
             if a != b and n > 1:
                 raise Wrong("stride", f"{label}: {g.stride()}, expected {w.stride()} of shape {tuple(w.shape)}")
+        if g.storage_offset() != w.storage_offset():
+            raise Wrong("stride", f"{label}: storage offset {g.storage_offset()}, expected {w.storage_offset()}")
+    if strides and (g.requires_grad, g.is_conj(), g.is_neg()) != (w.requires_grad, w.is_conj(), w.is_neg()):
+        flags = [(t.requires_grad, t.is_conj(), t.is_neg()) for t in (g, w)]
+        raise Wrong("flags", f"{label}: (requires_grad, is_conj, is_neg) is {flags[0]}, expected {flags[1]}")
 
 
 def value(g: torch.Tensor, w: torch.Tensor, label: str) -> None:

@@ -74,6 +74,10 @@ def norms() -> Iterator[Sample]:
     yield "batch_norm.no_stats", batch_norm, (image, None, None, c, d, True), {}
     yield "batch_norm.bare", batch_norm, (r(7, 6, grad=True), *stats, None, None, True), {}
     yield "instance_norm", F.instance_norm, (image, *stats, c, d), {}
+    few = r(3, 2, 3, 4, grad=True)  # fewer channels than ranks
+    yield "instance_norm.few", F.instance_norm, (few, r(2), torch.rand(2).add(0.5), r(2, grad=True), None), {}
+    one = (r(4, 1, 3, grad=True), r(1), torch.rand(1).add(0.5), r(1, grad=True), r(1, grad=True), True)
+    yield "batch_norm.one", batch_norm, one, {}
     for p in (1, 2, 3, 0, 0.5, float("inf"), -float("inf")):
         yield f"vector_norm.{p}", torch.linalg.vector_norm, (r(5, 4, grad=p != 0), p), {}
         yield f"vector_norm.dim.{p}", torch.linalg.vector_norm, (r(5, 4, grad=p != 0), p, 0), {}

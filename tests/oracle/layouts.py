@@ -8,6 +8,7 @@ import weft
 
 CHOICES = ("split", "pending", "replicated", "plain")
 WEIGHTS = (50, 20, 15, 15)
+REDUCTIONS = ("sum", "avg", "max", "min")
 
 
 def draw(rng: random.Random, t: torch.Tensor, mesh: weft.DeviceMesh, kinds: tuple[str, ...] = CHOICES) -> Any:
@@ -21,21 +22,52 @@ def draw(rng: random.Random, t: torch.Tensor, mesh: weft.DeviceMesh, kinds: tupl
         where = rng.random()
         if kind == "split" and t.dim():
             axes[int(where * t.dim())].append(name)
-        elif kind == "pending" and t.dtype != torch.bool:
-            partial[name] = "sum"
+        elif kind == "pending":
+            partial[name] = rng.choices(REDUCTIONS, [reducible(t.dtype, r) for r in REDUCTIONS])[0]
     return None if plain else weft.TensorLayout([tuple(a) or None for a in axes], mesh, partial or None)
 
 
-def parts(t: torch.Tensor, n: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """`n` tensors whose sum is `t`: of both signs, none like another, none like t / n."""
+def reducible(dtype: torch.dtype, reduction: str) -> int:
+    """How often that reduction is drawn for pending values of `dtype`."""
+    if dtype.is_complex:
+        return {"sum": 4, "avg": 1}.get(reduction, 0)
+    if dtype == torch.bool:
+        return {"max": 1, "min": 1}.get(reduction, 0)
+    return {"sum": 6, "avg": int(dtype.is_floating_point)}.get(reduction, 1)
+
+
+def coarse(t: torch.Tensor) -> torch.Tensor:
+    """A copy in steps of 1/4096: sums of a few are exact in whatever order, so that ties stay ties."""
+    if t.dtype.is_complex and t.dtype != torch.complex32:
+        return torch.view_as_complex(coarse(torch.view_as_real(t.resolve_conj().resolve_neg())))
+    return (t * 4096).round() / 4096 if t.dtype in (torch.float32, torch.float64) else t.clone()
+
+
+def parts(t: torch.Tensor, n: int, reduction: str, generator: torch.Generator) -> list[torch.Tensor]:
+    """`n` tensors that reduce to `t`: none like another, none like t. Those of a sum are of both signs."""
     out = []
-    rest = t.detach().clone()
+    rest = coarse(t.detach())
+    if reduction in ("max", "min"):
+        owner = torch.randint(0, n, t.shape, generator=generator)
+        for i in range(n):
+            away = torch.randint(0, 5, t.shape, generator=generator).to(t.dtype)
+            if t.dtype == torch.bool:
+                other = rest & away if reduction == "max" else rest | away
+            elif t.is_floating_point():
+                other = rest - away if reduction == "max" else rest + away
+            else:  # no overflow
+                limit = torch.iinfo(t.dtype).min if reduction == "max" else torch.iinfo(t.dtype).max
+                other = torch.where(away > 2, rest, torch.full_like(rest, limit))
+            out.append(torch.empty_like(rest).copy_(torch.where(owner == i, rest, other)))
+        return out
+    if reduction == "avg":
+        rest *= n
     for i in range(n - 1):
         if t.is_floating_point() or t.is_complex():
             values = torch.randn(t.shape, generator=generator).mul(2 + i)
         else:
             values = torch.randint(-7 - i, 8 + i, t.shape, generator=generator)
-        part = torch.empty_like(rest).copy_(values)
+        part = coarse(torch.empty_like(rest).copy_(values))
         out.append(part)
         rest -= part
     out.append(rest)
@@ -52,7 +84,8 @@ def lay_out(t: torch.Tensor, layout: Any, seed: int) -> torch.Tensor:
     mesh = layout.device_mesh
     mine = t.detach()
     for name in layout.partial:
-        mine = parts(mine, mesh.shape[mesh.axis_names.index(name)], generator)[mesh.coordinates[name]]
+        size = mesh.shape[mesh.axis_names.index(name)]
+        mine = parts(mine, size, layout.partial[name], generator)[mesh.coordinates[name]]
     local = weft.local_tensor(weft.distribute_tensor(mine, weft.TensorLayout(layout.axes, mesh)))
     return weft.from_local(local, layout, t.shape)
 

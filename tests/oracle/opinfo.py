@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from support.ranks import RankPool  # noqa: E402
 from sweep import DTYPES, full_name, run_family, run_op, warm_up  # noqa: E402
 
-GRAVITY = ("hang", "died", "value", "shape", "dtype", "structure", "layout", "stride", "raised")
+GRAVITY = ("hang", "died", "value", "shape", "dtype", "structure", "layout", "stride", "flags", "raised")
 
 
 def op_names(only: str | None, dtype: str) -> list[str]:

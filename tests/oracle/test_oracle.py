@@ -43,17 +43,12 @@ def test_opinfo(ranks2: Callable, family: str) -> None:
     assert sum(r["passed"] for r in results.values()) > 0
 
 
-OPEN = pytest.mark.xfail(run=False, reason="open: not every sample of this family is right yet, or it runs too long")
-CLOSED = ("losses", "attention", "convolutions", "indexing")
-
-
-@pytest.mark.parametrize("family", [f if f in CLOSED else pytest.param(f, marks=OPEN) for f in FAMILIES])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_extra(ranks2: Callable, family: str) -> None:
     results = ranks2(run_family, family, (2,), 0, 2, None, timeout=300)[0]
     assert not failures(results), failures(results)
 
 
-@OPEN
 @pytest.mark.parametrize("family", ["losses", "norms", "indexing", "convolutions"])
 def test_extra_uneven(ranks3: Callable, family: str) -> None:
     results = ranks3(run_family, family, (3,), 1, 1, None, timeout=300)[0]

@@ -29,6 +29,8 @@ RULES(composites) {
   composite("extreme", &run_extreme);
   composite("any_all", &run_any_all);
   composite("unscale", &run_unscale);
+  composite("norm", &run_norm);
+  composite("distance", &run_distance);
   composite("squeeze", &run_squeeze);
   composite("native_dropout", &run_native_dropout);
   composite("foreach_norm", &run_foreach_norm);
@@ -37,8 +39,11 @@ RULES(composites) {
   instead("native_dropout", "native_dropout");
   instead("cudnn_batch_norm", "cudnn_batch_norm");
   instead("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
-  instead("squeeze", "squeeze");
-  instead("squeeze.dim", "squeeze");
+  for (const char* op : {"squeeze", "squeeze.dim", "squeeze_copy", "squeeze_copy.dim"}) instead(op, "squeeze");
+  for (const char* op : {"norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype"}) {
+    instead(op, "norm");
+  }
+  instead("dist", "distance");
   instead("_amp_foreach_non_finite_check_and_unscale_", "unscale");
   instead("_foreach_norm.Scalar", "foreach_norm");
 }

@@ -50,6 +50,18 @@ RULES(convolution) {
   rule({"grid_sampler_2d_backward", "_grid_sampler_2d_cpu_fallback_backward"},
        "b c p q, b c y x, b p q 1 -> b c y x, b p q 1;  whole y;  whole x;  sum c;  sum p;  sum q");
   rule("grid_sampler_3d", "b c z y x, b o p q 1 -> b c o p q;  whole z;  whole y;  whole x");
+  rule("grid_sampler_3d_backward",
+       "b c o p q, b c z y x, b o p q 1 -> b c z y x, b o p q 1;  whole z;  whole y;  whole x;  sum c;  sum o;  sum p;"
+       "  sum q");
+  rule("col2im", "b 1 l -> b 1 1 1;  whole l;  linear 0");
+  rule({"pixel_shuffle", "pixel_unshuffle"}, "... c y x -> ... p q r;  whole c;  whole y;  whole x;  carry 0");
+  rule("channel_shuffle", "b (g c) ... -> b (c g) ...;  size g @groups;  carry 0");
+  rule("fractional_max_pool2d", "b c y x, b c 1 -> b c p q, b c p q;  whole y;  whole x");
+  rule("fractional_max_pool2d_backward",
+       "b c p q, b c y x, b c p q -> b c y x;  whole p;  whole q;  whole y;  whole x");
+  rule("fractional_max_pool3d", "b c z y x, b c 1 -> b c o p q, b c o p q;  whole z;  whole y;  whole x");
+  rule("fractional_max_pool3d_backward",
+       "b c o p q, b c z y x, b c o p q -> b c z y x;  whole o;  whole p;  whole q;  whole z;  whole y;  whole x");
   rule("im2col", "b c y x -> b (c k) l;  whole y;  whole x;  linear 0");
   rule("max_pool2d_with_indices_backward",
        "... p q, ... y x, ... p q -> ... y x;  whole p;  whole q;  whole y;  whole x;  linear 0");

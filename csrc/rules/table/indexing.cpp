@@ -21,8 +21,11 @@ RULES(indexing) {
   rule({"index_put", "_index_put_impl", "_unsafe_index_put"}, "dimensions without an index are free", &bind_index);
   rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"}, "as self where the shape is self's",
        &bind_new);
-  rule({"select_backward", "slice_backward"}, "the dimension that was cut stays whole, the others are free;  linear 0",
-       &bind_view_backward);
+  rule({"select_backward", "slice_backward", "diagonal_backward", "unfold_backward"},
+       "the dimension that was cut stays whole, the others are free;  linear 0", &bind_view_backward);
+  rule({"select_scatter", "slice_scatter", "diagonal_scatter"},
+       "the dimension that is cut stays whole, the others are free;  linear 0+1", &bind_view_scatter);
+  rule("rot90", "... -> ...~@dims;  whole @dims;  carry 0");
   rule("bucketize.Tensor", "..., j -> ...;  whole j");
   rule("searchsorted.Tensor", "... j, ... k, ?... j -> ... k;  whole j");
   rule("glu", "... -> ...~@dim;  whole @dim");

@@ -11,6 +11,7 @@ RULES(matmul) {
   // The first operand is added once: beside a pending product it is pending too.
   rule("addmm", "+m n, m k, k n -> m n;  sum k;  linear 1|2");
   rule("baddbmm", "+b m n, b m k, b k n -> b m n;  sum k;  linear 1|2");
+  rule("addbmm", "+m n, b m k, b k n -> m n;  sum b;  sum k;  linear 1|2");
   rule("addmv", "+m, m k, k -> m;  sum k;  linear 1|2");
   rule("_cdist_forward", "... p m, ... r m -> ... p r;  whole m");
   rule("_cdist_backward", "... p r, ... p m, ... r m, ... p r -> ... p m;  sum r;  whole m;  linear 0");

@@ -25,11 +25,8 @@ RULES(norm) {
   rule("native_group_norm_backward",
        "b (g i) ..., b (g i) ..., b g, b g, ?(g i) -> b (g i) ..., (g i), (g i);  sum b;  whole i;  whole ...;"
        "  size b @N;  size g @group;  size g i @C");
-  // Training writes the running statistics, as its schema does not say: on whole channels the kernel may do that
-  // itself.
   rule({"native_batch_norm", "_native_batch_norm_legit"},
-       "b c ..., ?c, ?c, ?c, ?c -> b c ..., c, c;  whole b via batch_norm;  whole ... via batch_norm;"
-       "  whole c via batch_norm;  when training");
+       "b c ..., ?c, ?c, ?c, ?c -> b c ..., c, c;  whole b via batch_norm;  whole ... via batch_norm;  when training");
   rule({"native_batch_norm", "_native_batch_norm_legit"},
        "b c ..., ?c, ?c, ?c, ?c -> b c ..., 1, 1;  free b;  free ...;  free c;  unless training");
   rule("_native_batch_norm_legit_no_training", "b c ..., ?c, ?c, ?c, ?c -> b c ..., 1, 1;  free b;  free ...;  free c");

@@ -10,7 +10,7 @@ RULES(pointwise) {
   rule("div.Tensor", "..., ... -> ...;  linear 0");
   rule({"mul.Scalar", "div.Scalar", "neg", "conj", "real", "imag", "_conj_physical", "_neg_view"},
        "... -> ...;  linear 0");
-  rule({"_to_copy", "clone", "contiguous", "_conj", "lift_fresh", "lift_fresh_copy", "detach_copy"},
+  rule({"_to_copy", "clone", "contiguous", "_conj", "lift_fresh", "lift_fresh_copy", "detach_copy", "alias_copy"},
        "... -> ...;  linear 0");
   rule("where.self", "..., ..., ... -> ...;  linear 1+2");
   rule("lerp.Scalar", "..., ... -> ...;  linear 0+1");
@@ -46,8 +46,14 @@ RULES(pointwise) {
         "clamp",
         "clamp.Tensor",
         "isfinite",
-        "copysign.Scalar"},
+        "copysign.Scalar",
+        "floor_divide",
+        "floor_divide.Scalar",
+        "hardswish",
+        "_prelu_kernel"},
        "*... -> *...");
+  rule("isin.Tensor_Tensor", "... -> ...");  // the set is whole
+
   for (const std::string& op : ops_tagged_pointwise()) {
     const std::string base = op.substr(0, op.find('.'));
     const bool in_place = base.size() > 1 && base.back() == '_' && base[base.size() - 2] != '_';

@@ -1,4 +1,5 @@
 // Reductions over dimensions.
+#include "rules/bind_index.h"
 #include "rules/registry.h"
 
 namespace weft::rules {
@@ -7,6 +8,8 @@ RULES(reduction) {
   rule("sum", "... -> ;  sum ...;  linear 0");
   rule("sum.dim_IntList", "... -> ...-@dim;  sum @dim;  linear 0");
   rule("nansum", "... -> ...-@dim;  sum @dim");
+  rule({"count_nonzero", "count_nonzero.dim_IntList"}, "... -> ...-@dim;  sum @dim");
+  rule("trace", "1 1 -> ;  linear 0");
   rule("mean", "... -> ;  whole ... via mean;  linear 0");
   rule("mean.dim", "... -> ...-@dim;  whole @dim via mean;  linear 0");
   rule("amax", "... -> ...-@dim;  max @dim");
@@ -29,6 +32,7 @@ RULES(reduction) {
   rule({"cummax", "cummin"}, "... -> ..., ...;  whole @dim");
   rule({"sort", "sort.stable"}, "... -> ..., ...;  whole @dim");
   rule("_fft_c2c", "... -> ...;  whole @dim;  linear 0");
+  rule("_fft_r2c", "over one dimension: that stays whole, the others are free;  linear 0", &bind_real_fft);
   rule("linalg_cross", "..., ... -> ...;  whole @dim;  linear 0|1");
   rule("topk", "... -> ...~@dim, ...~@dim;  whole @dim");
   rule({"equal", "_local_scalar_dense", "is_nonzero"}, "*... -> ;  whole ...");

@@ -31,6 +31,15 @@ RULES(softmax) {
   rule("binary_cross_entropy_backward",
        "..., ..., ..., ?... -> ...;  whole ... via mean_loss_backward;  when reduction");
 
+  rule("multi_margin_loss", "n c, n, ?c -> n;  whole c;  unless reduction");
+  rule("multi_margin_loss", "n c, n, ?c -> ;  whole c;  sum n;  when reduction=2");
+  rule("multi_margin_loss_backward", "n, n c, n, ?c -> n c;  whole c;  unless reduction");
+  rule("multi_margin_loss_backward", ", n c, n, ?c -> n c;  whole c;  when reduction=2");
+  rule("multilabel_margin_loss_forward", "n c, n c -> n, n c;  whole c;  unless reduction");
+  rule("multilabel_margin_loss_forward", "n c, n c -> , n c;  whole c;  sum n;  when reduction=2");
+  rule("multilabel_margin_loss_backward", "n, n c, n c, n c -> n c;  whole c;  unless reduction");
+  rule("multilabel_margin_loss_backward", ", n c, n c, n c -> n c;  whole c;  when reduction=2");
+
   // Classes c are looked up by target: a split c is masked.
   rule("nll_loss_forward", "n c, n, ?c -> n, ;  masked c 1;  free n;  unless reduction");
   rule("nll_loss_forward", "n c, n, ?c -> , ;  sum n;  masked c 1;  when reduction=2");
