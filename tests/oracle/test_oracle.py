@@ -53,3 +53,8 @@ def test_extra(ranks2: Callable, family: str) -> None:
 def test_extra_uneven(ranks3: Callable, family: str) -> None:
     results = ranks3(run_family, family, (3,), 1, 1, None, timeout=300)[0]
     assert not failures(results), failures(results)
+
+
+def test_extra_on_two_axes(ranks4: Callable) -> None:
+    results = ranks4(run_family, "indexing", (2, 2), 0, 8, None, "assign", timeout=300)[0]
+    assert not failures(results), failures(results)
