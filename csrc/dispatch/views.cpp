@@ -149,10 +149,11 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
     impl.wrote();
     return;
   }
-  if (const Cell& root = *impl.cell(); root.layout->has_partial()) {  // a part of a pending sum cannot be written
+  if (Cell& root = *impl.cell(); root.layout->has_partial()) {  // a part of a pending sum cannot be written
     const Layout reduced = root.layout->without_partial();
-    impl.replace_content(
-        redistribute_local(root.local, root.geometry.sizes, root.layout, reduced, root.geometry.strides), reduced);
+    replace_content(root,
+                    redistribute_local(root.local, root.geometry.sizes, root.layout, reduced, root.geometry.strides),
+                    reduced);
   }
   carry_back(*impl.cell(), tensor,
              redistribute_local(value, tensor.sizes(), from, TensorLayout::replicated(from->mesh(), tensor.dim())));

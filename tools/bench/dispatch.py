@@ -1,18 +1,18 @@
 """Host cost of an op above plain torch, Weft beside DTensor, one rank, interleaved in one process.
 
-    python tools/bench/dispatch.py [--repeats N] [--json FILE]
+    python tools/bench/dispatch.py [--repeats N] [--json FILE] [--device cuda]
 
 Prints microseconds per call (best of the repeats), what Weft and DTensor add to the plain op, and the geometric mean of
-the ratios of what they add. Absolute times move with the machine; the ratios are from one run.
+the ratios of what they add. Absolute times move with the machine; the ratios are from one run. On a GPU the times are
+the host's: kernels run behind it.
 """
 
 import argparse
 import json
 import math
-import os
-import time
 from collections.abc import Callable
 
+import timing
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -52,39 +52,28 @@ def cases(lay: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Callable[[],
     }
 
 
-def per_call(fn: Callable[[], object], number: int) -> float:
-    start = time.perf_counter()
-    for _ in range(number):
-        fn()
-    return (time.perf_counter() - start) / number * 1e6
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15, help="interleaved rounds (default 15)")
     parser.add_argument("--json", help="write the figures to this file too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the tensors are (default cpu)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    mesh = weft.DeviceMesh((1,), ("data",), device_type="cpu")
+    timing.one_rank(options.device)
+    mesh = weft.DeviceMesh((1,), ("data",), device_type=options.device)
 
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
 
-    device_mesh = init_device_mesh("cpu", (1,))
+    device_mesh = init_device_mesh(options.device, (1,))
     candidates = {
-        "plain": cases(lambda t: t.clone()),
-        "weft": cases(lambda t: weft.distribute_tensor(t, ("data",) + (None,) * (t.dim() - 1), mesh)),
-        "dtensor": cases(lambda t: distribute_tensor(t, device_mesh, [Shard(0) if t.dim() > 1 else Replicate()])),
+        "plain": lambda t: t.clone(),
+        "weft": lambda t: weft.distribute_tensor(t, ("data",) + (None,) * (t.dim() - 1), mesh),
+        "dtensor": lambda t: distribute_tensor(t, device_mesh, [Shard(0) if t.dim() > 1 else Replicate()]),
     }
-    best: dict[str, dict[str, float]] = {op: {} for op in candidates["plain"]}
-    for op in best:
+    calls = {who: cases(lambda t, lay=lay: lay(t.to(options.device))) for who, lay in candidates.items()}
+    best: dict[str, dict[str, float]] = {}
+    for op in calls["plain"]:
         number = 20 if op in ("forward+backward", "AdamW step") else 200
-        for fns in candidates.values():
-            per_call(fns[op], 5)
-        for _ in range(options.repeats):
-            for who, fns in candidates.items():
-                best[op][who] = min(best[op].get(who, math.inf), per_call(fns[op], number))
+        best[op] = timing.interleaved({who: calls[who][op] for who in calls}, options.repeats, number)
     print(f"{'op':18s}{'plain':>9s}{'weft':>9s}{'dtensor':>9s}{'weft adds':>11s}{'dtensor adds':>13s}{'ratio':>8s}")
     ratios = []
     for op, us in best.items():
