@@ -12,7 +12,8 @@ from extra import FAMILIES  # noqa: E402
 from sweep import run_family, run_ops  # noqa: E402
 
 OPINFO = {
-    "pointwise": "add mul div[no_rounding_mode] where clamp exp abs sign lerp addcmul masked_fill logaddexp nn.functional.gelu copysign",
+    "pointwise": "add mul div[no_rounding_mode] where clamp exp abs sign lerp addcmul masked_fill logaddexp "
+    "nn.functional.gelu copysign",
     "reductions": "sum mean amax prod var std norm logsumexp cumsum nansum count_nonzero std_mean linalg.vector_norm",
     "matmul": "mm bmm addmm baddbmm matmul mv dot nn.functional.linear outer einsum",
     "views": "view reshape transpose permute squeeze unsqueeze expand "
