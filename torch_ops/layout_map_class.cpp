@@ -4,8 +4,6 @@
 namespace weft {
 namespace {
 
-std::optional<MeshPtr> none() { return std::nullopt; }
-
 LayoutPtr wrap(Layout layout) { return c10::make_intrusive<LayoutObject>(layout); }
 
 Mesh mesh_or_null(const std::optional<MeshPtr>& mesh) { return mesh && *mesh ? (*mesh)->mesh : nullptr; }
@@ -104,17 +102,16 @@ void register_layout_map_class() {
                                  c10::IValue axes) { self->entries().insert(pattern, axes_from(axes)); })
           .def("to_json", [](const LayoutMapPtr& self) { return self->map->to_json(); })
           .def("save", [](const LayoutMapPtr& self, const std::string& file) { self->map->save(file); })
+          // Static methods take no default values in torch 2.11: all arguments are given.
           .def_static("from_json",
                       [](const std::string& text, const std::optional<MeshPtr>& mesh, const std::string& source) {
                         return c10::make_intrusive<LayoutMapObject>(
                             LayoutMap::from_json(text, mesh_or_null(mesh), source));
-                      },
-                      "", {torch::arg("text"), torch::arg("device_mesh") = none(), torch::arg("source") = "layout map"})
+                      })
           .def_static("load",
                       [](const std::string& file, const std::optional<MeshPtr>& mesh) {
                         return c10::make_intrusive<LayoutMapObject>(LayoutMap::load(file, mesh_or_null(mesh)));
-                      },
-                      "", {torch::arg("file"), torch::arg("device_mesh") = none()})
+                      })
           .def_pickle(
               [](const LayoutMapPtr& self) { return self->map->to_json(); },
               [](std::string text) { return c10::make_intrusive<LayoutMapObject>(LayoutMap::from_json(text)); });

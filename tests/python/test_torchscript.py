@@ -27,7 +27,7 @@ def use_map(w: torch.Tensor, ranks: int):
     found = layouts.get("a.w")
     before = torch.ops.weft.register_layouts(layouts)
     tagged = torch.ops.weft.tag(w, "a.w")
-    again = torch.classes.weft.LayoutMap.from_json(layouts.to_json())
+    again = torch.classes.weft.LayoutMap.from_json(layouts.to_json(), None, "test")
     torch.ops.weft.register_layouts(before)
     return tagged, torch.ops.weft.path_of(tagged), str(found.__str__()), len(again)
 
