@@ -48,7 +48,11 @@ class Bucket final : public Incoming {
     at::Tensor part;
     Sizes strides;
   };
-  std::unique_ptr<comm::Pending> reduce(int axis) {
+  /// Reduces over the next axis that is pending; null: there is none left.
+  std::unique_ptr<comm::Pending> reduce() {
+    while (axis_ < mesh_->ndim() && partial_[axis_] == Reduction::none) ++axis_;
+    if (axis_ == mesh_->ndim()) return nullptr;
+    const int axis = axis_++;
     return comm::all_reduce_coalesced_({flat_}, partial_[axis], mesh_, axis);
   }
 
@@ -60,7 +64,7 @@ class Bucket final : public Incoming {
   std::string path_;
   std::mutex mutex_;
   at::Tensor flat_;
-  std::vector<int> axes_left_;
+  int axis_ = 0;  // the first that is not reduced over yet
   std::unique_ptr<comm::Pending> pending_;
 };
 
@@ -95,11 +99,7 @@ void Bucket::launch() {
     place.copy_(p.part);
     p.part = place;
   }
-  for (int a = 0; a < mesh_->ndim(); ++a) {
-    if (partial_[a] != Reduction::none) axes_left_.push_back(a);
-  }
-  pending_ = reduce(axes_left_.front());
-  axes_left_.erase(axes_left_.begin());
+  pending_ = reduce();
 }
 
 void Bucket::arrive() {
@@ -108,8 +108,7 @@ void Bucket::arrive() {
   launch();
   BelowAutograd guard;
   CurrentOp running("gradient", path_);
-  pending_->wait();
-  for (int axis : axes_left_) reduce(axis)->wait();
+  for (; pending_; pending_ = reduce()) pending_->wait();
   for (Part& p : parts_) replace_content(*p.cell, std::move(p.part), p.layout);
   parts_.clear();
   flat_.reset();
@@ -169,7 +168,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
     }
   }
   // In the leaf's memory order, in which AccumulateGrad wants it.
-  const Geometry root{impl.geometry().sizes, dense_strides(grad.sizes(), leaf.strides()), 0};
+  const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
   const at::Tensor out = make_incoming(bucket, local, to, root);
   bucket->add(sharded(out).cell(), to, local, dense_strides(local.sizes(), root.strides), sharded(leaf).path());
   if (bucket->bytes() >= (buckets.sent ? kBucketBytes : kFirstBucketBytes)) bucket->launch();

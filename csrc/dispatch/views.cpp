@@ -107,7 +107,7 @@ Root root_seen_by(const Cell& cell, const at::Tensor& view) {
 
 // Writes `value`, the whole of what `view` now is, into the shard of its root.
 void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!cell.layout->has_partial(), "cannot write through a view into a pending sum");
+  TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
   const Root root = root_seen_by(cell, view);
   if (view.is_complex() && view.is_conj() != root.shard.is_conj()) value = value.conj();
   if (view.is_neg() != root.shard.is_neg()) value = value.neg();
@@ -149,17 +149,14 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
     impl.wrote();
     return;
   }
-  if (Cell& root = *impl.cell(); root.layout->has_partial()) {  // a part of a pending sum cannot be written
-    const Layout reduced = root.layout->without_partial();
-    replace_content(root,
-                    redistribute_local(root.local, root.geometry.sizes, root.layout, reduced, root.geometry.strides),
-                    reduced);
-  }
-  carry_back(*impl.cell(), tensor,
+  Cell& root = *impl.cell();
+  // A part of a pending sum cannot be written.
+  if (root.layout->has_partial()) redistribute_content(root, root.layout->without_partial());
+  carry_back(root, tensor,
              redistribute_local(value, tensor.sizes(), from, TensorLayout::replicated(from->mesh(), tensor.dim())));
   impl.wrote();
   // Its own copy is made anew when next read.
-  impl.cell()->writes.fetch_add(1, std::memory_order_acq_rel);
+  root.writes.fetch_add(1, std::memory_order_acq_rel);
 }
 
 bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
@@ -170,10 +167,8 @@ bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
     if (to->partial()[a] == Reduction::none) left[a] = Reduction::none;
   }
   if (left == cell.layout->partial()) return false;
-  const Layout reduced = TensorLayout::get(to->mesh(), cell.layout->dims(), left);
   BelowAutograd guard;
-  replace_content(
-      cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, reduced, cell.geometry.strides), reduced);
+  redistribute_content(cell, TensorLayout::get(to->mesh(), cell.layout->dims(), left));
   return true;
 }
 

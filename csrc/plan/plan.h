@@ -66,7 +66,4 @@ bool infer_results(Call& call);
 /// The choice of a rule and of what each mesh axis does; false where no rule binds, the reason in plan.reason.
 bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan);
 
-/// Whether every rank can hold a tensor of these sizes in that layout (blocked splits must meet whole blocks).
-bool fits(Layout layout, c10::IntArrayRef sizes);
-
 }  // namespace weft

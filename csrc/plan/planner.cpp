@@ -1,10 +1,9 @@
 // From a call to its plan: bind a rule, let each mesh axis choose, put the choices together into layouts.
-#include <c10/util/StringUtil.h>
-
 #include <algorithm>
-#include <map>
 
 #include "plan/axis.h"
+#include "plan/layouts.h"
+#include "plan/localize.h"
 #include "plan/plan.h"
 #include "rules/registry.h"
 
@@ -12,128 +11,9 @@ namespace weft {
 
 using rules::BoundRule;
 
-bool fits(Layout layout, c10::IntArrayRef sizes) {
-  for (int64_t d = 0; d < layout->ndim(); ++d) {
-    int64_t size = sizes[d];
-    bool even = true;
-    for (const Split& split : layout->dim(d)) {
-      const int64_t parts = layout->mesh()->axis_size(split.axis);
-      if (split.block == 0) {
-        even = even && size % parts == 0;
-        size = (size + parts - 1) / parts;
-      } else {
-        if (!even || size % split.block != 0) return false;
-        even = split.block % parts == 0;
-        size = size / split.block * ((split.block + parts - 1) / parts);
-      }
-    }
-  }
-  return true;
-}
-
 namespace {
 
-// The order in which axes split one factor: as in the largest tensor that already has them there.
-std::vector<int> factor_order(const Call& call, const BoundRule& bound, int factor,
-                              const std::vector<AxisChoice>& choices) {
-  std::vector<int> axes;
-  for (size_t a = 0; a < choices.size(); ++a) {
-    if (choices[a].kind == AxisChoice::split && choices[a].factor == factor) axes.push_back(static_cast<int>(a));
-  }
-  if (axes.size() < 2) return axes;
-  int64_t best_bytes = -1;
-  std::vector<int> best;
-  for (size_t i = 0; i < call.tensors.size(); ++i) {
-    const TensorInfo& t = call.tensors[i];
-    if (!t.defined || t.layout == nullptr) continue;
-    for (size_t d = 0; d < bound.tensors[i].dims.size(); ++d) {
-      const auto& dim = bound.tensors[i].dims[d];
-      if (std::find(dim.begin(), dim.end(), factor) == dim.end()) continue;
-      std::vector<int> order;
-      for (const Split& s : t.layout->dim(static_cast<int64_t>(d))) {
-        if (std::find(axes.begin(), axes.end(), s.axis) != axes.end()) order.push_back(s.axis);
-      }
-      if (order.size() < 2) continue;
-      if (order.size() > best.size() || (order.size() == best.size() && t.bytes() > best_bytes)) {
-        best = order;
-        best_bytes = t.bytes();
-      }
-    }
-  }
-  for (int a : axes) {
-    if (std::find(best.begin(), best.end(), a) == best.end()) best.push_back(a);
-  }
-  return best;
-}
-
-// The layout of a tensor (state of each axis, dims of the bound rule) with axes in their factors' order.
-Layout compose(const Call& call, const BoundRule& bound, const BoundRule::Tensor& t,
-               const std::vector<ChoiceState>& states, const std::map<int, std::vector<int>>& orders) {
-  TensorLayout::Dims dims(t.dims.size());
-  TensorLayout::Partial partial{};
-  for (size_t d = 0; d < t.dims.size(); ++d) {
-    const BoundRule::Dim& dim = t.dims[d];
-    c10::SmallVector<int64_t, 4> left;  // of each factor, after the splits so far
-    for (int f : dim) left.push_back(bound.factors[f].size);
-    for (size_t k = 0; k < dim.size(); ++k) {
-      auto it = orders.find(dim[k]);
-      if (it == orders.end()) continue;
-      for (int a : it->second) {
-        const AxisState& s = states[a].state;
-        if (s.kind != AxisState::split || s.dim != static_cast<int>(d)) continue;
-        int64_t block = dim.size() == 1 ? s.block : 0;
-        // A minor factor of a folded dimension is split inside blocks of it and what is minor to it.
-        if (k > 0) {
-          block = 1;
-          for (size_t j = k; j < dim.size(); ++j) block *= left[j];
-        }
-        dims[d].push_back({a, block});
-        const int64_t parts = call.mesh->axis_size(a);
-        left[k] = (left[k] + parts - 1) / parts;
-      }
-    }
-  }
-  for (size_t a = 0; a < states.size(); ++a) {
-    if (states[a].state.kind == AxisState::partial) partial[a] = states[a].state.reduction;
-  }
-  return TensorLayout::get(call.mesh, std::move(dims), partial);
-}
-
-struct Layouts {
-  std::vector<Layout> tensors, results;
-  bool ok = true;
-};
-
-Layouts compose_all(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices) {
-  std::map<int, std::vector<int>> orders;
-  for (const AxisChoice& c : choices) {
-    if (c.kind == AxisChoice::split && !orders.count(c.factor)) {
-      orders[c.factor] = factor_order(call, bound, c.factor, choices);
-    }
-  }
-  Layouts out;
-  std::vector<ChoiceState> states(choices.size());
-  for (size_t i = 0; i < call.tensors.size(); ++i) {
-    if (!call.tensors[i].defined) {
-      out.tensors.push_back(nullptr);
-      continue;
-    }
-    for (size_t a = 0; a < choices.size(); ++a) states[a] = tensor_state(bound, static_cast<int>(i), choices[a]);
-    out.tensors.push_back(compose(call, bound, bound.tensors[i], states, orders));
-    out.ok = out.ok && fits(out.tensors.back(), call.tensors[i].geometry.sizes);
-  }
-  for (size_t r = 0; r < call.results.size(); ++r) {
-    if (!call.results[r].defined) {
-      out.results.push_back(nullptr);
-      continue;
-    }
-    for (size_t a = 0; a < choices.size(); ++a) states[a] = result_state(bound, static_cast<int>(r), choices[a]);
-    out.results.push_back(compose(call, bound, bound.results[r], states, orders));
-    out.ok = out.ok && fits(out.results.back(), call.results[r].geometry.sizes);
-  }
-  return out;
-}
-
+// The distributed kernel that runs where a factor is split that the rule wants whole.
 rules::Composite composite_for_split(const Call& call, const BoundRule& bound) {
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     if (!call.tensors[i].defined || call.tensors[i].layout == nullptr || !bound.tensors[i].ruled) continue;
@@ -150,106 +30,6 @@ rules::Composite composite_for_split(const Call& call, const BoundRule& bound) {
   }
   return nullptr;
 }
-
-int64_t local_factor(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                     const Layouts& layouts, int factor, c10::IntArrayRef coordinates) {
-  auto look = [&](const std::vector<BoundRule::Tensor>& tensors, const std::vector<Layout>& at) -> int64_t {
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      if (at[i] == nullptr) continue;
-      for (size_t d = 0; d < tensors[i].dims.size(); ++d) {
-        const auto& dim = tensors[i].dims[d];
-        if (std::find(dim.begin(), dim.end(), factor) == dim.end()) continue;
-        // In a folded dimension the factor's own splits are even: its share is theirs.
-        if (dim.size() == 1) return local_size(at[i], static_cast<int64_t>(d), bound.factors[factor].size, coordinates);
-        int64_t length = bound.factors[factor].size;
-        for (size_t a = 0; a < choices.size(); ++a) {
-          if (choices[a].kind == AxisChoice::split && choices[a].factor == factor) {
-            length = chunk_length(length, call.mesh->axis_size(static_cast<int>(a)), coordinates[a]);
-          }
-        }
-        return length;
-      }
-    }
-    return -1;
-  };
-  const int64_t n = look(bound.tensors, layouts.tensors);
-  if (n >= 0) return n;
-  const int64_t m = look(bound.results, layouts.results);
-  return m >= 0 ? m : bound.factors[factor].size;
-}
-
-void localize_arguments(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                        const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
-  for (const auto& [argument, value] : bound.replaced) plan.patches.push_back({argument, value});
-  std::map<int, std::vector<int64_t>> lists;
-  for (const auto& l : bound.localized) {
-    if (l.argument < 0) continue;
-    int64_t length = 1;
-    for (int f : l.factors) length *= local_factor(call, bound, choices, layouts, f, coordinates);
-    if (l.entry < 0) {
-      if (call.arguments[l.argument].isInt() && call.arguments[l.argument].toInt() != length) {
-        plan.patches.push_back({l.argument, c10::IValue(length)});
-      }
-      continue;
-    }
-    if (!call.arguments[l.argument].isIntList()) continue;
-    auto it = lists.find(l.argument);
-    if (it == lists.end()) it = lists.emplace(l.argument, call.arguments[l.argument].toIntVector()).first;
-    if (static_cast<size_t>(l.entry) >= it->second.size()) continue;
-    it->second[l.entry] = length;
-  }
-  if (bound.sizes_argument >= 0 && !layouts.results.empty()) {
-    const Sizes sizes = local_sizes(layouts.results[0], call.results[0].geometry.sizes, coordinates);
-    lists[bound.sizes_argument] = std::vector<int64_t>(sizes.begin(), sizes.end());
-    if (bound.strides_argument >= 0) {
-      const Sizes strides = dense_strides(sizes, call.results[0].geometry.strides);
-      lists[bound.strides_argument] = std::vector<int64_t>(strides.begin(), strides.end());
-    }
-  }
-  for (auto& [argument, list] : lists) {
-    if (!call.arguments[argument].isIntList() || list != call.arguments[argument].toIntVector()) {
-      plan.patches.push_back({argument, c10::IValue(std::move(list))});
-    }
-  }
-}
-
-void mask_indices(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                  const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
-  for (size_t f = 0; f < bound.factors.size(); ++f) {
-    if (!bound.factors[f].masked) continue;
-    const bool is_split = std::any_of(choices.begin(), choices.end(), [&](const AxisChoice& c) {
-      return c.kind == AxisChoice::split && c.factor == static_cast<int>(f);
-    });
-    if (!is_split) continue;
-    auto add = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g) {
-      for (size_t d = 0; d < t.dims.size(); ++d) {
-        if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f) || layout == nullptr) continue;
-        const auto ranges = local_indices(layout, static_cast<int64_t>(d), g.sizes[d], coordinates);
-        Plan::Masked m;
-        m.offset = ranges.empty() ? 0 : ranges[0].start;
-        m.length = ranges.empty() ? 0 : ranges[0].length;
-        m.index_tensor = -1;
-        for (size_t i = 0; i < bound.tensors.size(); ++i) {
-          if (bound.tensors[i].operand == bound.factors[f].index_operand) m.index_tensor = static_cast<int>(i);
-        }
-        plan.masked.push_back(m);
-        return true;
-      }
-      return false;
-    };
-    bool done = false;
-    for (size_t i = 0; i < bound.tensors.size() && !done; ++i) {
-      done = add(bound.tensors[i], layouts.tensors[i], call.tensors[i].geometry);
-    }
-    for (size_t r = 0; r < bound.results.size() && !done; ++r) {
-      done = add(bound.results[r], layouts.results[r], call.results[r].geometry);
-    }
-  }
-}
-
-}  // namespace
-
-namespace {
 
 // Chooses for each axis, and turns the choices into the plan.
 void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coordinates, Plan& plan) {
@@ -360,7 +140,7 @@ void plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
 }  // namespace
 
 bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
-  if (call.op.foreach) return plan_foreach(call, coordinates, plan), true;
+  if (call.op.is_foreach) return plan_foreach(call, coordinates, plan), true;
   BoundRule bound;
   bool is_bound = false;
   for (const rules::RuleEntry* entry : call.op.rules) {
@@ -378,7 +158,7 @@ bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
 
 Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
   Plan plan;
-  if (call.op.rules.empty() && !call.op.foreach) {
+  if (call.op.rules.empty() && !call.op.is_foreach) {
     plan.reason = "it has no rule";
     if (call.op.is_view) infer_results(call);
   } else if (!infer_results(call)) {

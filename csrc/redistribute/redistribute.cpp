@@ -10,6 +10,7 @@
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/route.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {
@@ -148,6 +149,11 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
   }
   x = x.contiguous();
   return order.empty() ? x : x.permute(position);
+}
+
+void redistribute_content(Cell& cell, Layout to) {
+  replace_content(cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides),
+                  to);
 }
 
 double redistribution_cost(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to) {

@@ -6,6 +6,8 @@
 
 namespace weft {
 
+struct Cell;
+
 /// The local shard of a tensor of `global_sizes` in layout `to`, from its shard in layout `from`, on this rank. All
 /// ranks of the mesh call it alike: a collective over each axis that needs one. `local` is never changed. The result
 /// may be `local` itself where nothing moves, and a view of it where only its outermost dimension is sliced: who wants
@@ -20,7 +22,11 @@ namespace weft {
 at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_sizes, Layout from, Layout to,
                               c10::IntArrayRef global_strides = {});
 
-/// Estimated seconds of that (alpha-beta model, constants equal on all ranks); 0 where no collective runs.
+/// Brings the root of a cell to layout `to` for all its aliases and views: the same value, in memory of its own.
+void redistribute_content(Cell& cell, Layout to);
+
+/// Estimated seconds of redistribute_local (alpha-beta model, constants equal on all ranks); 0 where no collective
+/// runs.
 double redistribution_cost(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to);
 
 }  // namespace weft

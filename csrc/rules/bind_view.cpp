@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rules/op_info.h"
+#include "rules/overloads.h"
 
 namespace weft::rules {
 namespace {
@@ -91,9 +92,7 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
     factor[d] = bound.add_factor(self.geometry.sizes[d]);
     bound.tensors[0].dims[d].push_back(factor[d]);
   }
-  std::string name = call.op.short_name.substr(0, call.op.short_name.find('.'));
-  if (name.size() > 5 && name.compare(name.size() - 5, 5, "_copy") == 0) name.resize(name.size() - 5);
-  if (name.rfind("unsafe_", 0) == 0) name.erase(0, 7);
+  const std::string name = view_of(call.op.short_name.substr(0, call.op.short_name.find('.')));
   // sources[d]: the input dimension of result dimension d; -1: none.
   std::vector<int64_t> sources;
   std::vector<bool> whole(n, false);

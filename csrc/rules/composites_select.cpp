@@ -117,11 +117,8 @@ void run_unscale(Op op, CompositeStack& stack) {
       continue;
     }
     ShardedTensorImpl& impl = sharded(g);
-    const Layout layout = impl.layout();
-    if (layout->has_partial()) {
-      replace_content(*impl.cell(), redistribute_local(impl.local(), g.sizes(), layout, layout->without_partial()),
-                      layout->without_partial());
-    }
+    Cell& root = *impl.cell();
+    if (impl.layout()->has_partial()) redistribute_content(root, root.layout->without_partial());
     locals.push_back(impl.local());
     impl.wrote();
   }

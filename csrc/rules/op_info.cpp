@@ -39,9 +39,8 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   const c10::FunctionSchema& s = handle.schema();
   name = s.name() + (s.overload_name().empty() ? "" : "." + s.overload_name());
   short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
-  foreach
-    = short_name.rfind("_foreach_", 0) == 0 || short_name.rfind("_fused_ad", 0) == 0 ||
-      short_name.rfind("_fused_sgd", 0) == 0 || short_name.rfind("_amp_foreach", 0) == 0;
+  is_foreach = short_name.rfind("_foreach_", 0) == 0 || short_name.rfind("_fused_ad", 0) == 0 ||
+               short_name.rfind("_fused_sgd", 0) == 0 || short_name.rfind("_amp_foreach", 0) == 0;
   for (const c10::Argument& a : s.arguments()) {
     Argument info;
     info.kind = kind_of(a.real_type());

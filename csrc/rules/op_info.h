@@ -31,11 +31,11 @@ struct OpInfo {
   std::string short_name;  // "add_.Tensor"; with its namespace for others than aten
   std::vector<Argument> arguments;
   std::vector<Result> results;
-  bool is_view = false;  // some result aliases the first argument without writing
-  bool writes = false;   // in place, out= or both
-  bool is_out = false;   // writes keyword-only arguments
-  bool random = false;   // tagged nondeterministic_seeded
-  bool foreach = false;  // lists, entry by entry
+  bool is_view = false;     // some result aliases the first argument without writing
+  bool writes = false;      // in place, out= or both
+  bool is_out = false;      // writes keyword-only arguments
+  bool random = false;      // tagged nondeterministic_seeded
+  bool is_foreach = false;  // lists, entry by entry
   std::vector<const rules::RuleEntry*> rules;
   void (*special)(const OpInfo& op, std::vector<c10::IValue>& stack) = nullptr;  // runs it, past rules and plans
 

@@ -30,4 +30,10 @@ std::optional<c10::OperatorHandle> functional_of(const c10::FunctionSchema& vari
   return std::nullopt;
 }
 
+std::string view_of(std::string name) {
+  if (name.size() > 5 && name.compare(name.size() - 5, 5, "_copy") == 0) name.resize(name.size() - 5);
+  if (name.rfind("unsafe_", 0) == 0) name.erase(0, 7);
+  return name;
+}
+
 }  // namespace weft::rules

@@ -79,11 +79,7 @@ std::vector<std::string> bases(const std::string& op) {
     base.pop_back();
     out.push_back(base + overload);
   }
-  // Copies of views; ops without checks.
-  if (base.size() > 5 && base.compare(base.size() - 5, 5, "_copy") == 0) {
-    out.push_back(base.substr(0, base.size() - 5) + overload);
-  }
-  if (base.rfind("unsafe_", 0) == 0) out.push_back(base.substr(7) + overload);
+  if (const std::string view = view_of(base); view != base) out.push_back(view + overload);
   if (overload == ".generator" || overload == ".Generator") out.push_back(base);
   return out;
 }

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 import weft
-from support.cases import check, meshes, run_cases, same
+from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
 
 
@@ -25,12 +25,6 @@ def pair(mesh, batch=8, **sizes):
 
 def gradients(trace):
     return [r for r in trace.rows if r.op == "gradient"]
-
-
-def same_gradients(got, want):
-    for (name, p), q in zip(got.named_parameters(), want.parameters(), strict=True):
-        assert weft.layout_of(p.grad) == weft.layout_of(p)
-        same(p.grad, q.grad, name)
 
 
 def one_collective(mesh):
@@ -131,9 +125,7 @@ def every_case(world):
     return run_cases({f.__name__: functools.partial(f, meshes(world)[-1]) for f in CASES})
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def results(request):
-    return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
+results = on_worlds(every_case, 2, 4)
 
 
 @pytest.mark.parametrize("name", [f.__name__ for f in CASES])

@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 import weft
-from support.cases import check, every_layout, meshes, run_cases, same, whole
+from support.cases import check, every_layout, meshes, on_worlds, run_cases, same, same_gradients, whole
 from torch import nn
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a"), "3/weight": ("a",)}
@@ -31,14 +31,6 @@ def loss_of(model, x):
 
 def distributed(mesh, model):
     return weft.distribute_module(model, LAYOUTS, mesh=mesh)
-
-
-def same_gradients(sharded, plain):
-    for (name, p), q in zip(sharded.named_parameters(), plain.parameters(), strict=True):
-        assert (p.grad is None) == (q.grad is None), name
-        if q.grad is not None:
-            assert weft.layout_of(p.grad) == weft.layout_of(p), f"{name}: {weft.layout_of(p.grad)}"
-            same(p.grad, q.grad, name)
 
 
 def gradient_layout_at_once(mesh):
@@ -375,9 +367,7 @@ def every_case(world):
     return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
-def results(request):
-    return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
+results = on_worlds(every_case, 2, 3, 4)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 import weft
-from support.cases import check, every_layout, meshes, run_cases, same
+from support.cases import check, every_layout, meshes, on_worlds, run_cases, same
 
 SHAPE = (7, 5, 4)  # uneven on two and on three ranks
 CASES = {}  # name -> function of a base to write to and a source; returns what the loss is made of
@@ -393,10 +393,7 @@ def every_case(world):
     return run_cases(cases)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def results(request):
-    """What each rank found, case by case: all run in one call."""
-    return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
+results = on_worlds(every_case, 2, 3)
 
 
 @pytest.mark.parametrize("name", [*CASES, *OTHERS])

@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 import weft
-from support.cases import check, meshes, run_cases, same
+from support.cases import check, meshes, on_worlds, run_cases, same
 from torch import nn
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a"), "3/weight": ("a",)}
@@ -158,9 +158,7 @@ def every_case(world):
     return run_cases(cases_of(meshes(world)[-1]))
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def results(request):
-    return request.getfixturevalue(f"ranks{request.param}")(every_case, request.param, timeout=120)
+results = on_worlds(every_case, 2, 4)
 
 
 @pytest.mark.parametrize("name", CASES)

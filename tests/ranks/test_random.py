@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import weft
-from support.cases import check, every_layout, meshes, run_cases, same, whole
+from support.cases import check, every_layout, meshes, on_worlds, run_cases, same, whole
 from torch import nn
 
 SHAPE = (6, 5)
@@ -82,9 +82,7 @@ def alone():
     return values(1)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def world(request):
-    return request.getfixturevalue(f"ranks{request.param}")(values, request.param, timeout=120)
+world = on_worlds(values, 2, 4)
 
 
 @pytest.mark.parametrize("name", DRAWS)
@@ -193,9 +191,7 @@ def others(world):
     return run_cases({name: functools.partial(f, mesh) for name, f in OTHERS.items()})
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def other_results(request):
-    return request.getfixturevalue(f"ranks{request.param}")(others, request.param, timeout=120)
+other_results = on_worlds(others, 2, 4)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -45,6 +45,26 @@ def same(got: torch.Tensor, expected: torch.Tensor, what: str = "value", exact: 
         _mismatches.append(f"{what}: {e}")
 
 
+def same_gradients(sharded: torch.nn.Module, plain: torch.nn.Module) -> None:
+    """The same gradients, each in its parameter's layout."""
+    for (name, p), q in zip(sharded.named_parameters(), plain.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        if q.grad is not None:
+            assert weft.layout_of(p.grad) == weft.layout_of(p), f"{name}: {weft.layout_of(p.grad)}"
+            same(p.grad, q.grad, name)
+
+
+def on_worlds(function: Callable[[int], Any], *worlds: int, timeout: float = 120) -> Any:
+    """A fixture for a module's tests: `function(world)` run once on the ranks of each world, its values by rank."""
+
+    @pytest.fixture(scope="module", params=worlds)
+    def results(request: pytest.FixtureRequest) -> list:
+        ranks = request.getfixturevalue(f"ranks{request.param}")
+        return ranks(function, request.param, timeout=timeout)
+
+    return results
+
+
 def meshes(world: int) -> list[weft.DeviceMesh]:
     """The meshes of a world of that many ranks that tests use."""
     shapes = {1: [(1,)], 2: [(2,)], 3: [(3,)], 4: [(4,), (2, 2)]}[world]

@@ -1,0 +1,111 @@
+#include "plan/localize.h"
+
+#include <algorithm>
+#include <map>
+
+namespace weft {
+
+using rules::BoundRule;
+
+namespace {
+
+// The length of a factor on the shard.
+int64_t local_factor(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                     const Layouts& layouts, int factor, c10::IntArrayRef coordinates) {
+  auto look = [&](const std::vector<BoundRule::Tensor>& tensors, const std::vector<Layout>& at) -> int64_t {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (at[i] == nullptr) continue;
+      for (size_t d = 0; d < tensors[i].dims.size(); ++d) {
+        const auto& dim = tensors[i].dims[d];
+        if (std::find(dim.begin(), dim.end(), factor) == dim.end()) continue;
+        // In a folded dimension the factor's own splits are even: its share is theirs.
+        if (dim.size() == 1) return local_size(at[i], static_cast<int64_t>(d), bound.factors[factor].size, coordinates);
+        int64_t length = bound.factors[factor].size;
+        for (size_t a = 0; a < choices.size(); ++a) {
+          if (choices[a].kind == AxisChoice::split && choices[a].factor == factor) {
+            length = chunk_length(length, call.mesh->axis_size(static_cast<int>(a)), coordinates[a]);
+          }
+        }
+        return length;
+      }
+    }
+    return -1;
+  };
+  const int64_t n = look(bound.tensors, layouts.tensors);
+  if (n >= 0) return n;
+  const int64_t m = look(bound.results, layouts.results);
+  return m >= 0 ? m : bound.factors[factor].size;
+}
+
+}  // namespace
+
+void localize_arguments(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                        const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+  for (const auto& [argument, value] : bound.replaced) plan.patches.push_back({argument, value});
+  std::map<int, std::vector<int64_t>> lists;
+  for (const auto& l : bound.localized) {
+    if (l.argument < 0) continue;
+    int64_t length = 1;
+    for (int f : l.factors) length *= local_factor(call, bound, choices, layouts, f, coordinates);
+    if (l.entry < 0) {
+      if (call.arguments[l.argument].isInt() && call.arguments[l.argument].toInt() != length) {
+        plan.patches.push_back({l.argument, c10::IValue(length)});
+      }
+      continue;
+    }
+    if (!call.arguments[l.argument].isIntList()) continue;
+    auto it = lists.find(l.argument);
+    if (it == lists.end()) it = lists.emplace(l.argument, call.arguments[l.argument].toIntVector()).first;
+    if (static_cast<size_t>(l.entry) >= it->second.size()) continue;
+    it->second[l.entry] = length;
+  }
+  if (bound.sizes_argument >= 0 && !layouts.results.empty()) {
+    const Sizes sizes = local_sizes(layouts.results[0], call.results[0].geometry.sizes, coordinates);
+    lists[bound.sizes_argument] = std::vector<int64_t>(sizes.begin(), sizes.end());
+    if (bound.strides_argument >= 0) {
+      const Sizes strides = dense_strides(sizes, call.results[0].geometry.strides);
+      lists[bound.strides_argument] = std::vector<int64_t>(strides.begin(), strides.end());
+    }
+  }
+  for (auto& [argument, list] : lists) {
+    if (!call.arguments[argument].isIntList() || list != call.arguments[argument].toIntVector()) {
+      plan.patches.push_back({argument, c10::IValue(std::move(list))});
+    }
+  }
+}
+
+void mask_indices(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                  const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+  for (size_t f = 0; f < bound.factors.size(); ++f) {
+    if (!bound.factors[f].masked) continue;
+    const bool is_split = std::any_of(choices.begin(), choices.end(), [&](const AxisChoice& c) {
+      return c.kind == AxisChoice::split && c.factor == static_cast<int>(f);
+    });
+    if (!is_split) continue;
+    auto add = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g) {
+      for (size_t d = 0; d < t.dims.size(); ++d) {
+        if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f) || layout == nullptr) continue;
+        const auto ranges = local_indices(layout, static_cast<int64_t>(d), g.sizes[d], coordinates);
+        Plan::Masked m;
+        m.offset = ranges.empty() ? 0 : ranges[0].start;
+        m.length = ranges.empty() ? 0 : ranges[0].length;
+        m.index_tensor = -1;
+        for (size_t i = 0; i < bound.tensors.size(); ++i) {
+          if (bound.tensors[i].operand == bound.factors[f].index_operand) m.index_tensor = static_cast<int>(i);
+        }
+        plan.masked.push_back(m);
+        return true;
+      }
+      return false;
+    };
+    bool done = false;
+    for (size_t i = 0; i < bound.tensors.size() && !done; ++i) {
+      done = add(bound.tensors[i], layouts.tensors[i], call.tensors[i].geometry);
+    }
+    for (size_t r = 0; r < bound.results.size() && !done; ++r) {
+      done = add(bound.results[r], layouts.results[r], call.results[r].geometry);
+    }
+  }
+}
+
+}  // namespace weft
