@@ -157,7 +157,7 @@ void register_layout_class() {
           .def("blocks", [](const LayoutPtr& self) { return std::get<1>(state_of(self->layout)); })
           .def("partial", [](const LayoutPtr& self) { return partial_of(self->layout); })
           .def("mesh", [](const LayoutPtr& self) { return c10::make_intrusive<MeshObject>(self->layout->mesh()); })
-          .def("id", [](const LayoutPtr& self) { return reinterpret_cast<int64_t>(self->layout); })
+          .def("id", [](const LayoutPtr& self) { return self->layout->id(); })
           .def("describe", [](const LayoutPtr& self) { return self->layout->describe(); })
           .def("local_shape",
                [](const LayoutPtr& self, const std::vector<int64_t>& shape) {

@@ -126,6 +126,9 @@ void define_ops(torch::Library& m) {
 #define WEFT_CLASS "__torch__.torch.classes.weft."
   def("distribute_tensor(Tensor tensor, " WEFT_CLASS "TensorLayout layout) -> Tensor",
       [](const at::Tensor& t, const LayoutPtr& l) { return distribute_tensor(t, layout_from(l)); });
+  // From Python an object of a class costs some microseconds to pass, an int nothing.
+  def("_distribute_tensor(Tensor tensor, int layout) -> Tensor",
+      [](const at::Tensor& t, int64_t layout) { return distribute_tensor(t, TensorLayout::from_id(layout)); });
   def("full_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return full_tensor(t); });
   def("local_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return local_tensor(t); });
   def("from_local(Tensor local, " WEFT_CLASS "TensorLayout layout, int[]? shape=None) -> Tensor",

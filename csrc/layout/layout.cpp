@@ -26,6 +26,7 @@ uint64_t hash_of(Mesh mesh, const TensorLayout::Dims& dims, const TensorLayout::
 struct Table {
   std::mutex mutex;
   std::unordered_multimap<uint64_t, const TensorLayout*> layouts;
+  std::vector<const TensorLayout*> by_id;
 };
 Table& table() {
   static Table* table = new Table();
@@ -105,8 +106,17 @@ const TensorLayout* TensorLayout::get(Mesh mesh, Dims dims, Partial partial) {
       return l;
     }
   }
+  layout->id_ = static_cast<int64_t>(table().by_id.size());
+  table().by_id.push_back(layout);
   table().layouts.emplace(h, layout);
   return layout;
+}
+
+const TensorLayout* TensorLayout::from_id(int64_t id) {
+  std::lock_guard<std::mutex> lock(table().mutex);
+  const auto& known = table().by_id;
+  TORCH_CHECK_VALUE(id >= 0 && id < static_cast<int64_t>(known.size()), "no layout has the id ", id);
+  return known[id];
 }
 
 const TensorLayout* TensorLayout::from_names(Mesh mesh, const std::vector<std::vector<std::string>>& axes,

@@ -38,6 +38,9 @@ void disable_fuser() {
   }();
 }
 
+// Whether autograd has to know of what is done with it.
+bool recorded(const at::Tensor& tensor) { return at::GradMode::is_enabled() && tensor.requires_grad(); }
+
 // A local tensor that shares no memory with what the user holds.
 at::Tensor owned(at::Tensor local, const at::Tensor& source) {
   return local.is_alias_of(source) ? local.clone() : local;
@@ -51,8 +54,9 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     const ShardedTensorImpl& impl = sharded(tensor);
     TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "distribute_tensor: the tensor lies on ",
                       impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
+    if (impl.layout() == layout) return tensor;
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
-    at::Tensor out = make_sharded(std::move(local), layout, impl.geometry());
+    at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
     sharded(out).cell()->path = impl.path();
     return out;
   }
@@ -70,8 +74,9 @@ namespace {
 at::Tensor whole_of(const at::Tensor& tensor) {
   BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(tensor);
-  const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
-  return redistribute_local(impl.local(), tensor.sizes(), impl.layout(), whole, tensor.strides());
+  const Layout layout = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
+  at::Tensor whole = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
+  return whole.is_same(impl.local()) ? whole.detach() : whole;
 }
 
 struct Distribute : torch::autograd::Function<Distribute> {
@@ -90,8 +95,7 @@ struct Distribute : torch::autograd::Function<Distribute> {
 struct Full : torch::autograd::Function<Full> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
     ctx->saved_data["mesh"] = as_word(sharded(tensor).layout());
-    at::Tensor whole = whole_of(tensor);
-    return whole.is_same(sharded(tensor).local()) ? whole.detach() : whole;
+    return whole_of(tensor);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Layout layout = as_layout(ctx->saved_data["mesh"]);
@@ -183,13 +187,14 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
 at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
   CurrentOp running("distribute_tensor", tensor);
   check_layout(tensor, layout, "distribute_tensor");
-  return Distribute::apply(tensor, as_word(layout));
+  if (holds_shards(tensor) && sharded(tensor).layout() == layout) return tensor;
+  return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
 }
 
 at::Tensor full_tensor(const at::Tensor& tensor) {
   if (!holds_shards(tensor)) return tensor;
   CurrentOp running("full_tensor", tensor);
-  return Full::apply(tensor);
+  return recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
 }
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }

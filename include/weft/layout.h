@@ -49,9 +49,13 @@ class WEFT_API TensorLayout {
   /// By names: axes[d] lists the axis names that split dimension d, major first.
   static const TensorLayout* from_names(Mesh mesh, const std::vector<std::vector<std::string>>& axes,
                                         const std::map<std::string, std::string>& partial = {});
+  /// The layout of that id(). Raises ValueError where there is none.
+  static const TensorLayout* from_id(int64_t id);
   /// No dimension split, nothing pending.
   static const TensorLayout* replicated(Mesh mesh, int64_t ndim);
 
+  /// Its number in this process, by which languages whose objects are dear to pass name it.
+  int64_t id() const { return id_; }
   Mesh mesh() const { return mesh_; }
   int64_t ndim() const { return static_cast<int64_t>(dims_.size()); }
   const Dims& dims() const { return dims_; }
@@ -70,6 +74,7 @@ class WEFT_API TensorLayout {
 
  private:
   TensorLayout() = default;
+  int64_t id_ = -1;
   Mesh mesh_ = nullptr;
   Dims dims_;
   Partial partial_{};

@@ -374,7 +374,18 @@ def complex_views(layout):
         same(x.grad, px.grad, "gradient")
 
 
-OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views)}
+def laid_out_anew(layout):
+    """Another layout of a tensor is a tensor of its own; the same layout is the tensor itself."""
+    for other in every_layout(layout.device_mesh, 3):
+        x0 = torch.randn(*SHAPE)
+        x = weft.distribute_tensor(x0, layout)
+        y = weft.distribute_tensor(x, other)
+        y.mul_(2)
+        same(y, 2 * x0, f"{other.axes} {other.partial}")
+        same(x, 2 * x0 if other == layout else x0, f"source of {other.axes} {other.partial}")
+
+
+OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views, laid_out_anew)}
 
 
 def every_case(world):

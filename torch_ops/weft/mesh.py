@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from . import _library  # noqa: F401  (the classes below come with the library)
 
@@ -177,6 +179,10 @@ class TensorLayout:
             found.update({name: Shard(dim) for name in names})
         return tuple(found.get(name) or Replicate() for name in order)
 
+    @functools.cached_property
+    def _id(self) -> int:
+        return self._object.id()
+
     @property
     def axes(self) -> tuple:
         return tuple(self._object.axes())
@@ -195,10 +201,10 @@ class TensorLayout:
         return tuple(self._object.local_shape(list(shape)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TensorLayout) and self._object.id() == other._object.id()
+        return isinstance(other, TensorLayout) and self._id == other._id
 
     def __hash__(self) -> int:
-        return hash(self._object.id())
+        return hash(self._id)
 
     def __copy__(self) -> TensorLayout:
         return self
@@ -244,9 +250,15 @@ def _ranks(devices: Any) -> list[int]:
     return ranks
 
 
+_looked_at: Any = None  # the default group when last looked at
+
+
 def adopt_world() -> None:
     """Takes torch.distributed's default group as the world, where there is one and none was set."""
-    import torch.distributed as dist
-
-    if torch.ops.weft.world_size() == 1 and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        torch.ops.weft.set_world(dist.group.WORLD.group_name)
+    global _looked_at
+    group = dist.group.WORLD if dist.is_available() else None
+    if group is _looked_at:
+        return
+    _looked_at = group
+    if group is not None and group.size() > 1 and torch.ops.weft.world_size() == 1:
+        torch.ops.weft.set_world(group.group_name)

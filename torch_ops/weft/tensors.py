@@ -39,7 +39,7 @@ def distribute_tensor(
     """
     adopt_world()
     tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
-    return torch.ops.weft.distribute_tensor(tensor, as_layout(layout, device_mesh)._object)
+    return torch.ops.weft._distribute_tensor(tensor, as_layout(layout, device_mesh)._id)
 
 
 def distribute_variable(
