@@ -170,7 +170,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   // In the leaf's memory order, in which AccumulateGrad wants it.
   const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
   const at::Tensor out = make_incoming(bucket, local, to, root);
-  bucket->add(sharded(out).cell(), to, local, dense_strides(local.sizes(), root.strides), sharded(leaf).path());
+  bucket->add(sharded(out).shared_cell(), to, local, dense_strides(local.sizes(), root.strides), sharded(leaf).path());
   if (bucket->bytes() >= (buckets.sent ? kBucketBytes : kFirstBucketBytes)) bucket->launch();
   return out;
 }

@@ -6,6 +6,7 @@
 #include <rules/registry.h>
 #include <tensor/below_autograd.h>
 
+#include <chrono>
 #include <mutex>
 #include <unordered_map>
 
@@ -113,6 +114,20 @@ void Handler::find_mesh() {
   TORCH_INTERNAL_ASSERT(mesh_ != nullptr, "[", op_.short_name, "] no sharded operand");
 }
 
+namespace {
+
+// Whether the strides are exactly those that the sizes imply.
+bool is_row_major(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  int64_t expected = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    if (strides[d] != expected) return false;
+    expected *= std::max<int64_t>(sizes[d], 1);
+  }
+  return true;
+}
+
+}  // namespace
+
 void Handler::make_key() {
   key_ = PlanKey();
   key_.push(&op_);
@@ -124,10 +139,13 @@ void Handler::make_key() {
     const auto* impl = o.tensor.unsafeGetTensorImpl();
     uint64_t head = static_cast<uint64_t>(o.tensor.dim()) << 16 | static_cast<uint64_t>(o.tensor.scalar_type()) << 1;
     if (impl->is_wrapped_number()) head |= uint64_t{1} << 32;
+    const auto sizes = o.tensor.sizes(), strides = o.tensor.strides();
+    const bool row_major = is_row_major(sizes, strides);
+    if (row_major) head |= uint64_t{1} << 33;
     key_.push(head | 1);
     key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
-    key_.push_all(o.tensor.sizes());
-    key_.push_all(o.tensor.strides());
+    key_.push_all(sizes);
+    if (!row_major) key_.push_all(strides);
     if (op_.is_view) key_.push(static_cast<uint64_t>(o.tensor.storage_offset()));
     if (o.element >= 0) key_.push(static_cast<uint64_t>(o.argument) << 8);
   }
@@ -180,9 +198,11 @@ void Handler::find_plan() {
   const uint64_t hash = key_.hash();
   plan_ = weft::find_plan(key_, hash);
   if (plan_ != nullptr) return;
+  const auto begin = std::chrono::steady_clock::now();
   Call call = describe();
   plan_ = std::make_shared<const Plan>(make_plan(call, context().bind(mesh_).coordinates));
-  if (log_on(LogLevel::debug)) log(LogLevel::debug, explain(call, *plan_));
+  const std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - begin;
+  if (log_on(LogLevel::debug)) log(LogLevel::debug, explain(call, *plan_), "  planned in ", us.count(), " us");
   store_plan(key_, hash, plan_);
 }
 
@@ -225,8 +245,15 @@ void Handler::put_back(bool locals) {
   for (size_t a = 0; a < op_.arguments.size(); ++a) {
     c10::IValue& v = stack_[base_ + a];
     if (op_.arguments[a].kind == OpInfo::Kind::tensor) {
-      const Operand& o = operands_[i++];
-      if (o.tensor.defined()) v = locals ? o.local : o.tensor;
+      Operand& o = operands_[i++];
+      if (!o.tensor.defined()) continue;
+      if (!locals) {
+        v = o.tensor;
+      } else if (op_.writes || op_.is_view) {
+        v = o.local;  // looked at again after the call
+      } else {
+        v = std::move(o.local);
+      }
     } else if (op_.arguments[a].kind == OpInfo::Kind::tensor_list && v.isList()) {
       const auto in_list = [&] { return i < operands_.size() && operands_[i].argument == static_cast<int>(a); };
       if (v.isTensorList()) {

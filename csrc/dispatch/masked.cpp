@@ -12,6 +12,17 @@ struct Shifted {
   at::Tensor index, outside;  // outside: which entries lie in other shards
 };
 
+// Every rank masks what others hold, so an index that nobody holds is looked for first. On a GPU that would make the
+// host wait for it: there it is masked everywhere, as core's own check is an assertion of the card.
+void check_range(const OpInfo& op, const at::Tensor& index, const Plan::Masked& m, const at::Tensor& ignored = {}) {
+  if (!index.is_cpu()) return;
+  at::Tensor wrong = index.lt(0).logical_or_(index.ge(m.whole));
+  if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
+  TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[", op.short_name,
+                    "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [0, ", m.whole,
+                    "), the length of the dimension that is split");
+}
+
 Shifted shift(const at::Tensor& index, const Plan::Masked& m) {
   at::Tensor shifted = index - m.offset;
   at::Tensor outside = shifted.lt(0).logical_or_(shifted.ge(m.length));
@@ -40,6 +51,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
   const size_t base = stack.size() - op.arguments.size();
   auto at = [&](const char* name) -> c10::IValue& { return stack[base + op.argument(name)]; };
   if (op.short_name == "embedding") {
+    check_range(op, at("indices").toTensor(), m);
     const Shifted s = shift(at("indices").toTensor(), m);
     at("indices") = s.index;
     at("weight") = with_a_row(at("weight").toTensor(), 0);
@@ -48,6 +60,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
     out.masked_fill_(s.outside.unsqueeze(-1), 0);
   } else if (op.short_name == "gather") {
     const int64_t dim = at("dim").toInt();
+    check_range(op, at("index").toTensor(), m);
     const Shifted s = shift(at("index").toTensor(), m);
     at("index") = s.index;
     at("self") = with_a_row(at("self").toTensor(), at::maybe_wrap_dim(dim, at("self").toTensor().dim()));
@@ -56,6 +69,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
   } else if (op.short_name == "index_select") {
     const at::Tensor self = at("self").toTensor();
     const int64_t dim = at::maybe_wrap_dim(at("dim").toInt(), self.dim());
+    check_range(op, at("index").toTensor(), m);
     const Shifted s = shift(at("index").toTensor(), m);
     at("index") = s.index;
     at("self") = with_a_row(self, dim);
@@ -66,9 +80,10 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
     // What lies in other shards is ignored here, as ignore_index is.
     const int64_t ignore = -100;
     const at::Tensor target = at("target").toTensor();
+    const at::Tensor ignored = target.eq(at("ignore_index").toInt());
+    check_range(op, target, m, ignored);
     const Shifted s = shift(target, m);
-    const at::Tensor ignored = target.eq(at("ignore_index").toInt()).logical_or_(s.outside);
-    at("target") = s.index.masked_fill(ignored, ignore);
+    at("target") = s.index.masked_fill(ignored.logical_or(s.outside), ignore);
     at("ignore_index") = ignore;
     op.handle.callBoxed(&stack);
   } else {

@@ -122,7 +122,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     self.copy_(redistribute_local(local, target.geometry.sizes, target.layout,
                                   TensorLayout::replicated(target.layout->mesh(), self.dim())));
   } else if (sharded(self).layout()->has_partial() && !sharded(self).chain()) {
-    replace_content(*sharded(self).cell(), std::move(local), target.layout);
+    replace_content(sharded(self).cell(), std::move(local), target.layout);
     sharded(self).wrote();
   } else {
     self.copy_(make_sharded(std::move(local), target.layout, target.geometry));

@@ -149,7 +149,7 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
     impl.wrote();
     return;
   }
-  Cell& root = *impl.cell();
+  Cell& root = impl.cell();
   // A part of a pending sum cannot be written.
   if (root.layout->has_partial()) redistribute_content(root, root.layout->without_partial());
   carry_back(root, tensor,
@@ -160,7 +160,7 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
 }
 
 bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
-  Cell& cell = *impl.cell();
+  Cell& cell = impl.cell();
   if (impl.chain() && impl.geometry().numel() != cell.geometry.numel()) return false;
   TensorLayout::Partial left = cell.layout->partial();
   for (int a = 0; a < to->mesh()->ndim(); ++a) {

@@ -57,7 +57,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (impl.layout() == layout) return tensor;
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
-    sharded(out).cell()->path = impl.path();
+    if (!impl.path().empty()) sharded(out).cell().path = impl.path();
     return out;
   }
   disable_fuser();
@@ -243,7 +243,7 @@ std::string path_of(const at::Tensor& tensor) { return holds_shards(tensor) ? sh
 
 void set_path(const at::Tensor& tensor, const std::string& path) {
   TORCH_CHECK_VALUE(holds_shards(tensor), "set_path: a plain tensor carries no path");
-  sharded(tensor).cell()->path = path;
+  sharded(tensor).cell().path = path;
 }
 
 }  // namespace weft

@@ -13,9 +13,7 @@ class PlanKey {
  public:
   void push(uint64_t word) { words_.push_back(word); }
   void push(const void* p) { words_.push_back(reinterpret_cast<uintptr_t>(p)); }
-  void push_all(c10::IntArrayRef values) {
-    for (int64_t v : values) words_.push_back(static_cast<uint64_t>(v));
-  }
+  void push_all(c10::IntArrayRef values) { words_.append(values.begin(), values.end()); }
   void push_text(const std::string& text);
   c10::ArrayRef<uint64_t> words() const { return words_; }
   uint64_t hash() const;

@@ -89,6 +89,7 @@ void mask_indices(const Call& call, const BoundRule& bound, const std::vector<Ax
         Plan::Masked m;
         m.offset = ranges.empty() ? 0 : ranges[0].start;
         m.length = ranges.empty() ? 0 : ranges[0].length;
+        m.whole = g.sizes[d];
         m.index_tensor = -1;
         for (size_t i = 0; i < bound.tensors.size(); ++i) {
           if (bound.tensors[i].operand == bound.factors[f].index_operand) m.index_tensor = static_cast<int>(i);

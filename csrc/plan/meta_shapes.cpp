@@ -4,6 +4,7 @@
 #include <ATen/ExpandUtils.h>
 #include <ATen/OpMathType.h>
 #include <ATen/native/ConvUtils.h>
+#include <ATen/native/TypeProperties.h>
 
 namespace weft::shapes {
 namespace {
@@ -11,6 +12,13 @@ namespace {
 at::Tensor like(const at::Tensor& t) { return at::empty(t.sizes(), t.options()); }
 at::Tensor formatted_like(const at::Tensor& t) {
   return at::empty(t.sizes(), t.options().memory_format(t.suggest_memory_format()));
+}
+// A copy in that memory format (absent: the dense strides nearest to its own), of that dtype (absent: its own).
+at::Tensor copy_of(const at::Tensor& t, Format format, Dtype dtype) {
+  const auto options = t.options().dtype(dtype.value_or(t.scalar_type()));
+  if (format && *format != at::MemoryFormat::Preserve) return at::empty(t.sizes(), options.memory_format(*format));
+  if (t.is_non_overlapping_and_dense()) return at::empty_strided(t.sizes(), t.strides(), options);
+  return at::empty_strided(t.sizes(), at::infer_dense_strides(t.sizes(), t.strides()), options);
 }
 // The gradient of an optional tensor, where it is wanted.
 at::Tensor gradient(bool wanted, const std::optional<at::Tensor>& of) {
@@ -38,12 +46,7 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
   return at::empty(sizes, input.options().memory_format(format));
 }
 
-at::Tensor clone(const at::Tensor& self, std::optional<at::MemoryFormat> format) {
-  if (format && *format != at::MemoryFormat::Preserve) {
-    return at::empty(self.sizes(), self.options().memory_format(*format));
-  }
-  return at::empty_strided(self.sizes(), at::infer_dense_strides(self.sizes(), self.strides()), self.options());
-}
+at::Tensor clone(const at::Tensor& self, Format format) { return copy_of(self, format, std::nullopt); }
 
 // Its kernel fills a contiguous copy.
 at::Tensor masked_fill_value(const at::Tensor& self, const at::Tensor& mask, const at::Scalar&) {
@@ -68,7 +71,7 @@ Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, cons
   auto sizes = input.sizes().vec();
   std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
   const at::Tensor statistic = at::empty(sizes, input.options());
-  return {like(input), statistic, at::empty_like(statistic)};
+  return {like(input), statistic, like(statistic)};
 }
 
 Three native_layer_norm_backward(const at::Tensor&, const at::Tensor& input, c10::SymIntArrayRef, const at::Tensor&,
@@ -133,5 +136,56 @@ Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, con
 }
 
 at::Tensor of_all(const at::Tensor& self) { return at::empty({}, self.options()); }
+
+at::Tensor made_like(const at::Tensor& self, Dtype dtype, std::optional<at::Layout>, std::optional<at::Device>,
+                     std::optional<bool>, Format format) {
+  return copy_of(self, format, dtype);
+}
+at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype dtype, std::optional<at::Layout>,
+                     std::optional<at::Device>, std::optional<bool>, Format format) {
+  return copy_of(self, format, dtype);
+}
+at::Tensor made_new(const at::Tensor& self, c10::SymIntArrayRef size, Dtype dtype, std::optional<at::Layout>,
+                    std::optional<at::Device>, std::optional<bool>) {
+  return at::empty(C10_AS_INTARRAYREF_SLOW(size), self.options().dtype(dtype.value_or(self.scalar_type())));
+}
+at::Tensor new_full(const at::Tensor& self, c10::SymIntArrayRef size, const at::Scalar&, Dtype dtype,
+                    std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
+  return at::empty(C10_AS_INTARRAYREF_SLOW(size), self.options().dtype(dtype.value_or(self.scalar_type())));
+}
+at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, Dtype dtype,
+                             std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
+  return at::empty_strided(C10_AS_INTARRAYREF_SLOW(size), C10_AS_INTARRAYREF_SLOW(stride),
+                           self.options().dtype(dtype.value_or(self.scalar_type())));
+}
+
+at::Tensor stack(at::TensorList tensors, int64_t dim) {
+  TORCH_CHECK(!tensors.empty(), "stack of no tensors");
+  auto sizes = tensors[0].sizes().vec();
+  for (const at::Tensor& t : tensors) {
+    TORCH_CHECK(t.sizes().equals(sizes), "stack of shapes ", c10::IntArrayRef(sizes), " and ", t.sizes());
+  }
+  sizes.insert(sizes.begin() + at::maybe_wrap_dim(dim, tensors[0].dim() + 1), static_cast<int64_t>(tensors.size()));
+  return at::empty(sizes, tensors[0].options().dtype(at::native::result_type(tensors)));
+}
+
+at::Tensor safe_softmax(const at::Tensor& self, int64_t, Dtype dtype) {
+  return at::empty(self.sizes(), self.options().dtype(dtype.value_or(self.scalar_type())));
+}
+
+at::Tensor select_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt) {
+  return at::empty(C10_AS_INTARRAYREF_SLOW(sizes), gradient.options());
+}
+at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt, c10::SymInt,
+                          c10::SymInt) {
+  return at::empty(C10_AS_INTARRAYREF_SLOW(sizes), gradient.options());
+}
+
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::SymInt, bool, bool) {
+  TORCH_CHECK(weight.dim() == 2, "embedding: a weight of ", weight.dim(), " dimensions");
+  auto sizes = indices.sizes().vec();
+  sizes.push_back(weight.size(1));
+  return at::empty(sizes, weight.options());
+}
 
 }  // namespace weft::shapes

@@ -12,6 +12,8 @@
 namespace weft::shapes {
 
 using Three = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using Dtype = std::optional<at::ScalarType>;
+using Format = std::optional<at::MemoryFormat>;
 
 at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>&,
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
@@ -48,5 +50,24 @@ Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, con
                                  const std::optional<at::Tensor>& weight, c10::SymInt, c10::SymInt channels,
                                  c10::SymInt, int64_t, std::array<bool, 3> mask);
 at::Tensor of_all(const at::Tensor& self);
+
+// empty_like, zeros_like and ones_like; new_empty, new_zeros and new_ones.
+at::Tensor made_like(const at::Tensor& self, Dtype, std::optional<at::Layout>, std::optional<at::Device>,
+                     std::optional<bool>, Format);
+at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype, std::optional<at::Layout>,
+                     std::optional<at::Device>, std::optional<bool>, Format);
+at::Tensor made_new(const at::Tensor& self, c10::SymIntArrayRef size, Dtype, std::optional<at::Layout>,
+                    std::optional<at::Device>, std::optional<bool>);
+at::Tensor new_full(const at::Tensor& self, c10::SymIntArrayRef size, const at::Scalar&, Dtype,
+                    std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>);
+at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, Dtype,
+                             std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>);
+
+at::Tensor stack(at::TensorList tensors, int64_t dim);
+at::Tensor safe_softmax(const at::Tensor& self, int64_t, Dtype);
+at::Tensor select_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt);
+at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt, c10::SymInt,
+                          c10::SymInt);
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::SymInt, bool, bool);
 
 }  // namespace weft::shapes

@@ -44,7 +44,8 @@ struct Plan {
   /// Index arguments into a split dimension: shifted to the shard, what lies outside is masked.
   struct Masked {
     int index_tensor;
-    int64_t offset, length;
+    int64_t offset, length;  // of the shard
+    int64_t whole;           // length of the dimension
   };
   std::vector<Masked> masked;
   rules::Composite composite = nullptr;  // runs instead, on the tensors as they are

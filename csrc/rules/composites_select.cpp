@@ -117,7 +117,7 @@ void run_unscale(Op op, CompositeStack& stack) {
       continue;
     }
     ShardedTensorImpl& impl = sharded(g);
-    Cell& root = *impl.cell();
+    Cell& root = impl.cell();
     if (impl.layout()->has_partial()) redistribute_content(root, root.layout->without_partial());
     locals.push_back(impl.local());
     impl.wrote();

@@ -23,16 +23,42 @@ c10::DispatchKeySet keys_for(const at::Tensor& local) {
 
 void set_replay(Replay replay) { replay_chain = replay; }
 
-ShardedTensorImpl::ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout,
-                                     const Geometry& geometry)
-    : TensorImpl(keys_for(local), local.dtype(), local.device()),
-      cell_(std::move(cell)),
-      local_(std::move(local)),
-      layout_(layout),
-      generation_(cell_->generation.load(std::memory_order_acquire)),
-      seen_writes_(cell_->writes.load(std::memory_order_acquire)) {
+ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry)
+    : TensorImpl(keys_for(local), local.dtype(), local.device()), local_(std::move(local)), layout_(layout) {
   set_geometry(geometry);
   set_storage_access_should_throw();
+}
+
+ShardedTensorImpl::ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout,
+                                     const Geometry& geometry)
+    : ShardedTensorImpl(std::move(local), layout, geometry) {
+  generation_ = cell->generation.load(std::memory_order_acquire);
+  seen_writes_ = cell->writes.load(std::memory_order_acquire);
+  cell_.store(cell.release(), std::memory_order_release);
+}
+
+ShardedTensorImpl::~ShardedTensorImpl() { c10::intrusive_ptr<Cell>::reclaim(known_cell()); }
+
+Cell& ShardedTensorImpl::cell() const {
+  if (Cell* known = known_cell()) return *known;
+  auto made = c10::make_intrusive<Cell>();
+  made->local = local_;
+  made->layout = layout_;
+  made->geometry = geometry();
+  Cell* known = nullptr;
+  // Another thread may share it at the same time: the first cell stays.
+  if (!cell_.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) return *known;
+  return *made.release();
+}
+
+c10::intrusive_ptr<Cell> ShardedTensorImpl::shared_cell() const {
+  return c10::intrusive_ptr<Cell>::unsafe_reclaim_from_nonowning(&cell());
+}
+
+const std::string& ShardedTensorImpl::path() const {
+  static const std::string none;
+  const Cell* cell = known_cell();
+  return cell != nullptr ? cell->path : none;
 }
 
 void ShardedTensorImpl::set_geometry(const Geometry& geometry) {
@@ -59,7 +85,7 @@ void ShardedTensorImpl::set_view(c10::intrusive_ptr<ViewStep> chain, bool moved)
 
 void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
   const Geometry geometry = other.geometry();
-  cell_ = other.cell_;
+  c10::intrusive_ptr<Cell>::reclaim(cell_.exchange(other.shared_cell().release(), std::memory_order_acq_rel));
   chain_ = other.chain_;
   moved_ = other.moved_;
   local_ = other.local_;
@@ -85,20 +111,21 @@ void ShardedTensorImpl::refresh() const {
   at::Tensor local;
   Layout layout;
   std::shared_ptr<Incoming> incoming;
+  const auto cell = shared_cell();
   {
-    std::lock_guard<std::mutex> lock(cell_->mutex);
-    incoming = cell_->incoming;
+    std::lock_guard<std::mutex> lock(cell->mutex);
+    incoming = cell->incoming;
   }
   if (incoming) incoming->arrive();
   {
-    std::lock_guard<std::mutex> lock(cell_->mutex);
-    local = cell_->local;
-    layout = cell_->layout;
-    generation_ = cell_->generation.load(std::memory_order_acquire);
-    seen_writes_ = cell_->writes.load(std::memory_order_acquire);
+    std::lock_guard<std::mutex> lock(cell->mutex);
+    local = cell->local;
+    layout = cell->layout;
+    generation_ = cell->generation.load(std::memory_order_acquire);
+    seen_writes_ = cell->writes.load(std::memory_order_acquire);
   }
   if (chain_) {
-    auto root = c10::make_intrusive<ShardedTensorImpl>(cell_, std::move(local), layout, cell_->geometry);
+    auto root = c10::make_intrusive<ShardedTensorImpl>(cell, std::move(local), layout, cell->geometry);
     const at::Tensor view = replay_chain(at::Tensor(std::move(root)), *chain_);
     local = sharded(view).local_;
     layout = sharded(view).layout_;
@@ -110,7 +137,7 @@ void ShardedTensorImpl::refresh() const {
 c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   // An alias of a normal tensor stays a normal tensor under inference mode: it needs the base's version counter.
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl*>(this)->is_inference());
-  auto copy = c10::make_intrusive<ShardedTensorImpl>(cell_, local_, layout_, geometry());
+  auto copy = c10::make_intrusive<ShardedTensorImpl>(shared_cell(), local_, layout_, geometry());
   copy->generation_ = generation_;
   copy->seen_writes_ = seen_writes_;
   copy->chain_ = chain_;
@@ -147,17 +174,13 @@ void ShardedTensorImpl::shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& 
 }
 
 at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry) {
-  auto cell = c10::make_intrusive<Cell>();
-  cell->local = local;
-  cell->layout = layout;
-  cell->geometry = geometry;
-  return at::Tensor(c10::make_intrusive<ShardedTensorImpl>(std::move(cell), std::move(local), layout, geometry));
+  return at::Tensor(c10::make_intrusive<ShardedTensorImpl>(std::move(local), layout, geometry));
 }
 
 at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
                          const Geometry& geometry) {
   at::Tensor tensor = make_sharded(at::empty({0}, like.options()), layout, geometry);
-  Cell& cell = *sharded(tensor).cell();
+  Cell& cell = sharded(tensor).cell();
   cell.incoming = std::move(incoming);
   cell.generation.fetch_add(1, std::memory_order_acq_rel);  // whoever reads it looks into the cell first
   return tensor;
@@ -167,7 +190,7 @@ at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout lay
                      c10::intrusive_ptr<ViewStep> chain, bool moved) {
   // As in alias: a view of a normal tensor made under inference mode is a normal tensor.
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
-  auto impl = c10::make_intrusive<ShardedTensorImpl>(base.cell(), std::move(local), layout, geometry);
+  auto impl = c10::make_intrusive<ShardedTensorImpl>(base.shared_cell(), std::move(local), layout, geometry);
   impl->set_view(std::move(chain), moved);
   return at::Tensor(std::move(impl));
 }

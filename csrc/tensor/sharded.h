@@ -36,7 +36,8 @@ struct Incoming {
 
 /// What a root tensor, its detached aliases, autograd's saved copies and its views share: the local shard of the root
 /// and its layout. A pending reduction that is carried out once replaces the content for all of them (the old memory is
-/// never written). Which op does so follows from program order alone, so every rank does it alike.
+/// never written). Which op does so follows from program order alone, so every rank does it alike. It is made when a
+/// tensor is first shared: most results never are.
 struct Cell final : c10::intrusive_ptr_target {
   at::Tensor local;
   Layout layout = nullptr;
@@ -58,7 +59,11 @@ struct ViewStep final : c10::intrusive_ptr_target {
 
 class ShardedTensorImpl final : public c10::TensorImpl {
  public:
+  /// A root, shared with nobody yet.
+  ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry);
+  /// One of those that share a cell.
   ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout, const Geometry& geometry);
+  ~ShardedTensorImpl() override;
 
   /// The local shard and its layout, up to date with the cell. The reference is good until the next op.
   const at::Tensor& local() const {
@@ -69,13 +74,16 @@ class ShardedTensorImpl final : public c10::TensorImpl {
     if (C10_UNLIKELY(stale())) refresh();
     return layout_;
   }
-  const c10::intrusive_ptr<Cell>& cell() const { return cell_; }
+  /// Made where there is none yet.
+  Cell& cell() const;
+  c10::intrusive_ptr<Cell> shared_cell() const;
   const c10::intrusive_ptr<ViewStep>& chain() const { return chain_; }
   /// Whether the local shard is a copy made of the root's data, not an alias of the root's shard: a write to it must be
   /// carried back to the root, and a write to the root makes it stale.
   bool is_moved() const { return moved_; }
   Geometry geometry() const;
-  const std::string& path() const { return cell_->path; }
+  /// Of the variable it belongs to; empty: none.
+  const std::string& path() const;
 
   /// Makes this a view of its cell's root, `chain` leading to it.
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
@@ -84,7 +92,9 @@ class ShardedTensorImpl final : public c10::TensorImpl {
   /// The same tensor anew, its content not waited for.
   c10::intrusive_ptr<ShardedTensorImpl> alias() const;
   /// After the local shard was written in place.
-  void wrote() { seen_writes_ = cell_->writes.fetch_add(1, std::memory_order_acq_rel) + 1; }
+  void wrote() {
+    if (Cell* cell = known_cell()) seen_writes_ = cell->writes.fetch_add(1, std::memory_order_acq_rel) + 1;
+  }
 
   const char* tensorimpl_type_name() const override { return "weft::ShardedTensorImpl"; }
   c10::intrusive_ptr<TensorImpl> shallow_copy_and_detach(const c10::VariableVersion& version_counter,
@@ -94,23 +104,25 @@ class ShardedTensorImpl final : public c10::TensorImpl {
   void shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& impl) override;
 
  private:
+  Cell* known_cell() const { return cell_.load(std::memory_order_acquire); }
   bool stale() const {
-    return generation_ != cell_->generation.load(std::memory_order_acquire) ||
-           (moved_ && seen_writes_ != cell_->writes.load(std::memory_order_acquire));
+    const Cell* cell = known_cell();
+    return cell != nullptr && (generation_ != cell->generation.load(std::memory_order_acquire) ||
+                               (moved_ && seen_writes_ != cell->writes.load(std::memory_order_acquire)));
   }
   void refresh() const;
   void set_geometry(const Geometry& geometry);
   template <class Version>
   c10::intrusive_ptr<TensorImpl> copy_and_detach(Version&& version_counter, bool allow_tensor_metadata_change) const;
 
-  c10::intrusive_ptr<Cell> cell_;
-  c10::intrusive_ptr<ViewStep> chain_;  // null: the root itself
+  mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
+  c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
   bool moved_ = false;
   // Caches of the cell's content seen through the chain.
   mutable at::Tensor local_;
   mutable Layout layout_;
-  mutable uint64_t generation_;
-  mutable uint64_t seen_writes_;
+  mutable uint64_t generation_ = 0;
+  mutable uint64_t seen_writes_ = 0;
 };
 
 inline bool holds_shards(const at::TensorBase& t) {

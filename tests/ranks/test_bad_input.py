@@ -134,6 +134,27 @@ def op_errors():
     return texts
 
 
+def index_out_of_range():
+    # The split dimension is masked, which must not hide an index that no rank has.
+    weight = weft.distribute_tensor(torch.ones(5, 3), ("a", None), mesh2())
+    index = torch.tensor([1, 7])
+    calls = (
+        lambda: torch.nn.functional.embedding(index, weight),
+        lambda: weight.index_select(0, index - 3),
+        lambda: weight.gather(0, index.unsqueeze(-1)),
+        lambda: torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 9])),
+    )
+    texts = []
+    for call in calls:
+        with pytest.raises(IndexError, match="out of range.*\\[0, 5\\)") as info:
+            call()
+        texts.append(str(info.value).split("\n")[0])
+    assert torch.equal(
+        weft.full_tensor(torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 4]))), torch.tensor(-1.0)
+    )
+    return texts
+
+
 def several_patterns():
     mesh = mesh2()
     layer = torch.nn.Linear(4, 4)
@@ -160,6 +181,7 @@ CASES = {
         shapes_differ_between_ranks,
         parts_do_not_fit,
         op_errors,
+        index_out_of_range,
         several_patterns,
     )
 }

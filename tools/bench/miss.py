@@ -1,15 +1,18 @@
-"""Cost of a new shape: the first call of an op with shapes never seen before, less a later call, beside DTensor.
+"""Cost of a new shape: what the first call of an op with a shape never seen before takes longer than the next one with
+that shape, beside DTensor.
 
-    python tools/bench/miss.py [--ranks N] [--samples N] [--shapes N]
+    python tools/bench/miss.py [--ranks N] [--samples N] [--rounds N] [--shapes N]
 
 One process. With --ranks 8 it stands for one of eight, with torch's fake group, so that there is something to plan on
-every mesh axis. Candidates take their turns shape by shape; the figures are medians in microseconds of
-processor time (other work on the machine does not count). `plain` shows what
-a first call costs for reasons of its own (memory, kernels). `plans` counts the plans that Weft makes for one shape, so
-weft / plans is the cost of one. Then `x + x` runs over --shapes distinct shapes, to show that memory is bounded.
+every mesh axis. In each round every candidate calls an op with --samples new shapes one after the other, then with the
+same ones again; the figures are medians over the rounds, in microseconds of processor time a call (other work on the
+machine does not count). `plain` shows what a new shape costs torch itself (memory, kernels made for a shape). `plans`
+counts the plans that Weft makes for one shape; `weft adds` is weft - plain, for each of them. Then `x + x` runs over
+--shapes distinct shapes, to show that memory is bounded.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 import time
@@ -70,32 +73,39 @@ def layers(shape: tuple[int, ...]) -> dict[str, Lay]:
     return {"plain": lambda t, _: t, "weft": by_weft, "dtensor": by_dtensor}
 
 
-def extra(fn: Callable[[], object]) -> float:
-    """What the first call takes longer than a later one."""
-    first = timing.cpu_time(fn)
-    return first - min(timing.cpu_time(fn) for _ in range(3))
+def extra(calls: list[Callable[[], object]]) -> float:
+    """What the first round of these calls takes longer than the second, per call."""
+
+    def all_of_them() -> None:
+        for call in calls:
+            call()
+
+    first = timing.cpu_time(all_of_them)
+    return (first - timing.cpu_time(all_of_them)) / len(calls)
 
 
-def measure(lay: dict[str, Lay], samples: int) -> None:
+def measure(lay: dict[str, Lay], samples: int, rounds: int) -> None:
     found: dict[str, dict[str, list[float]]] = {}
-    plans: dict[str, int] = {}
-    for i in range(-2, samples):  # the first two also read rules and import modules
-        fns = {who: cases(by, 8 * (i + 10)) for who, by in lay.items()}
-        for op in fns["plain"]:
+    plans: dict[str, float] = {}
+    size = itertools.count(10)
+    for i in range(-1, rounds):  # the first also reads rules and imports modules
+        sizes = [8 * next(size) for _ in range(samples if i >= 0 else 2)]
+        fns = {who: [cases(by, n) for n in sizes] for who, by in lay.items()}
+        for op in fns["plain"][0]:
             for who in fns:
                 before = torch.ops.weft.plan_counts()[0]
-                us = extra(fns[who][op])
+                us = extra([calls[op] for calls in fns[who]])
                 if who == "weft":
-                    plans[op] = torch.ops.weft.plan_counts()[0] - before
+                    plans[op] = (torch.ops.weft.plan_counts()[0] - before) / len(sizes)
                 if i >= 0:
                     found.setdefault(op, {}).setdefault(who, []).append(us)
-    print(f"{'op':18s}{'plain':>9s}{'weft':>9s}{'dtensor':>10s}{'plans':>7s}{'weft/plans':>12s}{'dtensor/weft':>14s}")
+    print(f"{'op':18s}{'plain':>9s}{'weft':>9s}{'dtensor':>10s}{'plans':>7s}{'weft adds':>11s}{'dtensor/weft':>14s}")
     ratios = []
     for op, by in found.items():
         plain, ours, theirs = (statistics.median(by[who]) for who in ("plain", "weft", "dtensor"))
         ratios.append(theirs / max(ours, 0.1))
-        each = ours / max(plans[op], 1)
-        print(f"{op:18s}{plain:9.1f}{ours:9.1f}{theirs:10.1f}{plans[op]:7d}{each:12.1f}{ratios[-1]:14.1f}")
+        adds = (ours - plain) / max(plans[op], 1)
+        print(f"{op:18s}{plain:9.1f}{ours:9.1f}{theirs:10.1f}{plans[op]:7.1f}{adds:11.1f}{ratios[-1]:14.1f}")
     print(f"geometric mean of dtensor/weft: {math.exp(statistics.fmean(map(math.log, ratios))):.1f}\n")
 
 
@@ -122,15 +132,17 @@ def memory(lay: Lay, shapes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, choices=sorted(MESHES), default=1, help="of the meshes (default 1)")
-    parser.add_argument("--samples", type=int, default=10, help="new shapes per op and mesh (default 10)")
+    parser.add_argument("--samples", type=int, default=12, help="new shapes per op, mesh and round (default 12)")
+    parser.add_argument("--rounds", type=int, default=5, help="per mesh (default 5)")
     parser.add_argument("--shapes", type=int, default=100_000, help="of the memory run, up to 1048576 (default 100000)")
     options = parser.parse_args()
     timing.fake_ranks(options.ranks)
+    torch.backends.mkldnn.set_flags(False)  # oneDNN makes code for each new shape, which hides all else
     torch.manual_seed(0)
     for shape in MESHES[options.ranks]:
         lay = layers(shape)
         print(f"mesh {shape}")
-        measure(lay, options.samples)
+        measure(lay, options.samples, options.rounds)
     memory(lay["weft"], options.shapes)
 
 
