@@ -99,6 +99,8 @@ class Log {
     ++next_;
     return from_text(store_->get_to_str(key));
   }
+  void come_to(int64_t meeting) { store_->add(c10::str("meeting/", meeting), 1); }
+  int64_t have_come_to(int64_t meeting) { return store_->add(c10::str("meeting/", meeting), 0); }
   /// How long ranks are waited for.
   milliseconds patience() const { return patience_; }
 
@@ -121,6 +123,8 @@ class Failures : public ContextState {
   bool tell(Failure failure);
   /// Raises where the ranks have parted. False: there is no log to look at.
   bool look();
+  /// Waits, by way of the store, until all ranks have come here.
+  void meet();
 
  private:
   template <class Use>
@@ -137,6 +141,7 @@ class Failures : public ContextState {
   std::mutex mutex_;
   std::optional<Log> log_;  // opened when first needed
   bool log_lost_ = false;
+  int64_t meetings_ = 0;
   std::vector<Entry> read_;  // what others wrote
   std::vector<Failure> mine_;
   std::optional<Failure> parted_;
@@ -183,6 +188,22 @@ bool Failures::look() {
   if (!read_log()) return false;
   check();
   return true;
+}
+
+void Failures::meet() {
+  const WithoutPythonLock unlocked;
+  std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t meeting = meetings_++;
+  if (!use_log([&](Log& log) { log.come_to(meeting); })) return;
+  const auto deadline = std::chrono::steady_clock::now() + log_->patience();
+  for (milliseconds pause = kShortestPause; std::chrono::steady_clock::now() < deadline;
+       pause = std::min(2 * pause, kFirstLook)) {
+    int64_t come = 0;
+    if (!use_log([&](Log& log) { come = log.have_come_to(meeting); })) return;
+    if (come >= context().world_size()) return;
+    if (read_log()) check();
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 // Before a collective of a rank that failed: goes on when all ranks have failed as it has.
@@ -241,6 +262,13 @@ void Failures::raise_parted() const {
   TORCH_CHECK(false, "the ranks are out of step since ", parted_->str(),
               "; they cannot communicate any more: make the process group anew, by starting the processes again");
 }
+
+[[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
+                                                     auto& failures = context().state<Failures>();
+                                                     failures.count();
+                                                     failures.meet();
+                                                   }),
+                                                   true);
 
 }  // namespace
 

@@ -6,7 +6,8 @@
 // ranks count alike. Where all ranks fail alike at a point they are still in step: each makes sure of that before its
 // next collective, the only time when one that failed waits for what the others write.
 //
-// Nothing here touches the store while no kernel throws and no collective takes long.
+// Before the world is split for a mesh, where the backend waits blindly, the ranks meet in the store. Else nothing here
+// touches the store while no kernel throws and no collective takes long.
 #include <exception>
 #include <string>
 

@@ -75,6 +75,25 @@ def test_on_one_line_of_a_mesh_is_raised_by_all():
         assert kind == "IndexError" and "[embedding]" in text and took < 5, text
 
 
+def before_a_new_mesh(world):
+    """The others go on to make the groups of another mesh, which takes all ranks."""
+    mesh = mesh_of(world)
+    weight, indices = table(mesh), batch(mesh, bad=[1])
+
+    def run():
+        loss_of(weight, indices)
+        other = weft.DeviceMesh((2, world // 2), ("a", "b"), device_type="cpu")
+        weft.distribute_tensor(torch.ones(4, 4), ("a", "b"), other)
+
+    return error_of(run), error_of(run)
+
+
+def test_before_a_new_mesh_is_raised_by_all():
+    for (kind, text, took), (_, later, _) in run_ranks(4, before_a_new_mesh, [4]):
+        assert kind == "IndexError" and "[embedding]" in text and took < 5, text
+        assert "[embedding] failed on" in later
+
+
 def in_backward(world):
     """Buckets of gradients are on their way when a kernel of the backward pass fails."""
     mesh = mesh_of(world)
