@@ -5,6 +5,8 @@
 
 #include <atomic>
 
+#include "comm/failure.h"
+
 // c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
@@ -14,8 +16,9 @@ namespace {
 std::atomic<Observer> observer_{nullptr};
 
 // Some backends return no work where the caller's stream did it all.
-void finish(const c10::intrusive_ptr<c10d::Work>& work) {
-  if (work) work->wait();
+template <class Call>
+void run(const Axis& axis, const at::Tensor& tensor, Call&& call) {
+  if (const auto work = issue(call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
 }
 
 // Backends know only a few dtypes, but bytes are bytes.
@@ -63,7 +66,8 @@ bool uses_gloo(const Axis& axis, c10::DeviceType device) {
 
 void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
 
-void notify(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+  count_collective();
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
 }
 
@@ -72,7 +76,7 @@ void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
   input = bytes_of(input);
   c10d::AllgatherOptions options;
   options.asyncOp = false;
-  finish(axis.group->_allgather_base(output, input, options));
+  run(axis, output, [&] { return axis.group->_allgather_base(output, input, options); });
 }
 
 void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
@@ -86,7 +90,7 @@ void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::v
   }
   c10d::AllToAllOptions options;
   options.asyncOp = false;
-  finish(axis.group->alltoall_base(output, input, output_splits, input_splits, options));
+  run(axis, output, [&] { return axis.group->alltoall_base(output, input, output_splits, input_splits, options); });
 }
 
 void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
@@ -94,7 +98,7 @@ void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank
   c10d::BroadcastOptions options;
   options.rootRank = root_group_rank;
   options.asyncOp = false;
-  finish(axis.group->broadcast(tensors, options));
+  run(axis, tensor, [&] { return axis.group->broadcast(tensors, options); });
 }
 
 void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op) {
@@ -102,14 +106,14 @@ void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpT
   c10d::AllreduceOptions options;
   options.reduceOp = op;
   options.asyncOp = false;
-  finish(axis.group->allreduce(tensors, options));
+  run(axis, tensors[0], [&] { return axis.group->allreduce(tensors, options); });
 }
 
 void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op) {
   c10d::ReduceScatterOptions options;
   options.reduceOp = op;
   options.asyncOp = false;
-  finish(axis.group->_reduce_scatter_base(output, input, options));
+  run(axis, output, [&] { return axis.group->_reduce_scatter_base(output, input, options); });
 }
 
 }  // namespace weft::comm

@@ -32,8 +32,9 @@ struct Axis {
 /// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
 bool uses_gloo(const Axis& axis, c10::DeviceType device);
 
-/// Tells the observer, if there is one.
-void notify(const char* kind, Mesh mesh, int axis, int64_t bytes);
+/// Every collective begins with it, one of no elements too: counts it, and tells the observer, if there is one. Raises
+/// where the ranks have parted.
+void begin(const char* kind, Mesh mesh, int axis, int64_t bytes);
 
 /// The calls below take flat contiguous tensors and return when later work on the current stream sees the result. Those
 /// that only move data take any dtype.

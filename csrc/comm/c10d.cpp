@@ -72,7 +72,7 @@ at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, i
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return input;
   check_reduction(input.scalar_type(), reduction);
-  notify("all_reduce", mesh, axis, 2 * (n - 1) * bytes_of(input) / n);
+  begin("all_reduce", mesh, axis, 2 * (n - 1) * bytes_of(input) / n);
   const Wire wire(input, order);
   if (input.numel() == 0) return wire.result(wire.tensor().clone(at::MemoryFormat::Contiguous));
   const Axis line(mesh, axis);
@@ -94,7 +94,7 @@ at::Tensor all_gather(const at::Tensor& input, int64_t dim, const std::vector<in
   const int64_t coordinate = context().bind(mesh).coordinates[axis];
   check_lengths(input, dim, sizes, sizes.at(coordinate), mesh, axis);
   const int64_t row = row_elements(input.sizes(), dim);
-  notify("all_gather", mesh, axis, (n - 1) * sum(sizes) * row * static_cast<int64_t>(input.element_size()) / n);
+  begin("all_gather", mesh, axis, (n - 1) * sum(sizes) * row * static_cast<int64_t>(input.element_size()) / n);
   const Wire wire(input, order);
   const at::Tensor& shard = wire.tensor();
   const int64_t wire_dim = wire.dim(dim);
@@ -116,7 +116,7 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
   if (n == 1) return input;
   check_reduction(input.scalar_type(), reduction);
   check_lengths(input, dim, sizes, sum(sizes), mesh, axis);
-  notify("reduce_scatter", mesh, axis, (n - 1) * bytes_of(input) / n);
+  begin("reduce_scatter", mesh, axis, (n - 1) * bytes_of(input) / n);
   const Wire wire(input, order);
   const at::Tensor& whole = wire.tensor();
   const int64_t wire_dim = wire.dim(dim);
@@ -140,7 +140,7 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vec
   const Axis line(mesh, axis);
   check_lengths(input, split_dim, split_sizes, sum(split_sizes), mesh, axis);
   check_lengths(input, concat_dim, concat_sizes, concat_sizes.at(line.coordinate), mesh, axis);
-  notify("all_to_all", mesh, axis, (n - 1) * bytes_of(input) / n);
+  begin("all_to_all", mesh, axis, (n - 1) * bytes_of(input) / n);
   const Wire wire(input, order);
   const at::Tensor& shard = wire.tensor();
   const int64_t from = wire.dim(split_dim), to = wire.dim(concat_dim);
@@ -172,7 +172,7 @@ at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis)
   if (n == 1) return input;
   TORCH_CHECK_VALUE(root >= 0 && root < n, "broadcast from coordinate ", root, " of axis '", mesh->axis_name(axis),
                     "', which has ", n, " ranks");
-  notify("broadcast", mesh, axis, (n - 1) * bytes_of(input) / n);
+  begin("broadcast", mesh, axis, (n - 1) * bytes_of(input) / n);
   const Wire wire(input, {});
   const Axis line(mesh, axis);
   at::Tensor tensor = at::empty(input.sizes(), input.options().memory_format(at::MemoryFormat::Contiguous));

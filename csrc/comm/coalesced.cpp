@@ -4,6 +4,7 @@
 
 #include "comm/axis.h"
 #include "comm/collectives.h"
+#include "comm/failure.h"
 #include "comm/reduction.h"
 
 namespace weft::comm {
@@ -17,17 +18,18 @@ struct Done : Pending {
 class Flattened : public Pending {
  public:
   Flattened(std::vector<at::Tensor> tensors, at::Tensor lowered, Reduction reduction, int64_t ranks,
-            c10::intrusive_ptr<c10d::Work> work)
+            c10::intrusive_ptr<c10d::Work> work, bool watch)
       : tensors_(std::move(tensors)),
         lowered_(std::move(lowered)),
         reduction_(reduction),
         ranks_(ranks),
-        work_(std::move(work)) {}
+        work_(std::move(work)),
+        watch_(watch) {}
 
   void wait() override {
     if (tensors_.empty()) return;
     WithoutPythonLock unlocked;
-    if (work_) work_->wait();
+    if (work_) wait_for(*work_, watch_);
     const at::Tensor flat = lift(lowered_, tensors_[0].scalar_type(), reduction_, ranks_);
     int64_t offset = 0;
     for (const at::Tensor& tensor : tensors_) {
@@ -45,6 +47,7 @@ class Flattened : public Pending {
   Reduction reduction_;
   int64_t ranks_;
   c10::intrusive_ptr<c10d::Work> work_;
+  bool watch_;
 };
 
 at::Tensor flatten(const std::vector<at::Tensor>& tensors) {
@@ -71,15 +74,16 @@ std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, 
   check_reduction(dtype, reduction);
   TORCH_CHECK_VALUE(has_lowering(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
                     " cannot be reduced in buckets");
-  notify("all_reduce", mesh, axis, 2 * (n - 1) * elements * static_cast<int64_t>(tensors[0].element_size()) / n);
+  begin("all_reduce", mesh, axis, 2 * (n - 1) * elements * static_cast<int64_t>(tensors[0].element_size()) / n);
   if (elements == 0) return std::make_unique<Done>();
   const Axis line(mesh, axis);
   at::Tensor lowered = lower(flatten(tensors), reduction);
   std::vector<at::Tensor> buffers{lowered};
   c10d::AllreduceOptions options;
   options.reduceOp = reduce_op(dtype, reduction);
-  auto work = line.group->allreduce(buffers, options);
-  return std::make_unique<Flattened>(std::move(tensors), std::move(lowered), reduction, n, std::move(work));
+  auto work = issue([&] { return line.group->allreduce(buffers, options); });
+  const bool watch = uses_gloo(line, lowered.device().type());
+  return std::make_unique<Flattened>(std::move(tensors), std::move(lowered), reduction, n, std::move(work), watch);
 }
 
 }  // namespace weft::comm

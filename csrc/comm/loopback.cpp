@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "comm/loopback_call.h"
 
@@ -52,10 +53,18 @@ struct Hub {
 
 struct LoopbackWorld::State {
   State(int size, LoopbackOptions options)
-      : size(size), options(std::move(options)), issued(size), last(size, "none"), asked(size) {}
+      : size(size),
+        options(std::move(options)),
+        store(this->options.store),
+        issued(size),
+        last(size, "none"),
+        asked(size) {
+    if (!store) store = c10::make_intrusive<c10d::HashStore>();
+  }
 
   const int size;
   const LoopbackOptions options;
+  c10::intrusive_ptr<c10d::Store> store;
   std::mutex mutex;
   std::condition_variable changed;
   std::string error;              // what every rank gets from now on
@@ -105,12 +114,15 @@ class Waiting : public c10d::Work {
     std::lock_guard<std::mutex> lock(state_->mutex);
     return meeting_->done;
   }
-  bool wait(std::chrono::milliseconds) override {
+  bool wait(std::chrono::milliseconds asked) override {
     std::unique_lock<std::mutex> lock(state_->mutex);
     const auto timeout = state_->options.timeout;
-    state_->changed.wait_for(lock, timeout, [&] { return meeting_->done || !state_->error.empty(); });
+    auto until = issued_ + timeout;
+    if (asked.count() > 0) until = std::min(until, std::chrono::steady_clock::now() + asked);
+    state_->changed.wait_until(lock, until, [&] { return meeting_->done || !state_->error.empty(); });
     if (meeting_->done) return true;
     if (!state_->error.empty()) state_->raise();
+    TORCH_CHECK_WITH(DistBackendError, until == issued_ + timeout, "loopback: not done after ", asked.count(), " ms");
     std::string missing;
     for (int rank : meeting_->who(false)) {
       missing += c10::str(missing.empty() ? "" : ", ", rank, " (its last: ", state_->last[rank], ")");
@@ -122,6 +134,7 @@ class Waiting : public c10d::Work {
  private:
   std::shared_ptr<State> state_;
   std::shared_ptr<Meeting> meeting_;
+  const std::chrono::steady_clock::time_point issued_ = std::chrono::steady_clock::now();
 };
 
 class Loopback : public c10d::Backend {
@@ -230,7 +243,7 @@ Group LoopbackWorld::group(int rank, const std::vector<int>& ranks) {
   TORCH_INTERNAL_ASSERT(number != ranks.end(), "rank ", rank, " asks for a group that it is not in");
   const int position = static_cast<int>(number - ranks.begin());
   auto backend = c10::make_intrusive<Loopback>(state_, hub, rank, position);
-  auto group = c10::make_intrusive<c10d::ProcessGroup>(position, static_cast<int>(ranks.size()));
+  auto group = c10::make_intrusive<c10d::ProcessGroup>(state_->store, position, static_cast<int>(ranks.size()));
   const auto type = c10d::ProcessGroup::BackendType::CUSTOM;
   group->setBackend(c10::DeviceType::CPU, type, backend);
   group->setBackend(c10::DeviceType::CUDA, type, backend);

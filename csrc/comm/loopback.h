@@ -15,6 +15,8 @@ struct LoopbackOptions {
   std::chrono::milliseconds timeout{20000};
   /// The name that the backend goes by: "gloo" or "nccl" make comm take its way for these.
   std::string backend = "gloo";
+  /// What the ranks' groups hold; null: one of its own.
+  c10::intrusive_ptr<c10d::Store> store;
 };
 
 /// What is to go wrong at collective number `collective` (from 0, over all groups) of a rank.

@@ -1,5 +1,6 @@
 #include "dispatch/handler.h"
 
+#include <comm/failure.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
@@ -284,10 +285,12 @@ void Handler::call_local() {
   put_back(true);
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
-  if (C10_UNLIKELY(!plan_->masked.empty())) {
-    return run_masked(op_, plan_->masked, stack_);
-  }
-  op_.handle.callBoxed(&stack_);
+  comm::run_local(op_.short_name, [&] {
+    if (C10_UNLIKELY(!plan_->masked.empty())) {
+      return run_masked(op_, plan_->masked, stack_);
+    }
+    op_.handle.callBoxed(&stack_);
+  });
 }
 
 void Handler::write_back() {

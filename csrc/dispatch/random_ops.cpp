@@ -2,6 +2,7 @@
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
+#include <comm/failure.h>
 #include <mesh/context.h>
 #include <plan/plan.h>
 #include <random/mode.h>
@@ -112,7 +113,8 @@ void run_random(const OpInfo& op, Stack& stack) {
     }
     if (in_place) arguments[written] = local;
     const uint64_t key = random::draw_key(generator, target.device);
-    sampler.fill(local, index, arguments, key);
+    // Parameters that are tensors are checked by value.
+    comm::run_local(op.short_name, [&] { sampler.fill(local, index, arguments, key); });
   }
   if (!in_place) {
     stack.push_back(make_sharded(std::move(local), target.layout, target.geometry));

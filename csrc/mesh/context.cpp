@@ -10,6 +10,8 @@
 namespace weft {
 namespace {
 
+void (*before_split)() = [] {};
+
 // The global ranks of each line of the mesh along `axis`, rising; the lines in rising order of their first rank, so
 // that two meshes which cut the world alike get equal lists.
 std::vector<std::vector<int>> lines_along(Mesh mesh, int axis) {
@@ -52,6 +54,8 @@ std::vector<int64_t> group_ranks_of(const std::vector<int64_t>& line) {
 }
 
 }  // namespace
+
+void set_before_split(void (*call)()) { before_split = call; }
 
 Context::Context(Group world, GroupFactory make_group) : world_(std::move(world)), make_group_(std::move(make_group)) {}
 
@@ -148,6 +152,7 @@ Group Context::axis_group(Mesh mesh, int axis) {
   if (make_group_) {
     group = make_group_(*mine);
   } else {
+    before_split();
     // Each rank asks for its own line only. The name keeps the rendezvous of different splits and lines apart.
     const std::string name =
         c10::str(world_->getGroupName(), ":weft:", world_->incrementSplitCount(), ":", mine - lines.begin());

@@ -85,6 +85,9 @@ class Context {
   std::vector<std::unique_ptr<ContextState>> owned_states_;
 };
 
+/// Called on each rank before the world is split for a mesh, in which a rank that never comes is waited for blindly.
+void set_before_split(void (*call)());
+
 /// The context of the calling thread: its override, else the process's.
 Context& context();
 

@@ -1,0 +1,317 @@
+#include "comm/failure.h"
+
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <sstream>
+#include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <vector>
+
+#include "comm/python_lock.h"
+#include "mesh/context.h"
+
+namespace weft::comm {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstLook{200}, kLongestPause{1000};  // of one that waits for a collective
+constexpr milliseconds kShortestPause{1};                     // of one that failed
+constexpr milliseconds kStoreTimeout{5000};                   // a store's file may have been removed
+
+// ---- error types that are raised alike ------------------------------------------------------------------------------
+
+struct Type {
+  const char* name;
+  bool (*is)(const std::exception&);
+  void (*raise)(std::string text);
+};
+
+template <class E>
+constexpr Type type(const char* name) {
+  return {name, [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; },
+          [](std::string text) { throw E({__func__, __FILE__, static_cast<uint32_t>(__LINE__)}, std::move(text)); }};
+}
+
+constexpr std::array kTypes = {
+    type<c10::IndexError>("IndexError"),
+    type<c10::ValueError>("ValueError"),
+    type<c10::TypeError>("TypeError"),
+    type<c10::NotImplementedError>("NotImplementedError"),
+    type<c10::OutOfMemoryError>("OutOfMemoryError"),
+    type<c10::LinAlgError>("LinAlgError"),
+};
+
+// ---- the log --------------------------------------------------------------------------------------------------------
+
+struct Failure {
+  int64_t rank = 0;
+  int64_t collectives = 0;  // asked for before, by that rank
+  std::string op, type, message;
+
+  bool same_point(const Failure& other) const { return collectives == other.collectives && op == other.op; }
+  std::string str() const { return c10::str("[", op, "] failed on rank ", rank, ": ", message); }
+};
+
+struct Entry {
+  int64_t writer = 0;
+  bool parted = false;  // the writer found that the ranks parted at this failure; else it is its own
+  Failure failure;
+};
+
+std::string to_text(const Entry& e) {
+  const Failure& f = e.failure;
+  return c10::str(e.writer, ' ', int{e.parted}, ' ', f.rank, ' ', f.collectives, '\n', f.op, '\n', f.type, '\n',
+                  f.message);
+}
+
+Entry from_text(const std::string& text) {
+  Entry e;
+  Failure& f = e.failure;
+  std::istringstream in(text);
+  in >> e.writer >> e.parted >> f.rank >> f.collectives;
+  in.ignore();
+  std::getline(in, f.op);
+  std::getline(in, f.type);
+  std::getline(in, f.message, '\0');
+  return e;
+}
+
+class Log {
+ public:
+  explicit Log(c10d::Store& store) : patience_(store.getTimeout()) {
+    // A connection of its own: another thread may be waiting in the world's.
+    store_ = c10::make_intrusive<c10d::PrefixStore>("weft/failures", store.clone());
+    store_->setTimeout(kStoreTimeout);
+  }
+  void write(const Entry& entry) { store_->set(std::to_string(store_->add("count", 1)), to_text(entry)); }
+  /// The next entry, if it is there.
+  std::optional<Entry> read() {
+    const std::string key = std::to_string(next_);
+    if (!store_->check({key})) return std::nullopt;
+    ++next_;
+    return from_text(store_->get_to_str(key));
+  }
+  void come_to(int64_t meeting) { store_->add(c10::str("meeting/", meeting), 1); }
+  int64_t have_come_to(int64_t meeting) { return store_->add(c10::str("meeting/", meeting), 0); }
+  /// How long ranks are waited for.
+  milliseconds patience() const { return patience_; }
+
+ private:
+  milliseconds patience_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  int64_t next_ = 1;
+};
+
+// ---- this rank's view -----------------------------------------------------------------------------------------------
+
+class Failures : public ContextState {
+ public:
+  void count() {
+    collectives_.fetch_add(1, std::memory_order_relaxed);
+    if (unsettled_.load(std::memory_order_relaxed)) [[unlikely]]
+      settle();
+  }
+  /// A failure of this rank; whether the others can learn of it.
+  bool tell(Failure failure);
+  /// Raises where the ranks have parted. False: there is no log to look at.
+  bool look();
+  /// Waits, by way of the store, until all ranks have come here.
+  void meet();
+
+ private:
+  template <class Use>
+  bool use_log(Use&& use);
+  bool read_log();
+  void settle();
+  void check();
+  bool all_failed_as_often() const;
+  [[noreturn]] void part(const Failure& at, bool known);
+  [[noreturn]] void raise_parted() const;
+
+  std::atomic<int64_t> collectives_{0};  // asked for
+  std::atomic<bool> unsettled_{false};   // failed, and it is open whether all have; or parted
+  std::mutex mutex_;
+  std::optional<Log> log_;  // opened when first needed
+  bool log_lost_ = false;
+  int64_t meetings_ = 0;
+  std::vector<Entry> read_;  // what others wrote
+  std::vector<Failure> mine_;
+  std::optional<Failure> parted_;
+};
+
+// False where the world has no store, or has it no more: the process that keeps it may have ended.
+template <class Use>
+bool Failures::use_log(Use&& use) {
+  if (log_lost_) return false;
+  try {
+    if (!log_) {
+      const auto store = context().world()->getStore();
+      log_lost_ = !store;
+      if (log_lost_) return false;
+      log_.emplace(*store);
+    }
+    use(*log_);
+  } catch (const std::exception&) {
+    log_lost_ = true;
+  }
+  return !log_lost_;
+}
+
+bool Failures::read_log() {
+  return use_log([&](Log& log) {
+    while (auto entry = log.read()) {
+      if (entry->writer != context().rank()) read_.push_back(std::move(*entry));
+    }
+  });
+}
+
+bool Failures::tell(Failure failure) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  failure.rank = context().rank();
+  failure.collectives = collectives_.load(std::memory_order_relaxed);
+  if (!use_log([&](Log& log) { log.write({failure.rank, false, failure}); })) return false;
+  mine_.push_back(std::move(failure));
+  unsettled_.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+bool Failures::look() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!read_log()) return false;
+  check();
+  return true;
+}
+
+void Failures::meet() {
+  const WithoutPythonLock unlocked;
+  std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t meeting = meetings_++;
+  if (!use_log([&](Log& log) { log.come_to(meeting); })) return;
+  const auto deadline = std::chrono::steady_clock::now() + log_->patience();
+  for (milliseconds pause = kShortestPause; std::chrono::steady_clock::now() < deadline;
+       pause = std::min(2 * pause, kFirstLook)) {
+    int64_t come = 0;
+    if (!use_log([&](Log& log) { come = log.have_come_to(meeting); })) return;
+    if (come >= context().world_size()) return;
+    if (read_log()) check();
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+// Before a collective of a rank that failed: goes on when all ranks have failed as it has.
+void Failures::settle() {
+  const WithoutPythonLock unlocked;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (parted_) raise_parted();
+  const auto deadline = std::chrono::steady_clock::now() + log_->patience();
+  for (milliseconds pause = kShortestPause;; pause = std::min(2 * pause, kFirstLook)) {
+    const bool there = read_log();
+    check();
+    if (all_failed_as_often()) break;
+    if (!there || std::chrono::steady_clock::now() > deadline) part(mine_.back(), false);
+    std::this_thread::sleep_for(pause);
+  }
+  unsettled_.store(false, std::memory_order_relaxed);
+}
+
+// The n-th failures of all ranks are the same one, or will be: a rank may still be on its way to it.
+void Failures::check() {
+  const int64_t passed = collectives_.load(std::memory_order_relaxed);
+  std::vector<size_t> count(context().world_size());
+  for (const Entry& e : read_) {
+    if (e.parted) part(e.failure, true);
+    const size_t n = count[e.writer]++;
+    if (n >= mine_.size()) {
+      if (e.failure.collectives < passed) part(e.failure, false);
+    } else if (!e.failure.same_point(mine_[n])) {
+      part(e.failure.collectives <= mine_[n].collectives ? e.failure : mine_[n], false);
+    }
+  }
+}
+
+bool Failures::all_failed_as_often() const {
+  std::vector<size_t> count(context().world_size());
+  for (const Entry& e : read_) ++count[e.writer];
+  count[context().rank()] = mine_.size();
+  return std::all_of(count.begin(), count.end(), [&](size_t n) { return n >= mine_.size(); });
+}
+
+void Failures::part(const Failure& at, bool known) {
+  parted_ = at;
+  unsettled_.store(true, std::memory_order_relaxed);
+  const int64_t rank = context().rank();
+  // For one that failed and waits to hear whether all have.
+  if (!known) use_log([&](Log& log) { log.write({rank, true, *parted_}); });
+  if (at.rank == rank) raise_parted();
+  const std::string text = c10::str(parted_->str(), " (raised on all ranks, which are out of step from here on)");
+  for (const Type& type : kTypes) {
+    if (parted_->type == type.name) type.raise(text);
+  }
+  TORCH_CHECK(false, text);
+}
+
+void Failures::raise_parted() const {
+  TORCH_CHECK(false, "the ranks are out of step since ", parted_->str(),
+              "; they cannot communicate any more: make the process group anew, by starting the processes again");
+}
+
+[[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
+                                                     auto& failures = context().state<Failures>();
+                                                     failures.count();
+                                                     failures.meet();
+                                                   }),
+                                                   true);
+
+}  // namespace
+
+void tell_failure(const std::string& op) {
+  if (context().world_size() == 1) return;
+  Failure failure;
+  failure.op = op;
+  c10::Error* error = nullptr;
+  try {
+    throw;
+  } catch (c10::Error& e) {
+    error = &e;
+    failure.message = e.what_without_backtrace();
+    for (const Type& type : kTypes) {
+      if (type.is(e)) failure.type = type.name;
+    }
+  } catch (const std::exception& e) {
+    failure.message = e.what();
+  } catch (...) {
+    failure.message = "an unknown error";
+  }
+  const WithoutPythonLock unlocked;
+  const bool told = context().state<Failures>().tell(std::move(failure));
+  if (told && error) error->add_context(c10::str("[", op, "] failed on this rank's part; the other ranks are told"));
+}
+
+void count_collective() { context().state<Failures>().count(); }
+
+void look_for_failures() { context().state<Failures>().look(); }
+
+void wait_for(c10d::Work& work, bool watch) {
+  auto& failures = context().state<Failures>();
+  for (milliseconds pause = kFirstLook; watch; pause = std::min(2 * pause, kLongestPause)) {
+    try {
+      work.wait(pause);
+      return;
+    } catch (const std::exception&) {
+      // Not done in time, or broken: perhaps as the ranks that failed have ended.
+    }
+    const bool over = work.isCompleted();
+    watch = failures.look() && !over;
+  }
+  work.wait();
+}
+
+}  // namespace weft::comm

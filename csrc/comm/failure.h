@@ -1,0 +1,55 @@
+#pragma once
+// A kernel may refuse values that one rank alone holds (an index out of range). That rank raises and issues none of the
+// collectives that the others go on to. It writes the failure into a log in the world's store; who waits for a
+// collective for long reads the log, and raises the same error where it has passed the point of the failure without
+// having failed itself. Points of the program are told apart by the number of collectives asked for before, which all
+// ranks count alike. Where all ranks fail alike at a point they are still in step: each makes sure of that before its
+// next collective, the only time when one that failed waits for what the others write.
+//
+// Before the world is split for a mesh, where the backend waits blindly, the ranks meet in the store. Else nothing here
+// touches the store while no kernel throws and no collective takes long.
+#include <exception>
+#include <string>
+
+namespace c10d {
+class Work;
+}
+
+namespace weft::comm {
+
+/// Tells the other ranks of the exception that is being handled, and says in it that they are told.
+void tell_failure(const std::string& op);
+
+/// Runs the kernel of an op on this rank's own data.
+template <class Kernel>
+void run_local(const std::string& op, Kernel&& kernel) {
+  try {
+    kernel();
+  } catch (...) {
+    tell_failure(op);
+    throw;
+  }
+}
+
+/// Every rank calls it for every collective, before its own part. Raises where the ranks have parted.
+void count_collective();
+
+/// Reads the log, and raises where the ranks have parted.
+void look_for_failures();
+
+/// Issues a collective. Where the backend refuses, as those that failed have left, their error is raised.
+template <class Call>
+auto issue(Call&& call) {
+  try {
+    return call();
+  } catch (const std::exception&) {
+    look_for_failures();
+    throw;
+  }
+}
+
+/// Waits for the work of a collective. `watch`: reads the log while it takes long; for backends whose wait blocks the
+/// host until the work is done (Gloo's does, NCCL's only makes the stream wait and is left alone).
+void wait_for(c10d::Work& work, bool watch);
+
+}  // namespace weft::comm
