@@ -44,6 +44,29 @@ at::Tensor bytes_of(const at::Tensor& tensor) {
   return tensor.view(at::kByte);
 }
 
+c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at::Tensor input,
+                                        std::vector<int64_t> output_splits, std::vector<int64_t> input_splits,
+                                        bool async) {
+  if (!moves_as_is(input.scalar_type())) {
+    const int64_t width = static_cast<int64_t>(input.element_size());
+    for (int64_t& n : output_splits) n *= width;
+    for (int64_t& n : input_splits) n *= width;
+    output = bytes_of(output);
+    input = bytes_of(input);
+  }
+  c10d::AllToAllOptions options;
+  options.asyncOp = async;
+  return axis.group->alltoall_base(output, input, output_splits, input_splits, options);
+}
+
+c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::Tensor input,
+                                       c10d::ReduceOp::RedOpType op, bool async) {
+  c10d::ReduceScatterOptions options;
+  options.reduceOp = op;
+  options.asyncOp = async;
+  return axis.group->_reduce_scatter_base(output, input, options);
+}
+
 }  // namespace
 
 Axis::Axis(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
@@ -81,16 +104,13 @@ void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
 
 void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
                    std::vector<int64_t> input_splits) {
-  if (!moves_as_is(input.scalar_type())) {
-    const int64_t width = static_cast<int64_t>(input.element_size());
-    for (int64_t& n : output_splits) n *= width;
-    for (int64_t& n : input_splits) n *= width;
-    output = bytes_of(output);
-    input = bytes_of(input);
-  }
-  c10d::AllToAllOptions options;
-  options.asyncOp = false;
-  run(axis, output, [&] { return axis.group->alltoall_base(output, input, output_splits, input_splits, options); });
+  run(axis, output, [&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                   std::vector<int64_t> output_splits,
+                                                   std::vector<int64_t> input_splits) {
+  return issue([&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/true); });
 }
 
 void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
@@ -110,10 +130,12 @@ void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpT
 }
 
 void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op) {
-  c10d::ReduceScatterOptions options;
-  options.reduceOp = op;
-  options.asyncOp = false;
-  run(axis, output, [&] { return axis.group->_reduce_scatter_base(output, input, options); });
+  run(axis, output, [&] { return scatter(axis, output, input, op, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                         c10d::ReduceOp::RedOpType op) {
+  return issue([&] { return scatter(axis, output, input, op, /*async=*/true); });
 }
 
 }  // namespace weft::comm

@@ -45,4 +45,11 @@ void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank
 void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
 void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op);
 
+/// The same, not waited for: the tensors must live until the work is done (null: it is).
+c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                   std::vector<int64_t> output_splits,
+                                                   std::vector<int64_t> input_splits);
+c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                         c10d::ReduceOp::RedOpType op);
+
 }  // namespace weft::comm

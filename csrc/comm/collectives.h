@@ -49,6 +49,21 @@ struct Pending {
 std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, Reduction reduction, Mesh mesh,
                                                int axis);
 
+/// As `reduce_scatter`, for several tensors of one dtype (each with its own dimension and lengths) in one collective
+/// that is not waited for. `wait`, called once, returns this rank's parts one after the other, each row-major. The
+/// inputs are copied before it returns.
+struct ToScatter {
+  at::Tensor input;
+  int64_t dim;
+  std::vector<int64_t> sizes;
+};
+struct PendingParts {
+  virtual ~PendingParts() = default;
+  virtual at::Tensor wait() = 0;
+};
+std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatter>& tensors, Reduction reduction,
+                                                       Mesh mesh, int axis);
+
 /// Raises the same ValueError on all ranks of the mesh where `words` (anything that must agree: shapes, dtypes,
 /// layouts) differs between ranks; the message names `what` and the ranks that differ. Costs one small collective per
 /// axis of the mesh.

@@ -31,7 +31,8 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     }
     const Layout target = sharded(leaf).layout()->without_partial();
     if (holds_shards(grad) && sharded(grad).layout() == target) return out;
-    grad = can_reduce_in_bucket(grad, target) ? reduce_in_bucket(grad, target, leaf) : distribute_tensor(grad, target);
+    const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
+    grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
     return out;
   }
 

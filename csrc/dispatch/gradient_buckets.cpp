@@ -1,130 +1,67 @@
 #include "dispatch/gradient_buckets.h"
 
-#include <ATen/ops/empty.h>
-#include <comm/collectives.h>
-#include <debug/trace.h>
-#include <layout/shard.h>
 #include <mesh/context.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <torch/csrc/autograd/engine.h>
 
 #include <algorithm>
-#include <memory>
-#include <mutex>
-#include <vector>
+#include <numeric>
+#include <utility>
+
+#include "dispatch/gradient_bucket.h"
 
 namespace weft {
 namespace {
+
+using Bucket = GradientBucket;
+using Reduce = GradientBucket::Reduce;
 
 // DistributedDataParallel's sizes: the first bucket is small so that the sending starts early.
 constexpr int64_t kFirstBucketBytes = int64_t{1} << 20;
 constexpr int64_t kBucketBytes = int64_t{25} << 20;
 
-class Bucket final : public Incoming {
- public:
-  Bucket(Mesh mesh, TensorLayout::Partial partial, at::TensorOptions options)
-      : mesh_(mesh), partial_(partial), options_(std::move(options)) {}
-
-  bool takes(Mesh mesh, const TensorLayout::Partial& partial, const at::TensorOptions& options) const {
-    return mesh == mesh_ && partial == partial_ && options.dtype() == options_.dtype() &&
-           options.device() == options_.device();
-  }
-  void add(c10::intrusive_ptr<Cell> cell, Layout layout, at::Tensor part, Sizes strides, const std::string& path) {
-    elements_ += part.numel();
-    if (path_.empty()) path_ = path;
-    parts_.push_back({std::move(cell), layout, std::move(part), std::move(strides)});
-  }
-  int64_t bytes() const { return elements_ * static_cast<int64_t>(options_.dtype().itemsize()); }
-
-  /// Sends it off, once.
-  void launch();
-  void arrive() override;
-
- private:
-  struct Part {
-    c10::intrusive_ptr<Cell> cell;
-    Layout layout;  // when it has arrived
-    at::Tensor part;
-    Sizes strides;
-  };
-  /// Reduces over the next axis that is pending; null: there is none left.
-  std::unique_ptr<comm::Pending> reduce() {
-    while (axis_ < mesh_->ndim() && partial_[axis_] == Reduction::none) ++axis_;
-    if (axis_ == mesh_->ndim()) return nullptr;
-    const int axis = axis_++;
-    return comm::all_reduce_coalesced_({flat_}, partial_[axis], mesh_, axis);
-  }
-
-  Mesh mesh_;
-  TensorLayout::Partial partial_;
-  at::TensorOptions options_;
-  int64_t elements_ = 0;
-  std::vector<Part> parts_;
-  std::string path_;
-  std::mutex mutex_;
-  at::Tensor flat_;
-  int axis_ = 0;  // the first that is not reduced over yet
-  std::unique_ptr<comm::Pending> pending_;
-};
-
 // Of one rank.
 struct Buckets : ContextState {
   std::mutex mutex;
-  std::vector<std::shared_ptr<Bucket>> open;    // in the order of their first gradients
-  std::vector<std::shared_ptr<Bucket>> flying;  // sent off in this order
-  int task = -1;                                // the backward pass that knows of us
-  bool sent = false;                            // a bucket of that pass
+  std::vector<std::shared_ptr<Bucket>> open;  // in the order of their first gradients
+  std::vector<std::shared_ptr<Bucket>> sent;  // in that order
+  int task = -1;                              // the backward pass that knows of us
+  bool any_sent = false;                      // in that pass
+
+  std::shared_ptr<Bucket> bucket_for(Bucket::Kind kind) {
+    std::lock_guard<std::mutex> lock(mutex);
+    take_sent();
+    for (const auto& bucket : open) {
+      if (bucket->kind() == kind) return bucket;
+    }
+    return open.emplace_back(std::make_shared<Bucket>(std::move(kind)));
+  }
+  // Some were sent off because one of their gradients was used.
+  void take_sent() {
+    const auto still_open = std::stable_partition(open.begin(), open.end(), [](auto& b) { return !b->is_sent(); });
+    any_sent = any_sent || still_open != open.end();
+    std::move(still_open, open.end(), std::back_inserter(sent));
+    open.erase(still_open, open.end());
+  }
 };
-
-void Bucket::launch() {
-  {
-    Buckets& buckets = context().state<Buckets>();
-    std::lock_guard<std::mutex> lock(buckets.mutex);
-    const auto it = std::find_if(buckets.open.begin(), buckets.open.end(), [&](auto& b) { return b.get() == this; });
-    if (it == buckets.open.end()) return;
-    buckets.flying.push_back(std::move(*it));
-    buckets.open.erase(it);
-    buckets.sent = true;
-  }
-  BelowAutograd guard;
-  if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
-  CurrentOp running("gradient", path_);
-  flat_ = at::empty({elements_}, options_);
-  int64_t offset = 0;
-  for (Part& p : parts_) {
-    // Its place in the buffer is its memory from now on.
-    const at::Tensor place = flat_.as_strided(p.part.sizes(), p.strides, offset);
-    offset += p.part.numel();
-    place.copy_(p.part);
-    p.part = place;
-  }
-  pending_ = reduce();
-}
-
-void Bucket::arrive() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (parts_.empty()) return;
-  launch();
-  BelowAutograd guard;
-  CurrentOp running("gradient", path_);
-  for (; pending_; pending_ = reduce()) pending_->wait();
-  for (Part& p : parts_) replace_content(*p.cell, std::move(p.part), p.layout);
-  parts_.clear();
-  flat_.reset();
-  Buckets& buckets = context().state<Buckets>();
-  std::lock_guard<std::mutex> list(buckets.mutex);
-  std::erase_if(buckets.flying, [&](auto& b) { return b.get() == this; });
-}
 
 void finish_backward() {
   Buckets& buckets = context().state<Buckets>();
-  auto first = [&](const std::vector<std::shared_ptr<Bucket>>& list) {
+  std::vector<std::shared_ptr<Bucket>> flying;
+  {
     std::lock_guard<std::mutex> lock(buckets.mutex);
-    return list.empty() ? nullptr : list.front();
-  };
-  while (const auto bucket = first(buckets.open)) bucket->launch();
-  while (const auto bucket = first(buckets.flying)) bucket->arrive();
+    buckets.take_sent();
+    flying = std::exchange(buckets.sent, {});
+    for (auto& bucket : std::exchange(buckets.open, {})) flying.push_back(std::move(bucket));
+  }
+  for (const auto& bucket : flying) bucket->send();
+  // In turn, so that while one waits the next collectives of the others run.
+  while (!flying.empty()) {
+    std::vector<std::shared_ptr<Bucket>> left;
+    for (const auto& bucket : flying) {
+      if (!bucket->advance()) left.push_back(bucket);
+    }
+    flying = std::move(left);
+  }
 }
 
 // The engine runs its callbacks when the pass is over.
@@ -134,45 +71,68 @@ void begin_backward(Buckets& buckets) {
   if (buckets.task == task) return;
   torch::autograd::Engine::get_default_engine().queue_callback(&finish_backward);
   buckets.task = task;
-  buckets.sent = false;
+  buckets.any_sent = false;
+}
+
+bool sums(const TensorLayout& layout) {
+  if (!layout.has_partial()) return false;
+  return std::all_of(layout.partial().begin(), layout.partial().end(),
+                     [](Reduction r) { return r == Reduction::none || r == Reduction::sum || r == Reduction::avg; });
+}
+
+std::vector<Reduce> reduces_of(const relayout::Steps& steps) {
+  std::vector<Reduce> reduces;
+  for (const relayout::Step& step : steps) {
+    if (step.from.kind != AxisState::partial) continue;
+    reduces.push_back({step.axis, step.from.reduction, step.to.kind == AxisState::split});
+  }
+  return reduces;
 }
 
 }  // namespace
 
-bool can_reduce_in_bucket(const at::Tensor& grad, Layout to) {
-  if (!holds_shards(grad) || grad.requires_grad()) return false;
-  const Layout from = sharded(grad).layout();
-  if (from->without_partial() != to || !from->has_partial()) return false;
-  for (int a = 0; a < from->mesh()->ndim(); ++a) {
-    const Reduction r = from->partial()[a];
-    if (r != Reduction::none && r != Reduction::sum && r != Reduction::avg) return false;
-  }
-  return true;
-}
-
 at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf) {
+  if (!holds_shards(grad) || grad.requires_grad() || grad.numel() == 0) return {};
   const ShardedTensorImpl& impl = sharded(grad);
-  const TensorLayout::Partial& partial = impl.layout()->partial();
+  const Layout from = impl.layout();
+  if (from->mesh() != to->mesh() || !sums(*from)) return {};
   const at::Tensor local = impl.local();
+  const relayout::State start = relayout::state_of(from, grad.sizes()), goal = relayout::state_of(to, grad.sizes());
+  auto steps =
+      relayout::only_reductions(start, goal, {to->mesh(), grad.sizes(), static_cast<int64_t>(local.element_size())});
+  if (!steps) return {};
+
   Buckets& buckets = context().state<Buckets>();
   begin_backward(buckets);
-  std::shared_ptr<Bucket> bucket;
-  {
-    std::lock_guard<std::mutex> lock(buckets.mutex);
-    for (const auto& b : buckets.open) {
-      if (b->takes(to->mesh(), partial, local.options())) bucket = b;
-    }
-    if (!bucket) {
-      bucket = std::make_shared<Bucket>(to->mesh(), partial, local.options());
-      buckets.open.push_back(bucket);
-    }
-  }
+  const auto bucket = buckets.bucket_for({to->mesh(), reduces_of(*steps), local.scalar_type(), local.device()});
   // In the leaf's memory order, in which AccumulateGrad wants it.
   const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
   const at::Tensor out = make_incoming(bucket, local, to, root);
-  bucket->add(sharded(out).shared_cell(), to, local, dense_strides(local.sizes(), root.strides), sharded(leaf).path());
-  if (bucket->bytes() >= (buckets.sent ? kBucketBytes : kFirstBucketBytes)) bucket->launch();
+  Sizes order(grad.dim()), position(grad.dim());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return root.strides[a] > root.strides[b]; });
+  for (size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int64_t>(i);
+
+  Bucket::Part part;
+  part.cell = sharded(out).shared_cell();
+  if (holds_shards(leaf.grad())) part.accumulated = sharded(leaf.grad()).shared_cell();
+  part.layout = to;
+  part.sizes = root.sizes;
+  part.position = std::move(position);
+  part.shard = local.permute(order);
+  part.state = start;
+  part.steps = std::move(*steps);
+  bucket->add(std::move(part), sharded(leaf).path());
+  if (bucket->bytes() >= (buckets.any_sent ? kBucketBytes : kFirstBucketBytes)) bucket->send();
   return out;
+}
+
+bool add_on_arrival(const at::Tensor& sum, const at::Tensor& gradient) {
+  const ShardedTensorImpl& impl = sharded(gradient);
+  if (impl.chain()) return false;  // a view of it
+  const auto incoming = impl.incoming();
+  auto* bucket = dynamic_cast<Bucket*>(incoming.get());
+  return bucket != nullptr && bucket->add_on_arrival(impl.cell(), sum, incoming);
 }
 
 }  // namespace weft

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "dispatch/gather.h"
+#include "dispatch/gradient_buckets.h"
 #include "dispatch/handler.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
@@ -64,6 +65,16 @@ void run_reshape_alias(const OpInfo& op, Stack& stack) {
   const auto sizes = argument(op, stack, 1).toIntVector();
   BelowAutograd guard;
   finish(op, stack, self.view(sizes));
+}
+
+// Autograd adds a gradient to one that is there: not waited for where the gradient is still on its way.
+void run_add(const OpInfo& op, Stack& stack) {
+  const at::Tensor& self = argument(op, stack, 0).toTensor();
+  const at::Tensor& other = argument(op, stack, 1).toTensor();
+  if (holds_shards(other) && argument(op, stack, 2).toScalar().equal(1) && add_on_arrival(self, other)) {
+    return finish(op, stack, self);
+  }
+  Handler(op, stack).run();
 }
 
 void run_instead(const OpInfo& op, Stack& stack) {
@@ -186,6 +197,7 @@ Special find_special(const OpInfo& op) {
       {"lift", &run_alias},
       {"as_strided", &run_as_strided},
       {"detach_", &run_identity},
+      {"add_.Tensor", &run_add},
       {"_reshape_alias", &run_reshape_alias},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},

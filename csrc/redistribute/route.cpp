@@ -19,6 +19,19 @@ bool same(const AxisState& a, const AxisState& b) {
   return a.kind == b.kind && a.dim == b.dim && a.block == b.block && a.reduction == b.reduction;
 }
 
+// Whether the goal's splits of each dimension begin with those of `start`.
+bool splits_extend(const State& start, const State& goal) {
+  const State::Placed* s = start.begin();
+  for (const State::Placed& split : goal) {
+    if (s != start.end() && *s == split) {
+      ++s;
+    } else if (s != start.end() && s->dim == split.dim) {
+      return false;
+    }
+  }
+  return s == start.end();
+}
+
 bool mixed_partial(const State& start, const State& goal) {
   Reduction first = Reduction::none;
   for (const State* state : {&start, &goal}) {
@@ -221,16 +234,42 @@ std::optional<Step> single_step(const State& start, const State& goal, const Sub
 }
 
 bool only_slices(const State& start, const State& goal) {
-  if (start.partial != goal.partial) return false;
-  const State::Placed* s = start.begin();
+  return start.partial == goal.partial && splits_extend(start, goal);
+}
+
+std::optional<Steps> only_reductions(const State& start, const State& goal, const Subject& subject) {
+  if (goal.partial != State{}.partial || !splits_extend(start, goal)) return std::nullopt;
+  Steps steps;
+  State state = start;
+  auto take = [&](int axis) {
+    const Step step{axis, axis_state(state, axis), axis_state(goal, axis)};
+    if (!applies(step, state, subject)) return false;
+    steps.push_back(step);
+    state = after(step, state);
+    return true;
+  };
+  std::vector<State::Placed> missing;
   for (const State::Placed& split : goal) {
-    if (s != start.end() && *s == split) {
-      ++s;
-    } else if (s != start.end() && s->dim == split.dim) {
-      return false;
-    }
+    if (axis_state(start, split.axis).kind != AxisState::split) missing.push_back(split);
   }
-  return s == start.end();
+  while (!missing.empty()) {
+    // The outermost of a dimension's missing splits is the next to enter it; a slice before a reduction.
+    auto next = missing.begin();
+    for (auto m = missing.begin(); m != missing.end(); ++m) {
+      const bool outermost = m == missing.begin() || (m - 1)->dim != m->dim;
+      if (!outermost || state.partial[m->axis] != Reduction::none) continue;
+      next = m;
+      break;
+    }
+    if (!take(next->axis)) return std::nullopt;
+    missing.erase(next);
+  }
+  for (int axis = 0; axis < subject.mesh->ndim(); ++axis) {
+    if (state.partial[axis] != Reduction::none && !take(axis)) return std::nullopt;
+  }
+  const auto reduces = [](const Step& step) { return step.from.kind == AxisState::partial; };
+  if (std::none_of(steps.begin(), steps.end(), reduces)) return std::nullopt;
+  return steps;
 }
 
 Route find_route(const State& start, const State& goal, const Subject& subject) {

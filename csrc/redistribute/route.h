@@ -8,8 +8,10 @@
 
 namespace weft::relayout {
 
+using Steps = c10::SmallVector<Step, 4>;
+
 struct Route {
-  c10::SmallVector<Step, 4> steps;
+  Steps steps;
   int64_t cost = 0;
 };
 
@@ -18,6 +20,10 @@ std::optional<Step> single_step(const State& start, const State& goal, const Sub
 
 /// Whether slicing alone leads from one state to the other.
 bool only_slices(const State& start, const State& goal);
+
+/// The way by reductions and slices alone, each pending axis reduced by one step, if there is one and anything is
+/// pending: scattered first where the goal is split, so that little is left to reduce over the other axes.
+std::optional<Steps> only_reductions(const State& start, const State& goal, const Subject& subject);
 
 /// The cheapest route. The same on all ranks: it depends on nothing but the arguments' values, and of two routes of one
 /// cost takes the one with fewer steps, then the one found first in the order of axes and dimensions.

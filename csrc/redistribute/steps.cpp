@@ -115,13 +115,23 @@ Unfolded unfold(const at::Tensor& x, const Side& from, const Side& to, int64_t p
   return out;
 }
 
-at::Tensor fold(const at::Tensor& y, const at::Tensor& x, const Side& from, const Side& to, int64_t parts,
-                int64_t index) {
-  if (from.block == 0 && to.block == 0) return y;
+// The sizes of the shard behind the step; `x` is the one before it.
+Sizes folded(const at::Tensor& x, const Side& from, const Side& to, int64_t parts, int64_t index) {
   Sizes sizes(x.sizes().begin(), x.sizes().end());
   if (from.dim >= 0) sizes[from.dim] = from.whole;
   if (to.dim >= 0) sizes[to.dim] = part_length(to.whole, parts, index, to.block);
-  return y.reshape(sizes);
+  return sizes;
+}
+
+int64_t position(const Place& place, int dim) { return place.position.empty() ? dim : place.position[dim]; }
+
+// Where a step cuts.
+Side cut(const Step& step, const at::Tensor& x, const Place& place) {
+  Side to;
+  to.dim = position(place, step.to.dim);
+  to.block = step.to.block;
+  to.whole = x.size(to.dim);
+  return to;
 }
 
 // The replicated value as a pending one. What does not add up (avg, max, min) may stay on all ranks.
@@ -227,43 +237,45 @@ int64_t cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_af
   return kLatency + (all_reduce ? 2 * sent : sent);
 }
 
+Scatter scatter_of(const Step& step, const at::Tensor& x, const Place& place) {
+  const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
+  const Side to = cut(step, x, place);
+  const Unfolded u = unfold(x, {}, to, parts, index);
+  return {u.tensor, u.to, parts_of(to.whole, parts, to.block), folded(x, {}, to, parts, index)};
+}
+
 at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const Place& place) {
   const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
   const bool slice = step.from.kind == AxisState::replicated && step.to.kind == AxisState::split;
   if (step.to.kind == AxisState::partial) return make_pending(x, step.to.reduction, index);
-  if (step.to.kind == AxisState::replicated && step.from.kind == AxisState::partial) {
-    return comm::all_reduce(x, step.from.reduction, place.mesh, step.axis);
+  if (step.from.kind == AxisState::partial) {
+    if (step.to.kind == AxisState::replicated) return comm::all_reduce(x, step.from.reduction, place.mesh, step.axis);
+    const Scatter s = scatter_of(step, x, place);
+    return comm::reduce_scatter(s.tensor, s.dim, s.lengths, step.from.reduction, place.mesh, step.axis)
+        .reshape(s.sizes);
   }
 
-  auto position = [&](int dim) { return place.position.empty() ? dim : place.position[dim]; };
   Side from, to;
   if (step.from.kind == AxisState::split) {
-    from.dim = position(step.from.dim);
+    from.dim = position(place, step.from.dim);
     from.block = step.from.block;
     State without = state;
     without.splits[index_of(state, step.axis)].dim = -1;
     from.whole = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
   }
-  if (step.to.kind == AxisState::split) {
-    to.dim = position(step.to.dim);
-    to.block = step.to.block;
-    to.whole = x.size(to.dim);
-  }
+  if (step.to.kind == AxisState::split) to = cut(step, x, place);
   const Unfolded u = unfold(x, from, to, parts, index);
   at::Tensor y;
   if (slice) {
     const int64_t whole = u.tensor.size(u.to), start = chunk_start(whole, parts, index);
     y = u.tensor.slice(u.to, start, start + chunk_length(whole, parts, index));
-  } else if (step.from.kind == AxisState::partial) {
-    y = comm::reduce_scatter(u.tensor, u.to, parts_of(to.whole, parts, to.block), step.from.reduction, place.mesh,
-                             step.axis);
   } else if (step.to.kind == AxisState::replicated) {
     y = comm::all_gather(u.tensor, u.from, parts_of(from.whole, parts, from.block), place.mesh, step.axis);
   } else {
     y = comm::all_to_all(u.tensor, u.to, parts_of(to.whole, parts, to.block), u.from,
                          parts_of(from.whole, parts, from.block), place.mesh, step.axis);
   }
-  return fold(y, x, from, to, parts, index);
+  return from.block == 0 && to.block == 0 ? y : y.reshape(folded(x, from, to, parts, index));
 }
 
 }  // namespace weft::relayout

@@ -11,10 +11,12 @@
 // split a dimension limits which steps apply.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
+#include <layout/shard.h>
 #include <weft/layout.h>
 
 #include <array>
 #include <compare>
+#include <vector>
 
 namespace weft::relayout {
 
@@ -74,6 +76,15 @@ struct Place {
   c10::IntArrayRef coordinates;  // of this rank
   c10::IntArrayRef position;     // of each dimension among those of the tensor that is passed; empty: the same
 };
+/// What a step from pending to split gives to a reduce-scatter, and the shape of this rank's part behind it.
+struct Scatter {
+  at::Tensor tensor;
+  int64_t dim;
+  std::vector<int64_t> lengths;
+  Sizes sizes;
+};
+Scatter scatter_of(const Step& step, const at::Tensor& shard, const Place& place);
+
 /// The shard behind the step, of the shard before it. Free steps may return `shard` itself or a view of it.
 at::Tensor run(const Step& step, const State& state, const at::Tensor& shard, const Place& place);
 

@@ -107,6 +107,12 @@ void replace_content(Cell& cell, at::Tensor local, Layout layout) {
   cell.generation.fetch_add(1, std::memory_order_acq_rel);
 }
 
+void await_content(Cell& cell, std::shared_ptr<Incoming> incoming) {
+  std::lock_guard<std::mutex> lock(cell.mutex);
+  cell.incoming = std::move(incoming);
+  cell.generation.fetch_add(1, std::memory_order_acq_rel);  // whoever reads it looks into the cell first
+}
+
 void ShardedTensorImpl::refresh() const {
   at::Tensor local;
   Layout layout;
@@ -180,9 +186,7 @@ at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometr
 at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
                          const Geometry& geometry) {
   at::Tensor tensor = make_sharded(at::empty({0}, like.options()), layout, geometry);
-  Cell& cell = sharded(tensor).cell();
-  cell.incoming = std::move(incoming);
-  cell.generation.fetch_add(1, std::memory_order_acq_rel);  // whoever reads it looks into the cell first
+  await_content(sharded(tensor).cell(), std::move(incoming));
   return tensor;
 }
 

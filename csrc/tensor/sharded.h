@@ -77,6 +77,12 @@ class ShardedTensorImpl final : public c10::TensorImpl {
   /// Made where there is none yet.
   Cell& cell() const;
   c10::intrusive_ptr<Cell> shared_cell() const;
+  /// What its content still waits for; null: nothing. Does not wait itself.
+  std::shared_ptr<Incoming> incoming() const {
+    if (C10_LIKELY(!stale())) return nullptr;
+    std::lock_guard<std::mutex> lock(cell().mutex);
+    return cell().incoming;
+  }
   const c10::intrusive_ptr<ViewStep>& chain() const { return chain_; }
   /// Whether the local shard is a copy made of the root's data, not an alias of the root's shard: a write to it must be
   /// carried back to the root, and a write to the root makes it stale.
@@ -141,6 +147,9 @@ inline ShardedTensorImpl& sharded(const at::TensorBase& t) {
 
 /// Replaces the root's content by an equal value in another layout, or by what has arrived, for all aliases and views.
 void replace_content(Cell& cell, at::Tensor local, Layout layout);
+
+/// From now on whoever reads the root, an alias or a view of it waits for `incoming` first.
+void await_content(Cell& cell, std::shared_ptr<Incoming> incoming);
 
 /// A new root tensor over a local shard.
 at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry);

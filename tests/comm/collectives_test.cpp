@@ -317,6 +317,48 @@ TEST_P(Collectives, CoalescedAllReduce) {
   });
 }
 
+TEST_P(Collectives, CoalescedReduceScatter) {
+  on_ranks([&](int64_t me) {
+    const auto scattered = [&](const std::vector<ToScatter>& tensors, const at::Tensor& flat, Reduction reduction,
+                               const std::string& what) {
+      int64_t offset = 0;
+      for (const ToScatter& t : tensors) {
+        const at::Tensor expected = reduce_scatter(t.input, t.dim, t.sizes, reduction, mesh(), 0);
+        expect_same(flat.narrow(0, offset, expected.numel()).view(expected.sizes()), expected, what);
+        offset += expected.numel();
+      }
+      EXPECT_EQ(offset, flat.numel()) << what;
+    };
+    const auto tensors_of = [&](at::ScalarType dtype, int64_t size, Memory memory) {
+      std::vector<ToScatter> tensors;
+      for (int64_t dim : {0, 1, 2}) {
+        std::vector<int64_t> sizes{2, 3, 2};
+        sizes[dim] = size;
+        tensors.push_back({relaid(values(sizes, dtype, me), memory), dim, chunks(size, n())});
+      }
+      return tensors;
+    };
+    for (at::ScalarType dtype : {at::kFloat, at::kDouble, at::kInt, at::kShort, at::kComplexFloat}) {
+      for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
+        for (Memory memory : {row_major, transposed, sliced}) {
+          const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
+          const auto tensors = tensors_of(dtype, size, memory);
+          const auto first = reduce_scatter_coalesced(tensors, Reduction::sum, mesh(), 0);
+          const auto others = tensors_of(at::kDouble, 4, row_major);  // a second one before the first is waited for
+          const auto second = reduce_scatter_coalesced(others, Reduction::avg, mesh(), 0);
+          scattered(tensors, first->wait(), Reduction::sum, what);
+          scattered(others, second->wait(), Reduction::avg, "second");
+        }
+      }
+    }
+    const std::vector<ToScatter> complex{{values({4}, at::kComplexFloat, me), 0, chunks(4, n())}};
+    scattered(complex, reduce_scatter_coalesced(complex, Reduction::product, mesh(), 0)->wait(), Reduction::product,
+              "gathered parts");
+    const std::vector<ToScatter> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
+    EXPECT_EQ(reduce_scatter_coalesced(nothing, Reduction::sum, mesh(), 0)->wait().numel(), 0);
+  });
+}
+
 TEST_P(Collectives, ConjugatedAndNegatedInputs) {
   on_ranks([&](int64_t me) {
     const at::Tensor part = values({2, 3}, at::kComplexFloat, me);

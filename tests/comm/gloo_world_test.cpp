@@ -148,6 +148,14 @@ void exercise() {
     all_reduce_coalesced_({x, y}, Reduction::avg, mesh, axis)->wait();
     EXPECT_EQ(x[0].item<float>(), (size - 1) / 2.0f);
     EXPECT_EQ(y[1][1].item<float>(), size - 1.0f);
+    const at::Tensor row = at::arange(5, at::kFloat) + me;
+    std::vector<int64_t> lengths(size, 1);
+    lengths[0] = 5 - (size - 1);
+    const auto pending =
+        reduce_scatter_coalesced({{row, 0, lengths}, {row.view({1, 5}), 1, lengths}}, Reduction::avg, mesh, axis);
+    const at::Tensor mean = at::arange(5, at::kFloat) + (size - 1) / 2.0f;
+    const at::Tensor mine = mean.narrow(0, me == 0 ? 0 : lengths[0] + me - 1, lengths[me]);
+    EXPECT_TRUE(at::allclose(pending->wait(), at::cat({mine, mine})));
     EXPECT_EQ(all_gather(at::empty({0, 3}), 0, std::vector<int64_t>(size, 0), mesh, axis).size(0), 0);
     EXPECT_EQ(all_reduce(at::empty({0}), Reduction::sum, mesh, axis).numel(), 0);
   }

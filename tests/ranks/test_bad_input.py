@@ -136,21 +136,21 @@ def op_errors():
 
 def index_out_of_range():
     # The split dimension is masked, which must not hide an index that no rank has.
-    weight = weft.distribute_tensor(torch.ones(5, 3), ("a", None), mesh2())
-    index = torch.tensor([1, 7])
+    weight = weft.distribute_tensor(torch.ones(500, 3), ("a", None), mesh2())
+    index = torch.tensor([1, 700])
     calls = (
         lambda: torch.nn.functional.embedding(index, weight),
         lambda: weight.index_select(0, index - 3),
         lambda: weight.gather(0, index.unsqueeze(-1)),
-        lambda: torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 9])),
+        lambda: torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 900])),
     )
     texts = []
     for call in calls:
-        with pytest.raises(IndexError, match="out of range.*\\[0, 5\\)") as info:
+        with pytest.raises(IndexError, match="out of range.*\\[0, 500\\)") as info:
             call()
         texts.append(str(info.value).split("\n")[0])
     assert torch.equal(
-        weft.full_tensor(torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 4]))), torch.tensor(-1.0)
+        weft.full_tensor(torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 400]))), torch.tensor(-1.0)
     )
     return texts
 

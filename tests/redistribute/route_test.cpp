@@ -91,6 +91,51 @@ TEST(Route, TakesTheFewestCollectives) {
   }
 }
 
+TEST(Route, ReductionsAndSlicesAlone) {
+  Mesh mesh = DeviceMesh::get({2, 2, 2}, {"a", "b", "c"});
+  const std::vector<int64_t> sizes{8, 8};
+  const Pending a{{"a", "sum"}}, ab{{"a", "sum"}, {"b", "avg"}};
+  struct Way {
+    Axes from;
+    Pending pending;
+    Axes to;
+    std::optional<std::string> steps;  // "|a" scatters over a, "+a" sums over it, "/a" slices
+  };
+  const std::vector<Way> table = {
+      {{{}, {}}, a, {{}, {}}, "+a"},
+      {{{}, {}}, ab, {{}, {}}, "+a+b"},
+      {{{}, {}}, a, {{"a"}, {}}, "|a"},
+      {{{}, {}}, ab, {{"b"}, {}}, "|b+a"},
+      {{{}, {}}, ab, {{"b", "a"}, {}}, "|b|a"},
+      {{{}, {}}, ab, {{"b"}, {"a"}}, "|b|a"},
+      {{{}, {}}, a, {{"a"}, {"b"}}, "/b|a"},
+      {{{}, {}}, a, {{"b", "a"}, {}}, "/b|a"},
+      {{{}, {}}, a, {{"a", "b"}, {}}, "|a/b"},
+      {{{}, {}}, ab, {{"a", "c", "b"}, {}}, "|a/c|b"},
+      {{{"c"}, {}}, ab, {{"c", "b"}, {}}, "|b+a"},
+      {{{"c"}, {"b"}}, a, {{"c"}, {"b", "a"}}, "|a"},
+      // nothing to reduce, something to gather or to move
+      {{{}, {}}, {}, {{"a"}, {}}, std::nullopt},
+      {{{"b"}, {}}, a, {{}, {}}, std::nullopt},
+      {{{"b"}, {}}, a, {{"a"}, {}}, std::nullopt},
+      {{{"b"}, {}}, a, {{"a", "b"}, {}}, std::nullopt},
+      {{{"b"}, {}}, a, {{}, {"b"}}, std::nullopt},
+  };
+  for (const Way& way : table) {
+    const Layout from = TensorLayout::from_names(mesh, way.from, way.pending);
+    const Layout to = TensorLayout::from_names(mesh, way.to);
+    const auto steps =
+        relayout::only_reductions(relayout::state_of(from, sizes), relayout::state_of(to, sizes), {mesh, sizes, 4});
+    std::optional<std::string> got;
+    if (steps) got.emplace();
+    for (const relayout::Step& step : steps ? *steps : relayout::Steps{}) {
+      const bool reduces = step.from.kind == AxisState::partial;
+      *got += c10::str(!reduces ? "/" : step.to.kind == AxisState::split ? "|" : "+", mesh->axis_name(step.axis));
+    }
+    EXPECT_EQ(got, way.steps) << from->str() << " -> " << to->str();
+  }
+}
+
 TEST(Route, AnAxisOfSizeOneIsFree) {
   Mesh mesh = DeviceMesh::get({1, 2}, {"one", "two"});
   Layout split = TensorLayout::from_names(mesh, {{"one", "two"}});

@@ -1,0 +1,146 @@
+#include "dispatch/gradient_bucket.h"
+
+#include <ATen/ops/empty.h>
+#include <debug/trace.h>
+#include <mesh/context.h>
+#include <tensor/below_autograd.h>
+
+#include <algorithm>
+
+namespace weft {
+namespace {
+
+int64_t product(c10::IntArrayRef sizes) {
+  int64_t n = 1;
+  for (int64_t size : sizes) n *= size;
+  return n;
+}
+
+}  // namespace
+
+relayout::Place GradientBucket::place(const Part& part) const {
+  return {kind_.mesh, part.sizes, context().bind(kind_.mesh).coordinates, part.position};
+}
+
+void GradientBucket::add(Part part, const std::string& path) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  bytes_ += part.shard.numel() * static_cast<int64_t>(part.shard.element_size());
+  if (path_.empty()) path_ = path;
+  parts_.push_back(std::move(part));
+}
+
+bool GradientBucket::add_on_arrival(const Cell& cell, const at::Tensor& sum, const std::shared_ptr<Incoming>& self) {
+  const ShardedTensorImpl* impl = sharded_impl(sum);
+  if (impl == nullptr || impl->chain() || impl->incoming()) return false;
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto part = std::find_if(parts_.rbegin(), parts_.rend(), [&](const Part& p) { return p.cell.get() == &cell; });
+  if (part == parts_.rend() || part->adds || part->accumulated.get() != &impl->cell()) return false;
+  if (impl->layout() != part->layout || sum.scalar_type() != kind_.dtype || !sum.sizes().equals(part->sizes)) {
+    return false;
+  }
+  part->adds = true;
+  await_content(*part->accumulated, self);
+  return true;
+}
+
+// What needs no collective. Whether there was anything.
+bool GradientBucket::slice(Part& part) {
+  bool any = false;
+  for (; part.next < part.steps.size(); ++part.next, any = true) {
+    const relayout::Step& step = part.steps[part.next];
+    if (step.from.kind != AxisState::replicated) break;
+    part.shard = run(step, part.state, part.shard, place(part));
+    part.state = after(step, part.state);
+  }
+  return any;
+}
+
+void GradientBucket::begin() {
+  int64_t elements = 0;
+  for (Part& p : parts_) {
+    if (slice(p)) in_order_ = false;
+    elements += p.shard.numel();
+  }
+  if (next_ == kind_.reduces.size()) return;
+  const Reduce& reduce = kind_.reduces[next_++];
+  if (reduce.scatter) {
+    std::vector<comm::ToScatter> tensors;
+    tensors.reserve(parts_.size());
+    for (Part& p : parts_) {
+      relayout::Scatter s = scatter_of(p.steps[p.next], p.shard, place(p));
+      tensors.push_back({std::move(s.tensor), s.dim, std::move(s.lengths)});
+      p.shape = std::move(s.sizes);
+    }
+    scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
+  } else {
+    if (!in_order_) flat_ = at::empty({elements}, parts_[0].shard.options());
+    int64_t offset = 0;
+    for (Part& p : parts_) {
+      p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
+      if (!in_order_) flat_.narrow(0, offset, p.shard.numel()).view(p.shape).copy_(p.shard);
+      offset += p.shard.numel();
+    }
+    reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
+  }
+  for (Part& p : parts_) p.shard.reset();
+}
+
+void GradientBucket::wait() {
+  if (reducing_) reducing_->wait();
+  if (scattering_) flat_ = scattering_->wait();
+  reducing_.reset();
+  scattering_.reset();
+  in_order_ = true;
+  int64_t offset = 0;
+  for (Part& p : parts_) {
+    const int64_t elements = product(p.shape);
+    p.shard = flat_.narrow(0, offset, elements).view(p.shape);  // its memory from now on
+    offset += elements;
+    p.state = after(p.steps[p.next], p.state);
+    ++p.next;
+  }
+}
+
+void GradientBucket::deliver() {
+  for (Part& p : parts_) {
+    at::Tensor shard = p.shard.contiguous().permute(p.position);
+    if (p.adds) {
+      const at::Tensor sum = p.accumulated->local;
+      sum.add_(shard);
+      replace_content(*p.accumulated, sum, p.layout);
+    }
+    replace_content(*p.cell, std::move(shard), p.layout);
+  }
+  parts_.clear();
+  flat_.reset();
+  arrived_ = true;
+}
+
+void GradientBucket::send() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (sent_) return;
+  sent_ = true;
+  if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
+  BelowAutograd guard;
+  CurrentOp running("gradient", path_);
+  begin();
+}
+
+bool GradientBucket::advance() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (arrived_) return true;
+  BelowAutograd guard;
+  CurrentOp running("gradient", path_);
+  wait();
+  begin();
+  if (!reducing_ && !scattering_) deliver();
+  return arrived_;
+}
+
+void GradientBucket::arrive() {
+  send();
+  while (!advance()) {
+  }
+}
+
+}  // namespace weft

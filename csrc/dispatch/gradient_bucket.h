@@ -1,0 +1,83 @@
+#pragma once
+// Gradients that are reduced together.
+#include <redistribute/route.h>
+#include <tensor/sharded.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <comm/collectives.h>
+
+namespace weft {
+
+class GradientBucket final : public Incoming {
+ public:
+  /// One collective, of all gradients in the bucket.
+  struct Reduce {
+    int axis;
+    Reduction reduction;
+    bool scatter;
+    bool operator==(const Reduce&) const = default;
+  };
+  /// What all gradients in the bucket have in common.
+  struct Kind {
+    Mesh mesh;
+    std::vector<Reduce> reduces;
+    c10::ScalarType dtype;
+    c10::Device device;
+    bool operator==(const Kind&) const = default;
+  };
+  /// One gradient.
+  struct Part {
+    c10::intrusive_ptr<Cell> cell;         // that waits for it
+    c10::intrusive_ptr<Cell> accumulated;  // what autograd adds it to; null: nothing
+    Layout layout;                         // when it has arrived
+    Sizes sizes;                           // global
+    Sizes position;                        // of each dimension among those of `shard`, which lie as memory has them
+    at::Tensor shard;
+    relayout::State state;  // of the shard
+    relayout::Steps steps;
+    size_t next = 0;    // step
+    Sizes shape;        // of the shard behind the collective that runs
+    bool adds = false;  // to `accumulated`, when it has arrived
+  };
+
+  explicit GradientBucket(Kind kind) : kind_(std::move(kind)) {}
+  const Kind& kind() const { return kind_; }
+
+  void add(Part part, const std::string& path);
+  int64_t bytes() const { return bytes_; }
+  /// Adds the gradient that `cell` waits for to what it was to be accumulated in, when it arrives. False: it is not
+  /// here, or `sum` is something else.
+  bool add_on_arrival(const Cell& cell, const at::Tensor& sum, const std::shared_ptr<Incoming>& self);
+
+  /// Sends it off, once.
+  void send();
+  bool is_sent() const { return sent_; }
+  /// Waits for the collective that runs and begins the next one; true: it has all arrived.
+  bool advance();
+  void arrive() override;
+
+ private:
+  bool slice(Part& part);
+  void begin();
+  void wait();
+  void deliver();
+  relayout::Place place(const Part& part) const;
+
+  const Kind kind_;
+  int64_t bytes_ = 0;
+  std::string path_;
+  std::mutex mutex_;
+  std::vector<Part> parts_;
+  bool sent_ = false, arrived_ = false;
+  size_t next_ = 0;        // of kind_.reduces
+  at::Tensor flat_;        // the shards one after the other, while in_order_
+  bool in_order_ = false;  // the shards are what flat_ holds
+  std::unique_ptr<comm::Pending> reducing_;
+  std::unique_ptr<comm::PendingParts> scattering_;
+};
+
+}  // namespace weft
