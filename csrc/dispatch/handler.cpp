@@ -1,5 +1,6 @@
 #include "dispatch/handler.h"
 
+#include <ATen/ops/empty_strided.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
@@ -54,6 +55,28 @@ void run_special(const OpInfo& op, torch::jit::Stack& stack) {
   }
   op.special(op, stack);
 }
+
+namespace {
+
+// A kernel may lay out its result in memory otherwise than its meta kernel says of the whole: views of the whole must
+// be views of the shard.
+at::Tensor in_memory_order(at::Tensor local, const Geometry& whole) {
+  if (row_major(whole.sizes, whole.strides) ? local.is_contiguous() : local.numel() < 2) return local;
+  const Sizes own = dense_strides(whole.sizes, whole.strides), strides = dense_strides(local.sizes(), whole.strides);
+  for (int64_t d = 0; d < local.dim(); ++d) {
+    if (whole.sizes[d] > 1 && own[d] != whole.strides[d]) return local;  // expanded or with gaps
+  }
+  for (int64_t d = 0; d < local.dim(); ++d) {
+    if (local.size(d) < 2 || local.stride(d) == strides[d]) continue;
+    BelowAutograd guard;
+    at::Tensor ordered = at::empty_strided(local.sizes(), strides, local.options());
+    ordered.copy_(local);
+    return ordered;
+  }
+  return local;
+}
+
+}  // namespace
 
 Handler::Handler(const OpInfo& op, torch::jit::Stack& stack)
     : op_(op), stack_(stack), base_(stack.size() - op.arguments.size()) {}
@@ -304,7 +327,7 @@ at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at:
       layout = TensorLayout::replicated(mesh_, local.dim());
     }
   }
-  if (!base.defined()) return make_sharded(std::move(local), layout, *geometry);
+  if (!base.defined()) return make_sharded(in_memory_order(std::move(local), *geometry), layout, *geometry);
   return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), layout, *geometry, element);
 }
 
