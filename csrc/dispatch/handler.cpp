@@ -1,5 +1,6 @@
 #include "dispatch/handler.h"
 
+#include <ATen/ops/empty_strided.h>
 #include <comm/failure.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
@@ -56,6 +57,28 @@ void run_special(const OpInfo& op, torch::jit::Stack& stack) {
   }
   op.special(op, stack);
 }
+
+namespace {
+
+// A kernel may lay out its result in memory otherwise than its meta kernel says of the whole: views of the whole must
+// be views of the shard.
+at::Tensor in_memory_order(at::Tensor local, const Geometry& whole) {
+  if (row_major(whole.sizes, whole.strides) ? local.is_contiguous() : local.numel() < 2) return local;
+  const Sizes own = dense_strides(whole.sizes, whole.strides), strides = dense_strides(local.sizes(), whole.strides);
+  for (int64_t d = 0; d < local.dim(); ++d) {
+    if (whole.sizes[d] > 1 && own[d] != whole.strides[d]) return local;  // expanded or with gaps
+  }
+  for (int64_t d = 0; d < local.dim(); ++d) {
+    if (local.size(d) < 2 || local.stride(d) == strides[d]) continue;
+    BelowAutograd guard;
+    at::Tensor ordered = at::empty_strided(local.sizes(), strides, local.options());
+    ordered.copy_(local);
+    return ordered;
+  }
+  return local;
+}
+
+}  // namespace
 
 Handler::Handler(const OpInfo& op, torch::jit::Stack& stack)
     : op_(op), stack_(stack), base_(stack.size() - op.arguments.size()) {}
@@ -117,12 +140,12 @@ void Handler::find_mesh() {
 
 namespace {
 
-// Whether the strides are exactly those that the sizes imply.
-bool is_row_major(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  int64_t expected = 1;
+// Whether the strides are exactly those that the sizes imply; unlike row_major, in dimensions of length 1 too.
+bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  int64_t next = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
-    if (strides[d] != expected) return false;
-    expected *= std::max<int64_t>(sizes[d], 1);
+    if (strides[d] != next) return false;
+    next *= std::max<int64_t>(sizes[d], 1);
   }
   return true;
 }
@@ -141,7 +164,7 @@ void Handler::make_key() {
     uint64_t head = static_cast<uint64_t>(o.tensor.dim()) << 16 | static_cast<uint64_t>(o.tensor.scalar_type()) << 1;
     if (impl->is_wrapped_number()) head |= uint64_t{1} << 32;
     const auto sizes = o.tensor.sizes(), strides = o.tensor.strides();
-    const bool row_major = is_row_major(sizes, strides);
+    const bool row_major = told_by_sizes(sizes, strides);
     if (row_major) head |= uint64_t{1} << 33;
     key_.push(head | 1);
     key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
@@ -334,7 +357,7 @@ at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at:
       layout = TensorLayout::replicated(mesh_, local.dim());
     }
   }
-  if (!base.defined()) return make_sharded(std::move(local), layout, *geometry);
+  if (!base.defined()) return make_sharded(in_memory_order(std::move(local), *geometry), layout, *geometry);
   return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), layout, *geometry, element);
 }
 

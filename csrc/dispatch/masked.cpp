@@ -37,12 +37,6 @@ at::Tensor with_a_row(const at::Tensor& t, int64_t dim) {
   return at::zeros(sizes, t.options());
 }
 
-at::Tensor mask_along(const at::Tensor& outside, int64_t dim, int64_t ndim) {
-  std::vector<int64_t> sizes(ndim, 1);
-  sizes[dim] = outside.numel();
-  return outside.reshape(sizes);
-}
-
 }  // namespace
 
 void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack& stack) {
@@ -66,15 +60,6 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
     at("self") = with_a_row(at("self").toTensor(), at::maybe_wrap_dim(dim, at("self").toTensor().dim()));
     op.handle.callBoxed(&stack);
     stack.back().toTensor().masked_fill_(s.outside, 0);
-  } else if (op.short_name == "index_select") {
-    const at::Tensor self = at("self").toTensor();
-    const int64_t dim = at::maybe_wrap_dim(at("dim").toInt(), self.dim());
-    check_range(op, at("index").toTensor(), m);
-    const Shifted s = shift(at("index").toTensor(), m);
-    at("index") = s.index;
-    at("self") = with_a_row(self, dim);
-    op.handle.callBoxed(&stack);
-    stack.back().toTensor().masked_fill_(mask_along(s.outside, dim, self.dim()), 0);
   } else if (op.short_name == "nll_loss_forward" || op.short_name == "nll_loss2d_forward" ||
              op.short_name == "nll_loss_backward" || op.short_name == "nll_loss2d_backward") {
     // What lies in other shards is ignored here, as ignore_index is.

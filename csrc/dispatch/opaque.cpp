@@ -32,6 +32,12 @@ void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::S
   stack->back() = distribute_tensor(result, TensorLayout::replicated(mesh, result.dim()));
 }
 
+bool exists(const std::string& name) {
+  const size_t dot = name.find('.');
+  const std::string overload = dot == std::string::npos ? "" : name.substr(dot + 1);
+  return c10::Dispatcher::singleton().findSchema({"aten::" + name.substr(0, dot), overload}).has_value();
+}
+
 // Where to split is all that is read of the indices; the parts are views of self as ever.
 std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& where, int64_t dim) {
   const at::Tensor plain = full_tensor(where).to(at::kCPU, at::kLong).contiguous();
@@ -41,16 +47,33 @@ std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& w
   return at::tensor_split(self, at::IntArrayRef(plain.const_data_ptr<int64_t>(), plain.numel()), dim);
 }
 
+// Of these only the lengths are read; all else is made of other ops.
+const char* const kReadsLengths[] = {"lstm.data",
+                                     "gru.data",
+                                     "rnn_tanh.data",
+                                     "rnn_relu.data",
+                                     "_pad_packed_sequence",
+                                     "_pack_padded_sequence_backward"};
+
+void run_with_plain_lengths(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const auto& arguments = op.schema().arguments();
+  const size_t base = stack->size() - arguments.size();
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i].name() == "batch_sizes") (*stack)[base + i] = full_tensor((*stack)[base + i].toTensor());
+  }
+  op.callBoxedForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd, *stack);
+}
+
 }  // namespace
 
 void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
-    for (const std::string name : kOpaque) {
-      const size_t dot = name.find('.');
-      const std::string overload = dot == std::string::npos ? "" : name.substr(dot + 1);
-      if (!c10::Dispatcher::singleton().findSchema({"aten::" + name.substr(0, dot), overload})) continue;
-      library->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run_whole>());
+    for (const char* name : kOpaque) {
+      if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_whole>());
+    }
+    for (const char* name : kReadsLengths) {
+      if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_with_plain_lengths>());
     }
     library->impl("tensor_split.tensor_indices_or_sections", TORCH_FN(tensor_split));
     libraries.push_back(std::move(library));

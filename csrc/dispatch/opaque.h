@@ -1,5 +1,6 @@
 #pragma once
-// Ops of core that are made of others, but read the memory of a tensor on the way: they run whole on every rank.
+// Ops of core that are made of others, but read the memory of a tensor on the way: that tensor is gathered for them, or
+// they run whole on every rank.
 #include <torch/library.h>
 
 #include <memory>

@@ -32,6 +32,16 @@ Sizes local_sizes(Layout layout, c10::IntArrayRef global_sizes, c10::IntArrayRef
 /// Strides of a dense tensor of `sizes` whose dimensions lie in memory in the order of the strides `like`.
 Sizes dense_strides(c10::IntArrayRef sizes, c10::IntArrayRef like);
 
+/// Whether they are the strides of a dense row-major tensor; those of dimensions of length 1 may be any.
+inline bool row_major(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  int64_t next = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    if (sizes[d] != 1 && strides[d] != next) return false;
+    next *= sizes[d];
+  }
+  return true;
+}
+
 /// A run of consecutive global indices.
 struct IndexRange {
   int64_t start;

@@ -51,6 +51,7 @@ Kernels compiled() {
       entry<op::masked_fill_Tensor>(&shapes::masked_fill_tensor),
       entry<op::max>(&shapes::of_all),
       entry<op::min>(&shapes::of_all),
+      entry<op::mse_loss_backward>(&shapes::mse_loss_backward),
       entry<op::native_batch_norm>(&shapes::native_batch_norm),
       entry<op::native_batch_norm_backward>(&shapes::native_batch_norm_backward),
       entry<op::native_group_norm_backward>(&shapes::native_group_norm_backward),
@@ -67,6 +68,7 @@ Kernels compiled() {
       entry<op::slice_backward>(&shapes::slice_backward),
       entry<op::stack>(&shapes::stack),
       entry<op::zeros_like>(&shapes::made_like),
+      entry<op::pixel_shuffle>(&shapes::pixel_shuffle),
       // Core's.
       entry<op::sum>(&sum_of_all),
       entry<op::mean>(&mean_of_all),
@@ -123,6 +125,7 @@ Kernels compiled() {
       entry<op::cumsum>(&at::meta::cumsum),
       entry<op::div_Tensor>(&at::meta::div),
       entry<op::div_Tensor_mode>(&at::meta::div),
+      entry<op::elu_backward>(&at::meta::elu_backward),
       entry<op::elu>(&at::meta::elu),
       entry<op::eq_Scalar>(&at::meta::eq),
       entry<op::eq_Tensor>(&at::meta::eq),

@@ -20,6 +20,11 @@ at::Tensor copy_of(const at::Tensor& t, Format format, Dtype dtype) {
   if (t.is_non_overlapping_and_dense()) return at::empty_strided(t.sizes(), t.strides(), options);
   return at::empty_strided(t.sizes(), at::infer_dense_strides(t.sizes(), t.strides()), options);
 }
+// Kernels of convolutions follow the input's memory format, or the weight's.
+at::MemoryFormat convolution_format(const at::Tensor& input, const at::Tensor& weight) {
+  const at::MemoryFormat format = input.suggest_memory_format();
+  return format == at::MemoryFormat::Contiguous ? weight.suggest_memory_format() : format;
+}
 // The gradient of an optional tensor, where it is wanted.
 at::Tensor gradient(bool wanted, const std::optional<at::Tensor>& of) {
   return wanted && of && of->defined() ? like(*of) : at::Tensor();
@@ -41,9 +46,7 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
   const auto sizes = transposed
                          ? at::native::conv_input_size(input.sizes(), weight.sizes(), p, o, s, d, groups.expect_int())
                          : at::native::conv_output_size(input.sizes(), weight.sizes(), p, s, d);
-  at::MemoryFormat format = input.suggest_memory_format();
-  if (format == at::MemoryFormat::Contiguous) format = weight.suggest_memory_format();
-  return at::empty(sizes, input.options().memory_format(format));
+  return at::empty(sizes, input.options().memory_format(convolution_format(input, weight)));
 }
 
 at::Tensor clone(const at::Tensor& self, Format format) { return copy_of(self, format, std::nullopt); }
@@ -61,7 +64,11 @@ Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at:
                            c10::SymIntArrayRef, bool, c10::SymIntArrayRef, c10::SymInt, std::array<bool, 3> mask) {
   at::Tensor bias_gradient;
   if (mask[2] && bias) bias_gradient = at::empty(C10_AS_INTARRAYREF_SLOW(*bias), weight.options());
-  return {mask[0] ? like(input) : at::Tensor(), mask[1] ? like(weight) : at::Tensor(), bias_gradient};
+  const auto format = convolution_format(input, weight);
+  auto formatted = [&](bool wanted, const at::Tensor& t) {
+    return wanted ? at::empty(t.sizes(), t.options().memory_format(format)) : at::Tensor();
+  };
+  return {formatted(mask[0], input), formatted(mask[1], weight), bias_gradient};
 }
 
 Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
@@ -133,6 +140,20 @@ Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, con
                                  c10::SymInt, int64_t, std::array<bool, 3> mask) {
   const at::Tensor bias = mask[2] ? at::empty({channels.expect_int()}, input.options()) : at::Tensor();
   return {mask[0] ? like(input) : at::Tensor(), gradient(mask[1], weight), bias};
+}
+
+at::Tensor mse_loss_backward(const at::Tensor&, const at::Tensor& self, const at::Tensor&, int64_t) {
+  return like(self);
+}
+
+at::Tensor pixel_shuffle(const at::Tensor& self, int64_t factor) {
+  TORCH_CHECK(self.dim() >= 3 && factor > 0, "pixel_shuffle of ", self.sizes(), " by ", factor);
+  auto sizes = self.sizes().vec();
+  const size_t channels = sizes.size() - 3;
+  TORCH_CHECK(sizes[channels] % (factor * factor) == 0, "pixel_shuffle of ", self.sizes(), " by ", factor);
+  sizes[channels] /= factor * factor;
+  for (int i = 1; i < 3; ++i) sizes[channels + i] *= factor;
+  return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
 }
 
 at::Tensor of_all(const at::Tensor& self) { return at::empty({}, self.options()); }

@@ -49,6 +49,8 @@ Three native_batch_norm_backward(const at::Tensor&, const at::Tensor& input, con
 Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor&, const at::Tensor&,
                                  const std::optional<at::Tensor>& weight, c10::SymInt, c10::SymInt channels,
                                  c10::SymInt, int64_t, std::array<bool, 3> mask);
+at::Tensor mse_loss_backward(const at::Tensor&, const at::Tensor& self, const at::Tensor&, int64_t);
+at::Tensor pixel_shuffle(const at::Tensor& self, int64_t factor);
 at::Tensor of_all(const at::Tensor& self);
 
 // empty_like, zeros_like and ones_like; new_empty, new_zeros and new_ones.

@@ -73,14 +73,14 @@ void run_extreme(Op op, CompositeStack& stack) {
 }
 
 void run_any_all(Op op, CompositeStack& stack) {
-  // any, all (self), (self, dim, keepdim), (self, dims, keepdim)
+  // any, all (self), (self, dim, keepdim), (self, dims, keepdim); _is_any_true, _is_all_true (self)
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const bool everything = op.schema().arguments().size() == 1;
   const auto dims = wrapped_dims(everything ? std::vector<int64_t>() : a.ints(1), x.dim());
   const bool keepdim = !everything && a[2].toBool();
   const at::Tensor truth = x.to(at::kBool).to(at::kInt);
-  const bool any = op.schema().name() == "aten::any";
+  const bool any = op.schema().name() == "aten::any" || op.schema().name() == "aten::_is_any_true";
   const at::Tensor out = any ? truth.amax(dims, keepdim) : truth.amin(dims, keepdim);
   a.finish(out.to(x.scalar_type() == at::kByte ? at::kByte : at::kBool));
 }

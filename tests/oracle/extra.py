@@ -50,6 +50,12 @@ def losses() -> Iterator[Sample]:
             {"reduction": reduction},
         )
 
+    # Core's kernel orders the gradient otherwise than the transposed input.
+    def loss_of_transposed(x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss((x @ w).transpose(1, 2), target)
+
+    yield "mse.transposed", loss_of_transposed, (r(4, 3, 5, grad=True), r(5, 6, grad=True), r(4, 6, 3)), {}
+
 
 def norms() -> Iterator[Sample]:
     x, w, b = r(4, 3, 6, grad=True), r(6, grad=True), r(6, grad=True)
@@ -92,6 +98,7 @@ def norms() -> Iterator[Sample]:
         yield f"clip_grad_norm.{p}", clip, (r(5, 4), r(3)), {"p": p}
     weight = torch.rand(5, 3, 2).requires_grad_()
     yield "weight_norm", torch._weight_norm, (weight, r(5, 1, 1, grad=True), 0), {}
+    yield "weight_norm.last", torch._weight_norm, (weight, r(1, 1, 2, grad=True), 2), {}
 
 
 def attention() -> Iterator[Sample]:
@@ -124,6 +131,11 @@ def convolutions() -> Iterator[Sample]:
     for size in (1, 2, 3):
         yield f"adaptive_avg_pool2d.{size}", F.adaptive_avg_pool2d, (x, size), {}
         yield f"adaptive_max_pool2d.{size}", F.adaptive_max_pool2d, (x, size), {}
+    nhwc = r(3, 6, 5, 4, grad=True)
+    yield "conv2d.nhwc", lambda x, w: F.conv2d(x.permute(0, 3, 1, 2), w), (nhwc, r(6, 4, 3, 3, grad=True)), {}
+    shuffled = r(3, 2, 3, 8, grad=True)
+    yield "pixel_shuffle.nhwc", lambda x: F.pixel_shuffle(x.permute(0, 3, 1, 2), 2), (shuffled,), {}
+    yield "elu.transposed", lambda x, y: F.elu(x).transpose(0, 1) * y, (r(4, 3, 5, grad=True), r(3, 4, 5)), {}
     for mode in ("nearest", "bilinear", "bicubic"):
         yield f"interpolate.{mode}", F.interpolate, (x,), {"scale_factor": 2.0, "mode": mode}
     yield "pixel_shuffle", F.pixel_shuffle, (r(3, 8, 2, 3, grad=True), 2), {}
@@ -183,6 +195,44 @@ def indexing() -> Iterator[Sample]:
     for name in ("any", "all"):
         yield f"{name}", getattr(torch, name), (torch.rand(5, 4) > 0.7,), {}
         yield f"{name}.dim", getattr(torch, name), (torch.rand(5, 4) > 0.7, 0), {}
+        yield (
+            f"is_{name}_true",
+            getattr(torch, {"any": "_is_any_true", "all": "_is_all_true"}[name]),
+            (torch.rand(5) > 0.5,),
+            {},
+        )
+
+
+def grouped() -> Iterator[Sample]:
+    ends = torch.tensor([2, 5, 6], dtype=torch.int32)
+    rows, experts = r(6, 8, grad=True), r(3, 8, 4, grad=True)
+    yield "grouped_mm.rows", torch._grouped_mm, (rows, experts, ends), {}
+    yield "grouped_mm.inner", torch._grouped_mm, (r(4, 6), r(6, 8), ends), {}
+    yield "grouped_mm.columns", torch._grouped_mm, (r(3, 4, 8), r(8, 6), ends), {}
+    yield "grouped_mm.batch", torch._grouped_mm, (r(3, 4, 8, grad=True), experts), {}
+
+
+def recurrent() -> Iterator[Sample]:
+    def run(cls: type, lengths: list[int] | None, **options: Any) -> Callable:
+        def call(x: torch.Tensor, *weights: torch.Tensor) -> Any:
+            module = cls(4, 3, batch_first=True, **options)
+            named = dict(zip([name for name, _ in module.named_parameters()], weights, strict=True))
+            if lengths is not None:
+                x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first=True)
+            out, state = torch.func.functional_call(module, named, (x,))
+            if lengths is not None:
+                out, _ = torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True)
+            return out, state
+
+        return call
+
+    x = r(3, 5, 4, grad=True)
+    for cls in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN):
+        for lengths in (None, [5, 3, 2]):
+            for options in ({}, {"bias": False}, {"bidirectional": True}):
+                weights = [r(*p.shape, grad=True) for p in cls(4, 3, **options).parameters()]
+                name = f"{cls.__name__.lower()}.{'packed' if lengths else 'padded'}.{''.join(options) or 'plain'}"
+                yield name, run(cls, lengths, **options), (x, *weights), {}
 
 
 def steps() -> Iterator[Sample]:
@@ -255,6 +305,8 @@ FAMILIES: dict[str, Callable[[], Iterator[tuple]]] = {
     "attention": attention,
     "convolutions": convolutions,
     "indexing": indexing,
+    "grouped": grouped,
+    "recurrent": recurrent,
     "steps": steps,
     "memory": memory,
     "dropouts": dropouts,

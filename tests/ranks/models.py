@@ -46,6 +46,27 @@ PLANS = {
         r".*convolution/weight": ("model", None, None, None),
         r".*classifier.*/weight": COLUMN,
     },
+    "mixtral": {
+        r".*(q_proj|k_proj|v_proj)/weight": COLUMN,
+        r".*o_proj/weight": ROW,
+        r".*experts/gate_up_proj": (None, "model", None),
+        r".*experts/down_proj": (None, None, "model"),
+        r".*embed_tokens/weight": COLUMN,
+    },
+    "wav2vec2": {
+        r".*(q_proj|k_proj|v_proj|intermediate_dense)/weight": COLUMN,
+        r".*(out_proj|output_dense)/weight": ROW,
+        r".*conv/weight": ("model", None, None),
+    },
+    "convnext": {
+        r".*pwconv1/weight": COLUMN,
+        r".*pwconv2/weight": ROW,
+        r".*dwconv/weight": ("model", None, None, None),
+    },
+    "patchtst": {
+        r".*(q_proj|k_proj|v_proj|ff/0)/weight": COLUMN,
+        r".*(out_proj|ff/3)/weight": ROW,
+    },
 }
 
 
@@ -78,11 +99,38 @@ def build(name: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     elif name == "vit":
         config = hf.ViTConfig(image_size=16, patch_size=4, num_labels=6, **HIDDEN, **NO_DROPOUT)
         model, batch = hf.ViTForImageClassification(config), image
-    else:
+    elif name == "resnet":
         config = hf.ResNetConfig(
             embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=6, layer_type="basic"
         )
         model, batch = hf.ResNetForImageClassification(config), image
+    elif name == "mixtral":
+        # An expert's 24 columns are six pieces of the 16 bytes that its kernels ask for: not to be split in four.
+        config = hf.MixtralConfig(
+            vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=4, max_position_embeddings=64,
+            **{**HIDDEN, "intermediate_size": 24},
+        )  # fmt: skip
+        model, batch = hf.MixtralForCausalLM(config), text
+    elif name == "wav2vec2":
+        config = hf.Wav2Vec2Config(
+            conv_dim=[8, 8], conv_stride=[4, 2], conv_kernel=[8, 3], num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2, classifier_proj_size=16, mask_time_prob=0.0, layerdrop=0.0,
+            hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0,
+            final_dropout=0.0, num_labels=6, **HIDDEN,
+        )  # fmt: skip
+        sound = {"input_values": torch.randn(4, 200), "labels": image["labels"]}
+        model, batch = hf.Wav2Vec2ForSequenceClassification(config), sound
+    elif name == "convnext":
+        config = hf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, num_labels=6)
+        model, batch = hf.ConvNextForImageClassification(config), image
+    else:
+        config = hf.PatchTSTConfig(
+            num_input_channels=2, context_length=16, patch_length=4, patch_stride=4, prediction_length=4, d_model=32,
+            num_hidden_layers=2, num_attention_heads=4, ffn_dim=48, loss="mse", attention_dropout=0.0, ff_dropout=0.0,
+            path_dropout=0.0, positional_dropout=0.0, head_dropout=0.0,
+        )  # fmt: skip
+        series = {"past_values": torch.randn(4, 16, 2), "future_values": torch.randn(4, 4, 2)}
+        model, batch = hf.PatchTSTForPrediction(config), series
     return model.train(), batch
 
 

@@ -18,7 +18,13 @@ RULES(norm) {
   rule("_fused_rms_norm_backward",
        "... n@normalized_shape, ... n@normalized_shape, ... 1@normalized_shape, ?n@normalized_shape"
        " -> ... n@normalized_shape, n@normalized_shape;  sum ...;  whole n via rms_norm_backward");
+  // The norms are over all dimensions but the first, or the last.
   rule("_weight_norm_interface", "c ..., c ... -> c ..., c ...;  whole ...;  when dim=0");
+  rule("_weight_norm_interface", "... c, ... c -> ... c, ... c;  whole ...;  when dim");
+  rule("_weight_norm_interface_backward",
+       "c ..., c ..., c ..., c ... -> c ..., c ...;  whole ...;  linear 0;  when dim=0");
+  rule("_weight_norm_interface_backward",
+       "... c, ... c, ... c, ... c -> ... c, ... c;  whole ...;  linear 0;  when dim");
   rule("native_group_norm",
        "b (g i) ..., ?(g i), ?(g i) -> b (g i) ..., b g, b g;  whole i;  whole ...;"
        "  size b @N;  size g @group;  size g i @C");

@@ -19,7 +19,7 @@ RULES(reduction) {
   rule("prod", "... -> ;  product ...");
   rule("prod.dim_int", "... -> ...-@dim;  product @dim");
   rule({"any.dim", "any.dims", "all.dim", "all.dims"}, "... -> ...-@dim;  whole @dim via any_all");
-  rule({"any", "all"}, "... -> ;  whole ... via any_all");
+  rule({"any", "all", "_is_any_true", "_is_all_true"}, "... -> ;  whole ... via any_all");
   rule({"max.dim", "min.dim"}, "... -> ...-@dim, ...-@dim;  whole @dim via extreme");
   rule({"median.dim", "nanmedian.dim", "mode", "kthvalue"}, "... -> ...-@dim, ...-@dim;  whole @dim");
   rule("aminmax", "... -> ...-@dim, ...-@dim;  whole @dim");
@@ -32,7 +32,8 @@ RULES(reduction) {
   rule({"cummax", "cummin"}, "... -> ..., ...;  whole @dim");
   rule({"sort", "sort.stable"}, "... -> ..., ...;  whole @dim");
   rule("_fft_c2c", "... -> ...;  whole @dim;  linear 0");
-  rule("_fft_r2c", "over one dimension: that stays whole, the others are free;  linear 0", &bind_real_fft);
+  rule({"_fft_r2c", "_fft_c2r"}, "over one dimension: that stays whole, the others are free;  linear 0",
+       &bind_real_fft);
   rule("linalg_cross", "..., ... -> ...;  whole @dim;  linear 0|1");
   rule("topk", "... -> ...~@dim, ...~@dim;  whole @dim");
   rule({"equal", "_local_scalar_dense", "is_nonzero"}, "*... -> ;  whole ...");
