@@ -136,20 +136,20 @@ def op_errors():
 
 def index_out_of_range():
     # The split dimension is masked, which must not hide an index that no rank has.
-    weight = weft.distribute_tensor(torch.ones(500, 3), ("a", None), mesh2())
-    index = torch.tensor([1, 700])
+    weight = weft.distribute_tensor(torch.ones(50000, 3), ("a", None), mesh2())
+    index = torch.tensor([1, 70000])
     calls = (
         lambda: torch.nn.functional.embedding(index, weight),
         lambda: weight.gather(0, index.unsqueeze(-1)),
-        lambda: torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 900])),
+        lambda: torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 90000])),
     )
     texts = []
     for call in calls:
-        with pytest.raises(IndexError, match="out of range.*\\[0, 500\\)") as info:
+        with pytest.raises(IndexError, match="out of range.*\\[0, 50000\\)") as info:
             call()
         texts.append(str(info.value).split("\n")[0])
     assert torch.equal(
-        weft.full_tensor(torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 400]))), torch.tensor(-1.0)
+        weft.full_tensor(torch.nn.functional.nll_loss(weight.t(), torch.tensor([1, -100, 40000]))), torch.tensor(-1.0)
     )
     return texts
 
