@@ -154,8 +154,7 @@ Group Context::axis_group(Mesh mesh, int axis) {
   } else {
     before_split();
     // Each rank asks for its own line only. The name keeps the rendezvous of different splits and lines apart.
-    const std::string name =
-        c10::str(world_->getGroupName(), ":weft:", world_->incrementSplitCount(), ":", mine - lines.begin());
+    const std::string name = c10::str(world_->getGroupName(), ":weft:", splits_++, ":", mine - lines.begin());
     try {
       group = split_world(world_, *mine, name);
     } catch (c10::Error& error) {

@@ -10,7 +10,9 @@ import torch
 from support.ranks import run_programs
 
 HERE = Path(__file__).parent
-BUILD = HERE.parent.parent / "build"
+ROOT = HERE.parent.parent
+OWN = ROOT / f"build-{torch.__version__.split('+')[0]}"  # of tools/setup --torch
+BUILD = OWN if OWN.is_dir() else ROOT / "build"
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,15 @@ import torch
 
 
 def library_path() -> Path:
-    """The library: $WEFT_LIBRARY, else the one inside the package.
+    """The library: $WEFT_LIBRARY, else the one inside the package, of those that tools/setup --torch built the one for
+    the torch in use.
 
     Raises:
         ImportError: there is none; says how to build it.
     """
-    path = Path(os.environ.get("WEFT_LIBRARY") or Path(__file__).parent / "lib" / "libweft.so")
+    inside = Path(__file__).parent / "lib"
+    own = inside / f"torch-{torch.__version__.split('+')[0]}"
+    path = Path(os.environ.get("WEFT_LIBRARY") or (own if own.is_dir() else inside) / "libweft.so")
     if not path.exists():
         raise ImportError(f"weft: {path} does not exist; build it with tools/setup, or name one in WEFT_LIBRARY")
     return path
