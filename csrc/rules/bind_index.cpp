@@ -177,6 +177,11 @@ bool bind_real_fft(const Call& call, BoundRule& bound, std::string& why) {
   const TensorInfo& self = call.tensors[0];
   const auto transformed = call.dims("dim", self.ndim());
   if (transformed.size() != 1) return why = "it transforms several dimensions", false;
+  // Kernels to real results order those in memory as their input is, which their meta kernel does not say.
+  const Sizes& sizes = self.geometry.sizes;
+  if (at::isComplexType(self.dtype) && !row_major(sizes, dense_strides(sizes, self.geometry.strides))) {
+    return why = "its input's memory order decides its result's", false;
+  }
   bound.tensors.resize(1);
   bound.results.resize(1);
   bound.tensors[0].operand = bound.results[0].operand = 0;

@@ -249,6 +249,7 @@ def _environments(nprocs: int, extra: Mapping[str, str] | None) -> list[dict[str
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     common = {
+        "PYTHONHASHSEED": "0",  # sets of strings (some of OpInfo's samples are) in one order on all ranks
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
