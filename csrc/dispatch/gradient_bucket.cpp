@@ -1,6 +1,7 @@
 #include "dispatch/gradient_bucket.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
 #include <tensor/below_autograd.h>
@@ -8,15 +9,6 @@
 #include <algorithm>
 
 namespace weft {
-namespace {
-
-int64_t product(c10::IntArrayRef sizes) {
-  int64_t n = 1;
-  for (int64_t size : sizes) n *= size;
-  return n;
-}
-
-}  // namespace
 
 relayout::Place GradientBucket::place(const Part& part) const {
   return {kind_.mesh, part.sizes, context().bind(kind_.mesh).coordinates, part.position};
@@ -93,7 +85,7 @@ void GradientBucket::wait() {
   in_order_ = true;
   int64_t offset = 0;
   for (Part& p : parts_) {
-    const int64_t elements = product(p.shape);
+    const int64_t elements = c10::multiply_integers(p.shape);
     p.shard = flat_.narrow(0, offset, elements).view(p.shape);  // its memory from now on
     offset += elements;
     p.state = after(p.steps[p.next], p.state);

@@ -1,5 +1,6 @@
 #pragma once
 // Gradients that are reduced together.
+#include <comm/collectives.h>
 #include <redistribute/route.h>
 #include <tensor/sharded.h>
 
@@ -7,8 +8,6 @@
 #include <mutex>
 #include <string>
 #include <vector>
-
-#include <comm/collectives.h>
 
 namespace weft {
 

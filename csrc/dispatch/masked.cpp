@@ -14,7 +14,7 @@ struct Shifted {
 
 // Every rank masks what others hold, so an index that nobody holds is looked for first. On a GPU that would make the
 // host wait for it: there it is masked everywhere, as core's own check is an assertion of the card.
-void check_range(const OpInfo& op, const at::Tensor& index, const Plan::Masked& m, const at::Tensor& ignored = {}) {
+void check_range(const OpInfo& op, const at::Tensor& index, const Plan::Masked& m, const at::Tensor& ignored) {
   if (!index.is_cpu()) return;
   at::Tensor wrong = index.lt(0).logical_or_(index.ge(m.whole));
   if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
@@ -23,7 +23,8 @@ void check_range(const OpInfo& op, const at::Tensor& index, const Plan::Masked& 
                     "), the length of the dimension that is split");
 }
 
-Shifted shift(const at::Tensor& index, const Plan::Masked& m) {
+Shifted shift(const OpInfo& op, const at::Tensor& index, const Plan::Masked& m, const at::Tensor& ignored = {}) {
+  check_range(op, index, m, ignored);
   at::Tensor shifted = index - m.offset;
   at::Tensor outside = shifted.lt(0).logical_or_(shifted.ge(m.length));
   return {shifted.masked_fill_(outside, 0), outside};
@@ -45,8 +46,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
   const size_t base = stack.size() - op.arguments.size();
   auto at = [&](const char* name) -> c10::IValue& { return stack[base + op.argument(name)]; };
   if (op.short_name == "embedding") {
-    check_range(op, at("indices").toTensor(), m);
-    const Shifted s = shift(at("indices").toTensor(), m);
+    const Shifted s = shift(op, at("indices").toTensor(), m);
     at("indices") = s.index;
     at("weight") = with_a_row(at("weight").toTensor(), 0);
     op.handle.callBoxed(&stack);
@@ -54,8 +54,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
     out.masked_fill_(s.outside.unsqueeze(-1), 0);
   } else if (op.short_name == "gather") {
     const int64_t dim = at("dim").toInt();
-    check_range(op, at("index").toTensor(), m);
-    const Shifted s = shift(at("index").toTensor(), m);
+    const Shifted s = shift(op, at("index").toTensor(), m);
     at("index") = s.index;
     at("self") = with_a_row(at("self").toTensor(), at::maybe_wrap_dim(dim, at("self").toTensor().dim()));
     op.handle.callBoxed(&stack);
@@ -66,8 +65,7 @@ void run_masked(const OpInfo& op, const std::vector<Plan::Masked>& masked, Stack
     const int64_t ignore = -100;
     const at::Tensor target = at("target").toTensor();
     const at::Tensor ignored = target.eq(at("ignore_index").toInt());
-    check_range(op, target, m, ignored);
-    const Shifted s = shift(target, m);
+    const Shifted s = shift(op, target, m, ignored);
     at("target") = s.index.masked_fill(ignored.logical_or(s.outside), ignore);
     at("ignore_index") = ignore;
     op.handle.callBoxed(&stack);

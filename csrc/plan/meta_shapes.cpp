@@ -162,17 +162,17 @@ at::Tensor made_like(const at::Tensor& self, Dtype dtype, std::optional<at::Layo
                      std::optional<bool>, Format format) {
   return copy_of(self, format, dtype);
 }
-at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype dtype, std::optional<at::Layout>,
-                     std::optional<at::Device>, std::optional<bool>, Format format) {
-  return copy_of(self, format, dtype);
+at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype dtype, std::optional<at::Layout> layout,
+                     std::optional<at::Device> device, std::optional<bool> pinned, Format format) {
+  return made_like(self, dtype, layout, device, pinned, format);
 }
 at::Tensor made_new(const at::Tensor& self, c10::SymIntArrayRef size, Dtype dtype, std::optional<at::Layout>,
                     std::optional<at::Device>, std::optional<bool>) {
   return at::empty(C10_AS_INTARRAYREF_SLOW(size), self.options().dtype(dtype.value_or(self.scalar_type())));
 }
 at::Tensor new_full(const at::Tensor& self, c10::SymIntArrayRef size, const at::Scalar&, Dtype dtype,
-                    std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
-  return at::empty(C10_AS_INTARRAYREF_SLOW(size), self.options().dtype(dtype.value_or(self.scalar_type())));
+                    std::optional<at::Layout> layout, std::optional<at::Device> device, std::optional<bool> pinned) {
+  return made_new(self, size, dtype, layout, device, pinned);
 }
 at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, Dtype dtype,
                              std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
