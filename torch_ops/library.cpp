@@ -1,11 +1,13 @@
 // All of torch.ops.weft: every schema in one table. Registered by a guarded installer, not by static macros: a second
 // copy of the library must leave the first one and the process alone.
 #include <comm/collectives.h>
+#include <comm/failure.h>
 #include <comm/initialize.h>
 #include <debug/trace.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
 #include <mesh/context.h>
+#include <module/convert.h>
 #include <module/variables.h>
 #include <paths/adapter.h>
 #include <plan/cache.h>
@@ -156,6 +158,14 @@ void define_ops(torch::Library& m) {
       [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh) {
         comm::check_same(words, what, mesh->mesh);
       });
+  // This rank leaves the common program: the others raise the error at the next collective that they wait for.
+  def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
+    try {
+      throw std::runtime_error(error);
+    } catch (...) {
+      comm::tell_failure(what);
+    }
+  });
   def("register_layouts(" WEFT_CLASS "LayoutMap? layout_map) -> " WEFT_CLASS "LayoutMap?",
       [](const OptionalMap& map) { return map_to(register_layouts(map_from(map))); });
   def("clear_layouts() -> ()", []() { register_layouts(nullptr); });
@@ -164,11 +174,32 @@ void define_ops(torch::Library& m) {
       [](const at::Tensor& t, const std::string& path, const std::string& type) { return tag(t, path, type); });
   def("distribute_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout) -> Tensor",
       [](const at::Tensor& t, const LayoutPtr& l) { return distribute_variable(t, layout_from(l)); });
-  def("_lay_out_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout, str path) -> Tensor",
-      [](const at::Tensor& t, const LayoutPtr& l, const std::string& path) {
-        return lay_out_variable(t, layout_from(l), canonical_path(path));
+  def("_lay_out_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout, str path, str rule='') -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l, const std::string& path, const std::string& rule) {
+        return lay_out_variable(t, layout_from(l), canonical_path(path), rule);
+      });
+  def("_empty(int[] size, " WEFT_CLASS "TensorLayout layout, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+      [](const std::vector<int64_t>& size, const LayoutPtr& l, std::optional<at::ScalarType> dtype,
+         std::optional<at::Device> device) {
+        return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
       });
   def("distribute_module(Any module, " WEFT_CLASS "LayoutMap? layout_map=None) -> ()", &distribute_scripted);
+  // Every spelling of a path that a map may know, with the order of its dimensions (empty: ours).
+  def("spellings(str path, str module_type='') -> (str[] paths, int[][] orders)",
+      [](const std::string& path, const std::string& type) {
+        std::tuple<Strings, std::vector<std::vector<int64_t>>> out;
+        for (const Spelling& s : spellings(canonical_path(path), type)) {
+          for (const std::string& form : {s.path, torch_name(s.path)}) {
+            if (!std::get<0>(out).empty() && form == std::get<0>(out).back()) continue;
+            std::get<0>(out).push_back(form);
+            std::get<1>(out).push_back(s.permutation);
+          }
+        }
+        return out;
+      });
+  def("keras_path(str name) -> str", [](const std::string& name) { return canonical_path(name); });
+  def("torch_name(str path, str prefix='') -> str",
+      [](const std::string& path, const std::string& prefix) { return join_name({prefix, path}); });
   def("report(" WEFT_CLASS "LayoutMap map, str[] paths, int[] shapes, int[] item_bytes, str[] module_types, " WEFT_CLASS
       "TensorLayout?[] layouts) -> (str text, str json)",
       &report_of);

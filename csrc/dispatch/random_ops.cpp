@@ -3,6 +3,7 @@
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
 #include <comm/failure.h>
+#include <layout/shard.h>
 #include <mesh/context.h>
 #include <plan/plan.h>
 #include <random/mode.h>
@@ -74,6 +75,51 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool who
   }
 }
 
+constexpr int64_t kPiece = 1 << 20;  // elements that replay draws at a time
+constexpr int64_t kBlock = 16;       // of which normal_ draws as many together, the last ones of a tensor apart
+
+// Whether the op draws value after value in memory order, so that the whole can be drawn piece by piece.
+bool draws_in_order(const OpInfo& op, const Target& target) {
+  const std::string& name = op.handle.operator_name().name;
+  return (name == "aten::uniform_" || name == "aten::normal_" || name == "aten::random_") && target.device.is_cpu() &&
+         !target.geometry.sizes.empty() && row_major(target.geometry.sizes, target.geometry.strides);
+}
+
+// This rank's part of what torch's own stream gives the whole, which is drawn a few rows at a time.
+at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t written, const Target& target,
+                            const Coordinates& coordinates, const at::TensorOptions& options) {
+  const Sizes& sizes = target.geometry.sizes;
+  const Sizes mine = local_sizes(target.layout, sizes, coordinates);
+  at::Tensor local = at::empty(mine, options);
+  const int64_t row = target.geometry.numel() / sizes[0];
+  const int64_t rows = std::max(kBlock, kPiece / row / kBlock * kBlock);
+  for (int64_t start = 0, end = 0; start < sizes[0]; start = end) {
+    end = std::min(start + rows, sizes[0]);
+    if ((sizes[0] - end) * row < kBlock) end = sizes[0];
+    Sizes piece_sizes = sizes;
+    piece_sizes[0] = end - start;
+    Stack call = arguments;
+    call[written] = at::empty(piece_sizes, options);
+    op.handle.callBoxed(&call);
+    at::Tensor piece = call[0].toTensor();
+    for (int64_t d = 1; d < target.layout->ndim(); ++d) {
+      if (mine[d] == sizes[d]) continue;
+      std::vector<at::Tensor> runs;
+      for (const IndexRange& r : local_indices(target.layout, d, sizes[d], coordinates)) {
+        runs.push_back(piece.narrow(d, r.start, r.length));
+      }
+      piece = runs.size() == 1 ? runs[0] : at::cat(runs, d);
+    }
+    int64_t at = 0;
+    for (const IndexRange& r : local_indices(target.layout, 0, sizes[0], coordinates)) {
+      const int64_t from = std::max(r.start, start), to = std::min(r.start + r.length, end);
+      if (from < to) local.narrow(0, at + from - r.start, to - from).copy_(piece.narrow(0, from - start, to - from));
+      at += r.length;
+    }
+  }
+  return local;
+}
+
 }  // namespace
 
 void run_random(const OpInfo& op, Stack& stack) {
@@ -90,7 +136,10 @@ void run_random(const OpInfo& op, Stack& stack) {
   size_t written = 0;  // self, or out=
   while (in_place && !op.arguments[written].written) ++written;
   const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
-  if (random::mode() == random::Mode::replay) {
+  if (random::mode() == random::Mode::replay && in_place && target.geometry.numel() > kPiece &&
+      !target.layout->is_replicated() && draws_in_order(op, target)) {
+    local = replay_piecewise(op, arguments, written, target, coordinates, options);
+  } else if (random::mode() == random::Mode::replay) {
     localize(op, arguments, target, true);
     const Layout whole = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
     at::Tensor full;

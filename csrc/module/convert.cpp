@@ -69,6 +69,16 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
 }
 
+at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options) {
+  BelowAutograd guard;
+  disable_fuser();
+  const auto& coordinates = context().bind(layout->mesh()).coordinates;
+  Geometry geometry;
+  geometry.sizes = Sizes(sizes.begin(), sizes.end());
+  geometry.strides = row_major_strides(geometry.sizes);
+  return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options), layout, geometry);
+}
+
 namespace {
 
 at::Tensor whole_of(const at::Tensor& tensor) {

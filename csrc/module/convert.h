@@ -10,5 +10,7 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what);
 
 /// distribute_tensor without its check between ranks and without autograd.
 at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
+/// Uninitialized memory for each rank's part; the whole exists nowhere.
+at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options);
 
 }  // namespace weft

@@ -48,7 +48,8 @@ std::shared_ptr<const LayoutMap> active_layouts() {
   return active().map;
 }
 
-at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path) {
+at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path,
+                            const std::string& rule) {
   at::Tensor out = lay_out(variable.detach(), layout);
   if (out.is_floating_point() || out.is_complex()) out.set_requires_grad(variable.requires_grad());
   set_path(out, path);
@@ -59,7 +60,8 @@ at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std
   }
   if (log_on(LogLevel::debug)) {
     const at::Tensor& local = sharded(out).local();
-    log(LogLevel::debug, "variable ", path, " ", variable.sizes(), ": layout ", layout->str(), ", local shape ",
+    log(LogLevel::debug, "variable ", path, " ", variable.sizes(), ": ",
+        rule.empty() ? "no rule" : c10::str("rule '", rule, "'"), ", layout ", layout->str(), ", local shape ",
         local.sizes(), ", ", local.nbytes(), " bytes");
   }
   return out;

@@ -37,8 +37,9 @@ class Variables {
 };
 
 /// The variable as a leaf in that layout with that path; its gradient, if there is one, laid out likewise. No check
-/// between ranks.
-at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path);
+/// between ranks. `rule`: the pattern that gave it the layout, for the debug log.
+at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path,
+                            const std::string& rule = {});
 
 /// The module type under which leaf synonyms are known: a convolution with one group per input channel has its own.
 std::string synonym_type(const std::string& module_type, at::IntArrayRef weight_sizes, int64_t groups);

@@ -97,7 +97,7 @@ def distribute_module(
         if v.scripted:
             scripted[id(v.tensor)] = new
         else:
-            _become(v.tensor, new)
+            become(v.tensor, new)
     for slot in slots:
         if slot.scripted:
             slot.owner._c.setattr(slot.name, scripted[id(slot.tensor)])
@@ -133,6 +133,7 @@ class _Variable:
     path: str
     layout: TensorLayout
     scripted: bool
+    rule: str  # the pattern that gave it; empty: none
 
 
 def _slots(module: torch.nn.Module) -> Iterator[_Slot]:
@@ -181,8 +182,10 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
 def _look_up(slots: Iterable[_Slot], layouts: LayoutMap) -> dict[int, _Variable]:
     variables: dict[int, _Variable] = {}
     for slot in slots:
-        layout = layouts.layout_for(slot.path, slot.tensor.shape, module_type(slot.owner))
-        known = variables.setdefault(id(slot.tensor), _Variable(slot.tensor, slot.path, layout, slot.scripted))
+        kind = module_type(slot.owner)
+        layout = layouts.layout_for(slot.path, slot.tensor.shape, kind)
+        rule = next(iter(layouts.matching(slot.path, kind)), "")
+        known = variables.setdefault(id(slot.tensor), _Variable(slot.tensor, slot.path, layout, slot.scripted, rule))
         if known.layout == layout or not any(layout.axes):
             continue  # where one of two tied names is not in the map, the other one counts
         if any(known.layout.axes):
@@ -190,7 +193,7 @@ def _look_up(slots: Iterable[_Slot], layouts: LayoutMap) -> dict[int, _Variable]
                 f"distribute_module: {known.path!r} and {slot.path!r} are one variable, but the layout map says "
                 f"{known.layout} for the first and {layout} for the second; give both the same, or name one only"
             )
-        known.layout = layout
+        known.layout, known.rule = layout, rule
     return variables
 
 
@@ -258,14 +261,13 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor | None:
 def _laid_out(v: _Variable) -> torch.Tensor:
     t = v.tensor
     if not t.is_meta:
-        return torch.ops.weft._lay_out_variable(t, v.layout._object, v.path)
-    device = v.layout.device_mesh.device_type
-    local = torch.empty(v.layout.local_shape(t.shape), dtype=t.dtype, device=device)
-    new = torch.ops.weft.from_local(local, v.layout._object, list(t.shape))
-    return torch.ops.weft._lay_out_variable(new, v.layout._object, v.path).requires_grad_(t.requires_grad)
+        return torch.ops.weft._lay_out_variable(t, v.layout._object, v.path, v.rule)
+    device = torch.device(v.layout.device_mesh.device_type)
+    new = torch.ops.weft._empty(t.shape, v.layout._object, dtype=t.dtype, device=device)
+    return torch.ops.weft._lay_out_variable(new, v.layout._object, v.path, v.rule).requires_grad_(t.requires_grad)
 
 
-def _become(old: torch.Tensor, new: torch.Tensor) -> None:
+def become(old: torch.Tensor, new: torch.Tensor) -> None:
     """Makes `old` the tensor that `new` is; the object, its attributes and the user's hooks stay."""
     hooks, after = old._backward_hooks, old._post_accumulate_grad_hooks
     torch._C._swap_tensor_impl(old, new)

@@ -50,7 +50,7 @@ def initialize(
             address = {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
     adopt_world()
-    _same_random_state()
+    same_random_state()
 
 
 def _bracketed(host: str) -> str:
@@ -80,7 +80,7 @@ def _choose_backend(rank: int, world_size: int) -> str:
     return "cpu:gloo,cuda:nccl"
 
 
-def _same_random_state() -> None:
+def same_random_state() -> None:
     """Rank 0's, on all ranks: a stream that was seeded and drawn from before goes on as it would in one process."""
     import torch.distributed as dist
 

@@ -1,0 +1,30 @@
+"""Ranks that run Keras: the released one, and the next one where tools/setup found it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ranks import RankPool
+
+RELEASES = ["released", "nightly"]
+
+
+def _pool(nprocs: int, release: str) -> Iterator[RankPool]:
+    if sys.version_info < (3, 11):
+        pytest.skip("Keras 3.15 needs Python 3.11")
+    if release == "nightly" and not (Path(sys.prefix) / "keras-nightly").is_dir():
+        pytest.skip("keras-nightly is not installed (tools/setup found none)")
+    with RankPool(nprocs, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": release}) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def keras2(request: pytest.FixtureRequest) -> Iterator[RankPool]:
+    """Two Gloo ranks with Keras, once for each release."""
+    yield from _pool(2, request.param)
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def keras4(request: pytest.FixtureRequest) -> Iterator[RankPool]:
+    yield from _pool(4, request.param)

@@ -1,0 +1,104 @@
+"""keras.src.backend.distribution_lib for torch: the functions that Keras asks of a backend."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+import weft
+from weft.process import initialize as initialize_processes
+
+from . import random_state, versions
+from .hooks import rebind
+
+list_devices = weft.list_devices
+get_device_count = weft.get_device_count
+num_processes = weft.world_size
+process_id = weft.rank
+
+
+def initialize(
+    job_addresses: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins this process to its job, as weft.initialize does; every rank then has rank 0's random state, Keras's own
+    included."""
+    initialize_processes(job_addresses, num_processes, process_id)
+    random_state.synchronize()
+
+
+def distribute_tensor(tensor: Any, layout: Any) -> Any:
+    """The tensor in a layout: a plain one is sharded, a sharded one redistributed, a symbolic one passes through.
+
+    Args:
+        tensor: a torch tensor, anything that Keras turns into one, or a nesting of them.
+        layout: a keras.distribution.TensorLayout or a weft.TensorLayout; None: nothing happens.
+
+    Raises:
+        ValueError: the layout names another number of dimensions, an axis twice, or one that is unknown.
+    """
+    from keras import KerasTensor, tree
+
+    if layout is None or isinstance(tensor, KerasTensor):
+        return tensor
+    if isinstance(tensor, (list, tuple, dict)):
+        return tree.map_structure(lambda t: distribute_tensor(t, layout), tensor)
+    tensor = as_tensor(tensor)
+    return tensor if tensor.is_meta else weft.distribute_tensor(tensor, weft_layout(layout))
+
+
+def distribute_variable(value: Any, layout: Any) -> torch.Tensor:
+    """A variable's value in that layout, as a leaf that requires grad as `value` does."""
+    value = as_tensor(value)
+    return value if layout is None else weft.distribute_variable(value, weft_layout(layout))
+
+
+def as_tensor(value: Any) -> torch.Tensor:
+    import keras
+
+    return value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
+
+
+def weft_layout(layout: Any) -> weft.TensorLayout:
+    return layout if isinstance(layout, weft.TensorLayout) else layout.backend_layout
+
+
+def _to_backend_mesh(device_mesh: Any) -> weft.DeviceMesh:
+    """Keras's mesh as Weft's. Keras keeps it, and Weft's are interned: equal meshes give the same one."""
+    devices = [str(d).lower() for d in device_mesh.devices.flatten()]
+    kind = devices[0].split(":")[0]
+    return weft.DeviceMesh(
+        tuple(device_mesh.shape), tuple(device_mesh.axis_names), devices, "cuda" if kind == "gpu" else kind
+    )
+
+
+def _to_backend_layout(tensor_layout: Any) -> weft.TensorLayout:
+    """Keras's layout as Weft's. An entry may be a list or tuple of axes, which split that dimension together.
+
+    Raises:
+        ValueError: no mesh, an unknown axis, an axis used twice.
+    """
+    if tensor_layout.device_mesh is None:
+        raise ValueError(
+            f"Cannot create sharding when device mesh is not set for TensorLayout(axes={tensor_layout.axes})"
+        )
+    return weft.TensorLayout(tensor_layout.axes, tensor_layout.device_mesh.backend_mesh)
+
+
+def install(keras: versions.Keras) -> None:
+    import keras.src.backend as keras_backend
+
+    lib = keras.distribution
+    keras_backend.distribution_lib = lib.distribution_lib = sys.modules[__name__]
+    # Keras's own front of it reads the environment without a word about what is wrong there.
+    rebind(lib.initialize, initialize)
+    original = lib.set_distribution
+
+    def set_distribution(value: Any) -> None:
+        if value is not None:
+            random_state.synchronize_once()
+        original(value)
+
+    set_distribution.__doc__ = original.__doc__
+    rebind(original, set_distribution)

@@ -1,0 +1,110 @@
+"""Training, evaluation and prediction steps on sharded batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import weft
+
+from . import data, values, variables, versions
+from .hooks import wrap
+
+_STEPS = ("train", "test", "predict")
+
+
+def sharded_step(model: Any, step: Callable, distribution_of: Callable) -> Callable:
+    """A step function of Keras's trainer on a sharded batch, whose results are plain tensors.
+
+    Keras hands results to callbacks on other threads, where a collective could overtake one of this thread: so they are
+    gathered here.
+    """
+    from keras import tree
+
+    def run(batches: Any) -> Any:
+        distribution = distribution_of()
+        if distribution is None:
+            return step(batches)
+        prepare(model, distribution)
+        return tree.map_structure(values.whole, step([data.distribute_batch(b, distribution) for b in batches]))
+
+    return run
+
+
+def prepare(model: Any, distribution: Any) -> None:
+    """Before a model's first step, and when it has variables that are new since: lays out those that are plain still
+    (it was built before the distribution was set), and checks that all ranks have the same values.
+
+    Raises:
+        ValueError: on all ranks, where their values differ.
+    """
+    everything = {id(v): v for v in [*model.variables, *_optimizer_variables(model)]}
+    if getattr(model, "_weft_prepared", None) == everything.keys():
+        return
+    for v in everything.values():
+        if v._value is not None and not weft.is_sharded(v._value):
+            variables.lay_out(v, v._value, distribution)
+    check_same_values(list(everything.values()), distribution)
+    object.__setattr__(model, "_weft_prepared", everything.keys())
+
+
+def check_same_values(of: list[Any], distribution: Any) -> None:
+    mesh = distribution.device_mesh.backend_mesh
+    if mesh.size == 1:
+        return
+    words = []
+    for v in of:
+        facts = [v.path, tuple(v.shape), str(v.dtype), str(weft.layout_of(v._value))]
+        if values.is_everywhere(v._value):
+            flat = weft.local_tensor(v._value.detach()).reshape(-1)
+            facts.append(flat[:: max(1, flat.numel() // 4)].to("cpu", torch.float64).tolist())
+        words.append(zlib.crc32(repr(facts).encode()))
+    torch.ops.weft.check_same(
+        words,
+        "the model's variables (paths, shapes, layouts, values of replicated ones; seed all ranks alike)",
+        mesh._object,
+    )
+
+
+def _optimizer_variables(model: Any) -> list[Any]:
+    optimizer = getattr(model, "optimizer", None)
+    return list(optimizer.variables) if optimizer is not None else []
+
+
+def install(keras: versions.Keras) -> None:
+    lib = keras.distribution
+    for kind in _STEPS:
+
+        @wrap(keras.trainer, f"make_{kind}_function")
+        def _(original: Callable, self: Any, force: bool = False, kind: str = kind) -> None:
+            name = f"{kind}_function"
+            before = getattr(self, name)
+            _refuse_compilation(self, lib.distribution())
+            original(self, force)
+            made = getattr(self, name)
+            if made is not before:
+                setattr(self, name, sharded_step(self, made, lib.distribution))
+
+    if hasattr(keras.trainer, "_initialize_ddp"):
+
+        @wrap(keras.trainer, "_initialize_ddp")
+        def _(original: Callable, self: Any) -> None:
+            if lib.distribution() is None:
+                original(self)
+
+        @wrap(keras.trainer, "get_metrics_result")
+        def _(original: Callable, self: Any) -> Any:
+            if lib.distribution() is None:
+                return original(self)
+            return super(keras.trainer, self).get_metrics_result()  # the metrics are of all ranks already
+
+
+def _refuse_compilation(model: Any, distribution: Any) -> None:
+    if distribution is not None and model.jit_compile and not model.run_eagerly:
+        raise ValueError(
+            f"jit_compile=True under {type(distribution).__name__}: sharded tensors do not run under torch.compile; "
+            "compile the model with jit_compile=False (or 'auto', which means the same on torch)"
+        )
