@@ -284,7 +284,7 @@ CASES: dict[str, Case] = {
     "tied": Case(
         lambda: Language(tied=True),
         lambda: tokens(10, 7, 13),
-        {**BLOCK_RULES, ".*table/(embeddings|reverse_embeddings)": ("model", None)},
+        BLOCK_RULES,
         classify,
         12,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import weft
 
 from . import backend, debug, versions
+from .hooks import rebind
 
 
 def distribute_batch(batch: Any, distribution: Any) -> Any:
@@ -56,27 +58,26 @@ def _from_parts(part: torch.Tensor, layout: weft.TensorLayout) -> torch.Tensor:
 
 
 def install(keras: versions.Keras) -> None:
-    """Keras's adapters hand every rank the batch as it comes: the step lays it out."""
-    lib = keras.distribution
-    if hasattr(lib.Distribution, "num_data_shards"):
-        lib.Distribution.num_data_shards = property(lambda self: 1)
-        lib.Distribution.data_shard_id = property(lambda self: 0)
-        return
+    """Keras's adapters hand every rank the batches as they come: the step lays them out."""
     import keras.src.trainers.data_adapters as adapters
 
+    lib = keras.distribution
     original: Callable = adapters.get_data_adapter
 
     def get_data_adapter(*args: Any, **kwargs: Any) -> Any:
-        """Keras takes nothing but tf.data in a job of several processes."""
         distribution = lib.distribution()
         if distribution is None:
             return original(*args, **kwargs)
-        several, distribution._is_multi_process = distribution._is_multi_process, False
+        # To the adapters, which would refuse the input or take their share of it, it is a job of one process.
+        alone = {"_is_multi_process": False, "_num_processes": 1, "_process_id": 0}
+        before = {name: getattr(distribution, name) for name in alone}
+        vars(distribution).update(alone)
         try:
             return original(*args, **kwargs)
         finally:
-            distribution._is_multi_process = several
-
-    from .hooks import rebind
+            vars(distribution).update(before)
 
     rebind(original, get_data_adapter)
+    iterator = sys.modules[keras.trainer.__module__].TorchEpochIterator
+    # Keras 3.16 has another way through the data under ModelParallel, which shuffles otherwise than in one process.
+    iterator._get_iterator = lambda self: self.data_adapter.get_torch_dataloader()
