@@ -21,15 +21,23 @@ import torch  # noqa: E402
 import weft  # noqa: E402
 import weft.keras  # noqa: E402
 
+Rules = Mapping[str, tuple] | Callable[[Any], Any]  # or what makes a LayoutMap for a mesh
 
-def distribute(shape: tuple[int, ...], rules: Mapping[str, tuple], axis_names: tuple = ("batch", "model")) -> Any:
-    """Sets ModelParallel over a mesh of that shape with those rules, and returns it."""
+
+def distribute(shape: tuple[int, ...] | None, rules: Rules, axis_names: tuple = ("batch", "model")) -> Any:
+    """Sets ModelParallel over a mesh of that shape with those rules, and returns it. No shape: DataParallel."""
     weft.keras.enable()
     keras.distribution.initialize()
+    if shape is None:
+        distribution = keras.distribution.DataParallel()
+        keras.distribution.set_distribution(distribution)
+        return distribution
     mesh = keras.distribution.DeviceMesh(shape, list(axis_names))
-    layouts = keras.distribution.LayoutMap(mesh)
-    for pattern, axes in rules.items():
-        layouts[pattern] = axes
+    if callable(rules):
+        layouts = rules(mesh)
+    else:
+        layouts = keras.distribution.LayoutMap(mesh)
+        layouts.update(rules)
     distribution = keras.distribution.ModelParallel(layout_map=layouts, batch_dim_name=axis_names[0])
     keras.distribution.set_distribution(distribution)
     return distribution
@@ -41,7 +49,7 @@ def plain() -> None:
     keras.backend.clear_session()
 
 
-def side_by_side(run: Callable[[], Any], shape: tuple[int, ...], rules: Mapping[str, tuple]) -> tuple[Any, Any]:
+def side_by_side(run: Callable[[], Any], shape: tuple[int, ...] | None, rules: Rules) -> tuple[Any, Any]:
     """What `run` returns in plain Keras, and sharded; from the same seed and with the same random values."""
     plain()
     keras.utils.set_random_seed(11)

@@ -23,7 +23,8 @@ def check(pool: RankPool, name: str, shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1)], ids=str)
-@pytest.mark.parametrize("name", CASES)
+# Optimizers are tried on the mesh with both axes alone.
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("optimizer_")])
 def test_two_ranks(keras2: RankPool, name: str, shape: tuple[int, int]) -> None:
     check(keras2, name, shape)
 
