@@ -10,11 +10,16 @@ from support.ranks import RankPool
 RELEASES = ["released", "nightly"]
 
 
-def _pool(nprocs: int, release: str) -> Iterator[RankPool]:
+def require(release: str) -> None:
+    """Skips a test where that Keras is not installed."""
     if sys.version_info < (3, 11):
         pytest.skip("Keras 3.15 needs Python 3.11")
     if release == "nightly" and not (Path(sys.prefix) / "keras-nightly").is_dir():
         pytest.skip("keras-nightly is not installed (tools/setup found none)")
+
+
+def _pool(nprocs: int, release: str) -> Iterator[RankPool]:
+    require(release)
     with RankPool(nprocs, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": release}) as pool:
         yield pool
 

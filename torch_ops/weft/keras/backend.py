@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -91,8 +92,7 @@ def install(keras: versions.Keras) -> None:
 
     lib = keras.distribution
     keras_backend.distribution_lib = lib.distribution_lib = sys.modules[__name__]
-    # Keras's own front of it reads the environment without a word about what is wrong there.
-    rebind(lib.initialize, initialize)
+    _check_initialize(lib)
     original = lib.set_distribution
 
     def set_distribution(value: Any) -> None:
@@ -102,3 +102,20 @@ def install(keras: versions.Keras) -> None:
 
     set_distribution.__doc__ = original.__doc__
     rebind(original, set_distribution)
+
+
+def _check_initialize(lib: ModuleType) -> None:
+    """Keras's front reads the environment without a word about what is wrong there."""
+    original = lib.initialize
+
+    def initialize(
+        job_addresses: str | None = None, num_processes: int | None = None, process_id: int | None = None
+    ) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            lib.distribution_lib.initialize(job_addresses, num_processes, process_id)
+            return
+        torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)  # names what is wrong; opens nothing
+        original(job_addresses, num_processes, process_id)
+
+    initialize.__doc__ = original.__doc__
+    rebind(original, initialize)

@@ -117,7 +117,13 @@ def install(keras: versions.Keras) -> None:
     @wrap(lib.LayoutMap, "__setitem__")
     def _(original: Callable, self: Any, key: str, layout: Any) -> None:
         vars(self).pop("_weft_found", None)
-        original(self, key, tuple(layout) if isinstance(layout, list) else layout)
+        if not isinstance(layout, list):
+            original(self, key, layout)
+            return
+        try:  # Keras's documentation has lists, its code has not
+            original(self, key, tuple(layout))
+        except ValueError as e:
+            raise ValueError(f"{layout} should be a TensorLayout, or a tuple or list of axes: {e}") from e
 
     @wrap(lib.LayoutMap, "__delitem__")
     def _(original: Callable, self: Any, key: str) -> None:

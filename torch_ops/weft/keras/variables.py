@@ -87,13 +87,15 @@ def install(keras: versions.Keras) -> None:
     @wrap(keras.core.Variable, "_initialize")
     def _(original: Callable, self: Any, value: Any) -> None:
         distribution = lib.distribution()
+        if not isinstance(value, torch.nn.Parameter):
+            value = keras.core.convert_to_tensor(value, dtype=self._dtype).to(keras.core.get_device())
+            # Keras lets integers be trainable, which torch does not.
+            has_gradient = self.trainable and (value.is_floating_point() or value.is_complex())
+            value = torch.nn.Parameter(value, requires_grad=has_gradient)
         if distribution is None:
             original(self, value)
             return
         self._shape = self._validate_shape(value.shape)
-        if not isinstance(value, torch.nn.Parameter):
-            value = keras.core.convert_to_tensor(value, dtype=self._dtype)
-            value = torch.nn.Parameter(value.to(keras.core.get_device()), requires_grad=self.trainable)
         lay_out(self, value, distribution)
 
     @wrap(keras.core.Variable, "_initialize_with_initializer")
