@@ -78,6 +78,8 @@ def install(keras: versions.Keras) -> None:
             vars(distribution).update(before)
 
     rebind(original, get_data_adapter)
-    iterator = sys.modules[keras.trainer.__module__].TorchEpochIterator
+    trainer = sys.modules[keras.trainer.__module__]
     # Keras 3.16 has another way through the data under ModelParallel, which shuffles otherwise than in one process.
-    iterator._get_iterator = lambda self: self.data_adapter.get_torch_dataloader()
+    trainer.TorchEpochIterator._get_iterator = lambda self: self.data_adapter.get_torch_dataloader()
+    if hasattr(trainer, "distribute_data_input"):
+        trainer.distribute_data_input = lambda batch, layout: batch
