@@ -3,22 +3,30 @@ parts, one variable at a time."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+import functools
+import io
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 import weft
 
 from . import values, versions
-from .hooks import wrap
+from .hooks import rebind, wrap
+
+_within = False  # a save that all ranks are in: what it calls goes its own way
 
 
 def install(keras: versions.Keras) -> None:
+    from keras.src.callbacks import BackupAndRestore, ModelCheckpoint
     from keras.src.legacy.saving import legacy_h5_format
-    from keras.src.saving import saving_lib
+    from keras.src.saving import saving_api, saving_lib
+    from keras.src.utils import file_utils, io_utils
 
     lib = keras.distribution
 
@@ -26,16 +34,21 @@ def install(keras: versions.Keras) -> None:
         """Where the other ranks save: gathers what is stored, in rank 0's order, and keeps nothing."""
 
         def __init__(self) -> None:
-            pass
+            self._h5_entry_group: dict[str, None] = {}
 
         def __bool__(self) -> bool:
             return True
 
         def make(self, path: str, metadata: Any = None) -> Any:
+            self._h5_entry_group = {}
             return self
 
         def __setitem__(self, key: str, value: Any) -> None:
             values.whole(value.value if isinstance(value, keras.core.Variable) else value)
+            self._h5_entry_group[key] = None
+
+        def __delitem__(self, key: str) -> None:
+            del self._h5_entry_group[key]
 
         def close(self) -> None:
             pass
@@ -46,8 +59,19 @@ def install(keras: versions.Keras) -> None:
             model, weights_store=Discarding(), assets_store=None, inner_path="", visited_saveables=skipped
         )
 
+    def gather_legacy(model: Any, include_optimizer: bool) -> None:
+        """In the order of legacy_h5_format.save_model_to_hdf5."""
+        own = [v for v in model._trainable_variables + model._non_trainable_variables if v in model.weights]
+        layers = sorted(model.layers, key=lambda layer: layer.name)
+        optimizer = getattr(model, "optimizer", None) if include_optimizer else None
+        for group in [*map(legacy_h5_format._legacy_weights, layers), own, optimizer.variables if optimizer else []]:
+            for v in group:
+                values.whole(v.value)
+
     @wrap(saving_lib, "save_model")
     def _(original: Callable, model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(filepath, io.IOBase):  # each rank has its own
+            return original(model, filepath, *args, **kwargs)
         return _once(
             lib.distribution(),
             f"saving a model to {filepath}",
@@ -56,39 +80,162 @@ def install(keras: versions.Keras) -> None:
         )
 
     @wrap(saving_lib, "save_weights_only")
-    def _(original: Callable, model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+    def _(
+        original: Callable, model: Any, filepath: Any, max_shard_size: Any = None, objects_to_skip: Any = None
+    ) -> Any:
         return _once(
             lib.distribution(),
             f"saving weights to {filepath}",
-            lambda: original(model, filepath, *args, **kwargs),
-            lambda: gather(model, kwargs.get("objects_to_skip", args[1] if len(args) > 1 else None)),
+            lambda: original(model, filepath, max_shard_size, objects_to_skip),
+            lambda: gather(model, objects_to_skip),
         )
 
     @wrap(legacy_h5_format, "save_model_to_hdf5")
-    def _(original: Callable, model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        def beside() -> None:  # this old format cannot be walked without writing it
-            with tempfile.TemporaryDirectory() as folder:
-                original(model, str(Path(folder) / "model.h5"), *args, **kwargs)
-
+    def _(original: Callable, model: Any, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> Any:
         return _once(
             lib.distribution(),
             f"saving a model to {filepath}",
-            lambda: original(model, filepath, *args, **kwargs),
-            beside,
+            lambda: original(model, filepath, overwrite, include_optimizer),
+            lambda: gather_legacy(model, include_optimizer),
         )
+
+    for name in ("save_model", "save_weights"):
+        _ask_once(getattr(saving_api, name), lib.distribution, io_utils)
+    for name in ("load_model", "load_weights"):
+        _load_together(getattr(saving_api, name), lib.distribution)
+
+    @wrap(ModelCheckpoint, "_should_save_model")
+    def _(original: Callable, self: Any, epoch: int, batch: int | None, logs: Any, filepath: str) -> bool:
+        folder = os.path.dirname(filepath)
+
+        def make_folder() -> None:
+            if folder and not file_utils.exists(folder):
+                file_utils.makedirs(folder)
+
+        save = original(self, epoch, batch, logs, filepath)
+        if save:
+            _once(lib.distribution(), f"making the folder {folder}", make_folder, lambda: None)
+        return save
+
+    @wrap(BackupAndRestore, "_save_model")
+    def _(original: Callable, self: Any) -> None:
+        what = f"backing up to {self.backup_dir}"
+        _once(lib.distribution(), what, lambda: original(self), lambda: gather(self.model))
+
+    @wrap(BackupAndRestore, "on_train_begin")
+    def _(original: Callable, self: Any, logs: Any = None) -> None:
+        # It may put an older backup in place of one that cannot be read: rank 0 does, and the others load after it.
+        distribution, what = lib.distribution(), f"restoring from {self.backup_dir}"
+        _once(distribution, what, lambda: original(self, logs), lambda: None)
+        if distribution is not None:
+            _together(distribution, what, lambda: original(self, logs) if weft.rank() > 0 else None)
+
+    @wrap(BackupAndRestore, "on_train_end")
+    def _(original: Callable, self: Any, logs: Any = None) -> None:
+        what = f"removing the backup in {self.backup_dir}"
+        _once(lib.distribution(), what, lambda: original(self, logs), lambda: None)
+
+
+def _ask_once(original: Callable, distribution_of: Callable, io_utils: Any) -> None:
+    """overwrite=False: rank 0 looks for the file and asks, before it may write it under the other ranks' eyes."""
+
+    @functools.wraps(original)
+    def save(model: Any, filepath: Any, overwrite: bool = True, *args: Any, **kwargs: Any) -> Any:
+        def may_write() -> bool:
+            exists = isinstance(filepath, (str, os.PathLike)) and os.path.exists(filepath)
+            return not exists or io_utils.ask_to_proceed_with_overwrite(str(filepath))
+
+        if not overwrite and distribution_of() is not None:
+            if not _once(distribution_of(), f"looking for {filepath}", may_write, lambda: None):
+                return None
+            overwrite = True
+        return original(model, filepath, overwrite, *args, **kwargs)
+
+    rebind(original, save)
+
+
+def _load_together(original: Callable, distribution_of: Callable) -> None:
+    @functools.wraps(original)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        return _together(distribution_of(), original.__name__, lambda: original(*args, **kwargs))
+
+    rebind(original, load)
+
+
+def _together(distribution: Any, what: str, action: Callable) -> Any:
+    """`action` on all ranks; where one of them fails in it, all do."""
+    if distribution is None or _within or weft.world_size() == 1:
+        return action()
+    with _telling(what), _inside():
+        out = action()
+    _meet(what, distribution)
+    return out
 
 
 def _once(distribution: Any, what: str, write: Callable, take_part: Callable) -> Any:
-    """`write` on rank 0, `take_part` on the others; back when the file is there. An error is raised on all ranks."""
-    if distribution is None or weft.world_size() == 1:
+    """`write` on rank 0, `take_part` on the others; back on all ranks when it is done, with rank 0's result.
+
+    Where `write` fails, rank 0 goes through what it has not gathered yet, and its error is raised on all ranks, which
+    are in step still. An error of another rank is raised by all as a RuntimeError that names it.
+    """
+    if distribution is None or _within or weft.world_size() == 1:
         return write()
-    if weft.rank() == 0:
-        try:
-            out = write()
-        except Exception as e:
-            torch.ops.weft.tell_failure(what, f"{type(e).__name__}: {e}")
-            raise
-    else:
-        out = take_part()
+    result, error = None, None
+    with _telling(what), _inside():
+        if weft.rank() > 0:
+            take_part()
+        else:
+            with weft.trace() as trace:
+                before = values.gathered()
+                try:
+                    result = write()
+                except Exception as e:
+                    error = e
+            if error is not None:
+                if any(row.op != "full_tensor" for row in trace.rows):
+                    raise error  # how far the others are is not known
+                with values.skipping(values.gathered() - before):
+                    take_part()
+    _meet(what, distribution)
+    received = [(result, _picklable(error))]
+    dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
+    if error is None:
+        result, error = received[0]
+    if error is not None:
+        if weft.rank() > 0:
+            error.add_note(f"raised on rank 0, {what}")
+        raise error
+    return result
+
+
+def _meet(what: str, distribution: Any) -> None:
+    """Waits for all ranks; raises where one has failed."""
     torch.ops.weft.check_same([0], what, distribution.device_mesh.backend_mesh._object)
-    return out
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """An error of this rank is raised on all those that wait for it."""
+    try:
+        yield
+    except Exception as e:
+        torch.ops.weft.tell_failure(what, f"{type(e).__name__}: {e}")
+        raise
+
+
+@contextmanager
+def _inside() -> Iterator[None]:
+    global _within
+    _within = True
+    try:
+        yield
+    finally:
+        _within = False
+
+
+def _picklable(error: Exception | None) -> Exception | None:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own __init__ or __reduce__ may do anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,10 +13,37 @@ import weft
 from . import versions
 from .hooks import rebind
 
+_gathered = 0
+_skip = 0
+
 
 def whole(value: Any) -> Any:
     """A sharded tensor as a plain one on every rank; anything else as it is. A collective, unless it is replicated."""
-    return weft.full_tensor(value.detach()) if weft.is_sharded(value) else value
+    global _gathered, _skip
+    if not weft.is_sharded(value):
+        return value
+    if not is_everywhere(value):
+        if _skip > 0:
+            _skip -= 1
+            return torch.zeros(value.shape, dtype=value.dtype)
+        _gathered += 1
+    return weft.full_tensor(value.detach())
+
+
+def gathered() -> int:
+    """How many values `whole` has gathered from all ranks so far."""
+    return _gathered
+
+
+@contextmanager
+def skipping(count: int) -> Iterator[None]:
+    """The first `count` values that would be gathered are zeros: this rank has gathered them before."""
+    global _skip
+    _skip = count
+    try:
+        yield
+    finally:
+        _skip = 0
 
 
 def install(keras: versions.Keras) -> None:
