@@ -12,7 +12,8 @@ from typing import Any
 
 os.environ["KERAS_BACKEND"] = "torch"
 NIGHTLY = Path(sys.prefix) / "keras-nightly"
-if os.environ.get("WEFT_TEST_KERAS") == "nightly":
+NIGHTLY_IS_USED = os.environ.get("WEFT_TEST_KERAS") == "nightly"
+if NIGHTLY_IS_USED:
     sys.path.insert(0, str(NIGHTLY))
 
 import keras  # noqa: E402
@@ -41,6 +42,15 @@ def distribute(shape: tuple[int, ...] | None, rules: Rules, axis_names: tuple = 
     distribution = keras.distribution.ModelParallel(layout_map=layouts, batch_dim_name=axis_names[0])
     keras.distribution.set_distribution(distribution)
     return distribution
+
+
+if NIGHTLY_IS_USED:
+    # Without a distribution it averages over whatever processes there are; the plain run is to be that of one process.
+    from keras.src.backend.torch.trainer import Trainer
+    from keras.src.trainers.trainer import BaseTrainer
+
+    Trainer._initialize_ddp = lambda self: None
+    Trainer.get_metrics_result = BaseTrainer.get_metrics_result
 
 
 def plain() -> None:
