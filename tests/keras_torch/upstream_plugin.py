@@ -1,7 +1,7 @@
 """pytest plugin (-p keras_torch.upstream_plugin) for Keras's own tests: on torch, with Weft enabled before they load.
 
-Nothing is skipped but what cannot run: tests that make a tf.data.Dataset where TensorFlow is not installed, and tests of
-a method that the Keras at hand does not have. Marks by which Keras leaves its tests to JAX are taken away.
+Nothing is skipped but what cannot run: tests that make a tf.data.Dataset where TensorFlow is not installed, and those
+of a method that the Keras at hand does not have. Marks by which Keras leaves its tests to JAX are taken away.
 """
 
 import importlib.util

@@ -14,10 +14,27 @@ from weft.process import initialize as initialize_processes
 from . import random_state, versions
 from .hooks import rebind
 
-list_devices = weft.list_devices
-get_device_count = weft.get_device_count
 num_processes = weft.world_size
 process_id = weft.rank
+
+
+def list_devices(device_type: str | None = None) -> list[str]:
+    """The devices of all processes, one each: ["cpu:0", "cpu:1", ...].
+
+    Args:
+        device_type: "cpu", "gpu" or "tpu"; default: the one that Keras runs on. Of an absent one the list is empty.
+
+    Raises:
+        ValueError: another type.
+    """
+    if device_type is None:
+        device_type = "gpu" if versions.find().core.get_device().startswith("cuda") else "cpu"
+    return weft.list_devices(device_type)
+
+
+def get_device_count(device_type: str | None = None) -> int:
+    """How many `list_devices` lists."""
+    return len(list_devices(device_type))
 
 
 def initialize(
@@ -66,9 +83,16 @@ def weft_layout(layout: Any) -> weft.TensorLayout:
 
 
 def _to_backend_mesh(device_mesh: Any) -> weft.DeviceMesh:
-    """Keras's mesh as Weft's. Keras keeps it, and Weft's are interned: equal meshes give the same one."""
+    """Keras's mesh as Weft's. Keras keeps it, and Weft's are interned: equal meshes give the same one.
+
+    Raises:
+        ValueError: devices of several types, or of one that torch does not have; one that is there twice.
+    """
     devices = [str(d).lower() for d in device_mesh.devices.flatten()]
-    kind = devices[0].split(":")[0]
+    kinds = list(dict.fromkeys(d.split(":")[0] for d in devices if ":" in d))
+    if len(kinds) > 1:
+        raise ValueError(f"{device_mesh}: its devices are of several types: {', '.join(kinds)}")
+    kind = kinds[0] if kinds else None
     return weft.DeviceMesh(
         tuple(device_mesh.shape), tuple(device_mesh.axis_names), devices, "cuda" if kind == "gpu" else kind
     )

@@ -68,6 +68,11 @@ def _in_order(layout: Any, order: list[int], layout_map: Any) -> Any:
     return type(layout)(axes, layout_map.device_mesh)
 
 
+def found(layout_map: Any) -> list[tuple[str, str]]:
+    """(path, module type) of all that has found a rule of the map: variables, layers' outputs."""
+    return [key for key, match in vars(layout_map).get("_weft_found", {}).items() if match is not None]
+
+
 def weft_map(layout_map: Any) -> weft.LayoutMap:
     """The rules as a weft.LayoutMap.
 
@@ -84,7 +89,8 @@ def axis_names(axes: Iterable[Any]) -> list[str]:
     """All axes of a layout, in order."""
     flat: list[str] = []
     for entry in axes:
-        flat += [entry] if isinstance(entry, str) else entry or ()
+        if entry is not None:
+            flat += entry if isinstance(entry, (list, tuple)) else [entry]
     return flat
 
 

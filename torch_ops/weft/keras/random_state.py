@@ -22,18 +22,14 @@ def synchronize() -> None:
     if weft.world_size() == 1:
         return
     _synchronized = True
-    generator = _keras_generator()
-    mine: list[Any] = [random.getstate(), np.random.get_state(), generator and generator.state.numpy()]
-    received = list(mine)
+    mine = [random.getstate(), np.random.get_state(), _keras_state()]
+    received: list[Any] = list(mine)
     dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
     if weft.rank() == 0:
         return
+    _set_keras_state(*received[2])  # a seed generator that it makes draws from Python's
     random.setstate(received[0])
     np.random.set_state(received[1])
-    if received[2] is not None:
-        from keras.src.random.seed_generator import global_seed_generator
-
-        global_seed_generator().state.assign(received[2])
 
 
 def synchronize_once() -> None:
@@ -45,8 +41,24 @@ def synchronize_once() -> None:
         synchronize()
 
 
-def _keras_generator() -> Any:
+def _keras_state() -> tuple[int | None, Any]:
+    """The seed that Keras was given, and the state of its own seed generator; None: there is none yet."""
     from keras.src.backend.common import global_state
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
+    from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
-    return global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    state = generator.state.numpy() if generator is not None else None
+    return global_state.get_global_attribute(GLOBAL_RANDOM_SEED), state
+
+
+def _set_keras_state(seed: int | None, state: Any) -> None:
+    from keras.src.backend.common import global_state
+    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+    from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
+
+    global_state.set_global_attribute(GLOBAL_RANDOM_SEED, seed)
+    if state is None:
+        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, None)  # made when it is needed
+    else:
+        global_seed_generator().state.assign(state)
