@@ -2,6 +2,8 @@
 
 import argparse
 
+from arguments import at_least
+
 HEADS = 8
 
 
@@ -11,31 +13,22 @@ def parse() -> argparse.Namespace:
         prog="tools/demo",
         description="Trains an unchanged Hugging Face Llama on four processes, sharded by variable paths, beside the "
         "same model whole, and compares the two at every step.",
-        epilog="Exit code 1 if the losses part or a rank fails.",
+        epilog="Exit code 1 if the losses part or a rank fails. With --keras: Keras models instead, see below.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--steps", type=_at_least(1), default=80, help="optimizer steps")
-    parser.add_argument("--layers", type=_at_least(1), default=4, help="decoder layers")
+    parser.add_argument("--steps", type=at_least(1), default=80, help="optimizer steps")
+    parser.add_argument("--layers", type=at_least(1), default=4, help="decoder layers")
     parser.add_argument(
-        "--hidden", type=_at_least(32), default=256, help=f"width of the model, a multiple of {2 * HEADS}"
+        "--hidden", type=at_least(32), default=256, help=f"width of the model, a multiple of {2 * HEADS}"
     )
-    parser.add_argument("--batch", type=_at_least(1), default=8, help="pieces of text per step")
-    parser.add_argument("--length", type=_at_least(8), default=128, help="bytes per piece of text")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of the weights and the batches")
+    parser.add_argument("--batch", type=at_least(1), default=8, help="pieces of text per step")
+    parser.add_argument("--length", type=at_least(8), default=128, help="bytes per piece of text")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the weights and the batches")
     parser.add_argument("--out", default="out/demo.png", help="where the picture is written")
     options = parser.parse_args()
     if options.hidden % (2 * HEADS):
         parser.error(f"--hidden {options.hidden} is not a multiple of {2 * HEADS}")
     return options
-
-
-def _at_least(least: int):
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return int(text)
-
-    return number
 
 
 if __name__ == "__main__":

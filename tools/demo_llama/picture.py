@@ -7,24 +7,20 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.patches import Rectangle  # noqa: E402
+from parts import COLOURS, FAINT, INK, Box, colour_of, holders, ink_on  # noqa: E402
 from show import History, kind_of  # noqa: E402
 
-# Ranks of one half along "model" are shades of one colour; a part that several ranks hold has the mean of theirs.
-COLOURS = ["#2f6fb0", "#d9822b", "#8fc1ea", "#f6c58b"]
-INK, FAINT = "#2b2f36", "#8a919c"
 
-
-def draw(file: str, history: History, parts: dict[str, list], tolerance: float) -> None:
+def draw(file: str, history: History, parts: dict[str, list[Box]], tolerance: float) -> None:
     """Writes the picture.
 
     Args:
-        parts: for each variable and rank: first row, last row + 1, first column, last column + 1.
+        parts: for each variable and rank the box that it holds; a vector counts as one row.
     """
-    kinds: dict[str, list] = {}
+    kinds: dict[str, list[Box]] = {}
     for path, boxes in parts.items():
-        kinds.setdefault(kind_of(path), boxes)
+        kinds.setdefault(kind_of(path), [box if len(box) == 4 else [0, 1, *box] for box in boxes])
     plt.rcParams.update({"font.size": 10, "axes.edgecolor": FAINT, "text.color": INK, "axes.labelcolor": INK})
     plt.rcParams.update({"xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK})
     figure = plt.figure(figsize=(14, 7), layout="constrained", facecolor="white")
@@ -87,14 +83,10 @@ def _shape(boxes: list) -> tuple[int, int]:
 
 
 def _draw_weight(axes, name: str, boxes: list, height: int) -> None:
-    holders: dict[tuple, list[int]] = {}
-    for rank, box in enumerate(boxes):
-        holders.setdefault(tuple(box), []).append(rank)
-    for (top, bottom, left, right), ranks in holders.items():
-        shades = [to_rgb(COLOURS[rank]) for rank in ranks]
-        colour = [sum(channel) / len(shades) for channel in zip(*shades, strict=True)]
+    for (top, bottom, left, right), ranks in holders(boxes).items():
+        colour = colour_of(ranks)
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, facecolor=colour, edgecolor="white", lw=2))
-        label, ink = ", ".join(map(str, ranks)), "white" if sum(colour) < 1.6 else INK
+        label, ink = ", ".join(map(str, ranks)), ink_on(colour)
         axes.text((left + right) / 2, (top + bottom) / 2, label, color=ink, ha="center", va="center", weight="bold")
     rows, columns = _shape(boxes)
     axes.set_title(name, fontsize=10)

@@ -1,44 +1,19 @@
 """What the demo prints: the layout table, the progress, the generated text and the summary."""
 
-import os
 import re
 import statistics
 from collections import Counter
 from contextlib import contextmanager
 
 import weft
-from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
+from tables import human, new_console, print_layouts
 
 
 def kind_of(path: str) -> str:
     """The path with its layer numbers left out: one name for the same weight of all layers."""
     return re.sub(r"\b\d+\b", "*", path.replace(".", "/"))
-
-
-def merged(names: list[str]) -> str:
-    """Names that differ in one place as one: a/b_x and a/c_x are a/{b,c}_x."""
-    if len(names) == 1:
-        return names[0]
-    same = os.path.commonprefix(names)
-    start = max(same.rfind("/"), same.rfind("_")) + 1
-    rests = [name[start:] for name in names]
-    same = os.path.commonprefix([rest[::-1] for rest in rests])
-    end = max(same.rfind("/"), same.rfind("_")) + 1
-    middles = ",".join(rest[: len(rest) - end] for rest in rests)
-    return f"{names[0][:start]}{{{middles}}}{rests[0][len(rests[0]) - end :]}"
-
-
-def human(size: float) -> str:
-    """Bytes for people: 1.5 MiB."""
-    for unit in ("B", "KiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:,.0f} {unit}"
-        size /= 1024
-    return f"{size:,.2f} MiB"
 
 
 class History:
@@ -67,9 +42,7 @@ class View:
     """Prints on one rank, is silent on the others; plain lines where the output is no terminal."""
 
     def __init__(self, on: bool) -> None:
-        self._console = Console(quiet=not on, highlight=False)
-        if not self._console.is_terminal:
-            self._console.width = 132
+        self._console = new_console(on)
         self._progress: Progress | None = None
         self._steps = 0
 
@@ -77,27 +50,7 @@ class View:
         self._console.print(f"\n[bold]{text}")
 
     def layouts(self, report: weft.Report) -> None:
-        """One row for the same weight of all layers."""
-        self.title(f"Who gets what on {report.mesh}")
-        groups: dict[tuple, list] = {}
-        for row in report.rows:
-            groups.setdefault((row.pattern, row.layout), []).append(row)
-        table = Table(box=box.SIMPLE_HEAD, show_footer=True)
-        table.add_column("variables\n[cyan]pattern that matched", "all", overflow="fold")
-        table.add_column("layout", style="green", no_wrap=True)
-        table.add_column("bytes", human(report.bytes), justify="right", no_wrap=True)
-        table.add_column("on a rank", human(report.bytes_per_rank), justify="right", no_wrap=True)
-        for (pattern, layout), rows in groups.items():
-            table.add_row(
-                Text(merged(list(dict.fromkeys(kind_of(r.path) for r in rows))))
-                + Text(f"\n{pattern or 'no pattern: whole on every rank'}", style="cyan"),
-                layout,
-                human(sum(r.bytes for r in rows)),
-                human(sum(r.bytes_per_rank for r in rows)),
-            )
-        self._console.print(table)
-        for note in report.notes:
-            self._console.print(f"note: {note.text}", style="yellow")
+        print_layouts(self._console, report, kind_of)
 
     @contextmanager
     def training(self, steps: int):

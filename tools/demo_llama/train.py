@@ -15,6 +15,8 @@ import picture
 import show
 import torch
 import weft
+from parts import boxes_of
+from ranks import LossesPart
 from torch.distributed.elastic.multiprocessing.errors import record
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -33,10 +35,6 @@ LAYOUTS = {
 TOLERANCE = 1e-4  # of the losses, at every step
 PROMPT = "    def __init__(self"
 NEW_TOKENS = 48
-
-
-class LossesPart(RuntimeError):
-    """The sharded model's loss is not the plain model's."""
 
 
 def main(o) -> None:
@@ -71,7 +69,7 @@ def main(o) -> None:
                     )
 
     tokens, seconds = timed(generate, model)
-    parts = {path: parts_of(p, mesh) for path, p in model.named_parameters()}
+    parts = boxes_of(dict(model.named_parameters()))
     if first:
         plain_tokens, plain_seconds = timed(generate, plain)
         same = int((tokens == plain_tokens).cumprod(0).sum())
@@ -132,16 +130,6 @@ def batches(text: torch.Tensor, o) -> Iterator[dict[str, torch.Tensor]]:
         starts = torch.randint(len(text) - o.length, (o.batch, 1), generator=generator)
         pieces = text[starts + torch.arange(o.length)].long()
         yield {"input_ids": pieces, "labels": pieces}
-
-
-def parts_of(parameter: torch.Tensor, mesh: weft.DeviceMesh) -> list[list[int]]:
-    """For each rank the part that it holds: first row, last row + 1, first column, last column + 1."""
-    columns = parameter.shape[-1]
-    index = torch.arange(parameter.numel()).view(parameter.shape)
-    local = weft.local_tensor(weft.distribute_tensor(index, weft.layout_of(parameter))).flatten()
-    (top, left), (bottom, right) = divmod(local[0].item(), columns), divmod(local[-1].item(), columns)
-    part = torch.tensor([[top, bottom + 1, left, right + 1]])
-    return weft.full_tensor(weft.from_local(part, (("data", "model"), None), device_mesh=mesh)).tolist()
 
 
 def timed(function: Callable, *arguments) -> tuple:

@@ -1,0 +1,97 @@
+"""What the Keras demo prints: the layout table, the progress, what the models can do, and the summary."""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import weft
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from tables import new_console, print_layouts
+
+
+@dataclasses.dataclass
+class History:
+    """A training's losses and times by step, and what the model can do at its end."""
+
+    loss: list[float] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    ability: str = ""
+
+    def add(self, loss: float, seconds: float) -> None:
+        self.loss.append(loss)
+        self.seconds.append(seconds)
+
+    def differences(self, other: "History") -> list[float]:
+        return [abs(a - b) for a, b in zip(self.loss, other.loss, strict=False)]
+
+
+class View:
+    """Prints on one rank, is silent on the others; plain lines where the output is no terminal."""
+
+    def __init__(self, on: bool) -> None:
+        self._console = new_console(on)
+        self._progress: Progress | None = None
+        self._steps = 0
+
+    def title(self, text: str) -> None:
+        self._console.print(f"\n[bold]{text}")
+
+    def layouts(self, report: weft.Report) -> None:
+        print_layouts(self._console, report)
+
+    @contextmanager
+    def training(self, steps: int) -> Iterator[None]:
+        """Shows a progress bar where there is a terminal."""
+        self._steps = steps
+        if not self._console.is_terminal or self._console.quiet:
+            yield
+            return
+        columns = [
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[losses]}"),
+            TimeRemainingColumn(),
+        ]
+        with Progress(*columns, console=self._console) as self._progress:
+            self._task = self._progress.add_task("training", total=steps, losses="")
+            yield
+        self._progress = None
+
+    def step(self, history: History, plain: History | None = None) -> None:
+        step = len(history.loss)
+        losses = f"loss {history.loss[-1]:.5f}"
+        if plain:
+            losses += f"   plain {plain.loss[step - 1]:.5f}   difference {history.differences(plain)[-1]:.1e}"
+        if self._progress:
+            self._progress.update(self._task, completed=step, losses=losses)
+        elif step in (1, self._steps) or step % max(1, self._steps // 8) == 0:
+            self._console.print(f"step {step:4d}/{self._steps}   {losses}   {1000 * history.seconds[-1]:6.0f} ms")
+
+    def abilities(self, history: History, plain: History) -> None:
+        self._console.print(f"It {history.ability}", style="green", markup=False)
+        same = "the same" if history.ability == plain.ability else f"this one {plain.ability}"
+        self._console.print(f"(in one plain process: {same})", markup=False)
+
+    def summary(self, results: list[tuple[str, History, History]], picture: str) -> None:
+        """Both models side by side with their plain runs."""
+        self.title("Summary")
+        table = Table(show_edge=False)
+        table.add_column("")
+        for name, *_ in results:
+            table.add_column(f"{name}\nsharded, 4 processes", justify="right")
+            table.add_column("\nplain, 1 process", justify="right")
+        runs = [run for _, *both in results for run in both]
+        ms = lambda seconds: f"{1000 * statistics.median(seconds):.0f} ms"  # noqa: E731
+        table.add_row("first loss", *(f"{run.loss[0]:.6f}" for run in runs))
+        table.add_row("last loss", *(f"{run.loss[-1]:.6f}" for run in runs))
+        table.add_row("time of the first step", *(ms(run.seconds[:1]) for run in runs))
+        table.add_row("time per step (median)", *(ms(run.seconds[1:] or run.seconds) for run in runs))
+        self._console.print(table)
+        largest = [max(history.differences(plain)) for _, history, plain in results]
+        self._console.print(
+            f"\n[bold green]The losses agree[/] at each of {len(runs[0].loss)} steps; largest difference "
+            + ", ".join(f"{d:.1e} ({name.lower()})" for d, (name, *_) in zip(largest, results, strict=True))
+            + f".\nPicture: {picture}"
+        )
