@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import torch
@@ -10,53 +11,74 @@ import torch
 import weft
 from weft.reporting import Report
 
-from . import layouts
+from . import layouts, variables
 
 
 def report(model: Any, distribution: Any = None) -> Report:
     """A row for every variable of the model (path, rule, layout, bytes), and notes: rules that match nothing, large
     variables that no rule matched, near misses, ambiguous rules, dimensions that do not divide.
 
+    Rules for layers' outputs (keys that end in "/output") count as used once the model has been called.
+
     Args:
         model: built.
         distribution: default: the active one.
 
     Raises:
-        ValueError: no distribution; a model without variables yet.
+        ValueError: no distribution; a model without variables yet; a rule that RE2 does not take.
     """
     import keras
 
     distribution = distribution if distribution is not None else keras.distribution.distribution()
     if distribution is None:
         raise ValueError("report: no distribution is set; pass one, or call keras.distribution.set_distribution first")
-    owners = owner_types(model)
+    owners = variables.owners(model)
     rows = list({id(v): v for v in model.variables if v._value is not None}.values())
     if not rows:
         raise ValueError("report: the model has no variables yet; build it first (model.build, or call it once)")
-    layout_map = getattr(distribution, "_layout_map", None)
-    rules = (
-        layouts.weft_map(layout_map)
-        if layout_map is not None
-        else weft.LayoutMap(distribution.device_mesh.backend_mesh)
-    )
     shapes: list[int] = []
     for v in rows:
         shapes += [len(v.shape), *v.shape]
     text, data = torch.ops.weft.report(
-        rules._object,
+        _rules(distribution)._object,
         [v.path for v in rows],
         shapes,
         [v._value.element_size() for v in rows],
-        [owners.get(id(v), "") for v in rows],
+        [type(owners[id(v)]).__name__ if id(v) in owners else "" for v in rows],
         [torch.ops.weft.layout_of(v._value) if weft.is_sharded(v._value) else None for v in rows],
     )
     return Report(text, json.loads(data))
 
 
-def owner_types(model: Any) -> dict[int, str]:
-    """Class name of the layer that owns each variable, by the variable's id."""
-    owners: dict[int, str] = {}
-    for layer in model._flatten_layers():
-        for v in [*layer._trainable_variables, *layer._non_trainable_variables]:
-            owners.setdefault(id(v), type(layer).__name__)
-    return owners
+def _rules(distribution: Any) -> weft.LayoutMap:
+    layout_map = getattr(distribution, "_layout_map", None)
+    if layout_map is None:
+        return weft.LayoutMap(distribution.device_mesh.backend_mesh)
+    rules = layouts.weft_map(layout_map)
+    for path, module_type in layouts.found(layout_map):
+        rules.lookup(path, module_type)  # counts
+    return rules
+
+
+def warn_of_unused_rules(model: Any, distribution: Any) -> None:
+    """After a model's first step, on rank 0: names the rules that nothing has found, and what they nearly matched."""
+    layout_map = getattr(distribution, "_layout_map", None)
+    if layout_map is None or getattr(model, "_weft_checked", None) is layout_map:
+        return
+    object.__setattr__(model, "_weft_checked", layout_map)
+    if weft.rank() > 0:
+        return
+    try:
+        notes = report(model, distribution).notes
+    except ValueError as e:
+        warnings.warn(f"weft.keras: the rules are not checked: {e}", stacklevel=2)
+        return
+    warned = vars(layout_map).setdefault("_weft_warned", set())  # several models may share a map
+    unused = [n.subject for n in notes if n.kind == "unused_rule" and n.subject not in warned]
+    if not unused:
+        return
+    warned.update(unused)
+    near = {n.subject: n.text for n in reversed(notes) if n.kind == "near_miss"}
+    lines = [near.get(rule, f"rule {rule!r} matches nothing") for rule in unused]
+    text = "weft.keras: rules that nothing has found (weft.keras.report(model) says more):"
+    warnings.warn("\n  ".join([text, *lines]), stacklevel=2)

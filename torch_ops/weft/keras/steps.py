@@ -10,7 +10,7 @@ import torch
 
 import weft
 
-from . import data, values, variables, versions
+from . import data, reporting, values, variables, versions
 from .hooks import wrap
 
 _STEPS = ("train", "test", "predict")
@@ -29,7 +29,9 @@ def sharded_step(model: Any, step: Callable, distribution_of: Callable) -> Calla
         if distribution is None:
             return step(batches)
         prepare(model, distribution)
-        return tree.map_structure(values.whole, step([data.distribute_batch(b, distribution) for b in batches]))
+        out = tree.map_structure(values.whole, step([data.distribute_batch(b, distribution) for b in batches]))
+        reporting.warn_of_unused_rules(model, distribution)
+        return out
 
     return run
 
@@ -44,9 +46,11 @@ def prepare(model: Any, distribution: Any) -> None:
     everything = {id(v): v for v in [*model.variables, *_optimizer_variables(model)]}
     if getattr(model, "_weft_prepared", None) == everything.keys():
         return
+    owners = variables.owners(model)
     for v in everything.values():
         if v._value is not None and not weft.is_sharded(v._value):
-            variables.lay_out(v, v._value, distribution)
+            with variables.made_by(owners.get(id(v))):
+                variables.lay_out(v, v._value, distribution)
     check_same_values(list(everything.values()), distribution)
     object.__setattr__(model, "_weft_prepared", everything.keys())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,23 @@ def _owner_is_optimizer() -> bool:
     return isinstance(_owner(), Optimizer)
 
 
+def owners(model: Any) -> dict[int, Any]:
+    """The layer or optimizer that owns each variable of a model, by the variable's id."""
+    found: dict[int, Any] = {}
+    for layer in model._flatten_layers():
+        for v in [*layer._trainable_variables, *layer._non_trainable_variables]:
+            found.setdefault(id(v), layer)
+    optimizer = getattr(model, "optimizer", None)
+    return {**found, **{id(v): optimizer for v in (optimizer.variables if optimizer is not None else ())}}
+
+
+def made_by(owner: Any) -> Any:
+    """Context in which `owner` is taken for what makes variables."""
+    from keras.src.backend.common.name_scope import name_scope
+
+    return name_scope("owner", caller=owner)
+
+
 def owner_type() -> str:
     """Class name of the layer that makes a variable now."""
     owner = _owner()
@@ -105,9 +123,11 @@ def install(keras: versions.Keras) -> None:
             original(self, initializer)
             return
         adopt_world()
-        layout = layout_for(self, distribution)
-        with ShardedFactories(self._shape, backend.weft_layout(layout)), weft.random_mode("replay"):
-            value = self._convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype)
+        layout = backend.weft_layout(layout_for(self, distribution))
+        takes_layout = "layout" in inspect.signature(initializer).parameters
+        arguments = {"dtype": self._dtype, **({"layout": layout} if takes_layout else {})}
+        with ShardedFactories(self._shape, layout), weft.random_mode("replay"):
+            value = self._convert_to_tensor(initializer(self._shape, **arguments), dtype=self._dtype)
         self._initialize(value)
 
     @wrap(lib.ModelParallel, "get_variable_layout")
