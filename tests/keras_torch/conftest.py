@@ -25,6 +25,14 @@ def _pool(nprocs: int, release: str) -> Iterator[RankPool]:
 
 
 @pytest.fixture(scope="session", params=RELEASES)
+def keras1(request: pytest.FixtureRequest) -> Iterator[RankPool]:
+    """One process, without a process group."""
+    require(request.param)
+    with RankPool(1, init=False, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": request.param}) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session", params=RELEASES)
 def keras2(request: pytest.FixtureRequest) -> Iterator[RankPool]:
     """Two Gloo ranks with Keras, once for each release."""
     yield from _pool(2, request.param)

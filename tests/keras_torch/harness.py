@@ -93,9 +93,29 @@ def differences(expected: Any, got: Any, path: str = "") -> dict[str, float]:
     return found
 
 
+def refusal(call: Callable) -> str:
+    """What the ValueError of a call says."""
+    try:
+        got = call()
+    except ValueError as e:
+        return str(e)
+    raise AssertionError(f"no ValueError, but {got}")
+
+
 def sharded_variables(model: Any) -> list[str]:
     """Paths of the variables that are split."""
     return [v.path for v in model.variables if weft.is_sharded(v._value) and any(weft.layout_of(v._value).axes)]
 
 
-__all__ = ["differences", "distribute", "keras", "np", "plain", "sharded_variables", "side_by_side", "torch", "weft"]
+__all__ = [
+    "differences",
+    "distribute",
+    "keras",
+    "np",
+    "plain",
+    "refusal",
+    "sharded_variables",
+    "side_by_side",
+    "torch",
+    "weft",
+]

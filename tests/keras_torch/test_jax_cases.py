@@ -41,41 +41,7 @@ def model_parallel(shape: tuple[int, int], rules: dict[str, tuple]) -> Any:
     return distribution
 
 
-# ---- processes and tensors ------------------------------------------------------------------------------------------
-def initialize_with(*arguments: Any) -> tuple[tuple, dict]:
-    """What the process group is made with."""
-    weft.keras.enable()
-    with (
-        mock.patch("torch.distributed.is_initialized", lambda: False),
-        mock.patch("torch.distributed.init_process_group") as init,
-        mock.patch("weft.keras.random_state.synchronize"),
-        mock.patch("weft.process.same_random_state"),
-    ):
-        D.initialize(*arguments)
-    init.assert_called_once()
-    return init.call_args.args, init.call_args.kwargs
-
-
-def check_initialize() -> None:
-    backend = ("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",)
-    expected = (backend, {"rank": 0, "world_size": 2, "init_method": "tcp://10.0.0.1:1234"})
-    assert initialize_with("10.0.0.1:1234,10.0.0.2:2345", 2, 0) == expected
-    assert initialize_with("10.0.0.1:1234", 2, 0) == expected
-    with pytest.raises(ValueError, match="lists 2 addresses for 3 processes"):
-        initialize_with("10.0.0.1:1234,10.0.0.2:2345", 3, 0)
-
-
-def check_processes() -> None:
-    weft.keras.enable()
-    D.initialize()
-    lib, n, rank = keras.src.backend.distribution_lib, torch.distributed.get_world_size(), torch.distributed.get_rank()
-    assert (lib.num_processes(), lib.process_id()) == (n, rank)
-    assert D.get_device_count() == D.get_device_count("cpu") == len(D.list_devices()) == n
-    mesh = D.DeviceMesh((n // 2, 2), ["batch", "model"])
-    assert mesh.backend_mesh.ranks == tuple(range(n)) and mesh.backend_mesh.device_type == "cpu"
-    assert mesh.backend_mesh.coordinates == {"batch": rank // 2, "model": rank % 2}
-
-
+# ---- tensors --------------------------------------------------------------------------------------------------------
 def check_tensors() -> None:
     """In every mesh: from one layout to another, given as Keras's or Weft's; gathered they are what they were."""
     weft.keras.enable()
@@ -300,8 +266,6 @@ def check_model_built_outside() -> None:
 
 
 CHECKS = [
-    check_initialize,
-    check_processes,
     check_tensors,
     check_variables,
     check_data_parallel_model,
