@@ -91,10 +91,12 @@ def build_large() -> tuple[int, int]:
         plain()
 
 
-def test_a_model_larger_than_a_rank_is_built(keras4: RankPool) -> None:
+def test_a_model_larger_than_a_rank_is_built() -> None:
     """Each rank holds a quarter; neither the model nor any large variable is ever whole on one."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("needs Linux's peak resident size")
-    for total, grown in keras4(build_large, timeout=120):
-        assert total > 255 * MIB
-        assert grown < total / 4 + 0.75 * 64 * MIB, f"{grown / MIB:.0f} MiB for a model of {total / MIB:.0f} MiB"
+    # Large blocks go back to the system when they are freed: what is measured is what is in use.
+    with RankPool(4, env={"KERAS_BACKEND": "torch", "MALLOC_MMAP_THRESHOLD_": str(MIB)}) as pool:
+        for total, grown in pool(build_large, timeout=120):
+            assert total > 255 * MIB
+            assert grown < total / 4 + 16 * MIB, f"{grown / MIB:.0f} MiB for a model of {total / MIB:.0f} MiB"
