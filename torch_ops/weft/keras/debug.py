@@ -9,28 +9,22 @@ import torch
 
 import weft
 
+_on = os.environ.get("KERAS_DISTRIBUTION_DEBUG", "").lower() in ("1", "true", "yes", "on")  # what the library takes
 _seen: set[tuple] = set()
-
-
-def on() -> bool:
-    return os.environ.get("KERAS_DISTRIBUTION_DEBUG", "0") not in ("", "0")
 
 
 def batch(tensor: torch.Tensor) -> None:
     """One line for each batch tensor of a new shape."""
-    if not on():
+    if not _on:
         return
     layout = weft.layout_of(tensor)
-    key = tuple(tensor.shape), str(layout)
-    if key not in _seen:
-        _seen.add(key)
-        _line(f"batch {tuple(tensor.shape)} {tensor.dtype}: layout {layout}, local shape {_local_shape(tensor)}")
-
-
-def _local_shape(tensor: torch.Tensor) -> tuple[int, ...]:
-    return tuple(weft.local_tensor(tensor).shape)
-
-
-def _line(text: str) -> None:
+    key = tuple(tensor.shape), tensor.dtype, layout
+    if key in _seen:
+        return
+    _seen.add(key)
+    local = tuple(weft.local_tensor(tensor).shape)
     # One write, so that ranks do not mix lines.
-    sys.stderr.write(f"[weft rank {weft.rank()}] {text}\n")
+    sys.stderr.write(
+        f"[weft rank {weft.rank()}] debug: batch {tuple(tensor.shape)} {tensor.dtype}: layout {layout}, "
+        f"local shape {local}\n"
+    )
