@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,37 +25,76 @@ def distribute_batch(batch: Any, distribution: Any) -> Any:
     """
     from keras import tree
 
-    own_part = not distribution.auto_shard_dataset and distribution.num_processes > 1
-    return tree.map_structure(lambda leaf: _distribute(leaf, distribution, own_part), batch, none_is_leaf=True)
+    tensors: list[torch.Tensor] = []
 
-
-def _distribute(leaf: Any, distribution: Any, own_part: bool) -> Any:
-    if leaf is None or isinstance(leaf, (str, bytes)) or weft.is_sharded(leaf):
-        return leaf
-    tensor = backend.as_tensor(leaf)
-    if tensor.dim() == 0 or tensor.is_meta:
+    def prepared(leaf: Any) -> Any:
+        if leaf is None or isinstance(leaf, (str, bytes)) or weft.is_sharded(leaf):
+            return leaf
+        tensor = backend.as_tensor(leaf)
+        if tensor.dim() > 0 and not tensor.is_meta:
+            tensors.append(tensor)
         return tensor
-    layout = backend.weft_layout(distribution.get_data_layout(tuple(tensor.shape)))
-    out = _from_parts(tensor, layout) if own_part else weft.distribute_tensor(tensor, layout)
-    debug.batch(out)
-    return out
+
+    batch = tree.map_structure(prepared, batch, none_is_leaf=True)
+    if not tensors:
+        return batch
+    own_parts = not distribution.auto_shard_dataset and distribution.num_processes > 1
+    mesh = distribution.device_mesh.backend_mesh
+    _check(tensors, own_parts, mesh)
+    laid_out = _from_parts(tensors, distribution) if own_parts else [_from_whole(t, distribution) for t in tensors]
+    for tensor in laid_out:
+        debug.batch(tensor)
+    found = {id(plain): tensor for plain, tensor in zip(tensors, laid_out, strict=True)}
+    return tree.map_structure(lambda leaf: found.get(id(leaf), leaf), batch, none_is_leaf=True)
 
 
-def _from_parts(part: torch.Tensor, layout: weft.TensorLayout) -> torch.Tensor:
+def _check(tensors: list[torch.Tensor], own_parts: bool, mesh: weft.DeviceMesh) -> None:
+    """One collective for the whole batch. Raises ValueError on all ranks where they were given different ones."""
+    facts = [(tuple(t.shape[1 if own_parts else 0 :]), str(t.dtype)) for t in tensors]
+    what = "the batch (shapes but for their first dimension, dtypes)" if own_parts else "the batch (shapes, dtypes)"
+    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object)
+
+
+def _layout(shape: tuple[int, ...], distribution: Any) -> weft.TensorLayout:
+    return backend.weft_layout(distribution.get_data_layout(shape))
+
+
+def _empty(like: torch.Tensor, shape: tuple[int, ...], layout: weft.TensorLayout) -> torch.Tensor:
+    return torch.ops.weft._empty(shape, layout._object, dtype=like.dtype, device=like.device)
+
+
+def _from_whole(tensor: torch.Tensor, distribution: Any) -> torch.Tensor:
+    """The batch that every rank has. Its shape is checked already: each rank takes its part, nothing moves."""
+    shape = tuple(tensor.shape)
+    with torch.no_grad():
+        return _empty(tensor, shape, _layout(shape, distribution)).copy_(tensor)
+
+
+def _from_parts(parts: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
     """The global batch whose parts the ranks have. The last parts of an epoch may differ in size."""
-    mesh, axes = layout.device_mesh, layout.axes[0]
+    layouts = [_layout(tuple(part.shape), distribution) for part in parts]
+    axes, mesh = layouts[0].axes[0], layouts[0].device_mesh
     if axes is None:
-        return weft.distribute_tensor(part, layout)
-    rows = weft.TensorLayout((axes,), mesh)
-    sizes = weft.full_tensor(weft.from_local(torch.tensor([part.shape[0]], device=part.device), rows)).tolist()
-    total, largest = sum(sizes), max(sizes)
+        return [_from_whole(part, distribution) for part in parts]
+    counts = torch.tensor([[part.shape[0] for part in parts]], device=parts[0].device)
+    by_rank = weft.full_tensor(weft.from_local(counts, weft.TensorLayout((axes, None), mesh)))
+    sizes = by_rank.t().tolist()
+    return [_joined(part, layout, of_ranks) for part, layout, of_ranks in zip(parts, layouts, sizes, strict=True)]
+
+
+def _joined(part: torch.Tensor, layout: weft.TensorLayout, sizes: list[int]) -> torch.Tensor:
+    """The whole of parts with so many rows each."""
+    total, largest, rest = sum(sizes), max(sizes), tuple(part.shape[1:])
     if all(size == largest for size in sizes):
-        return weft.from_local(part, layout, (total, *part.shape[1:]))
+        out = _empty(part, (total, *rest), layout)
+        weft.local_tensor(out).copy_(part)
+        return out
     # Not as torch.chunk would cut the whole: padded to one size, gathered, and cut anew.
-    padded = part.new_zeros((largest, *part.shape[1:]))
-    padded[: part.shape[0]] = part
-    gathered = weft.full_tensor(weft.from_local(padded, layout)).split(largest)
-    return weft.distribute_tensor(torch.cat([g[:n] for g, n in zip(gathered, sizes, strict=True)]), layout)
+    padded = _empty(part, (largest * len(sizes), *rest), layout)
+    weft.local_tensor(padded)[: part.shape[0]] = part
+    gathered = weft.full_tensor(padded).split(largest)
+    whole = torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
+    return _empty(whole, (total, *rest), layout).copy_(whole)
 
 
 def install(keras: versions.Keras) -> None:
