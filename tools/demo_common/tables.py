@@ -1,15 +1,20 @@
 """What the demos print alike: the console, sizes, and the table of layouts."""
 
+from __future__ import annotations
+
 import math
 import os
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import weft
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:  # the plain process of the Keras demo has no Weft
+    import weft
 
 
 def new_console(on: bool) -> Console:

@@ -1,14 +1,19 @@
 """What the Keras demo prints: the layout table, the progress, what the models can do, and the summary."""
 
+from __future__ import annotations
+
 import dataclasses
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import weft
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tables import new_console, print_layouts
+
+if TYPE_CHECKING:  # the plain process of the Keras demo has no Weft
+    import weft
 
 
 @dataclasses.dataclass
@@ -23,7 +28,7 @@ class History:
         self.loss.append(loss)
         self.seconds.append(seconds)
 
-    def differences(self, other: "History") -> list[float]:
+    def differences(self, other: History) -> list[float]:
         return [abs(a - b) for a, b in zip(self.loss, other.loss, strict=False)]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import options
 import show
+import torch
 from models import ROWS, WORKLOADS, Workload, keras, np
 from ranks import LossesPart
 from show import History
@@ -121,6 +122,8 @@ def sharded(o: Any) -> None:
     if first:
         picture.draw(o.out, drawings)
         view.summary(results, o.out)
+    torch.distributed.barrier()  # nobody leaves while another still works
+    torch.distributed.destroy_process_group()
 
 
 def about(report: Any) -> str:
