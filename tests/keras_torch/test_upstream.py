@@ -18,14 +18,19 @@ from support.ranks import run_programs
 ROOT = Path(__file__).parents[2]
 KERAS_HUB = Path(sys.prefix) / "keras-hub" / "bin" / "python"  # has TensorFlow
 SUITE = "distribution/distribution_lib_test.py"
+PLAIN_SUITES = ["layers/layer_test.py", "models/model_test.py", "optimizers/optimizer_test.py"]
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
+    return copied(SUITE, tmp_path)
+
+
+def copied(suite: str, folder: Path) -> Path:
     """A copy by itself: inside the package it would belong to the released Keras."""
     spec = importlib.util.find_spec("keras")
     assert spec and spec.origin
-    return Path(shutil.copy(Path(spec.origin).with_name("src") / SUITE, tmp_path))
+    return Path(shutil.copy(Path(spec.origin).with_name("src") / suite, folder))
 
 
 def command(suite: Path, *selection: str, python: str | Path = sys.executable) -> list[str]:
@@ -65,6 +70,13 @@ def test_distribution(suite: Path, release: str) -> None:
     assert found["passed"] + found.get("skipped", 0) == 39 and found["passed"] >= 31
 
 
+def test_keras_without_a_distribution_is_as_it_was(tmp_path: Path) -> None:
+    """Tests of layers, models and optimizers; the next Keras has other internals than these ask for."""
+    require("released")
+    first, *others = [copied(suite, tmp_path) for suite in PLAIN_SUITES]
+    assert run(first, "released", *map(str, others))["passed"] > 150
+
+
 @pytest.fixture
 def keras_hub() -> Path:
     if not KERAS_HUB.exists():
@@ -72,10 +84,12 @@ def keras_hub() -> Path:
     return KERAS_HUB
 
 
+@pytest.mark.slow
 def test_distribution_with_tensorflow(suite: Path, keras_hub: Path) -> None:
     assert run(suite, "released", python=keras_hub) == {"passed": 38, "skipped": 1}
 
 
+@pytest.mark.slow
 def test_data_sharding_on_four_ranks(suite: Path, keras_hub: Path) -> None:
     selection = command(suite, "-k", "DataShardingIntegrationTest", python=keras_hub)
     for output in run_programs(4, selection, timeout=200, env=environment("released")):
