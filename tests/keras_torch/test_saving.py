@@ -170,6 +170,31 @@ def test_files_are_those_of_one_process(keras4: RankPool, tmp_path: Path) -> Non
                 assert not {k: d for k, d in far.items() if d > (0 if k.startswith("/loaded") else 2e-5)}, name
 
 
+# ---- from plain to sharded ------------------------------------------------------------------------------------------
+def late() -> tuple[dict[str, float], int]:
+    """A training that goes on sharded from where it was in one process; how many variables are split."""
+    weft.keras.enable()
+    on_mesh(None)
+    model = trained()
+    expected = {"history": fit(model), **state(model)}
+    on_mesh(None)
+    model = trained()
+    distribute((2, 2), RULES)
+    got = {"history": fit(model), **state(model)}
+    optimizer, split = model.optimizer, 0
+    for v, *slots in zip(optimizer._trainable_variables, optimizer._momentums, optimizer._velocities, strict=True):
+        assert all(weft.layout_of(s.value) == weft.layout_of(v.value) for s in slots)
+        split += any(weft.layout_of(v.value).axes)
+    plain()
+    return differences(expected, got), split
+
+
+def test_distribution_set_between_two_trainings(keras4: RankPool) -> None:
+    for far, split in keras4(late, timeout=120):
+        assert not {k: d for k, d in far.items() if not d < 2e-5}
+        assert split == 6
+
+
 # ---- callbacks ------------------------------------------------------------------------------------------------------
 class Stop(keras.callbacks.Callback):
     """Ends a training as a crash would."""

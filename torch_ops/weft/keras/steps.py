@@ -49,6 +49,7 @@ def prepare(model: Any, distribution: Any) -> None:
     owners = variables.owners(model)
     for v in everything.values():
         if v._value is not None and not weft.is_sharded(v._value):
+            variables.follow(v, owners.get(id(v)))
             with variables.made_by(owners.get(id(v))):
                 variables.lay_out(v, v._value, distribution)
     check_same_values(list(everything.values()), distribution)

@@ -86,6 +86,17 @@ def owners(model: Any) -> dict[int, Any]:
     return {**found, **{id(v): optimizer for v in (optimizer.variables if optimizer is not None else ())}}
 
 
+def follow(variable: Any, owner: Any) -> None:
+    """Gives a plain optimizer's variable the layout of the one it belongs to, whose path its name begins with."""
+    if variable._layout is not None:
+        return
+    name = variable.path.split("/", 1)[-1]
+    trained = [v for v in getattr(owner, "_trainable_variables", ()) if name.startswith(v.path.replace("/", "_") + "_")]
+    reference = max(trained, key=lambda v: len(v.path), default=None)
+    if reference is not None and reference.shape == variable.shape:
+        variable._layout = reference._layout
+
+
 def made_by(owner: Any) -> Any:
     """Context in which `owner` is taken for what makes variables."""
     from keras.src.backend.common.name_scope import name_scope
