@@ -19,6 +19,14 @@ ROOT = Path(__file__).parents[2]
 KERAS_HUB = Path(sys.prefix) / "keras-hub" / "bin" / "python"  # has TensorFlow
 SUITE = "distribution/distribution_lib_test.py"
 PLAIN_SUITES = ["layers/layer_test.py", "models/model_test.py", "optimizers/optimizer_test.py"]
+SHARDED_SUITES = [
+    *("models/sequential_test.py", "models/functional_test.py", "models/cloning_test.py"),
+    *("layers/core/dense_test.py", "layers/core/einsum_dense_test.py", "layers/core/embedding_test.py"),
+    *("layers/attention/multi_head_attention_test.py", "layers/convolutional/depthwise_conv_test.py"),
+    *("layers/normalization/layer_normalization_test.py", "layers/normalization/batch_normalization_test.py"),
+    *("layers/rnn/lstm_test.py", "layers/rnn/gru_test.py", "layers/merging/merging_test.py"),
+    *("optimizers/optimizer_test.py", "optimizers/adam_test.py", "optimizers/muon_test.py"),
+]
 
 
 @pytest.fixture
@@ -75,6 +83,15 @@ def test_keras_without_a_distribution_is_as_it_was(tmp_path: Path) -> None:
     require("released")
     first, *others = [copied(suite, tmp_path) for suite in PLAIN_SUITES]
     assert run(first, "released", *map(str, others))["passed"] > 150
+
+
+@pytest.mark.slow
+def test_keras_under_model_parallel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable is Weft's, on a mesh of one process: tests of models, layers and optimizers see no difference."""
+    require("released")
+    monkeypatch.setenv("WEFT_TEST_DISTRIBUTED", "1")
+    first, *others = [copied(suite, tmp_path) for suite in SHARDED_SUITES]
+    assert run(first, "released", *map(str, others))["passed"] > 300
 
 
 @pytest.fixture

@@ -1,22 +1,36 @@
 """pytest plugin (-p keras_torch.upstream_plugin) for Keras's own tests: on torch, with Weft enabled before they load.
 
+With WEFT_TEST_DISTRIBUTED each test runs under ModelParallel on a mesh of one process.
+
 Nothing is skipped but what cannot run: tests that make a tf.data.Dataset where TensorFlow is not installed, and those
 of a method that the Keras at hand does not have. Marks by which Keras leaves its tests to JAX are taken away.
 """
 
+import importlib
 import importlib.util
 import inspect
 import os
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from keras_torch.harness import keras, weft
+from weft.keras.hooks import wrap
 
 weft.keras.enable()
 if os.environ.get("WORLD_SIZE", "1") != "1":
     keras.distribution.initialize()
+
+if os.environ.get("WEFT_TEST_DISTRIBUTED"):
+
+    @wrap(importlib.import_module("keras.src.testing").TestCase, "setUp")
+    def _(original: Callable, self: Any) -> None:
+        original(self)  # clears the session, and with it what distribution there was
+        layout_map = keras.distribution.LayoutMap(keras.distribution.DeviceMesh((1, 1), ["batch", "model"]))
+        keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout_map))
+
 
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
