@@ -47,6 +47,12 @@ std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& w
   return at::tensor_split(self, at::IntArrayRef(plain.const_data_ptr<int64_t>(), plain.numel()), dim);
 }
 
+// Core's own reads the memory where no gradient is asked for.
+at::Tensor max_pool1d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
+                      at::IntArrayRef dilation, bool ceil_mode) {
+  return std::get<0>(at::max_pool1d_with_indices(self, kernel, stride, padding, dilation, ceil_mode));
+}
+
 // Of these only the lengths are read; all else is made of other ops.
 const char* const kReadsLengths[] = {"lstm.data",
                                      "gru.data",
@@ -76,6 +82,7 @@ void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
       if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_with_plain_lengths>());
     }
     library->impl("tensor_split.tensor_indices_or_sections", TORCH_FN(tensor_split));
+    library->impl("max_pool1d", TORCH_FN(max_pool1d));
     libraries.push_back(std::move(library));
   }
 }

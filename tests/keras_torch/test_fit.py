@@ -296,9 +296,7 @@ def own_parts(rows: int) -> dict[str, float]:
         model = compiled()
         mine = distribution.data_shard_id
         recorder = Recorder()
-        model.fit(
-            shards[2 * mine], shards[2 * mine + 1], batch_size=4, shuffle=False, verbose=0, callbacks=[recorder]
-        )
+        model.fit(shards[2 * mine], shards[2 * mine + 1], batch_size=4, shuffle=False, verbose=0, callbacks=[recorder])
         # The progress bar's loss is the mean over the epoch so far.
         sizes = np.array([len(b[0]) for b in batches])
         means = np.cumsum(np.array(losses) * sizes) / np.cumsum(sizes)

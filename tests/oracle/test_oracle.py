@@ -24,7 +24,7 @@ OPINFO = {
     "softmax": "softmax log_softmax nn.functional.cross_entropy nn.functional.nll_loss nn.functional.mse_loss",
     "norms": "nn.functional.layer_norm nn.functional.group_norm nn.functional.batch_norm native_layer_norm",
     "convolution": "nn.functional.conv2d nn.functional.conv_transpose2d "
-    "nn.functional.max_pool2d nn.functional.avg_pool2d",
+    "nn.functional.max_pool1d nn.functional.max_pool2d nn.functional.avg_pool2d",
     "complex": "fft.fft fft.irfft view_as_real linalg.inv linalg.solve",
 }
 
