@@ -16,24 +16,27 @@ from .hooks import wrap
 _STEPS = ("train", "test", "predict")
 
 
-def sharded_step(model: Any, step: Callable, distribution_of: Callable) -> Callable:
+class ShardedStep:
     """A step function of Keras's trainer on a sharded batch, whose results are plain tensors.
 
     Keras hands results to callbacks on other threads, where a collective could overtake one of this thread: so they are
     gathered here.
     """
-    from keras import tree
 
-    def run(batches: Any) -> Any:
-        distribution = distribution_of()
+    def __init__(self, model: Any, step: Callable, distribution_of: Callable) -> None:
+        self._model, self._step, self._distribution_of = model, step, distribution_of
+
+    def __call__(self, batches: Any) -> Any:
+        from keras import tree
+
+        distribution = self._distribution_of()
         if distribution is None:
-            return step(batches)
-        prepare(model, distribution)
-        out = tree.map_structure(values.whole, step([data.distribute_batch(b, distribution) for b in batches]))
-        reporting.warn_of_unused_rules(model, distribution)
+            return self._step(batches)
+        prepare(self._model, distribution)
+        batches = [data.distribute_batch(b, distribution) for b in batches]
+        out = tree.map_structure(values.whole, self._step(batches))
+        reporting.warn_of_unused_rules(self._model, distribution)
         return out
-
-    return run
 
 
 def prepare(model: Any, distribution: Any) -> None:
@@ -86,12 +89,11 @@ def install(keras: versions.Keras) -> None:
         @wrap(keras.trainer, f"make_{kind}_function")
         def _(original: Callable, self: Any, force: bool = False, kind: str = kind) -> None:
             name = f"{kind}_function"
-            before = getattr(self, name)
             _refuse_compilation(self, lib.distribution())
             original(self, force)
             made = getattr(self, name)
-            if made is not before:
-                setattr(self, name, sharded_step(self, made, lib.distribution))
+            if not isinstance(made, ShardedStep):
+                setattr(self, name, ShardedStep(self, made, lib.distribution))
 
     if hasattr(keras.trainer, "_initialize_ddp"):
 
