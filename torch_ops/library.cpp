@@ -154,10 +154,12 @@ void define_ops(torch::Library& m) {
       " -> (str host, int port, int rank, int world_size, bool served)",
       &find_rendezvous);
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
-  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh mesh) -> ()",
-      [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh) {
-        comm::check_same(words, what, mesh->mesh);
+  // soon: not waited for; raises at the next collective, or in finish_checks.
+  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh mesh, bool soon=False) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh, bool soon) {
+        soon ? comm::check_same_soon(words, what, mesh->mesh) : comm::check_same(words, what, mesh->mesh);
       });
+  def("finish_checks() -> ()", []() { comm::finish_checks(); });
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {

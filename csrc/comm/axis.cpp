@@ -90,6 +90,7 @@ bool uses_gloo(const Axis& axis, c10::DeviceType device) {
 void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
 
 void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+  finish_checks();
   count_collective();
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
 }

@@ -7,6 +7,7 @@
 
 #include "comm/axis.h"
 #include "comm/collectives.h"
+#include "mesh/context.h"
 
 namespace weft::comm {
 namespace {
@@ -22,20 +23,51 @@ uint64_t hash_of(const std::vector<int64_t>& words) {
   return h;
 }
 
-}  // namespace
-
-void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  if (mesh->size() == 1) return;
-  at::Tensor hashes = at::full({1}, static_cast<int64_t>(hash_of(words)), at::kLong);
-  if (mesh->device_type() == "cuda") hashes = hashes.to(at::kCUDA);
-  // Gathered along each axis, innermost first, the hashes end in the order of the mesh's ranks.
-  for (int axis = mesh->ndim() - 1; axis >= 0; --axis) {
-    hashes = all_gather(hashes, 0, std::vector<int64_t>(mesh->axis_size(axis), hashes.size(0)), mesh, axis);
+// One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
+// along one axis of the mesh after the other.
+class Check {
+ public:
+  Check(const std::vector<int64_t>& words, std::string what, Mesh mesh)
+      : what_(std::move(what)), mesh_(mesh), axis_(mesh->ndim()) {
+    at::Tensor mine = at::zeros({mesh->size()}, at::kLong);
+    int64_t place = 0;
+    const auto& coordinates = context().bind(mesh).coordinates;
+    for (int axis = 0; axis < mesh->ndim(); ++axis) place = place * mesh->axis_size(axis) + coordinates[axis];
+    mine.data_ptr<int64_t>()[place] = static_cast<int64_t>(hash_of(words));
+    hashes_ = mesh->device_type() == "cuda" ? mine.to(at::kCUDA) : mine;
+    begin_next();
   }
-  hashes = hashes.cpu();
+
+  void finish() {
+    while (reducing_) {
+      reducing_->wait();
+      begin_next();
+    }
+    compare(hashes_.cpu());
+  }
+
+ private:
+  void begin_next() {
+    reducing_.reset();
+    if (axis_ > 0) reducing_ = all_reduce_coalesced_({hashes_}, Reduction::sum, mesh_, --axis_);
+  }
+  void compare(const at::Tensor& hashes) const;
+
+  std::string what_;
+  Mesh mesh_;
+  int axis_;  // the last one begun
+  at::Tensor hashes_;
+  std::unique_ptr<Pending> reducing_;
+};
+
+struct Checks : ContextState {
+  std::vector<Check> pending;
+};
+
+void Check::compare(const at::Tensor& hashes) const {
   std::map<int64_t, std::vector<int64_t>> ranks_by_hash;
-  for (int64_t i = 0; i < mesh->size(); ++i) {
-    ranks_by_hash[hashes.const_data_ptr<int64_t>()[i]].push_back(mesh->ranks()[i]);
+  for (int64_t i = 0; i < mesh_->size(); ++i) {
+    ranks_by_hash[hashes.const_data_ptr<int64_t>()[i]].push_back(mesh_->ranks()[i]);
   }
   if (ranks_by_hash.size() == 1) return;
   // What most ranks have is taken as meant; of equally many, what the lowest rank has.
@@ -50,10 +82,30 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
   std::vector<int64_t> others;
   for (size_t g = 1; g < groups.size(); ++g) others.insert(others.end(), groups[g].begin(), groups[g].end());
   std::sort(others.begin(), others.end());
-  TORCH_CHECK_VALUE(false, what, " must be the same on all ranks of ", mesh->str(), ", but ",
+  TORCH_CHECK_VALUE(false, what_, " must be the same on all ranks of ", mesh_->str(), ", but ",
                     others.size() == 1 ? "rank " : "ranks ", c10::Join(", ", others),
                     others.size() == 1 ? " differs" : " differ", " from ", groups[0].size() == 1 ? "rank " : "ranks ",
                     c10::Join(", ", groups[0]));
+}
+
+}  // namespace
+
+void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
+  if (mesh->size() > 1) Check(words, what, mesh).finish();
+}
+
+void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
+  if (mesh->size() == 1) return;
+  Check check(words, what, mesh);  // which is a collective, and so ends those before it
+  context().state<Checks>().pending.push_back(std::move(check));
+}
+
+void finish_checks() {
+  auto& pending = context().state<Checks>().pending;
+  if (pending.empty()) [[likely]]
+    return;
+  std::vector<Check> checks = std::exchange(pending, {});
+  for (Check& check : checks) check.finish();
 }
 
 }  // namespace weft::comm

@@ -68,6 +68,10 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatt
 /// layouts) differs between ranks; the message names `what` and the ranks that differ. Costs one small collective per
 /// axis of the mesh.
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
+/// The same, not waited for: raises at the next collective that this rank begins, or in `finish_checks`.
+void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
+/// Waits for what `check_same_soon` began.
+void finish_checks();
 
 /// Told of each collective as it is issued.
 struct Event {

@@ -13,6 +13,7 @@
 #include "dispatch/gather.h"
 #include "dispatch/gradient_buckets.h"
 #include "dispatch/handler.h"
+#include "dispatch/pending_copy.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
 
@@ -74,6 +75,13 @@ void run_add(const OpInfo& op, Stack& stack) {
   if (holds_shards(other) && argument(op, stack, 2).toScalar().equal(1) && add_on_arrival(self, other)) {
     return finish(op, stack, self);
   }
+  Handler(op, stack).run();
+}
+
+// A small value that is still pending: not waited for.
+void run_copy(const OpInfo& op, Stack& stack) {
+  const at::Tensor& self = argument(op, stack, 0).toTensor();
+  if (copy_when_reduced(self, argument(op, stack, 1).toTensor())) return finish(op, stack, self);
   Handler(op, stack).run();
 }
 
@@ -198,6 +206,7 @@ Special find_special(const OpInfo& op) {
       {"as_strided", &run_as_strided},
       {"detach_", &run_identity},
       {"add_.Tensor", &run_add},
+      {"copy_", &run_copy},
       {"_reshape_alias", &run_reshape_alias},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},

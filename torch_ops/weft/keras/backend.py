@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import ModuleType
 from typing import Any
@@ -108,7 +109,13 @@ def _to_backend_layout(tensor_layout: Any) -> weft.TensorLayout:
         raise ValueError(
             f"Cannot create sharding when device mesh is not set for TensorLayout(axes={tensor_layout.axes})"
         )
-    return weft.TensorLayout(tensor_layout.axes, tensor_layout.device_mesh.backend_mesh)
+    return _interned(tensor_layout.axes, tensor_layout.device_mesh.backend_mesh)
+
+
+# Keras makes a new layout for each batch and output.
+@functools.lru_cache(maxsize=4096)
+def _interned(axes: tuple, mesh: weft.DeviceMesh) -> weft.TensorLayout:
+    return weft.TensorLayout(axes, mesh)
 
 
 def install(keras: versions.Keras) -> None:

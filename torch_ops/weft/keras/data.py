@@ -49,10 +49,11 @@ def distribute_batch(batch: Any, distribution: Any) -> Any:
 
 
 def _check(tensors: list[torch.Tensor], own_parts: bool, mesh: weft.DeviceMesh) -> None:
-    """One collective for the whole batch. Raises ValueError on all ranks where they were given different ones."""
+    """One collective for the whole batch, that runs while the step goes on: at the step's first other collective it
+    raises ValueError on all ranks where they were given different ones."""
     facts = [(tuple(t.shape[1 if own_parts else 0 :]), str(t.dtype)) for t in tensors]
     what = "the batch (shapes but for their first dimension, dtypes)" if own_parts else "the batch (shapes, dtypes)"
-    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object)
+    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
 
 
 def _layout(shape: tuple[int, ...], distribution: Any) -> weft.TensorLayout:

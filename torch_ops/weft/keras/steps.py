@@ -35,20 +35,22 @@ class ShardedStep:
         prepare(self._model, distribution)
         batches = [data.distribute_batch(b, distribution) for b in batches]
         out = tree.map_structure(values.whole, self._step(batches))
+        torch.ops.weft.finish_checks()  # of the batch, where nothing else was sent
         reporting.warn_of_unused_rules(self._model, distribution)
         return out
 
 
 def prepare(model: Any, distribution: Any) -> None:
-    """Before a model's first step, and when it has variables that are new since: lays out those that are plain still
+    """Before a model's first step, and again when there may be new variables: lays out those that are plain still
     (it was built before the distribution was set), and checks that all ranks have the same values.
 
     Raises:
         ValueError: on all ranks, where their values differ.
     """
-    everything = {id(v): v for v in [*model.variables, *_optimizer_variables(model)]}
-    if getattr(model, "_weft_prepared", None) == everything.keys():
+    state = id(distribution), id(getattr(model, "optimizer", None)), variables.made
+    if getattr(model, "_weft_prepared", None) == state:
         return
+    everything = {id(v): v for v in [*model.variables, *_optimizer_variables(model)]}
     owners = variables.owners(model)
     for v in everything.values():
         if v._value is not None and not weft.is_sharded(v._value):
@@ -56,7 +58,7 @@ def prepare(model: Any, distribution: Any) -> None:
             with variables.made_by(owners.get(id(v))):
                 variables.lay_out(v, v._value, distribution)
     check_same_values(list(everything.values()), distribution)
-    object.__setattr__(model, "_weft_prepared", everything.keys())
+    object.__setattr__(model, "_weft_prepared", state)
 
 
 def check_same_values(of: list[Any], distribution: Any) -> None:

@@ -46,6 +46,9 @@ def rule_of(path: str, distribution: Any, module_type: str = "") -> str | None:
     return match and match.pattern
 
 
+made = 0  # how many variables this process has made
+
+
 def lay_out(variable: Any, parameter: torch.nn.Parameter, distribution: Any) -> None:
     """Makes a parameter, plain or sharded, the variable's value in its layout. It stays the same object."""
     variable._layout = layout_for(variable, distribution)
@@ -115,6 +118,8 @@ def install(keras: versions.Keras) -> None:
 
     @wrap(keras.core.Variable, "_initialize")
     def _(original: Callable, self: Any, value: Any) -> None:
+        global made
+        made += 1
         distribution = lib.distribution()
         if not isinstance(value, torch.nn.Parameter):
             value = keras.core.convert_to_tensor(value, dtype=self._dtype).to(keras.core.get_device())

@@ -1,0 +1,79 @@
+#include "dispatch/pending_copy.h"
+
+#include <comm/collectives.h>
+#include <comm/reduction.h>
+#include <tensor/below_autograd.h>
+#include <tensor/sharded.h>
+#include <weft/tensor.h>
+
+namespace weft {
+namespace {
+
+constexpr size_t kLargest = 64 << 10;  // bytes: what is larger is not worth a copy to send
+
+class PendingCopy final : public Incoming {
+ public:
+  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, std::unique_ptr<comm::Pending> reducing)
+      : cell_(cell), value_(std::move(value)), reducing_(std::move(reducing)) {}
+
+  void arrive() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!reducing_) return;
+    reducing_->wait();
+    reducing_.reset();
+    const auto cell = cell_.lock();  // weak: the cell holds this
+    if (!cell) return;
+    BelowAutograd guard;
+    cell->local.copy_(value_);
+    replace_content(*cell, cell->local, cell->layout);
+  }
+
+ private:
+  const c10::weak_intrusive_ptr<Cell> cell_;
+  const at::Tensor value_;
+  std::mutex mutex_;
+  std::unique_ptr<comm::Pending> reducing_;
+};
+
+// The axis over which the layout is pending, where that is all there is to it; -1: there is more or less.
+int pending_axis(Layout layout) {
+  int found = -1;
+  for (int axis = 0; axis < layout->mesh()->ndim(); ++axis) {
+    const AxisState state = layout->state(axis);
+    if (state.kind == AxisState::replicated) continue;
+    if (state.kind == AxisState::split || found >= 0) return -1;
+    found = axis;
+  }
+  return found;
+}
+
+}  // namespace
+
+bool copy_when_reduced(const at::Tensor& destination, const at::Tensor& source) {
+  if (!holds_shards(destination) || !holds_shards(source)) return false;
+  const ShardedTensorImpl& to = sharded(destination);
+  const Layout from = sharded(source).layout();
+  if (!from->has_partial() || !to.layout()->is_replicated() || to.chain() || from->mesh() != to.layout()->mesh()) {
+    return false;
+  }
+  if (!source.sizes().equals(destination.sizes()) || source.scalar_type() != destination.scalar_type() ||
+      source.device() != destination.device() || source.nbytes() > kLargest) {
+    return false;
+  }
+  const int axis = pending_axis(from);
+  if (axis < 0) return false;
+  const Reduction reduction = from->state(axis).reduction;
+  if (!comm::has_lowering(source.scalar_type(), reduction)) return false;
+  BelowAutograd guard;
+  const bool shared = to.local().storage().use_count() > 1;  // somebody looks into this memory without asking
+  at::Tensor value = sharded(source).local().clone(at::MemoryFormat::Contiguous);
+  auto reducing = comm::all_reduce_coalesced_({value}, reduction, from->mesh(), axis);
+  const auto cell = to.shared_cell();
+  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), std::move(reducing));
+  await_content(*cell, copy);
+  if (shared) copy->arrive();
+  sharded(destination).wrote();
+  return true;
+}
+
+}  // namespace weft

@@ -1,0 +1,95 @@
+"""Small pending values are copied while the program goes on, and batches are checked likewise: nobody sees it."""
+
+import torch
+import weft
+from support.ranks import RankPool
+
+
+def _pending(mesh: weft.DeviceMesh, value: float) -> torch.Tensor:
+    """A sum still pending over the mesh, of value * (1 + 2 + …)."""
+    part = torch.full((3,), value * (weft.rank() + 1))
+    return weft.from_local(part, weft.TensorLayout((None,), mesh, {mesh.axis_names[0]: "sum"}), (3,))
+
+
+def copies() -> dict:
+    mesh = weft.DeviceMesh((2,), ("data",))
+    total = weft.distribute_tensor(torch.zeros(3), (None,), mesh)
+    alias, view = total.detach(), total[1:]
+    memory = weft.local_tensor(total)
+    out = {}
+    pending = _pending(mesh, 1.0)
+    with weft.trace() as collectives:
+        total.copy_(pending)
+        out["in memory"] = memory.tolist()  # somebody who looks without asking
+        del memory
+        out["alias"] = weft.full_tensor(alias).tolist()
+        out["view"] = weft.full_tensor(view).tolist()
+    out["collectives"] = [(row.op, row.kind) for row in collectives.rows]
+    # Written over, added to and read before anything has arrived.
+    total.copy_(_pending(mesh, 2.0))
+    total.copy_(_pending(mesh, 3.0))
+    total.add_(1)
+    out["twice"] = weft.full_tensor(total).tolist()
+    total.copy_(_pending(mesh, 4.0))
+    alias.mul_(2)
+    out["through an alias"] = weft.full_tensor(total).tolist()
+    total.copy_(_pending(mesh, 5.0))
+    view.fill_(7)
+    out["through a view"] = weft.full_tensor(total).tolist()
+    total.copy_(_pending(mesh, 6.0))  # and never read
+    return out
+
+
+def test_copies(ranks2: RankPool) -> None:
+    for out in ranks2(copies):
+        assert out == {
+            "in memory": [3.0] * 3,
+            "alias": [3.0] * 3,
+            "view": [3.0] * 2,
+            "collectives": [("copy_", "all_reduce")],
+            "twice": [10.0] * 3,
+            "through an alias": [24.0] * 3,
+            "through a view": [15.0, 7.0, 7.0],
+        }
+
+
+def gradients() -> bool:
+    """What autograd saved of a tensor that is written afterwards is noticed as ever."""
+    mesh = weft.DeviceMesh((2,), ("data",))
+    total = weft.distribute_tensor(torch.ones(3), (None,), mesh)
+    x = weft.distribute_tensor(torch.ones(3), (None,), mesh).requires_grad_()
+    y = (x * total).sum()
+    total.copy_(_pending(mesh, 1.0))
+    try:
+        y.backward()
+    except RuntimeError as e:
+        return "modified by an inplace operation" in str(e)
+    return False
+
+
+def test_saved_tensors(ranks2: RankPool) -> None:
+    assert ranks2(gradients) == [True, True]
+
+
+def checked_soon(differs: bool) -> tuple[str, list]:
+    mesh = weft.DeviceMesh((2, 2), ("data", "model"))
+    weft.world_size()  # takes torch.distributed's world
+    check = torch.ops.weft.check_same
+    check([1, 2], "the first", mesh._object, True)
+    check([weft.rank() if differs else 0], "the second", mesh._object, True)
+    error = ""
+    try:
+        weft.full_tensor(weft.from_local(torch.ones(2), weft.TensorLayout(("data",), mesh), (4,)))
+        torch.ops.weft.finish_checks()
+    except ValueError as e:
+        error = str(e).split("\n")[0]
+    # In step again.
+    return error, weft.full_tensor(weft.from_local(torch.ones(2), weft.TensorLayout(("data",), mesh), (4,))).tolist()
+
+
+def test_checks_that_are_not_waited_for(ranks4: RankPool) -> None:
+    assert ranks4(checked_soon, False) == [("", [1.0] * 4)] * 4
+    results = ranks4(checked_soon, True)
+    assert len({error for error, _ in results}) == 1
+    assert "the second must be the same on all ranks" in results[0][0]
+    assert all(values == [1.0] * 4 for _, values in results)
