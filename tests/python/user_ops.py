@@ -74,8 +74,11 @@ define("late(Tensor x) -> Tensor", lambda x: x + 1, lambda x: torch.empty_like(x
 define("late_(Tensor(a!) x) -> Tensor(a!)", lambda x: x.add_(1), lambda x: x)
 define("square(Tensor x) -> Tensor", lambda x: x * x)  # no meta kernel
 define("both(Tensor x, bool mean) -> Tensor", lambda x, mean: x.mean(0) if mean else x.sum(0), lambda x, mean: x[0])
-define("repeat_rows(Tensor x, int rows) -> Tensor", lambda x, rows: x.new_ones(rows, 1) * x, lambda x, rows: x.new_empty(
-    rows, x.shape[-1]))  # fmt: skip
+define(
+    "repeat_rows(Tensor x, int rows) -> Tensor",
+    lambda x, rows: x.new_ones(rows, 1) * x,
+    lambda x, rows: x.new_empty(rows, x.shape[-1]),
+)
 define("count(Tensor x) -> int", lambda x: x.numel())
 define("part(Tensor(a) x) -> Tensor(a)", lambda x: x[:1])
 LIBRARY.define("composite(Tensor x) -> Tensor")
