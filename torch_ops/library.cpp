@@ -6,12 +6,14 @@
 #include <debug/trace.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
+#include <dispatch/user_rules.h>
 #include <mesh/context.h>
 #include <module/convert.h>
 #include <module/variables.h>
 #include <paths/adapter.h>
 #include <plan/cache.h>
 #include <random/mode.h>
+#include <rules/describe.h>
 #include <rules/registry.h>
 #include <tensor/sharded.h>
 #include <torch/csrc/jit/api/module.h>
@@ -112,6 +114,18 @@ std::tuple<std::string, int64_t, int64_t, int64_t, bool> find_rendezvous(const s
       });
   if (!r) return {"", 0, 0, 1, false};
   return {r->host, r->port, r->rank, r->world_size, r->served};
+}
+
+// Values of a tuple, as the op's schema has them: an empty list has no type of its own when it comes as Any.
+std::string bind_rule(const std::string& name, const std::string& text, const c10::IValue& arguments,
+                      const c10::IValue& results) {
+  const c10::OperatorHandle op = op_named(name);
+  std::vector<c10::IValue> values;
+  for (const c10::IValue& v : arguments.toTupleRef().elements()) {
+    const bool empty = v.isTuple() && v.toTupleRef().elements().empty();
+    values.push_back(empty ? c10::IValue(std::vector<int64_t>{}) : v);
+  }
+  return rules::describe_bound(op, text, values, results.toTupleRef().elements().vec());
 }
 
 Layout layout_from(const LayoutPtr& p) {
@@ -217,6 +231,9 @@ void define_ops(torch::Library& m) {
     const PlanCounts c = plan_counts();
     return std::make_tuple(static_cast<int64_t>(c.misses), static_cast<int64_t>(c.stored));
   });
+  def("register_rule(str op, str text) -> ()",
+      [](const std::string& op, const std::string& text) { register_rule(op, text); });
+  def("_bind_rule(str op, str text, Any arguments, Any results) -> str", &bind_rule);
   def("rules() -> str[]", []() {
     std::vector<std::string> lines;
     for (const auto* r : rules::all()) lines.push_back(r->op + ": " + r->text);

@@ -22,11 +22,34 @@
 
 namespace weft {
 
+namespace {
+
+struct OpInfos {
+  std::mutex mutex;
+  std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>> infos;
+  std::vector<std::unique_ptr<OpInfo>> outdated;  // kept: calls may be using them, and old plans go by their addresses
+  std::atomic<uint64_t> version{0};
+};
+OpInfos& op_infos() {
+  static OpInfos* o = new OpInfos();
+  return *o;
+}
+
+}  // namespace
+
+void rules_changed() {
+  OpInfos& o = op_infos();
+  std::lock_guard<std::mutex> lock(o.mutex);
+  for (auto& [name, info] : o.infos) {
+    if (info != nullptr && rules::find(info->short_name) != info->rules) o.outdated.push_back(std::move(info));
+  }
+  o.version.fetch_add(1, std::memory_order_release);
+}
+
 const OpInfo& op_info(const c10::OperatorHandle& op) {
-  static std::mutex* mutex = new std::mutex();
-  static auto* infos = new std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>>();
-  std::lock_guard<std::mutex> lock(*mutex);
-  auto& slot = (*infos)[op.operator_name()];
+  OpInfos& o = op_infos();
+  std::lock_guard<std::mutex> lock(o.mutex);
+  auto& slot = o.infos[op.operator_name()];
   if (!slot) {
     slot = std::make_unique<OpInfo>(op);
     slot->special = find_special(*slot);
@@ -35,10 +58,13 @@ const OpInfo& op_info(const c10::OperatorHandle& op) {
 }
 
 const OpInfo& HandlerKernel::info() {
+  static const std::atomic<uint64_t>& rules_version = op_infos().version;
+  const uint64_t version = rules_version.load(std::memory_order_acquire);
   OpInfo* info = info_.load(std::memory_order_acquire);
-  if (C10_UNLIKELY(info == nullptr)) {
+  if (C10_UNLIKELY(info == nullptr || version_.load(std::memory_order_relaxed) != version)) {
     info = const_cast<OpInfo*>(&op_info(handle_));
     info_.store(info, std::memory_order_release);
+    version_.store(version, std::memory_order_release);
   }
   return *info;
 }

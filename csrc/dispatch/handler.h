@@ -59,12 +59,15 @@ class HandlerKernel final : public c10::OperatorKernel {
   const OpInfo& info();
   c10::OperatorHandle handle_;
   std::atomic<OpInfo*> info_{nullptr};  // made at the first call: most ops are never called
+  std::atomic<uint64_t> version_{0};    // of the rules it was made with
 };
 
 /// Runs an op past rules and plans (op.special).
 void run_special(const OpInfo& op, torch::jit::Stack& stack);
 
-/// What is known of an op, made once.
+/// What is known of an op, made once for as long as its rules stay.
 const OpInfo& op_info(const c10::OperatorHandle& op);
+/// Ops whose rules have changed are looked at again, and planned anew.
+void rules_changed();
 
 }  // namespace weft

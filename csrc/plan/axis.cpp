@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "plan/written.h"
+
 namespace weft {
 
 using rules::BoundRule;
@@ -72,8 +74,7 @@ double result_bytes(const Call& call, const BoundRule& bound, int r, int axis, c
 
 int written_result(const Call& call, const TensorInfo& t) {
   for (size_t r = 0; r < call.results.size(); ++r) {
-    if (call.op.results[call.results[r].result].written_argument == t.argument &&
-        call.results[r].element == t.element) {
+    if (written_argument(call, call.results[r]) == t.argument && call.results[r].element == t.element) {
       return static_cast<int>(r);
     }
   }
@@ -108,7 +109,7 @@ double cost_of(const Call& call, const BoundRule& bound, int axis, const AxisCho
     if (!call.results[r].defined) continue;
     const ChoiceState target = result_state(bound, static_cast<int>(r), choice);
     if (!target.ok) return -1;
-    if (target.state.kind == AxisState::partial && call.op.results[call.results[r].result].written_argument < 0) {
+    if (target.state.kind == AxisState::partial && written_argument(call, call.results[r]) < 0) {
       cost += kAlpha + 2 * (n - 1) / n * result_bytes(call, bound, static_cast<int>(r), axis, chosen) * kBeta;
     }
   }

@@ -38,6 +38,20 @@ void add_result(Call& call, int result, int element, const at::Tensor& t) {
   call.results.push_back(std::move(info));
 }
 
+// An op that returns nothing has what it writes as its results (plan/written.h).
+void add_written(Call& call) {
+  for (const TensorInfo& t : call.tensors) {
+    if (!t.written) continue;
+    ResultInfo info;
+    info.result = -1 - t.argument;
+    info.element = t.element;
+    info.geometry = t.geometry;
+    info.dtype = t.dtype;
+    info.defined = t.defined;
+    call.results.push_back(std::move(info));
+  }
+}
+
 // Results that are written arguments have those arguments' geometry.
 bool results_are_written(Call& call) {
   for (const auto& r : call.op.results) {
@@ -65,6 +79,7 @@ bool infer_results(Call& call) {
   const auto& declared = call.op.results;
   const bool values = std::all_of(declared.begin(), declared.end(),
                                   [](const OpInfo::Result& r) { return r.kind == OpInfo::Kind::value; });
+  if (declared.empty()) add_written(call);
   if (values || (call.op.writes && results_are_written(call))) return true;
   std::vector<c10::IValue> stack(call.arguments.begin(), call.arguments.end());
   size_t i = 0;

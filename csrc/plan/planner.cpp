@@ -5,6 +5,7 @@
 #include "plan/layouts.h"
 #include "plan/localize.h"
 #include "plan/plan.h"
+#include "plan/written.h"
 #include "rules/registry.h"
 
 namespace weft {
@@ -62,7 +63,7 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
   }
   for (size_t r = 0; r < call.results.size(); ++r) {
     const ResultInfo& result = call.results[r];
-    if (call.op.results[result.result].written_argument >= 0) continue;
+    if (written_argument(call, result) >= 0) continue;
     plan.outputs.push_back({layouts.results[r], result.geometry, result.defined});
   }
   for (size_t i = 0; i < call.tensors.size(); ++i) {
@@ -70,8 +71,7 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
     if (!t.written || !t.defined) continue;
     Layout after = layouts.tensors[i];
     for (size_t r = 0; r < call.results.size(); ++r) {
-      if (call.op.results[call.results[r].result].written_argument == t.argument &&
-          call.results[r].element == t.element) {
+      if (written_argument(call, call.results[r]) == t.argument && call.results[r].element == t.element) {
         after = layouts.results[r];
       }
     }
@@ -109,8 +109,19 @@ BoundRule bind_pointwise(const Call& call) {
   return bound;
 }
 
-// A foreach op: each entry of the lists is planned by itself, as pointwise.
-void plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
+// The first of the op's rules that binds.
+bool bind_first(const Call& call, BoundRule& bound, std::string& why) {
+  for (const rules::RuleEntry* entry : call.op.rules) {
+    bound = BoundRule();
+    const bool is_bound = entry->binder ? entry->binder(call, bound, why) : rules::bind(entry->rule, call, bound, why);
+    bound.nonempty = entry->nonempty;
+    if (is_bound) return true;
+  }
+  return false;
+}
+
+// A foreach op: each entry of the lists is planned by itself, as pointwise; a user's by the rule of its base op.
+bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   plan.inputs.assign(call.tensors.size(), nullptr);
   plan.outputs.resize(call.results.size());
   int entries = 0;
@@ -129,28 +140,26 @@ void plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
       results.push_back(static_cast<int>(r));
     }
     Plan part;
-    plan_bound(entry, bind_pointwise(entry), coordinates, part);
+    BoundRule bound = call.op.rules.empty() ? bind_pointwise(entry) : BoundRule();
+    if (!call.op.rules.empty() && !bind_first(entry, bound, plan.reason)) return false;
+    plan_bound(entry, bound, coordinates, part);
+    // An argument that every entry shares cannot take a value of its own for one of them.
+    if (!part.patches.empty() || !part.masked.empty())
+      return plan.reason = "its entries need arguments of their own", false;
     for (size_t i = 0; i < tensors.size(); ++i) plan.inputs[tensors[i]] = part.inputs[i];
     for (size_t r = 0; r < results.size() && r < part.outputs.size(); ++r) plan.outputs[results[r]] = part.outputs[r];
     for (auto& w : part.write_backs) plan.write_backs.push_back({tensors[w.tensor], w.from});
     for (auto& w : part.reductions) plan.reductions.push_back({tensors[w.tensor], w.to});
   }
+  return true;
 }
 
 }  // namespace
 
 bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
-  if (call.op.is_foreach) return plan_foreach(call, coordinates, plan), true;
+  if (call.op.is_foreach) return plan_foreach(call, coordinates, plan);
   BoundRule bound;
-  bool is_bound = false;
-  for (const rules::RuleEntry* entry : call.op.rules) {
-    bound = BoundRule();
-    is_bound =
-        entry->binder ? entry->binder(call, bound, plan.reason) : rules::bind(entry->rule, call, bound, plan.reason);
-    bound.nonempty = entry->nonempty;
-    if (is_bound) break;
-  }
-  if (!is_bound) return false;
+  if (!bind_first(call, bound, plan.reason)) return false;
   plan.composite = composite_for_split(call, bound);
   if (plan.composite == nullptr) plan_bound(call, bound, coordinates, plan);
   return true;
@@ -162,7 +171,7 @@ Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
     plan.reason = "it has no rule";
     if (call.op.is_view) infer_results(call);
   } else if (!infer_results(call)) {
-    plan.reason = "its results' shapes depend on values";
+    plan.reason = "its results' shapes depend on values, or it has no meta kernel";
   } else if (plan_by_rule(call, coordinates, plan)) {
     return plan;
   }

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "rules/describe.h"
 #include "rules/op_info.h"
 
 namespace weft::rules {
@@ -52,6 +53,8 @@ class Binding {
     finish(call_, bound_);
     return true;
   }
+
+  const std::map<std::string, int>& names() const { return names_; }
 
  private:
   bool holds(const Attribute& a) const {
@@ -272,8 +275,14 @@ class Binding {
 
   bool match_results() {
     bound_.results.resize(call_.results.size());
+    int written = -1, last = 0;  // of an op that returns nothing: results are what it writes, in order
     for (size_t i = 0; i < call_.results.size(); ++i) {
-      const int r = call_.results[i].result;
+      int r = call_.results[i].result;
+      if (r < 0) {
+        if (written < 0 || r != last) ++written;
+        last = r;
+        r = written;
+      }
       const size_t n = rule_.results.size();
       const size_t o = n == 1 && rule_.results[0].list ? 0 : static_cast<size_t>(r);
       if (o >= n) {
@@ -364,6 +373,14 @@ class Binding {
 
 bool bind(const Rule& rule, const Call& call, BoundRule& bound, std::string& why) {
   return Binding(rule, call, bound, why).run();
+}
+
+bool bind_named(const Rule& rule, const Call& call, BoundRule& bound, std::string& why,
+                std::map<std::string, int>& names) {
+  Binding binding(rule, call, bound, why);
+  const bool ok = binding.run();
+  names = binding.names();
+  return ok;
 }
 
 }  // namespace weft::rules

@@ -139,6 +139,7 @@ class Parser {
 
   Attribute attribute() {
     Attribute a;
+    const size_t begin = at_;
     const std::string kind = word();
     skip();
     if (kind == "linear" || kind == "carry") {
@@ -191,10 +192,25 @@ class Parser {
       skip();
       a.index_operand = number();
     } else {
+      static const std::set<std::string> known{"sum", "max", "min", "product", "norm2"};
+      if (!known.count(kind)) {
+        at_ = begin;
+        fail("unknown attribute '" + kind +
+             "' (known: sum, max, min, product, norm2, whole, free, size, when, unless, masked, exact, linear, carry)");
+      }
       a.kind = Attribute::reduce;
       a.reduction = reduction_from_string(kind);
     }
     return a;
+  }
+
+  // Where a factor is first named.
+  size_t column(const std::string& factor, size_t from = 0) const {
+    auto in_word = [&](size_t i) { return i < text_.size() && (std::isalnum(text_[i]) || text_[i] == '_'); };
+    for (size_t i = text_.find(factor, from); i != text_.npos; i = text_.find(factor, i + 1)) {
+      if (!(i > 0 && in_word(i - 1)) && !in_word(i + factor.size())) return i + 1;
+    }
+    return 1;
   }
 
   void check(const Rule& rule) const {
@@ -213,11 +229,12 @@ class Parser {
     for (const Attribute& a : rule.attributes) declared.insert(a.factor);
     for (const std::string& f : in) {
       TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "rule \"", text_, "\": factor ", f,
-                        " is in no result; say what splitting it means (sum, max, whole, masked, ...)");
+                        " is in no result; say what splitting it means (sum, max, whole, masked, ...) at column ",
+                        column(f));
     }
     for (const std::string& f : declared) {
       TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "rule \"", text_,
-                        "\": attribute for factor ", f, " that no operand has");
+                        "\": attribute for factor ", f, " that no operand has, at column ", column(f, text_.find(';')));
     }
   }
 

@@ -66,20 +66,23 @@ void add(RuleEntry entry) {
   t.rules.emplace(entry.op, std::move(entry));
 }
 
-// Base ops to look under for a variant: "add_.Tensor" -> "add.Tensor"; "_foreach_add_.List" -> "foreach".
+// Base ops to look under for a variant: "add_.Tensor" -> "add.Tensor"; "mylib::_foreach_op_" -> "mylib::op".
 std::vector<std::string> bases(const std::string& op) {
-  const size_t dot = op.find('.');
+  const size_t dot = op.find('.'), colons = op.find("::");
   std::string base = op.substr(0, dot), overload = dot == std::string::npos ? "" : op.substr(dot);
   std::vector<std::string> out;
-  if (base.rfind("_foreach_", 0) == 0) {
-    out.push_back("_foreach");
-    return out;
+  if (base.rfind("_foreach_", 0) == 0) return out;  // aten's are pointwise, entry by entry
+  const bool own = colons != std::string::npos;     // not aten's
+  if (own && base.compare(colons + 2, 9, "_foreach_") == 0) {
+    base.erase(colons + 2, 9);
+    if (base.back() == '_') base.pop_back();
+    return {base + overload, base};
   }
   if (base.size() > 1 && base.back() == '_' && base[base.size() - 2] != '_') {
     base.pop_back();
     out.push_back(base + overload);
   }
-  if (const std::string view = view_of(base); view != base) out.push_back(view + overload);
+  if (const std::string view = view_of(base); !own && view != base) out.push_back(view + overload);
   if (overload == ".generator" || overload == ".Generator") out.push_back(base);
   return out;
 }
@@ -132,13 +135,14 @@ std::vector<const RuleEntry*> find(const std::string& op) {
   }
   // Of another name than its variant: pow_.Tensor, pow.Tensor_Tensor.
   const size_t dot = op.find('.');
+  const std::string name_space = op.find("::") == std::string::npos ? "aten::" : "";
   const auto variant = c10::Dispatcher::singleton().findSchema(
-      {"aten::" + op.substr(0, dot), dot == std::string::npos ? "" : op.substr(dot + 1)});
+      {name_space + op.substr(0, dot), dot == std::string::npos ? "" : op.substr(dot + 1)});
   if (!variant || !variant->schema().is_mutable()) return out;
   const auto functional = functional_of(variant->schema());
   if (!functional) return out;
   const auto& name = functional->operator_name();
-  return own_rules(name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name));
+  return own_rules(name.name.substr(name_space.size()) + (name.overload_name.empty() ? "" : "." + name.overload_name));
 }
 
 Composite find_composite(const std::string& name) {

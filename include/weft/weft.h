@@ -5,5 +5,6 @@
 #include <weft/layout_map.h>
 #include <weft/mesh.h>
 #include <weft/module.h>
+#include <weft/rules.h>
 #include <weft/tensor.h>
 #include <weft/trace.h>

@@ -89,7 +89,9 @@ TEST(Notation, ErrorsSayWhere) {
       << error_of("m -> m; linear x");
   EXPECT_NE(error_of("m -> m; sum m extra").find("expected ';' or the end at column 15"), std::string::npos)
       << error_of("m -> m; sum m extra");
-  EXPECT_NE(error_of("m -> m; fold m").find("fold"), std::string::npos);
+  EXPECT_NE(error_of("m -> m; fold m").find("unknown attribute 'fold'"), std::string::npos);
+  EXPECT_NE(error_of("m -> m; fold m").find("at column 9"), std::string::npos) << error_of("m -> m; fold m");
+  EXPECT_NE(error_of("mk k -> mk").find("at column 4"), std::string::npos) << error_of("mk k -> mk");
 }
 
 TEST(Notation, AFactorThatNoResultHasNeedsAnAttribute) {

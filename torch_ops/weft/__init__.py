@@ -20,6 +20,7 @@ from .mesh import DeviceMesh, TensorLayout
 from .module import active_layouts, distribute_module, register_layouts, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
+from .rules import RuleCheck, check_rule, register_rule
 from .switches import random_mode, strict
 from .tensors import (
     distribute_tensor,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "active_layouts",
+    "check_rule",
     "DeviceMesh",
     "distribute_module",
     "distribute_tensor",
@@ -59,8 +61,10 @@ __all__ = [
     "random_mode",
     "rank",
     "register_layouts",
+    "register_rule",
     "report",
     "Report",
+    "RuleCheck",
     "shard_batch",
     "strict",
     "tag",

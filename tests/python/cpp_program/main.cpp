@@ -108,6 +108,59 @@ void scripted(weft::Mesh mesh, const std::string& file) {
   }
 }
 
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) { return at::mm(a, b); }
+at::Tensor cube(const at::Tensor& x) { return x * x * x; }
+
+struct Cube : torch::autograd::Function<Cube> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x});
+    static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("program::cube", "");
+    return op.typed<at::Tensor(const at::Tensor&)>().call(x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& grads) {
+    return {3 * ctx->get_saved_variables()[0].square() * grads[0]};
+  }
+};
+
+// Ops of the program's own, registered while Weft is loaded: one with a rule, one without.
+void own_ops(weft::Mesh mesh) {
+  torch::Library library(torch::Library::DEF, "program", std::nullopt, __FILE__, __LINE__);
+  library.def("product(Tensor a, Tensor b) -> Tensor");
+  library.def("cube(Tensor x) -> Tensor");
+  for (const auto key : {c10::DispatchKey::CPU, c10::DispatchKey::Meta}) {
+    library.impl("product", torch::dispatch(key, TORCH_FN(product)));
+    library.impl("cube", torch::dispatch(key, TORCH_FN(cube)));
+  }
+  library.impl("cube", torch::dispatch(c10::DispatchKey::Autograd, [](const at::Tensor& x) { return Cube::apply(x); }));
+  const auto op = c10::Dispatcher::singleton()
+                      .findSchemaOrThrow("program::product", "")
+                      .typed<at::Tensor(const at::Tensor&, const at::Tensor&)>();
+  const at::Tensor a = torch::randn({5, 7}), b = torch::randn({7, 4});
+  const at::Tensor split = weft::distribute_tensor(a, weft::TensorLayout::from_names(mesh, {{}, {"x"}}));
+  const at::Tensor rows = weft::distribute_tensor(b, weft::TensorLayout::from_names(mesh, {{"x"}, {}}));
+  const auto collectives = [&] {
+    weft::Trace trace;
+    const at::Tensor y = op.call(split, rows);
+    const auto found = trace.stop();
+    check_same(y, torch::mm(a, b), "an op of the program's own");
+    return found.size();
+  };
+  check(collectives() > 0, "an op without a rule is gathered: that");
+  const std::string error = error_of([] { weft::register_rule("program::product", "m k -> m;  sum k"); });
+  check(error.find("[program::product]") != std::string::npos &&
+            error.find("2 tensor arguments (a, b)") != std::string::npos,
+        "the error of a rule that does not fit");
+  weft::register_rule("program::product", "m k, k n -> m n;  sum k");
+  check(collectives() == 0, "the product stays a pending sum: that");
+  const at::Tensor plain = a.clone().requires_grad_(), x = split.detach().requires_grad_();
+  const auto cubed =
+      c10::Dispatcher::singleton().findSchemaOrThrow("program::cube", "").typed<at::Tensor(const at::Tensor&)>();
+  for (const at::Tensor& t : {plain, x}) cubed.call(t).square().sum().backward();
+  check_same(x.grad(), plain.grad(), "the gradient of an op without a rule");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,6 +170,7 @@ int main(int argc, char** argv) {
   const weft::Mesh mesh = weft::DeviceMesh::get({2}, {"x"});
   tensors(mesh);
   modules(mesh);
+  own_ops(mesh);
   if (argc > 1) scripted(mesh, argv[1]);
   std::cout << "rank " << weft::rank() << " of " << weft::world_size() << ": all right" << std::endl;
 }

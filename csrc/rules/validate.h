@@ -1,0 +1,12 @@
+#pragma once
+// Whether a user's rule says something that its op can have.
+#include "rules/op_info.h"
+#include "rules/rule.h"
+
+namespace weft::rules {
+
+/// Parses a user's rule for `op`. Raises ValueError, naming the op, the text and the place in it, where the text is no
+/// rule or does not fit the op's schema.
+Rule parse_for(const OpInfo& op, const std::string& text);
+
+}  // namespace weft::rules
