@@ -109,7 +109,7 @@ BoundRule bind_pointwise(const Call& call) {
   return bound;
 }
 
-// A foreach op: each entry of the lists is planned by itself, as pointwise.
+// A foreach op: each entry of the lists is planned by itself, as its rule says or as pointwise.
 void plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   plan.inputs.assign(call.tensors.size(), nullptr);
   plan.outputs.resize(call.results.size());
@@ -129,7 +129,15 @@ void plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
       results.push_back(static_cast<int>(r));
     }
     Plan part;
-    plan_bound(entry, bind_pointwise(entry), coordinates, part);
+    BoundRule bound;
+    if (call.op.rules.empty()) {
+      bound = bind_pointwise(entry);
+    } else {
+      const rules::RuleEntry& own = *call.op.rules.front();
+      TORCH_INTERNAL_ASSERT(rules::bind(own.rule, entry, bound, plan.reason), call.op.name, ": ", plan.reason);
+      bound.nonempty = own.nonempty;
+    }
+    plan_bound(entry, bound, coordinates, part);
     for (size_t i = 0; i < tensors.size(); ++i) plan.inputs[tensors[i]] = part.inputs[i];
     for (size_t r = 0; r < results.size() && r < part.outputs.size(); ++r) plan.outputs[results[r]] = part.outputs[r];
     for (auto& w : part.write_backs) plan.write_backs.push_back({tensors[w.tensor], w.from});
