@@ -32,14 +32,16 @@ bool is_ordered(Reduction reduction) { return reduction == Reduction::max || red
 
 }  // namespace
 
+bool can_reduce(c10::ScalarType dtype, Reduction reduction) {
+  const bool floating = c10::isFloatingType(dtype), complex = c10::isComplexType(dtype);
+  if (is_ordered(reduction)) return !complex && dtype != at::kUInt64;
+  if (reduction == Reduction::avg) return floating || complex;
+  return reduction != Reduction::norm2 || floating;
+}
+
 void check_reduction(c10::ScalarType dtype, Reduction reduction) {
   TORCH_INTERNAL_ASSERT(reduction != Reduction::none, "nothing is pending");
-  const bool floating = c10::isFloatingType(dtype), complex = c10::isComplexType(dtype);
-  const bool possible = is_ordered(reduction)           ? !complex && dtype != at::kUInt64
-                        : reduction == Reduction::avg   ? floating || complex
-                        : reduction == Reduction::norm2 ? floating
-                                                        : true;
-  TORCH_CHECK_VALUE(possible, "a pending ", to_string(reduction), " of dtype ", dtype,
+  TORCH_CHECK_VALUE(can_reduce(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
                     " cannot be reduced; convert the tensor before it is reduced");
 }
 

@@ -8,7 +8,10 @@
 
 namespace weft::comm {
 
-/// Raises ValueError where the dtype has no such reduction (avg of integers, max of complex numbers).
+/// Whether the dtype has such a reduction (not avg of integers, not max of complex numbers).
+bool can_reduce(c10::ScalarType dtype, Reduction reduction);
+
+/// Raises ValueError where it has not.
 void check_reduction(c10::ScalarType dtype, Reduction reduction);
 
 /// Whether a backend can reduce it at all, by way of `lower`; else the parts are gathered and reduced locally.

@@ -1,6 +1,7 @@
 #include "plan/axis.h"
 
 #include <ATen/core/Tensor.h>
+#include <comm/reduction.h>
 
 #include <algorithm>
 
@@ -177,6 +178,9 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
 
 bool may_stay_pending(const Call& call, const BoundRule& bound, int axis, const BoundRule::Pending& group,
                       Reduction reduction, const std::vector<AxisChoice>& chosen) {
+  for (const ResultInfo& r : call.results) {
+    if (r.defined && !comm::can_reduce(r.dtype, reduction)) return false;  // seen as another dtype
+  }
   if (!group.carry) {
     if (reduction != Reduction::sum && reduction != Reduction::avg) return false;
     for (const ResultInfo& r : call.results) {

@@ -41,6 +41,16 @@ std::vector<int64_t> all_but_channels(int64_t ndim) {
   return dims;
 }
 
+// Of what is saved for backward: that of the input in CPU kernels, unless a parameter is wider.
+at::ScalarType statistics_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
+  const at::ScalarType wide = accumulation_type(input.scalar_type());
+  if (!input.is_cpu()) return wide;
+  for (const at::Tensor& p : parameters) {
+    if (p.defined() && p.scalar_type() != input.scalar_type()) return wide;
+  }
+  return input.scalar_type();
+}
+
 }  // namespace
 
 void run_layer_norm(Op op, CompositeStack& stack) {
@@ -52,7 +62,8 @@ void run_layer_norm(Op op, CompositeStack& stack) {
   at::Tensor out = centered * rstd;
   if (weight.defined()) out = out * weight;
   if (bias.defined()) out = out + bias;
-  a.finish(out.to(a.tensor(0).scalar_type()), mean, rstd);
+  const at::ScalarType saved = statistics_dtype(a.tensor(0), {weight, bias});
+  a.finish(out.to(a.tensor(0).scalar_type()), mean.to(saved), rstd.to(saved));
 }
 
 void run_layer_norm_backward(Op op, CompositeStack& stack) {
@@ -116,7 +127,8 @@ void run_batch_norm(Op op, CompositeStack& stack) {
   if (bias.defined()) out = out + per_channel(bias, x.dim());
   if (running_mean.defined()) running_mean.mul_(1 - momentum).add_(mean, momentum);
   if (running_var.defined()) running_var.mul_(1 - momentum).add_(var, momentum * count / std::max(count - 1, 1.0));
-  a.finish(out.to(input.scalar_type()), mean, rstd);
+  const at::ScalarType saved = statistics_dtype(input, {running_mean, running_var});
+  a.finish(out.to(input.scalar_type()), mean.to(saved), rstd.to(saved));
 }
 
 void run_batch_norm_backward(Op op, CompositeStack& stack) {

@@ -61,7 +61,7 @@ void run_logsumexp(Op op, CompositeStack& stack) {
   const bool keepdim = a[2].toBool();
   const at::ScalarType dtype = at::isIntegralType(x.scalar_type(), true) ? at::kFloat : x.scalar_type();
   x = accumulated(x.to(dtype));
-  at::Tensor top = x.amax(dims, true);
+  at::Tensor top = (x.is_complex() ? at::real(x) : x).amax(dims, true);
   top = top.masked_fill(top.abs().eq(std::numeric_limits<double>::infinity()), 0);
   const at::Tensor sum = (x - top).exp_().sum(dims, true).log_();
   at::Tensor out = sum + top;

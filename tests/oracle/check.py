@@ -1,5 +1,6 @@
 """One sample of an op, run plain and on sharded tensors: forward, gradient, in place and with out=."""
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ class Case:
         self.layouts: list[Any] = []
         self.sharded: list[Any] = []
         self.plain: list[Any] = []
+        self.bytes = 0  # that this rank sent in the calls under test
         memo: dict[int, int] = {}
         tensors = [i for i, x in enumerate(leaves) if is_plain_tensor(x)]
         forced = rng.choice(tensors) if tensors else -1  # one at least must be laid out
@@ -51,12 +53,33 @@ class Case:
     def arguments(self, sharded: bool) -> Any:
         return pytree.tree_unflatten(self.sharded if sharded else self.plain, self.spec)
 
+    def call(self, run: Callable, *rest: Any) -> Any:
+        """`run` on the sharded arguments."""
+        return self.traced(seeded, run, self.arguments(True), *rest)
+
+    def traced(self, fn: Callable, *args: Any, **keywords: Any) -> Any:
+        trace = weft.trace()
+        try:
+            with trace:
+                return fn(*args, **keywords)
+        finally:
+            self.bytes += trace.total_bytes
+
     def leaves(self, sharded: bool) -> list[torch.Tensor]:
         seen: dict[int, torch.Tensor] = {}
         for x in self.sharded if sharded else self.plain:
             if isinstance(x, torch.Tensor) and x.requires_grad:
                 seen.setdefault(id(x), x)
         return list(seen.values())
+
+    def exact(self) -> "Case":
+        """The plain arguments in double precision."""
+        out = copy.copy(self)
+        wide: dict[int, Any] = {}
+        for x in self.plain:
+            wide.setdefault(id(x), widened(x))
+        out.plain = [wide[id(x)] for x in self.plain]
+        return out
 
     def describe(self) -> str:
         out = []
@@ -66,6 +89,13 @@ class Case:
             elif not callable(x):
                 out.append(repr(x)[:60])
         return "; ".join(out)
+
+
+def widened(x: Any) -> Any:
+    if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
+        return x
+    wide = torch.complex128 if x.is_complex() else torch.float64
+    return x.detach().to(wide).requires_grad_(x.requires_grad)
 
 
 def describe_layout(layout: Any) -> str:
@@ -95,12 +125,17 @@ def check_call(run: Callable, case: Case, post: Callable, backward: bool, mesh: 
         want = seeded(run, case.arguments(False))
     except Exception:
         return False
-    got = seeded(run, case.arguments(True))
-    compare(pytree.tree_map(lambda x: x, got), want, "result")
+    got = case.call(run)
+    exact = case.exact()
+
+    def truth() -> Any:
+        return seeded(run, exact.arguments(False))
+
+    compare(pytree.tree_map(lambda x: x, got), want, "result", truth=truth)
     check_arguments(case)
     if case.leaves(False):  # composite ops go another way where no gradient is asked for
         with torch.no_grad():
-            compare(seeded(run, case.arguments(True)), seeded(run, case.arguments(False)), "result without gradient")
+            compare(case.call(run), seeded(run, case.arguments(False)), "result without gradient", truth=truth)
         check_arguments(case)
     if not backward:
         return True
@@ -121,9 +156,14 @@ def check_call(run: Callable, case: Case, post: Callable, backward: bool, mesh: 
         want_grads = torch.autograd.grad(wanted, case.leaves(False), plain_heads, allow_unused=True)
     except Exception:
         return True
-    got_grads = torch.autograd.grad(gotten, case.leaves(True), laid_out, allow_unused=True)
+    got_grads = case.traced(torch.autograd.grad, gotten, case.leaves(True), laid_out, allow_unused=True)
+
+    def true_gradients() -> Any:
+        wide = [widened(h) for h in plain_heads]
+        return torch.autograd.grad(differentiable(post(truth())), exact.leaves(False), wide, allow_unused=True)
+
     # A gradient's strides are not part of what autograd promises.
-    compare(list(got_grads), list(want_grads), "gradient", strides=False)
+    compare(list(got_grads), list(want_grads), "gradient", strides=False, truth=true_gradients)
     return True
 
 
@@ -134,23 +174,22 @@ def check_arguments(case: Case) -> None:
 
 
 def check_in_place(run: Callable, case: Case, keeps_layout: bool = True) -> bool:
-    """`run(args)` writes its first tensor and returns it."""
+    """`run(args)` writes its first tensor, or list of tensors, and returns it."""
     with torch.no_grad():
-        plain, sharded = case.arguments(False), case.arguments(True)
-        target_plain, target = first_tensor(plain), first_tensor(sharded)
-        layout = weft.layout_of(target) if weft.is_sharded(target) else None
+        layouts = [weft.layout_of(x) if weft.is_sharded(x) else None for x in case.sharded]
+        target = first_tensor(case.arguments(False))
         try:
-            want = seeded(run, plain)
+            want = seeded(run, case.arguments(False))
         except Exception:
             return False
-        if target_plain.shape != reference_shape(case) or not isinstance(want, torch.Tensor):
+        if target.shape != reference_shape(case):
             return False
-        got = seeded(run, sharded)
+        got = case.call(run)
         compare(got, want, "in-place result", strides=False)
-        compare(target, target_plain, "written tensor", strides=False)
         check_arguments(case)
-        if keeps_layout and layout is not None and weft.layout_of(target) != layout and not layout.partial:
-            raise Wrong("layout", f"in place: {weft.layout_of(target)}, was {layout}")
+        for x, layout in zip(case.sharded, layouts, strict=True):
+            if keeps_layout and layout is not None and weft.layout_of(x) != layout and not layout.partial:
+                raise Wrong("layout", f"in place: {weft.layout_of(x)}, was {layout}")
     return True
 
 
@@ -167,6 +206,7 @@ def check_out(run: Callable, case: Case, mesh: Any, seed: str) -> bool:
     with torch.no_grad():
         try:
             want = seeded(run, case.arguments(False), None)
+            exact = case.exact()
         except Exception:
             return False
         if not isinstance(want, torch.Tensor):
@@ -174,8 +214,28 @@ def check_out(run: Callable, case: Case, mesh: Any, seed: str) -> bool:
         rng = random.Random(seed + "out")
         layout = draw(rng, want, mesh, ("split", "replicated", "plain"))
         target = lay_out(torch.zeros_like(want), layout, 0)
-        got = seeded(run, case.arguments(True), target)
-        compare(got, want, "out= result", strides=False)
-        compare(target, want, "out= tensor", strides=False)
+        got = case.call(run, target)
+
+        def truth() -> Any:
+            return seeded(run, exact.arguments(False), None)
+
+        compare(got, want, "out= result", strides=False, truth=truth)
+        compare(target, want, "out= tensor", strides=False, truth=truth)
         check_arguments(case)
+    return True
+
+
+def check_refused(run: Callable, case: Case) -> bool:
+    """What cannot be done on shards is refused, in words that say how to go on; what changes nothing may be done."""
+    try:
+        want = seeded(run, case.arguments(False))
+    except Exception:
+        return False
+    try:
+        got = case.call(run)
+    except (NotImplementedError, ValueError) as e:
+        if "weft." not in str(e):
+            raise Wrong("raised", f"the message does not say how to go on: {e}") from e
+        return True
+    compare(got, want, "what should have been refused")
     return True

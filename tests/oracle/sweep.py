@@ -1,29 +1,19 @@
 """What runs on each rank: all samples of one op."""
 
 import os
-import random
 import re
 import tempfile
 import traceback
 import warnings
-from itertools import islice
 from typing import Any
 
+import database
 import torch
 import weft
-from check import Case, check_call, check_in_place, check_out
+from check import Case, check_call, check_in_place, check_out, check_refused, is_plain_tensor
 from compare import Wrong
+from database import DTYPES
 from torch.utils import _pytree as pytree
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "int64": torch.int64,
-    "bool": torch.bool,
-    "bfloat16": torch.bfloat16,
-    "complex64": torch.complex64,
-}
-
 
 UNDEFINED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")  # values
 REFUSED = ("resize_", "resize_as_", "set_")  # a sharded tensor has no memory of its own
@@ -46,22 +36,17 @@ class PlanLog:
         self.text = self.file.read().decode(errors="replace")
         self.file.close()
 
-    def ops(self) -> dict[str, str]:
-        """By op: ruled, composite or gathered (where any plan of it is)."""
-        out: dict[str, str] = {}
+    def ops(self) -> dict[str, tuple[str, str]]:
+        """By op: ruled, composite or gathered (where any plan of it is), and why it is gathered."""
+        out: dict[str, tuple[str, str]] = {}
         for line in self.text.splitlines():
             m = re.search(r"\[([\w:.]+)\] .* -> ?", line)
-            if not m:
+            if not m or out.get(m[1], ("",))[0] == "gathered":
                 continue
-            how = (
-                "gathered"
-                if " gathered (" in line
-                else "composite"
-                if "as other ops on the shards" in line
-                else "ruled"
-            )
-            if out.get(m[1]) != "gathered":
-                out[m[1]] = how
+            if why := re.search(r" gathered \((.*?)\)(;|  planned)", line):
+                out[m[1]] = ("gathered", why[1])
+            else:
+                out[m[1]] = ("composite" if "as other ops on the shards" in line else "ruled", "")
         return out
 
 
@@ -71,28 +56,7 @@ def mesh_of(shape: tuple[int, ...]) -> weft.DeviceMesh:
 
 def warm_up() -> None:
     """The imports take longer than most ops."""
-    find_op("add")
-
-
-def find_op(name: str) -> Any:
-    from torch.testing._internal.common_methods_invocations import op_db
-
-    return next(op for op in op_db if full_name(op) == name)
-
-
-def full_name(op: Any) -> str:
-    return op.name + (f"[{op.variant_test_name}]" if op.variant_test_name else "")
-
-
-def samples_of(op: Any, dtype: torch.dtype, limit: int) -> list[Any]:
-    torch.manual_seed(3)
-    random.seed(3)
-    grad = dtype.is_floating_point or dtype.is_complex
-    grad = grad and op.supports_autograd and dtype in op.supported_backward_dtypes("cpu")
-    samples = list(islice(op.sample_inputs("cpu", dtype, requires_grad=grad), 200))
-    if len(samples) <= limit:
-        return samples
-    return [samples[i * len(samples) // limit] for i in range(limit)]
+    database.ops()
 
 
 def note(path: str | None, text: str) -> None:
@@ -133,17 +97,19 @@ def attempt(results: dict, label: str, describe: str, fn: Any, *args: Any) -> No
     results["failures"].append({"kind": kind, "what": label, "text": text, "case": describe})
 
 
+def empty_results() -> dict[str, Any]:
+    return {"ran": 0, "passed": 0, "skipped": 0, "without_tensors": 0, "bytes": 0, "failures": [], "ops": {}}
+
+
 def run_op(
-    name: str, dtype_name: str, shape: tuple[int, ...], seed: int, limit: int, draws: int, progress: str | None
+    name: str, dtype_name: str, shape: tuple[int, ...], seed: int, limit: int | None, draws: int, progress: str | None
 ) -> dict:
     """Checks an op; a dict of counts, failures and the aten ops that ran."""
     warnings.simplefilter("ignore")
-    op, dtype, mesh = find_op(name), DTYPES[dtype_name], mesh_of(shape)
-    results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": [], "ops": {}}
-    if op.name in UNDEFINED or op.name in REFUSED:
-        return results
+    weft.random_mode("replay")
+    op, mesh, results = database.ops()[name], mesh_of(shape), empty_results()
     with PlanLog() as plans:
-        for i, sample in enumerate(samples_of(op, dtype, limit)):
+        for i, sample in enumerate(database.samples(op, DTYPES[dtype_name], limit)):
             where = f"{seed}-{name}-{dtype_name}-{i}"
             attempt(results, "sample", str(i), check_sample, op, sample, i, mesh, where, draws, results, progress)
     results["ops"] = plans.ops()
@@ -158,40 +124,39 @@ def run_ops(names: list[str], dtype: str, shape: tuple[int, ...], seed: int, lim
 def check_sample(
     op: Any, sample: Any, index: int, mesh: Any, seed: str, draws: int, results: dict, progress: str | None
 ) -> None:
-    post = sample.output_process_fn_grad
     arguments = (sample.input, sample.args, sample.kwargs)
+    tensors = [x for x in pytree.tree_leaves(arguments) if isinstance(x, torch.Tensor)]
+    if not all(is_plain_tensor(x) for x in tensors):
+        return  # sparse tensors are none of ours
+    if not tensors:
+        results["without_tensors"] += 1
+        return
 
     def run(a: Any) -> Any:
-        return op(a[0], *a[1], **a[2])
+        out = op(a[0], *a[1], **a[2])
+        return out.zero_() if op.name in UNDEFINED else out
 
-    if any(isinstance(x, torch.Tensor) and x.layout != torch.strided for x in pytree.tree_leaves(arguments)):
-        return  # sparse tensors are none of ours
-    weft.random_mode("replay")
+    def run_in_place(a: Any) -> Any:
+        return op.inplace_variant(a[0], *a[1], **a[2])
+
+    def run_out(a: Any, out: Any) -> Any:
+        return op(a[0], *a[1], **a[2]) if out is None else op(a[0], *a[1], **a[2], out=out)
+
+    def check(label: str, draw: str, check_it: Any, run: Any, *rest: Any, first: str | None = None) -> None:
+        case = Case(arguments, mesh, f"{seed}-{draw}", first=first)
+        describe = f"sample {index} {label} {draw}: {case.describe()}"
+        note(progress, describe)
+        attempt(results, label, describe, check_it, run, case, *rest)
+        results["bytes"] += case.bytes
+
+    if op.name in REFUSED:
+        return check("refused", "0", check_refused, run, first="sharded")
     for draw in range(draws):
-        case = Case(arguments, mesh, f"{seed}-{draw}")
-        if not any(layout is not None for layout in case.layouts):
-            return
-        describe = f"sample {index} draw {draw}: {case.describe()}"
-        note(progress, describe)
-        attempt(results, "call", describe, check_call, run, case, post, True, mesh, f"{seed}-{draw}")
+        check("call", str(draw), check_call, run, sample.output_process_fn_grad, True, mesh, f"{seed}-{draw}")
     if op.inplace_variant is not None and not sample.broadcasts_input:
-        case = Case(arguments, mesh, f"{seed}-in", first="sharded")
-        describe = f"sample {index} in place: {case.describe()}"
-        note(progress, describe)
-
-        def run_in_place(a: Any) -> Any:
-            return op.inplace_variant(a[0], *a[1], **a[2])
-
-        attempt(results, "in place", describe, check_in_place, run_in_place, case, op.name not in VIEWS)
-    if op.supports_out:
-        case = Case(arguments, mesh, f"{seed}-out")
-        describe = f"sample {index} out=: {case.describe()}"
-        note(progress, describe)
-
-        def run_out(a: Any, out: Any) -> Any:
-            return op(a[0], *a[1], **a[2]) if out is None else op(a[0], *a[1], **a[2], out=out)
-
-        attempt(results, "out=", describe, check_out, run_out, case, mesh, f"{seed}-out")
+        check("in place", "in", check_in_place, run_in_place, op.name not in VIEWS, first="sharded")
+    if op.supports_out and not database.is_foreach(op):
+        check("out=", "out", check_out, run_out, mesh, f"{seed}-out")
 
 
 def run_family(
@@ -206,7 +171,7 @@ def run_family(
     for name, fn, args, keywords in samples(family):
         if only and only not in name:
             continue
-        results: dict[str, Any] = {"ran": 0, "passed": 0, "skipped": 0, "failures": []}
+        results = empty_results()
         with PlanLog() as plans:
             for draw in range(draws):
                 attempt(
@@ -231,3 +196,4 @@ def check_extra(fn: Any, arguments: tuple, mesh: Any, seed: str, results: dict, 
     describe = f"{seed}: {case.describe()}"
     note(progress, describe)
     attempt(results, "call", describe, check_call, lambda a: fn(*a[0], **a[1]), case, lambda x: x, True, mesh, seed)
+    results["bytes"] += case.bytes

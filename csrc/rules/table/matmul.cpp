@@ -5,7 +5,7 @@
 namespace weft::rules {
 
 RULES(matmul) {
-  rule("mm", "m k, k n -> m n;  sum k;  linear 0|1");
+  rule({"mm", "_foreach_mm"}, "m k, k n -> m n;  sum k;  linear 0|1");
   rule("bmm", "b m k, b k n -> b m n;  sum k;  linear 0|1");
   rule("mv", "m k, k -> m;  sum k;  linear 0|1");
   rule({"dot", "vdot"}, "k, k -> ;  sum k;  linear 0|1");

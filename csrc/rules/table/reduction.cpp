@@ -14,7 +14,7 @@ RULES(reduction) {
   rule("mean.dim", "... -> ...-@dim;  whole @dim via mean;  linear 0");
   rule("amax", "... -> ...-@dim;  max @dim");
   rule("amin", "... -> ...-@dim;  min @dim");
-  rule("max", "... -> ;  max ...");
+  rule({"max", "_foreach_max"}, "... -> ;  max ...");
   rule("min", "... -> ;  min ...");
   rule("prod", "... -> ;  product ...");
   rule("prod.dim_int", "... -> ...-@dim;  product @dim");

@@ -1,0 +1,31 @@
+"""What the oracle finds and nobody has to mend: op, dtype, kind of failure (patterns), and the reason."""
+
+from fnmatch import fnmatch
+
+EXCEPTIONS: list[tuple[str, str, str, str]] = [
+    (
+        "svd_lowrank",
+        "complex64",
+        "value",
+        "the phases of complex singular vectors are not defined, and the gradient depends on them",
+    ),
+    (
+        "_foreach_norm",
+        "int64",
+        "value",
+        "the plain op's norm of order -inf of integers is nan in its list kernel alone; linalg.vector_norm has a value",
+    ),
+    ("_foreach_norm", "bool", "value", "as for int64"),
+    *(
+        (op, "bfloat16", "value", "float64 shows the rounding of a pending sum whose parts are bfloat16")
+        for op in ("double", "float_power")
+    ),
+]
+
+
+def reason(op: str, dtype: str, kind: str) -> str | None:
+    """Why a failure of that kind is none of the engine's, or None."""
+    for a, b, c, text in EXCEPTIONS:
+        if fnmatch(op, a) and fnmatch(dtype, b) and fnmatch(kind, c):
+            return text
+    return None
