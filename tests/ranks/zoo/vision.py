@@ -49,9 +49,37 @@ def segmenter(name: str) -> TorchEntry:
     return torchvision(f"segmentation.{name}", "segmentation", segment, "photo segments", **keywords)
 
 
-def detector(name: str, **keywords: Any) -> TorchEntry:
-    keywords = {"weights": None, "weights_backbone": None, "num_classes": CLASSES, **keywords}
-    return torchvision(f"detection.{name}", "detection", detect, "boxes", **keywords)
+def detector(make: Callable[..., nn.Module]) -> TorchEntry:
+    """`make` is given torchvision.models.detection, a feature pyramid of 32 channels and anchors for it."""
+
+    def build() -> nn.Module:
+        from torchvision.models import detection, mobilenet_v3_small
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
+        from torchvision.models.detection.backbone_utils import BackboneWithFPN
+
+        layers = {"3": "0", "8": "1", "12": "2"}
+        pyramid = BackboneWithFPN(mobilenet_v3_small(weights=None).features, layers, [24, 48, 576], 32)
+        anchors = AnchorGenerator(((8,), (16,), (32,), (64,)), ((1.0,),) * 4)
+        return make(detection, pyramid, anchors)
+
+    return TorchEntry("detection", build, "boxes", detect)
+
+
+def faster_rcnn(detection: Any, pyramid: nn.Module, anchors: nn.Module) -> nn.Module:
+    return detection.FasterRCNN(pyramid, rpn_anchor_generator=anchors, **box_head(detection), **SMALL)
+
+
+def mask_rcnn(detection: Any, pyramid: nn.Module, anchors: nn.Module) -> nn.Module:
+    masks = {
+        "mask_head": detection.mask_rcnn.MaskRCNNHeads(32, (16, 16), 1),
+        "mask_predictor": detection.mask_rcnn.MaskRCNNPredictor(16, 16, CLASSES),
+    }
+    return detection.MaskRCNN(pyramid, rpn_anchor_generator=anchors, **box_head(detection), **masks, **SMALL)
+
+
+def box_head(detection: Any) -> dict:
+    module = detection.faster_rcnn
+    return {"box_head": module.TwoMLPHead(32 * 49, 32), "box_predictor": module.FastRCNNPredictor(32, CLASSES)}
 
 
 class CustomOps(nn.Module):
@@ -120,11 +148,14 @@ MODELS = {
     ),
     "tv.deeplabv3_mobilenet": segmenter("deeplabv3_mobilenet_v3_large"),
     "tv.lraspp_mobilenet": segmenter("lraspp_mobilenet_v3_large"),
-    "tv.fasterrcnn_mobilenet": detector("fasterrcnn_mobilenet_v3_large_320_fpn", **SMALL),
-    "tv.maskrcnn_resnet50": detector("maskrcnn_resnet50_fpn", **SMALL),
-    "tv.retinanet_resnet50": detector("retinanet_resnet50_fpn", **SMALL),
-    "tv.fcos_resnet50": detector("fcos_resnet50_fpn", **SMALL),
-    "tv.ssdlite_mobilenet": detector("ssdlite320_mobilenet_v3_large"),
+    "tv.faster_rcnn": detector(faster_rcnn),
+    "tv.mask_rcnn": detector(mask_rcnn),
+    "tv.retinanet": detector(lambda d, p, anchors: d.RetinaNet(p, CLASSES, anchor_generator=anchors, **SMALL)),
+    "tv.fcos": detector(lambda d, p, anchors: d.FCOS(p, CLASSES, anchor_generator=anchors, **SMALL)),
+    "tv.ssdlite": torchvision(
+        "detection.ssdlite320_mobilenet_v3_large", "detection", detect, "boxes", weights=None, weights_backbone=None,
+        num_classes=CLASSES,
+    ),
     "tv.custom_ops": TorchEntry("custom ops", CustomOps, "rois", classify),
     "nn.Transformer": sequence(lambda: nn.Transformer(32, 4, 2, 2, 48, DROPOUT, batch_first=True)),
     "nn.TransformerEncoder": sequence(
