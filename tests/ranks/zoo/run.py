@@ -42,7 +42,9 @@ def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-3)
 
 
-def step(name: str, model: torch.nn.Module, batch: dict, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, float]:
+def step(
+    name: str, model: torch.nn.Module, batch: dict, optimizer: torch.optim.Optimizer
+) -> tuple[torch.Tensor, float]:
     """(loss, seconds); draws the same dropout in every call."""
     torch.manual_seed(5)
     begin = time.perf_counter()
