@@ -20,6 +20,7 @@ void warn_gather(const std::string& op, const std::string& reason, int64_t bytes
   TORCH_CHECK_NOT_IMPLEMENTED(!strict(), "[", op, "] ", reason, ", so its inputs would have to be gathered (", bytes,
                               " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or call "
                               "weft.strict(False)");
+  if (log_on(LogLevel::debug)) log(LogLevel::debug, "[", op, "] run -> gathered (", bytes, " bytes)");
   warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
                                      " bytes the first time) and every rank runs it whole"));
 }

@@ -265,6 +265,19 @@ void Handler::run_composite() {
   put_back(false);
   BelowAutograd guard;
   plan_->composite(op_.handle, stack_);
+  // The ops that it is made of keep their inputs' memory order, where the op itself may not.
+  const size_t first = stack_.size() - op_.results.size();
+  size_t output = 0;
+  for (size_t r = 0; r < op_.results.size() && !op_.is_view; ++r) {
+    const OpInfo::Result& result = op_.results[r];
+    if (result.kind == OpInfo::Kind::tensor_list) return;
+    if (result.kind != OpInfo::Kind::tensor || result.written_argument >= 0) continue;
+    const Geometry& geometry = plan_->outputs[output++].geometry;
+    const at::Tensor got = stack_[first + r].isTensor() ? stack_[first + r].toTensor() : at::Tensor();
+    if (!holds_shards(got) || !got.sizes().equals(geometry.sizes) || got.strides().equals(geometry.strides)) continue;
+    const ShardedTensorImpl& impl = sharded(got);
+    stack_[first + r] = make_sharded(in_memory_order(impl.local(), geometry), impl.layout(), geometry);
+  }
 }
 
 void Handler::warn_gathered() const { warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes); }

@@ -27,7 +27,7 @@ struct Plan {
     bool defined = true;
   };
   /// Per result, lists flattened, without those that are written arguments. Empty for a gathered op: its results are
-  /// replicated, their shapes told by the run.
+  /// replicated, their shapes told by the run. A composite tells its results' layouts itself.
   std::vector<Output> outputs;
   /// A written tensor whose result arrives in another layout than its own: brought back and copied.
   struct WriteBack {

@@ -161,7 +161,13 @@ bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   BoundRule bound;
   if (!bind_first(call, bound, plan.reason)) return false;
   plan.composite = composite_for_split(call, bound);
-  if (plan.composite == nullptr) plan_bound(call, bound, coordinates, plan);
+  if (plan.composite == nullptr) {
+    plan_bound(call, bound, coordinates, plan);
+    return true;
+  }
+  for (const ResultInfo& r : call.results) {
+    if (call.op.results[r.result].written_argument < 0) plan.outputs.push_back({nullptr, r.geometry, r.defined});
+  }
   return true;
 }
 

@@ -1,8 +1,5 @@
 """What runs on each rank: all samples of one op."""
 
-import os
-import re
-import tempfile
 import traceback
 import warnings
 from typing import Any
@@ -13,41 +10,12 @@ import weft
 from check import Case, check_call, check_in_place, check_out, check_refused, is_plain_tensor
 from compare import Wrong
 from database import DTYPES
+from support.plan_log import PlanLog
 from torch.utils import _pytree as pytree
 
 UNDEFINED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")  # values
 REFUSED = ("resize_", "resize_as_", "set_")  # a sharded tensor has no memory of its own
 VIEWS = ("as_strided", "squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims")  # in place: a new layout
-
-
-class PlanLog:
-    """The plans that were made meanwhile, from what WEFT_LOG=debug writes."""
-
-    def __enter__(self) -> "PlanLog":
-        self.file = tempfile.TemporaryFile()
-        self.saved = os.dup(2)
-        os.dup2(self.file.fileno(), 2)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self.saved, 2)
-        os.close(self.saved)
-        self.file.seek(0)
-        self.text = self.file.read().decode(errors="replace")
-        self.file.close()
-
-    def ops(self) -> dict[str, tuple[str, str]]:
-        """By op: ruled, composite or gathered (where any plan of it is), and why it is gathered."""
-        out: dict[str, tuple[str, str]] = {}
-        for line in self.text.splitlines():
-            m = re.search(r"\[([\w:.]+)\] .* -> ?", line)
-            if not m or out.get(m[1], ("",))[0] == "gathered":
-                continue
-            if why := re.search(r" gathered \((.*?)\)(;|  planned)", line):
-                out[m[1]] = ("gathered", why[1])
-            else:
-                out[m[1]] = ("composite" if "as other ops on the shards" in line else "ruled", "")
-        return out
 
 
 def mesh_of(shape: tuple[int, ...]) -> weft.DeviceMesh:
