@@ -47,10 +47,10 @@ def prepare(model: Any, distribution: Any) -> None:
     Raises:
         ValueError: on all ranks, where their values differ.
     """
-    state = id(distribution), id(getattr(model, "optimizer", None)), variables.made
+    state = distribution, getattr(model, "optimizer", None), variables.made
     if getattr(model, "_weft_prepared", None) == state:
         return
-    everything = {id(v): v for v in [*model.variables, *_optimizer_variables(model)]}
+    everything = {id(v): v for v in [*model.variables, *variables.of_optimizer(model)]}
     owners = variables.owners(model)
     for v in everything.values():
         if v._value is not None and not weft.is_sharded(v._value):
@@ -77,11 +77,6 @@ def check_same_values(of: list[Any], distribution: Any) -> None:
         "the model's variables (paths, shapes, layouts, values of replicated ones; seed all ranks alike)",
         mesh._object,
     )
-
-
-def _optimizer_variables(model: Any) -> list[Any]:
-    optimizer = getattr(model, "optimizer", None)
-    return list(optimizer.variables) if optimizer is not None else []
 
 
 def install(keras: versions.Keras) -> None:

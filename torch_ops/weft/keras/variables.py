@@ -85,8 +85,13 @@ def owners(model: Any) -> dict[int, Any]:
     for layer in model._flatten_layers():
         for v in [*layer._trainable_variables, *layer._non_trainable_variables]:
             found.setdefault(id(v), layer)
+    return {**found, **{id(v): model.optimizer for v in of_optimizer(model)}}
+
+
+def of_optimizer(model: Any) -> list[Any]:
+    """The variables of a model's optimizer, where it has one."""
     optimizer = getattr(model, "optimizer", None)
-    return {**found, **{id(v): optimizer for v in (optimizer.variables if optimizer is not None else ())}}
+    return list(optimizer.variables) if optimizer is not None else []
 
 
 def follow(variable: Any, owner: Any) -> None:
