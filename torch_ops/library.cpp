@@ -145,6 +145,12 @@ void define_ops(torch::Library& m) {
   // From Python an object of a class costs some microseconds to pass, an int nothing.
   def("_distribute_tensor(Tensor tensor, int layout) -> Tensor",
       [](const at::Tensor& t, int64_t layout) { return distribute_tensor(t, TensorLayout::from_id(layout)); });
+  def("_distribute_batch(Tensor[] tensors, int[] layouts) -> Tensor[]",
+      [](const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& ids) {
+        std::vector<Layout> layouts;
+        for (int64_t id : ids) layouts.push_back(TensorLayout::from_id(id));
+        return distribute_batch(tensors, layouts);
+      });
   def("full_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return full_tensor(t); });
   def("local_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return local_tensor(t); });
   def("from_local(Tensor local, " WEFT_CLASS "TensorLayout layout, int[]? shape=None) -> Tensor",
@@ -152,6 +158,8 @@ void define_ops(torch::Library& m) {
         return from_local(t, layout_from(l), std::move(shape));
       });
   def("is_sharded(Tensor tensor) -> bool", [](const at::Tensor& t) { return is_sharded(t); });
+  def("is_replicated(Tensor tensor) -> bool",
+      [](const at::Tensor& t) { return !is_sharded(t) || layout_of(t)->is_replicated(); });
   def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
       [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });

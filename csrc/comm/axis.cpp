@@ -13,6 +13,8 @@
 namespace weft::comm {
 namespace {
 
+constexpr int64_t kLargestGathered = int64_t{1} << 20;
+
 std::atomic<Observer> observer_{nullptr};
 
 // Some backends return no work where the caller's stream did it all.
@@ -59,6 +61,13 @@ c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at:
   return axis.group->alltoall_base(output, input, output_splits, input_splits, options);
 }
 
+c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output, const at::Tensor& input, bool async) {
+  at::Tensor to = bytes_of(output), from = bytes_of(input);
+  c10d::AllgatherOptions options;
+  options.asyncOp = async;
+  return axis.group->_allgather_base(to, from, options);
+}
+
 c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::Tensor input,
                                        c10d::ReduceOp::RedOpType op, bool async) {
   c10d::ReduceScatterOptions options;
@@ -95,12 +104,16 @@ void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
 }
 
+bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {
+  return axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device);
+}
+
 void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
-  output = bytes_of(output);
-  input = bytes_of(input);
-  c10d::AllgatherOptions options;
-  options.asyncOp = false;
-  run(axis, output, [&] { return axis.group->_allgather_base(output, input, options); });
+  run(axis, output, [&] { return gather(axis, output, input, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  return issue([&] { return gather(axis, output, input, /*async=*/true); });
 }
 
 void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,

@@ -32,6 +32,11 @@ struct Axis {
 /// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
 bool uses_gloo(const Axis& axis, c10::DeviceType device);
 
+/// Whether that many bytes are reduced sooner by gathering them and reducing here. Of two ranks each sends as much
+/// either way, and waits for the other once, not twice; a large buffer is then the dearer part. Gloo's ranks wait long:
+/// each step wakes threads.
+bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes);
+
 /// Every collective begins with it, one of no elements too: counts it, and tells the observer, if there is one. Raises
 /// where the ranks have parted.
 void begin(const char* kind, Mesh mesh, int axis, int64_t bytes);
@@ -46,6 +51,7 @@ void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpT
 void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op);
 
 /// The same, not waited for: the tensors must live until the work is done (null: it is).
+c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input);
 c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                    std::vector<int64_t> output_splits,
                                                    std::vector<int64_t> input_splits);

@@ -78,7 +78,7 @@ at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, i
   const Axis line(mesh, axis);
   const at::Tensor part = plain_contiguous(wire.tensor());
   const c10::ScalarType dtype = input.scalar_type();
-  if (!has_lowering(dtype, reduction)) {
+  if (!has_lowering(dtype, reduction) || reduces_by_gather(line, part.device().type(), bytes_of(part))) {
     return wire.result(reduce_locally(gather_parts(line, part), reduction).view(part.sizes()));
   }
   at::Tensor lowered = lower(part, reduction);

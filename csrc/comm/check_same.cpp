@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <set>
+#include <utility>
 
 #include "comm/axis.h"
 #include "comm/collectives.h"
+#include "comm/riders.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
@@ -25,19 +29,21 @@ uint64_t hash_of(const std::vector<int64_t>& words) {
 
 // One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
 // along one axis of the mesh after the other.
-class Check {
+class Check final : public Rider {
  public:
   Check(const std::vector<int64_t>& words, std::string what, Mesh mesh)
-      : what_(std::move(what)), mesh_(mesh), axis_(mesh->ndim()) {
-    at::Tensor mine = at::zeros({mesh->size()}, at::kLong);
-    int64_t place = 0;
+      : what_(std::move(what)), mesh_(mesh), hash_(static_cast<int64_t>(hash_of(words))), axis_(mesh->ndim()) {
     const auto& coordinates = context().bind(mesh).coordinates;
-    for (int axis = 0; axis < mesh->ndim(); ++axis) place = place * mesh->axis_size(axis) + coordinates[axis];
-    mine.data_ptr<int64_t>()[place] = static_cast<int64_t>(hash_of(words));
-    hashes_ = mesh->device_type() == "cuda" ? mine.to(at::kCUDA) : mine;
-    begin_next();
+    for (int axis = 0; axis < mesh->ndim(); ++axis) place_ = place_ * mesh->axis_size(axis) + coordinates[axis];
   }
 
+  void begin() {
+    sent_ = true;
+    at::Tensor mine = at::zeros({mesh_->size()}, at::kLong);
+    mine.data_ptr<int64_t>()[place_] = hash_;
+    hashes_ = mesh_->device_type() == "cuda" ? mine.to(at::kCUDA) : mine;
+    begin_next();
+  }
   void finish() {
     while (reducing_) {
       reducing_->wait();
@@ -46,22 +52,72 @@ class Check {
     compare(hashes_.cpu());
   }
 
+  // Among sums of real numbers the hash travels in digits that each dtype adds to zeros exactly.
+  at::Tensor to_send(const Ride& ride) override {
+    if (ride.mesh != mesh_ || ride.reduction != Reduction::sum || mesh_->axis_size(ride.axis) != mesh_->size())
+      return {};
+    digit_bits_ = digit_bits(ride.dtype);
+    if (digit_bits_ == 0) return {};
+    met_ride_ = true;
+    if (sent_) return {};
+    const int64_t digits = 64 / digit_bits_;
+    std::vector<float> mine(mesh_->size() * digits);
+    for (int64_t i = 0; i < digits; ++i) mine[place_ * digits + i] = static_cast<float>(digit(i));
+    return at::tensor(mine, at::kFloat).to(at::TensorOptions(ride.dtype).device(ride.device));
+  }
+  void receive(const at::Tensor& reduced) override {
+    const at::Tensor sums = reduced.to(at::TensorOptions(at::kFloat).device(at::kCPU)).contiguous();
+    const int64_t digits = 64 / digit_bits_;
+    at::Tensor hashes = at::zeros({mesh_->size()}, at::kLong);
+    for (int64_t i = 0; i < sums.numel(); ++i) {
+      const auto value = static_cast<uint64_t>(sums.const_data_ptr<float>()[i]) << (i % digits * digit_bits_);
+      hashes.data_ptr<int64_t>()[i / digits] |= static_cast<int64_t>(value);
+    }
+    compare(hashes);
+  }
+
+  Mesh mesh() const { return mesh_; }
+  bool is_sent() const { return sent_; }
+  bool met_ride() const { return met_ride_; }
+
  private:
+  // All whole numbers of so many bits are values of the dtype; 0: it is none to ride in.
+  static int digit_bits(c10::ScalarType dtype) {
+    switch (dtype) {
+      case at::kFloat:
+      case at::kDouble:
+        return 16;
+      case at::kHalf:
+      case at::kBFloat16:
+        return 8;
+      default:
+        return 0;
+    }
+  }
+  uint64_t digit(int64_t i) const {
+    return (static_cast<uint64_t>(hash_) >> (i * digit_bits_)) & ((uint64_t{1} << digit_bits_) - 1);
+  }
   void begin_next() {
     reducing_.reset();
     if (axis_ > 0) reducing_ = all_reduce_coalesced_({hashes_}, Reduction::sum, mesh_, --axis_);
   }
   void compare(const at::Tensor& hashes) const;
 
-  std::string what_;
-  Mesh mesh_;
+  const std::string what_;
+  const Mesh mesh_;
+  const int64_t hash_;
+  int64_t place_ = 0;
   int axis_;  // the last one begun
+  int digit_bits_ = 0;
+  bool sent_ = false;      // on its own way
+  bool met_ride_ = false;  // whether one came by before it was finished
   at::Tensor hashes_;
   std::unique_ptr<Pending> reducing_;
 };
 
 struct Checks : ContextState {
-  std::vector<Check> pending;
+  std::vector<std::shared_ptr<Check>> pending;
+  std::set<Mesh> without_rides;  // where none came by the last time
 };
 
 void Check::compare(const at::Tensor& hashes) const {
@@ -91,21 +147,38 @@ void Check::compare(const at::Tensor& hashes) const {
 }  // namespace
 
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  if (mesh->size() > 1) Check(words, what, mesh).finish();
+  if (mesh->size() == 1) return;
+  Check check(words, what, mesh);
+  check.begin();
+  check.finish();
 }
 
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
   if (mesh->size() == 1) return;
-  Check check(words, what, mesh);  // which is a collective, and so ends those before it
-  context().state<Checks>().pending.push_back(std::move(check));
+  Checks& checks = context().state<Checks>();
+  auto check = std::make_shared<Check>(words, what, mesh);
+  if (checks.without_rides.contains(mesh)) check->begin();  // which is a collective, and so ends those before it
+  checks.pending.push_back(check);
+  Riders::wait_for_ride(std::move(check));
 }
 
 void finish_checks() {
-  auto& pending = context().state<Checks>().pending;
-  if (pending.empty()) [[likely]]
+  Checks& checks = context().state<Checks>();
+  if (checks.pending.empty()) [[likely]]
     return;
-  std::vector<Check> checks = std::exchange(pending, {});
-  for (Check& check : checks) check.finish();
+  std::vector<std::shared_ptr<Check>> own_way;
+  for (auto& check : std::exchange(checks.pending, {})) {
+    if (check->met_ride()) {
+      checks.without_rides.erase(check->mesh());
+    } else {
+      checks.without_rides.insert(check->mesh());
+    }
+    if (Riders::leave(*check)) own_way.push_back(std::move(check));  // else it is on board, and its carrier's
+  }
+  for (const auto& check : own_way) {
+    if (!check->is_sent()) check->begin();
+  }
+  for (const auto& check : own_way) check->finish();
 }
 
 }  // namespace weft::comm

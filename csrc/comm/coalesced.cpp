@@ -14,23 +14,32 @@ struct Done : Pending {
   void wait() override {}
 };
 
-// `tensors_` get their part of the reduced `flat_` when it is there.
+// Tensors that get their part of what is reduced when it is there.
 class Flattened : public Pending {
  public:
-  Flattened(std::vector<at::Tensor> tensors, at::Tensor lowered, Reduction reduction, int64_t ranks,
-            c10::intrusive_ptr<c10d::Work> work, bool watch)
-      : tensors_(std::move(tensors)),
-        lowered_(std::move(lowered)),
-        reduction_(reduction),
-        ranks_(ranks),
-        work_(std::move(work)),
-        watch_(watch) {}
+  Flattened(std::vector<at::Tensor> tensors, at::Tensor sent, Reduction reduction, const Axis& line)
+      : tensors_(std::move(tensors)), sent_(std::move(sent)), reduction_(reduction), ranks_(line.size) {
+    const c10::DeviceType device = sent_.device().type();
+    watch_ = uses_gloo(line, device);
+    if (reduces_by_gather(line, device, sent_.numel() * static_cast<int64_t>(sent_.element_size()))) {
+      parts_ = at::empty({line.size, sent_.numel()}, sent_.options());
+      work_ = begin_gather_flat(line, parts_.view({-1}), sent_);
+      return;
+    }
+    const c10d::ReduceOp::RedOpType op = reduce_op(sent_.scalar_type(), reduction);
+    sent_ = lower(sent_, reduction);
+    std::vector<at::Tensor> buffers{sent_};
+    c10d::AllreduceOptions options;
+    options.reduceOp = op;
+    work_ = issue([&] { return line.group->allreduce(buffers, options); });
+  }
 
   void wait() override {
     if (tensors_.empty()) return;
     WithoutPythonLock unlocked;
     if (work_) wait_for(*work_, watch_);
-    const at::Tensor flat = lift(lowered_, tensors_[0].scalar_type(), reduction_, ranks_);
+    const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_)
+                                             : lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
     int64_t offset = 0;
     for (const at::Tensor& tensor : tensors_) {
       const at::Tensor part = flat.narrow(0, offset, tensor.numel());
@@ -38,16 +47,17 @@ class Flattened : public Pending {
       if (part.data_ptr() != tensor.data_ptr()) tensor.view({-1}).copy_(part);
     }
     tensors_.clear();
-    lowered_.reset();
+    sent_.reset();
+    parts_.reset();
   }
 
  private:
   std::vector<at::Tensor> tensors_;
-  at::Tensor lowered_;
+  at::Tensor sent_, parts_;  // parts_: of all ranks, where they are reduced here
   Reduction reduction_;
   int64_t ranks_;
-  c10::intrusive_ptr<c10d::Work> work_;
   bool watch_;
+  c10::intrusive_ptr<c10d::Work> work_;
 };
 
 at::Tensor flatten(const std::vector<at::Tensor>& tensors) {
@@ -77,13 +87,8 @@ std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, 
   begin("all_reduce", mesh, axis, 2 * (n - 1) * elements * static_cast<int64_t>(tensors[0].element_size()) / n);
   if (elements == 0) return std::make_unique<Done>();
   const Axis line(mesh, axis);
-  at::Tensor lowered = lower(flatten(tensors), reduction);
-  std::vector<at::Tensor> buffers{lowered};
-  c10d::AllreduceOptions options;
-  options.reduceOp = reduce_op(dtype, reduction);
-  auto work = issue([&] { return line.group->allreduce(buffers, options); });
-  const bool watch = uses_gloo(line, lowered.device().type());
-  return std::make_unique<Flattened>(std::move(tensors), std::move(lowered), reduction, n, std::move(work), watch);
+  at::Tensor flat = flatten(tensors);
+  return std::make_unique<Flattened>(std::move(tensors), std::move(flat), reduction, line);
 }
 
 }  // namespace weft::comm

@@ -68,9 +68,10 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatt
 /// layouts) differs between ranks; the message names `what` and the ranks that differ. Costs one small collective per
 /// axis of the mesh.
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
-/// The same, not waited for: raises at the next collective that this rank begins, or in `finish_checks`.
+/// The same, not waited for. It rides in the next all-reduce that takes riders (comm/riders.h) and raises when that
+/// arrives; where another collective comes first, or `finish_checks`, it raises there.
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
-/// Waits for what `check_same_soon` began.
+/// Waits for those that have found no ride.
 void finish_checks();
 
 /// Told of each collective as it is issued.

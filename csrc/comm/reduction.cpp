@@ -90,6 +90,7 @@ at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction) {
   }
   switch (reduction) {
     case Reduction::sum:
+      if (parts.size(0) == 2) return parts[0].add_(parts[1]);
       return parts.sum(0, /*keepdim=*/false, dtype);
     case Reduction::avg:
       return parts.mean(0);

@@ -1,6 +1,6 @@
 #include "dispatch/gradient_bucket.h"
 
-#include <ATen/ops/empty.h>
+#include <ATen/ops/cat.h>
 #include <c10/util/accumulate.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
@@ -47,11 +47,17 @@ bool GradientBucket::slice(Part& part) {
   return any;
 }
 
+// Who has one all-reduce to make rides along.
+void GradientBucket::board() {
+  if (kind_.reduces.size() != 1 || kind_.reduces[0].scatter) return;
+  const Reduce& reduce = kind_.reduces[0];
+  riders_ =
+      comm::Riders::board({kind_.mesh, reduce.axis, reduce.reduction, kind_.dtype, kind_.device}, shared_from_this());
+}
+
 void GradientBucket::begin() {
-  int64_t elements = 0;
   for (Part& p : parts_) {
     if (slice(p)) in_order_ = false;
-    elements += p.shard.numel();
   }
   if (next_ == kind_.reduces.size()) return;
   const Reduce& reduce = kind_.reduces[next_++];
@@ -65,12 +71,14 @@ void GradientBucket::begin() {
     }
     scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
   } else {
-    if (!in_order_) flat_ = at::empty({elements}, parts_[0].shard.options());
-    int64_t offset = 0;
+    std::vector<at::Tensor> pieces;
     for (Part& p : parts_) {
       p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
-      if (!in_order_) flat_.narrow(0, offset, p.shard.numel()).view(p.shape).copy_(p.shard);
-      offset += p.shard.numel();
+      if (!in_order_) pieces.push_back(p.shard.reshape({-1}));
+    }
+    if (!in_order_) {
+      pieces.insert(pieces.end(), riders_.parts().begin(), riders_.parts().end());
+      flat_ = at::cat(pieces);
     }
     reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
   }
@@ -86,7 +94,7 @@ void GradientBucket::wait() {
   int64_t offset = 0;
   for (Part& p : parts_) {
     const int64_t elements = c10::multiply_integers(p.shape);
-    p.shard = flat_.narrow(0, offset, elements).view(p.shape);  // its memory from now on
+    p.shard = flat_.as_strided(p.shape, row_major_strides(p.shape), offset);  // its memory from now on
     offset += elements;
     p.state = after(p.steps[p.next], p.state);
     ++p.next;
@@ -94,7 +102,9 @@ void GradientBucket::wait() {
 }
 
 void GradientBucket::deliver() {
+  int64_t offset = 0;
   for (Part& p : parts_) {
+    offset += p.shard.numel();
     at::Tensor shard = p.shard.contiguous().permute(p.position);
     if (p.adds) {
       const at::Tensor sum = p.accumulated->local;
@@ -104,8 +114,9 @@ void GradientBucket::deliver() {
     replace_content(*p.cell, std::move(shard), p.layout);
   }
   parts_.clear();
-  flat_.reset();
   arrived_ = true;
+  const at::Tensor flat = std::move(flat_);
+  if (!riders_.parts().empty()) riders_.receive(flat.narrow(0, offset, flat.numel() - offset));
 }
 
 void GradientBucket::send() {
@@ -115,6 +126,7 @@ void GradientBucket::send() {
   if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
   BelowAutograd guard;
   CurrentOp running("gradient", path_);
+  board();
   begin();
 }
 

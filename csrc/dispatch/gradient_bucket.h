@@ -1,6 +1,7 @@
 #pragma once
-// Gradients that are reduced together.
+// Gradients that are reduced together, and small values with them.
 #include <comm/collectives.h>
+#include <comm/riders.h>
 #include <redistribute/route.h>
 #include <tensor/sharded.h>
 
@@ -11,7 +12,9 @@
 
 namespace weft {
 
-class GradientBucket final : public Incoming {
+class GradientBucket final : public Incoming,
+                             public comm::Carrier,
+                             public std::enable_shared_from_this<GradientBucket> {
  public:
   /// One collective, of all gradients in the bucket.
   struct Reduce {
@@ -58,9 +61,11 @@ class GradientBucket final : public Incoming {
   /// Waits for the collective that runs and begins the next one; true: it has all arrived.
   bool advance();
   void arrive() override;
+  void finish() override { arrive(); }
 
  private:
   bool slice(Part& part);
+  void board();
   void begin();
   void wait();
   void deliver();
@@ -71,6 +76,7 @@ class GradientBucket final : public Incoming {
   std::string path_;
   std::mutex mutex_;
   std::vector<Part> parts_;
+  comm::Riders riders_;
   bool sent_ = false, arrived_ = false;
   size_t next_ = 0;        // of kind_.reduces
   at::Tensor flat_;        // the shards one after the other, while in_order_

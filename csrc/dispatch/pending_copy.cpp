@@ -1,7 +1,8 @@
 #include "dispatch/pending_copy.h"
 
-#include <comm/collectives.h>
 #include <comm/reduction.h>
+#include <comm/riders.h>
+#include <debug/trace.h>
 #include <tensor/below_autograd.h>
 #include <tensor/sharded.h>
 #include <weft/tensor.h>
@@ -11,28 +12,29 @@ namespace {
 
 constexpr size_t kLargest = 64 << 10;  // bytes: what is larger is not worth a copy to send
 
-class PendingCopy final : public Incoming {
+class PendingCopy final : public Incoming, public comm::Rider {
  public:
-  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, std::unique_ptr<comm::Pending> reducing)
-      : cell_(cell), value_(std::move(value)), reducing_(std::move(reducing)) {}
+  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, comm::Ride ride)
+      : cell_(cell), value_(std::move(value)), ride_(std::move(ride)) {}
 
   void arrive() override {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!reducing_) return;
-    reducing_->wait();
-    reducing_.reset();
+    BelowAutograd guard;
+    CurrentOp running("copy_", "");
+    comm::Riders::finish(*this, ride_);
+  }
+  at::Tensor to_send(const comm::Ride& ride) override { return ride == ride_ ? value_.view({-1}) : at::Tensor(); }
+  void receive(const at::Tensor& reduced) override {
     const auto cell = cell_.lock();  // weak: the cell holds this
     if (!cell) return;
     BelowAutograd guard;
-    cell->local.copy_(value_);
+    cell->local.copy_(reduced.view(value_.sizes()));
     replace_content(*cell, cell->local, cell->layout);
   }
 
  private:
   const c10::weak_intrusive_ptr<Cell> cell_;
   const at::Tensor value_;
-  std::mutex mutex_;
-  std::unique_ptr<comm::Pending> reducing_;
+  const comm::Ride ride_;
 };
 
 // The axis over which the layout is pending, where that is all there is to it; -1: there is more or less.
@@ -67,11 +69,12 @@ bool copy_when_reduced(const at::Tensor& destination, const at::Tensor& source) 
   BelowAutograd guard;
   const bool shared = to.local().storage().use_count() > 1;  // somebody looks into this memory without asking
   at::Tensor value = sharded(source).local().clone(at::MemoryFormat::Contiguous);
-  auto reducing = comm::all_reduce_coalesced_({value}, reduction, from->mesh(), axis);
+  const comm::Ride ride{from->mesh(), axis, reduction, value.scalar_type(), value.device()};
   const auto cell = to.shared_cell();
-  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), std::move(reducing));
+  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), ride);
   await_content(*cell, copy);
-  if (shared) copy->arrive();
+  const bool may_wait = comm::Riders::wait_for_ride(copy);
+  if (shared || !may_wait) copy->arrive();
   sharded(destination).wrote();
   return true;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Copies of small pending values, as metrics make them, whose reduction runs while the program goes on.
+// Copies of small pending values, as metrics make them, whose reduction rides along with another one (comm/riders.h).
 #include <ATen/core/Tensor.h>
 
 namespace weft {

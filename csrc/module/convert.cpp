@@ -69,6 +69,20 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
 }
 
+std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts) {
+  std::vector<int64_t> words;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    check_rank(tensors[i], layouts[i], "the batch");
+    words.push_back(static_cast<int64_t>(tensors[i].scalar_type()));
+    words.push_back(tensors[i].dim());
+    words.insert(words.end(), tensors[i].sizes().begin(), tensors[i].sizes().end());
+  }
+  comm::check_same_soon(words, "the batch (shapes, dtypes)", layouts.at(0)->mesh());
+  std::vector<at::Tensor> out;
+  for (size_t i = 0; i < tensors.size(); ++i) out.push_back(lay_out(tensors[i], layouts[i]));
+  return out;
+}
+
 at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options) {
   BelowAutograd guard;
   disable_fuser();

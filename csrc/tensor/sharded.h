@@ -6,6 +6,7 @@
 #include <c10/core/TensorImpl.h>
 #include <layout/shard.h>
 #include <tensor/key.h>
+#include <tensor/pooled.h>
 #include <weft/layout.h>
 
 #include <atomic>
@@ -38,7 +39,7 @@ struct Incoming {
 /// and its layout. A pending reduction that is carried out once replaces the content for all of them (the old memory is
 /// never written). Which op does so follows from program order alone, so every rank does it alike. It is made when a
 /// tensor is first shared: most results never are.
-struct Cell final : c10::intrusive_ptr_target {
+struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
   at::Tensor local;
   Layout layout = nullptr;
   Geometry geometry;                    // of the root
@@ -50,14 +51,14 @@ struct Cell final : c10::intrusive_ptr_target {
 };
 
 /// One view op of the chain that leads from the root to a view.
-struct ViewStep final : c10::intrusive_ptr_target {
+struct ViewStep final : c10::intrusive_ptr_target, Pooled<ViewStep> {
   c10::intrusive_ptr<ViewStep> previous;
   const c10::OperatorHandle* op = nullptr;
   std::vector<c10::IValue> arguments;  // all but the first, which is the tensor viewed
   int64_t output = -1;                 // which of a list of results; -1: the op returns one tensor
 };
 
-class ShardedTensorImpl final : public c10::TensorImpl {
+class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTensorImpl> {
  public:
   /// A root, shared with nobody yet.
   ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry);

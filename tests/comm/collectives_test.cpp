@@ -317,6 +317,20 @@ TEST_P(Collectives, CoalescedAllReduce) {
   });
 }
 
+// Of two of Gloo's ranks small tensors go another way than large ones.
+TEST_P(Collectives, AllReduceOfManyBytes) {
+  on_ranks([&](int64_t me) {
+    for (int64_t elements : {int64_t{1} << 17, (int64_t{1} << 17) + 1}) {  // 1 MiB of double, and more
+      const at::Tensor mine = at::full({elements}, me + 1, at::kDouble);
+      const at::Tensor expected = at::full({elements}, n() * (n() + 1) / 2, at::kDouble);
+      expect_same(all_reduce(mine, Reduction::sum, mesh(), 0), expected, "all_reduce");
+      expect_same(mine, at::full({elements}, me + 1, at::kDouble), "its input");
+      all_reduce_coalesced_({mine}, Reduction::sum, mesh(), 0)->wait();
+      expect_same(mine, expected, "coalesced");
+    }
+  });
+}
+
 TEST_P(Collectives, CoalescedReduceScatter) {
   on_ranks([&](int64_t me) {
     const auto scattered = [&](const std::vector<ToScatter>& tensors, const at::Tensor& flat, Reduction reduction,

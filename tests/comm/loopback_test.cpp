@@ -81,7 +81,7 @@ TEST(Loopback, DifferentCollectivesFailOnAllRanksAtOnce) {
     errors = errors_of_ranks(2, [](int rank) { sum(at::ones({4}, rank ? at::kInt : at::kFloat), line(2)); });
     EXPECT_THAT(errors, Each(AllOf(HasSubstr("of Float [4]"), HasSubstr("of Int [4]"))));
     errors = errors_of_ranks(
-        2, [](int rank) { all_reduce(at::ones({4}), rank ? Reduction::max : Reduction::min, line(2), 0); });
+        3, [](int rank) { all_reduce(at::ones({4}), rank ? Reduction::max : Reduction::min, line(3), 0); });
     EXPECT_THAT(errors, Each(AllOf(HasSubstr("all_reduce min"), HasSubstr("all_reduce max"))));
     errors = errors_of_ranks(2, [](int rank) {
       const std::vector<int64_t> cut = rank ? std::vector<int64_t>{1, 3} : std::vector<int64_t>{2, 2};
@@ -117,13 +117,13 @@ TEST(Loopback, ARankThatEndsIsNotWaitedFor) {
 
 TEST(Loopback, FailsAndLingersWhereToldTo) {
   auto body = [](int) {
-    for (int i = 0; i < 3; ++i) sum(at::ones({2}), line(2));
+    for (int i = 0; i < 3; ++i) sum(at::ones({2}), line(3));
   };
-  const auto errors = errors_of_ranks(2, body, {}, {{LoopbackFault::raise, 1, 2}});
+  const auto errors = errors_of_ranks(3, body, {}, {{LoopbackFault::raise, 1, 2}});
   EXPECT_THAT(errors[1], HasSubstr("all_reduce sum of Float [2] fails on rank 1, as it was told to"));
   EXPECT_THAT(errors[0], HasSubstr("waits for rank 1, which has ended"));
   const double took = seconds([&] {
-    EXPECT_THAT(errors_of_ranks(2, body, {}, {{LoopbackFault::delay, 0, 1, milliseconds(200)}}), Each(IsEmpty()));
+    EXPECT_THAT(errors_of_ranks(3, body, {}, {{LoopbackFault::delay, 0, 1, milliseconds(200)}}), Each(IsEmpty()));
   });
   EXPECT_GE(took, 0.2);
 }

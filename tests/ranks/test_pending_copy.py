@@ -53,6 +53,39 @@ def test_copies(ranks2: RankPool) -> None:
         }
 
 
+def steps() -> dict:
+    """Training steps, each with a metric and a check of the batch."""
+    mesh = weft.DeviceMesh((2,), ("data",))
+    model = weft.distribute_module(torch.nn.Linear(4, 3), {}, mesh=mesh)
+    x = weft.distribute_tensor(torch.arange(24.0).view(6, 4), ("data", None), mesh)
+    total = weft.distribute_tensor(torch.zeros(()), (), mesh)
+    check = torch.ops.weft.check_same
+    out: dict = {"kinds": [], "values": []}
+    for step in range(3):
+        with weft.trace() as collectives:
+            check([step], "the batch", mesh._object, True)
+            loss = model(x).square().sum()
+            total.copy_(total.detach() + loss.detach())
+            loss.backward()
+            torch.ops.weft.finish_checks()
+            out["values"].append(weft.full_tensor(total).item() / weft.full_tensor(loss.detach()).item())
+        out["kinds"].append([(row.op, row.kind) for row in collectives.rows])
+    check([weft.rank()], "the batch", mesh._object, True)
+    try:
+        model(x).square().sum().backward()
+    except ValueError as e:
+        out["error"] = str(e).split("\n")[0]
+    return out
+
+
+def test_they_ride_with_the_gradients(ranks2: RankPool) -> None:
+    for out in ranks2(steps):
+        # The second is the test's own look at the loss.
+        assert out["kinds"] == [[("gradient", "all_reduce"), ("full_tensor", "all_reduce")]] * 3
+        assert out["values"] == [1.0, 2.0, 3.0]
+        assert "the batch must be the same on all ranks" in out["error"]
+
+
 def gradients() -> bool:
     """What autograd saved of a tensor that is written afterwards is noticed as ever."""
     mesh = weft.DeviceMesh((2,), ("data",))

@@ -38,45 +38,44 @@ def distribute_batch(batch: Any, distribution: Any) -> Any:
     batch = tree.map_structure(prepared, batch, none_is_leaf=True)
     if not tensors:
         return batch
-    own_parts = not distribution.auto_shard_dataset and distribution.num_processes > 1
-    mesh = distribution.device_mesh.backend_mesh
-    _check(tensors, own_parts, mesh)
-    laid_out = _from_parts(tensors, distribution) if own_parts else [_from_whole(t, distribution) for t in tensors]
+    if not distribution.auto_shard_dataset and distribution.num_processes > 1:
+        laid_out = _from_parts(tensors, distribution)
+    else:
+        laid_out = _from_whole(tensors, distribution)
     for tensor in laid_out:
         debug.batch(tensor)
     found = {id(plain): tensor for plain, tensor in zip(tensors, laid_out, strict=True)}
     return tree.map_structure(lambda leaf: found.get(id(leaf), leaf), batch, none_is_leaf=True)
 
 
-def _check(tensors: list[torch.Tensor], own_parts: bool, mesh: weft.DeviceMesh) -> None:
-    """One collective for the whole batch, that runs while the step goes on: at the step's first other collective it
-    raises ValueError on all ranks where they were given different ones."""
-    facts = [(tuple(t.shape[1 if own_parts else 0 :]), str(t.dtype)) for t in tensors]
-    what = "the batch (shapes but for their first dimension, dtypes)" if own_parts else "the batch (shapes, dtypes)"
-    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
-
-
 def _layout(shape: tuple[int, ...], distribution: Any) -> weft.TensorLayout:
-    return backend.weft_layout(distribution.get_data_layout(shape))
+    known = vars(distribution).setdefault("_weft_data_layouts", {})
+    if shape not in known:
+        known[shape] = backend.weft_layout(distribution.get_data_layout(shape))
+    return known[shape]
 
 
 def _empty(like: torch.Tensor, shape: tuple[int, ...], layout: weft.TensorLayout) -> torch.Tensor:
     return torch.ops.weft._empty(shape, layout._object, dtype=like.dtype, device=like.device)
 
 
-def _from_whole(tensor: torch.Tensor, distribution: Any) -> torch.Tensor:
-    """The batch that every rank has. Its shape is checked already: each rank takes its part, nothing moves."""
-    shape = tuple(tensor.shape)
-    with torch.no_grad():
-        return _empty(tensor, shape, _layout(shape, distribution)).copy_(tensor)
+def _from_whole(tensors: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
+    """The batch that every rank has: each takes its part, nothing moves. Where ranks were given different shapes or
+    dtypes all raise ValueError, at the step's first collective or at its end."""
+    layouts = [_layout(tuple(t.shape), distribution)._id for t in tensors]
+    return torch.ops.weft._distribute_batch(tensors, layouts)
 
 
 def _from_parts(parts: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
     """The global batch whose parts the ranks have. The last parts of an epoch may differ in size."""
+    facts = [(tuple(part.shape[1:]), str(part.dtype)) for part in parts]
+    what = "the batch (shapes but for their first dimension, dtypes)"
+    mesh = distribution.device_mesh.backend_mesh
+    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
     layouts = [_layout(tuple(part.shape), distribution) for part in parts]
-    axes, mesh = layouts[0].axes[0], layouts[0].device_mesh
+    axes = layouts[0].axes[0]
     if axes is None:
-        return [_from_whole(part, distribution) for part in parts]
+        return _from_whole(parts, distribution)
     counts = torch.tensor([[part.shape[0] for part in parts]], device=parts[0].device)
     by_rank = weft.full_tensor(weft.from_local(counts, weft.TensorLayout((axes, None), mesh)))
     sizes = by_rank.t().tolist()

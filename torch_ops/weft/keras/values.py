@@ -59,7 +59,4 @@ def install(keras: versions.Keras) -> None:
 
 def is_everywhere(value: torch.Tensor) -> bool:
     """Whether every rank has the whole value, so that reading it needs no other rank."""
-    if not weft.is_sharded(value):
-        return True
-    layout = weft.layout_of(value)
-    return not layout.partial and not any(layout.axes)
+    return torch.ops.weft.is_replicated(value)
