@@ -17,6 +17,7 @@
 #include "dispatch/gradient.h"
 #include "dispatch/install.h"
 #include "dispatch/masked.h"
+#include "dispatch/refuse.h"
 #include "dispatch/special.h"
 #include "dispatch/views.h"
 
@@ -126,6 +127,7 @@ void Handler::run() {
 void Handler::take_operands() {
   auto take = [&](at::Tensor t, size_t argument, int element) {
     ShardedTensorImpl* impl = holds_shards(t) ? &sharded(t) : nullptr;
+    if (impl == nullptr) check_strided(op_.short_name, t);
     if (t.defined()) reduce_gradient_of_leaf(t);
     // Core bumps the version of a tensor that is written by itself, not of those in a list.
     if (element >= 0 && impl != nullptr && op_.arguments[argument].written && !t.is_inference()) impl->bump_version();
@@ -318,6 +320,7 @@ void Handler::write_back() {
 }
 
 at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at::Tensor& base) {
+  check_strided(op_.short_name, local);
   Layout layout;
   Geometry from_local;
   const Geometry* geometry = &from_local;

@@ -13,6 +13,7 @@
 #include "debug/trace.h"
 #include "dispatch/handler.h"
 #include "dispatch/opaque.h"
+#include "dispatch/refuse.h"
 
 namespace weft {
 namespace install_detail {
@@ -27,7 +28,7 @@ struct State {
   bool installed = false;
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
-  std::vector<std::unique_ptr<torch::Library>> opaque;
+  std::vector<std::unique_ptr<torch::Library>> opaque, mixed;
   std::unique_ptr<torch::Library> fallbacks, definitions;
   std::vector<c10::RegistrationHandleRAII> listener;
 };
@@ -87,6 +88,14 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   s.fallbacks = std::make_unique<torch::Library>(torch::Library::IMPL, "_", std::nullopt, __FILE__, __LINE__);
   s.fallbacks->fallback(torch::dispatch(kKey, torch::CppFunction::makeFromBoxedFunction<&fallback>()));
   s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
+  for (auto kind : {c10::DispatchKey::Sparse, c10::DispatchKey::SparseCsr, c10::DispatchKey::NestedTensor,
+                    c10::DispatchKey::Quantized}) {
+    const auto mixed = c10::toRuntimePerBackendFunctionalityKey(kind, c10::toBackendComponent(kKey));
+    s.fallbacks->fallback(torch::dispatch(mixed, torch::CppFunction::makeFromBoxedFunction<&refuse_mixed>()));
+    // The one op on two tensors whose kernel is core's for every backend.
+    s.mixed.push_back(std::make_unique<torch::Library>(torch::Library::IMPL, "aten", mixed, __FILE__, __LINE__));
+    s.mixed.back()->impl("copy_", torch::CppFunction::makeFromBoxedFunction<&refuse_mixed>());
+  }
   s.definitions = std::make_unique<torch::Library>(torch::Library::DEF, "weft", std::nullopt, __FILE__, __LINE__);
   define(*s.definitions);
   register_opaque(s.opaque);

@@ -13,6 +13,7 @@
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 
 #include "dispatch/install.h"
+#include "dispatch/refuse.h"
 
 namespace weft {
 namespace {
@@ -26,6 +27,7 @@ Layout as_layout(const c10::IValue& word) { return reinterpret_cast<Layout>(word
 void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
+  check_strided(what, tensor);
   TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
@@ -200,8 +202,8 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   // First of all, so that a tensor that is wrong on one rank only is an error on all.
   if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
-    std::vector<int64_t> words = tensor.sizes().vec();
-    words.push_back(static_cast<int64_t>(tensor.scalar_type()));
+    std::vector<int64_t> words{static_cast<int64_t>(tensor.scalar_type()), static_cast<int64_t>(tensor.layout())};
+    if (!tensor.is_nested()) words.insert(words.end(), tensor.sizes().begin(), tensor.sizes().end());
     for (char c : layout->str()) words.push_back(c);
     comm::check_same(words, c10::str(what, ": the tensor's shape and dtype and the layout"), layout->mesh());
   }

@@ -1,0 +1,16 @@
+#pragma once
+// Sparse, nested and quantized tensors have no shards: refused where they meet a sharded tensor or come out of one.
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <string>
+
+namespace weft {
+
+/// Raises NotImplementedError for a tensor that no shard can stand for.
+void check_strided(const std::string& op, const at::Tensor& tensor);
+
+/// The kernel of calls whose tensors are sharded and sparse, nested or quantized: raises NotImplementedError.
+void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*);
+
+}  // namespace weft

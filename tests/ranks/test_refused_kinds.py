@@ -1,0 +1,94 @@
+"""Sparse, nested, quantized and mkldnn tensors: refused clearly where they would meet a sharded tensor or come of one."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+import weft
+from support.ranks import RankPool
+
+warnings.filterwarnings("ignore", category=UserWarning)  # core's, that these kinds of tensors are in beta
+
+
+def calls(x: torch.Tensor, mesh: weft.DeviceMesh) -> dict[str, Callable[[], object]]:
+    eye, ones = torch.eye(4), torch.ones(4, 4)
+    coo, csr = eye.to_sparse(), eye.to_sparse_csr()
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    quantized, mkldnn = torch.quantize_per_tensor(ones, 0.1, 0, torch.qint8), ones.to_mkldnn()
+    index = weft.distribute_tensor(torch.tensor([[0, 1]]), (None, None), mesh)
+    made = {
+        "to_sparse": lambda: x.to_sparse(),
+        "to_sparse_csr": lambda: x.to_sparse_csr(),
+        "to_sparse_bsr": lambda: x.to_sparse_bsr((2, 2)),
+        "to_mkldnn": lambda: x.to_mkldnn(),
+        "quantize_per_tensor": lambda: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+        "quantize_per_channel": lambda: torch.quantize_per_channel(x, torch.ones(4), torch.zeros(4), 0, torch.qint8),
+        "nested_tensor": lambda: torch.nested.as_nested_tensor([x, x]),
+        "jagged": lambda: torch.nested.as_nested_tensor([x, x], layout=torch.jagged),
+        "sparse_coo_tensor": lambda: torch.sparse_coo_tensor(index, torch.ones(2), (4,)),
+        "embedding": lambda: torch.nn.functional.embedding(
+            torch.tensor([1, 2]), x.clone().requires_grad_(), sparse=True
+        ).sum().backward(),
+    }  # fmt: skip
+    met = {
+        "coo @ x": lambda: coo @ x,
+        "x @ coo": lambda: x @ coo,
+        "csr @ x": lambda: csr @ x,
+        "coo + x": lambda: coo + x,
+        "x + coo": lambda: x + coo,
+        "x * coo": lambda: x * coo,
+        "sparse.mm": lambda: torch.sparse.mm(coo, x),
+        "sparse_mask": lambda: x.sparse_mask(coo),
+        "x.copy_": lambda: x.copy_(coo),
+        "coo.copy_": lambda: coo.copy_(x),
+        "cat": lambda: torch.cat([x, coo]),
+        "nested * x": lambda: nested * x,
+    }
+    laid_out = {
+        kind: lambda t=t: weft.distribute_tensor(t, ("x", None), mesh)
+        for kind, t in {"coo": coo, "csr": csr, "nested": nested, "quantized": quantized, "mkldnn": mkldnn}.items()
+    }
+    part = {"from_local": lambda: weft.from_local(coo, ("x", None), device_mesh=mesh)}
+    return {**made, **met, **laid_out, **part}
+
+
+def refusals() -> dict[str, str]:
+    mesh = weft.DeviceMesh((2,), ("x",))
+    x = weft.distribute_tensor(torch.eye(4), ("x", None), mesh)
+    out = {}
+    for name, call in calls(x, mesh).items():
+        try:
+            out[name] = f"not refused: {type(call())}"
+        except Exception as e:
+            out[name] = f"{type(e).__name__}: {e}".split("\n")[0]
+    assert torch.equal(weft.full_tensor(x), torch.eye(4))
+    return out
+
+
+def test_refused_alike_on_every_rank(ranks2: RankPool) -> None:
+    first, second = ranks2(refusals)
+    assert first == second
+    unclear = {
+        name: text
+        for name, text in first.items()
+        if not (text.startswith("NotImplementedError") and "full_tensor" in text)
+    }
+    assert not unclear
+
+
+def one_differs() -> str:
+    """Rank 1 has a nested tensor where the other has a plain one."""
+    mesh = weft.DeviceMesh((2,), ("x",))
+    plain = torch.ones(2, 3)
+    t = torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]) if weft.rank() == 1 else plain
+    try:
+        weft.distribute_tensor(t, ("x", None), mesh)
+    except ValueError as e:
+        return str(e).split("\n")[0]
+    return ""
+
+
+def test_on_one_rank_only(ranks2: RankPool) -> None:
+    first, second = ranks2(one_differs)
+    assert first == second
+    assert "must be the same on all ranks" in first
