@@ -24,7 +24,9 @@ def ops() -> dict[str, Any]:
     from torch.testing._internal import common_methods_invocations as invocations
 
     found: dict[str, Any] = {}
-    for op in [*invocations.op_db, *invocations.foreach_op_db]:
+    kinds = ("unary", "binary", "pointwise", "reduce", "other")
+    foreach = [op for kind in kinds for op in getattr(invocations, f"foreach_{kind}_op_db")]
+    for op in [*invocations.op_db, *foreach]:
         found.setdefault(full_name(op), op)
     return found
 

@@ -16,8 +16,6 @@ RULES(matmul) {
   rule("addmv", "+m, m k, k -> m;  sum k;  linear 1|2");
   rule("_grouped_mm", "(g) m k, (g) k n -> (g) m n: what offsets cut stays whole;  sum k;  linear 0|1",
        &bind_grouped_mm);
-  rule("_cdist_forward", "... p m, ... r m -> ... p r;  whole m");
-  rule("_cdist_backward", "... p r, ... p m, ... r m, ... p r -> ... p m;  sum r;  whole m;  linear 0");
   rule("addr", "+m n, m, n -> m n;  linear 1|2");
 }
 
