@@ -1,4 +1,4 @@
-"""Sparse, nested, quantized and mkldnn tensors: refused clearly where they would meet a sharded tensor or come of one."""
+"""Sparse, nested, quantized and mkldnn tensors are refused where they meet a sharded tensor or would come of one."""
 
 import warnings
 from collections.abc import Callable
