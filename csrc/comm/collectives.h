@@ -11,6 +11,7 @@
 // those say too little where a dimension has one element or none, and ranks could disagree.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
+#include <layout/shard.h>
 #include <weft/layout.h>
 
 #include <memory>
@@ -36,6 +37,11 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
 at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vector<int64_t>& split_sizes,
                       int64_t concat_dim, const std::vector<int64_t>& concat_sizes, Mesh mesh, int axis,
                       c10::IntArrayRef order = {});
+
+/// Sends rows sent[r] along `dim` of `input` to rank r and returns what arrives, a tensor of received[r] rows from each
+/// rank r: halos. Ranks that send nothing take part too; `input` has the same sizes everywhere but along `dim`.
+std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, const std::vector<IndexRange>& sent,
+                                      const std::vector<int64_t>& received, Mesh mesh, int axis);
 
 /// The tensor of the rank at coordinate `root`, on all ranks of the axis (all pass one of the same shape and dtype).
 at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis);

@@ -8,13 +8,16 @@
 #include <rules/registry.h>
 #include <tensor/below_autograd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <unordered_map>
 
 #include "debug/log.h"
+#include "dispatch/causal.h"
 #include "dispatch/gather.h"
 #include "dispatch/gradient.h"
+#include "dispatch/halo.h"
 #include "dispatch/install.h"
 #include "dispatch/masked.h"
 #include "dispatch/refuse.h"
@@ -210,6 +213,14 @@ void Handler::lay_out_inputs() {
     Operand& o = operands_[i];
     if (!o.tensor.defined()) continue;
     const Layout target = plan_->inputs[i];
+    if (C10_UNLIKELY(!plan_->shapes.empty()) &&
+        std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) != plan_->shapes.end()) {
+      const Sizes sizes = local_sizes(target, o.tensor.sizes(), context().bind(mesh_).coordinates);
+      const at::Tensor& any = o.impl != nullptr ? o.impl->local() : o.tensor;
+      BelowAutograd guard;
+      o.local = at::empty_strided(sizes, dense_strides(sizes, o.tensor.strides()), any.options());
+      continue;
+    }
     if (o.impl == nullptr) {
       o.local = target == nullptr ? o.tensor
                                   : redistribute_local(o.tensor, o.tensor.sizes(),
@@ -288,12 +299,16 @@ void Handler::call_local() {
   put_back(true);
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
+  std::optional<HaloCall> halos;
+  if (C10_UNLIKELY(!plan_->halos.empty())) halos.emplace(op_, *plan_, mesh_, stack_);
   comm::run_local(op_.short_name, [&] {
     if (C10_UNLIKELY(!plan_->masked.empty())) {
       return run_masked(op_, plan_->masked, stack_);
     }
+    if (C10_UNLIKELY(plan_->causal.has_value())) return run_causal(op_, *plan_->causal, stack_);
     op_.handle.callBoxed(&stack_);
   });
+  if (halos) halos->finish(stack_);
 }
 
 void Handler::write_back() {
@@ -367,7 +382,9 @@ void Handler::wrap_outputs() {
     const at::Tensor base = result.view && operands_[0].impl != nullptr ? operands_[0].tensor : at::Tensor();
     if (v.isTensor()) {
       at::Tensor local = std::move(v).toTensor();
-      v = local.defined() ? wrap(output, std::move(local), -1, base) : at::Tensor();
+      // Some kernels give gradients that nobody asked for.
+      const bool asked = output >= plan_->outputs.size() || plan_->outputs[output].defined;
+      v = local.defined() && asked ? wrap(output, std::move(local), -1, base) : at::Tensor();
       ++output;
     } else if (v.isTensorList()) {
       c10::List<at::Tensor> list;

@@ -82,11 +82,24 @@ int written_result(const Call& call, const TensorInfo& t) {
   return -1;
 }
 
+// Seconds to fetch the rows that a window needs of other ranks, and for a gradient to return theirs.
+double halo_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice) {
+  if (choice.kind != AxisChoice::split || !bound.factors[choice.factor].halo) return 0;
+  const Window& window = *bound.factors[choice.factor].window;
+  const int64_t rows = halo_rows(window, call.mesh->axis_size(axis));
+  if (rows == 0) return 0;
+  const int input = std::max(call.tensor("self"), call.tensor("input"));
+  const double bytes = group_bytes(call.tensors[input], axis) / window.in * static_cast<double>(rows);
+  const bool backward = call.tensor("grad_output") >= 0;
+  const int fetches = !backward || call.tensor("weight") >= 0, returns = backward && call.results[0].defined;
+  return (fetches + returns) * (kAlpha + bytes * kBeta);
+}
+
 // Seconds; negative where the choice is not valid.
 double cost_of(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice,
                const std::vector<AxisChoice>& chosen) {
   const double n = static_cast<double>(call.mesh->axis_size(axis));
-  double cost = 0;
+  double cost = halo_cost(call, bound, axis, choice);
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const TensorInfo& t = call.tensors[i];
     if (!t.defined) continue;
@@ -158,9 +171,15 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
     if (f.size % parts != 0) return false;
   }
   if (f.masked && block != 0) return false;
+  if ((f.halo || f.causal) && block != 0) return false;
+  for (size_t a = 0; f.halo && a < chosen.size(); ++a) {  // neighbours along one axis
+    const AxisChoice& c = chosen[a];
+    if (static_cast<int>(a) != axis && c.kind == AxisChoice::split && c.factor == factor) return false;
+  }
   // The largest of nothing has no value.
   const bool largest = f.contracted && (f.reduction == Reduction::max || f.reduction == Reduction::min);
-  if ((largest || bound.nonempty) && leaves_nothing(call, f.size, axis, factor, block, chosen)) return false;
+  if ((largest || (bound.nonempty && !f.halo)) && leaves_nothing(call, f.size, axis, factor, block, chosen))
+    return false;
   // Two kinds of pending reductions on one result do not commute.
   if (f.contracted) {
     for (size_t a = 0; a < chosen.size(); ++a) {

@@ -109,4 +109,35 @@ void mask_indices(const Call& call, const BoundRule& bound, const std::vector<Ax
   }
 }
 
+void find_causal(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                 const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+  const int query = call.tensor("query");
+  for (const AxisChoice& c : choices) {
+    if (c.kind != AxisChoice::split || !bound.factors[c.factor].causal || query < 0) continue;
+    const auto& dims = bound.tensors[query].dims;
+    for (size_t d = 0; d < dims.size(); ++d) {
+      if (dims[d].size() != 1 || dims[d][0] != c.factor) continue;
+      const int64_t size = call.tensors[query].geometry.sizes[d];
+      const auto ranges = local_indices(layouts.tensors[query], static_cast<int64_t>(d), size, coordinates);
+      plan.causal = ranges.empty() ? Rows{} : Rows{ranges[0].start, ranges[0].start + ranges[0].length};
+    }
+  }
+}
+
+void find_halos(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                c10::IntArrayRef coordinates, Plan& plan) {
+  const auto& dims = bound.tensors.empty() ? std::vector<BoundRule::Dim>() : bound.tensors[0].dims;
+  for (size_t d = dims.size(); d-- > 0;) {
+    if (dims[d].size() != 1 || !bound.factors[dims[d][0]].halo) continue;
+    const Window& window = *bound.factors[dims[d][0]].window;
+    plan.windows.push_back(window);
+    for (size_t a = 0; a < choices.size(); ++a) {
+      const int64_t parts = call.mesh->axis_size(static_cast<int>(a));
+      if (choices[a].kind != AxisChoice::split || choices[a].factor != dims[d][0] || parts == 1) continue;
+      plan.halos.push_back(
+          make_halo(window, static_cast<int>(a), parts, coordinates[a], static_cast<int64_t>(dims.size() - d)));
+    }
+  }
+}
+
 }  // namespace weft

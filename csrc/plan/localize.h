@@ -13,4 +13,12 @@ void localize_arguments(const Call& call, const rules::BoundRule& bound, const s
 void mask_indices(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
                   const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan);
 
+/// Queries that are split and masked by their place: plan.causal.
+void find_causal(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
+                 const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan);
+
+/// Split dimensions that a window slides over: plan.halos.
+void find_halos(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
+                c10::IntArrayRef coordinates, Plan& plan);
+
 }  // namespace weft

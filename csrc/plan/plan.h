@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/halo.h"
 #include "rules/bound.h"
 #include "rules/op_info.h"
 
@@ -15,6 +16,7 @@ namespace weft {
 struct Plan {
   /// Per tensor of the call: the layout it is brought to; null: used as it is (plain, absent, or only its shape read).
   std::vector<Layout> inputs;
+  std::vector<int> shapes;  // tensors of which the shape alone is read: where they change layout, any values do
   /// Arguments that take other values on the shard (sizes of view, expand, new_zeros, ...).
   struct Patch {
     int argument;
@@ -48,6 +50,9 @@ struct Plan {
     int64_t whole;           // length of the dimension
   };
   std::vector<Masked> masked;
+  std::optional<Rows> causal;            // the queries of this rank, where these are split and masked by place
+  std::vector<Halo> halos;               // split dimensions that a window slides over
+  std::vector<Window> windows;           // with halos: of all such dimensions, the last one first
   rules::Composite composite = nullptr;  // runs instead, on the tensors as they are
   bool gathered = false;                 // no rule: inputs replicated
   int64_t gathered_bytes = 0;            // that had to be gathered because of it, per rank

@@ -53,7 +53,9 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
     // Of some only the shape is read: pending values are as good as any, but the shard must have the right shape.
     if (!leave && bound.tensors[i].shape_only) leave = t.layout != nullptr && t.layout->without_partial() == target;
     plan.inputs.push_back(leave ? nullptr : target);
-    if (leave || t.layout == nullptr || !t.layout->has_partial()) continue;
+    const bool shape = bound.tensors[i].shape_only && !t.written;
+    if (!leave && shape) plan.shapes.push_back(static_cast<int>(i));
+    if (leave || shape || t.layout == nullptr || !t.layout->has_partial()) continue;
     TensorLayout::Partial left = t.layout->partial();
     for (int a = 0; a < call.mesh->ndim(); ++a) {
       if (target->partial()[a] != left[a]) left[a] = Reduction::none;
@@ -80,6 +82,8 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
   }
   localize_arguments(call, bound, choices, layouts, coordinates, plan);
   mask_indices(call, bound, choices, layouts, coordinates, plan);
+  find_causal(call, bound, choices, layouts, coordinates, plan);
+  find_halos(call, bound, choices, coordinates, plan);
 }
 
 // Pointwise with broadcasting over the given tensors.

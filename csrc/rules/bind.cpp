@@ -22,6 +22,7 @@ class Binding {
         return false;
       }
       exact_ = exact_ || a.kind == Attribute::exact;
+      if (a.kind == Attribute::halo) halos_.insert(a.factor);
       // Sizes that arguments tell come first: folded dimensions are resolved by them.
       if (a.kind == Attribute::size && a.product.size() == 1) {
         const c10::IValue* v = call_.value(a.argument);
@@ -130,13 +131,16 @@ class Binding {
       return it->second;
     }
     const int f = bound_.add_factor(size, operand);
+    bound_.factors[f].halo = halos_.count(name) > 0;
+    if (bound_.factors[f].halo) bound_.factors[f].splittable = size > 1;
     names_.emplace(name, f);
     return f;
   }
   // A size-1 operand broadcasts against a larger one (its dimension then is never split); others must agree.
   void occurrence(int f, int64_t size, bool operand) {
     BoundRule::Factor& factor = bound_.factors[f];
-    if (factor.size == size) return;
+    if (factor.halo) factor.splittable = factor.splittable && size > 1;
+    if (factor.halo || factor.size == size) return;
     const bool broadcasts = operand && !exact_;
     if (broadcasts && factor.size == 1) {
       factor.size = size;
@@ -343,7 +347,15 @@ class Binding {
       }
       for (int f : factors_of(a.factor)) {
         BoundRule::Factor& factor = bound_.factors[f];
-        if (a.kind == Attribute::free) {
+        if (a.kind == Attribute::halo) {
+          const auto& dims = bound_.tensors[0].dims;
+          for (size_t d = 0; d < dims.size(); ++d) {
+            if (dims[d].size() == 1 && dims[d][0] == f) factor.window = window_of(call_, dims.size() - d);
+          }
+          windows_ = windows_ && factor.window.has_value();
+        } else if (a.kind == Attribute::causal) {
+          factor.causal = call_.flag("is_causal");
+        } else if (a.kind == Attribute::free) {
           factor.free = true;
         } else if (a.kind == Attribute::whole) {
           factor.whole = true;
@@ -357,6 +369,7 @@ class Binding {
         }
       }
     }
+    for (auto& factor : bound_.factors) factor.splittable = factor.splittable && (windows_ || !factor.halo);
   }
 
   const Rule& rule_;
@@ -364,9 +377,10 @@ class Binding {
   BoundRule& bound_;
   std::string& why_;
   std::map<std::string, int> names_;
+  std::set<std::string> halos_;
   std::set<std::pair<std::string, int>> entry_seen_;
   int64_t batch_ = 0, rank_ = -1, trailing_ = 0;
-  bool exact_ = false;
+  bool exact_ = false, windows_ = true;
 };
 
 }  // namespace

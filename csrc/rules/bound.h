@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rules/rule.h"
+#include "rules/window.h"
 
 namespace weft {
 
@@ -61,7 +62,10 @@ struct BoundRule {
     bool splittable = true;
     bool even = false;  // minor factors follow it in some folded dimension: only even splits
     bool whole = false;
-    bool free = false;  // results without it do not depend on it
+    bool free = false;             // results without it do not depend on it
+    bool halo = false;             // rows of the neighbours are fetched
+    std::optional<Window> window;  // halo: what slides over it
+    bool causal = false;           // with is_causal, masked by place
     bool masked = false;
     int index_operand = -1;  // masked: the operand (of the rule) that holds indices into it
     Reduction reduction = Reduction::none;

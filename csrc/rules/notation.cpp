@@ -179,6 +179,10 @@ class Parser {
     a.factor = factor_name();
     if (kind == "free") {
       a.kind = Attribute::free;
+    } else if (kind == "halo") {
+      a.kind = Attribute::halo;
+    } else if (kind == "causal") {
+      a.kind = Attribute::causal;
     } else if (kind == "whole") {
       a.kind = Attribute::whole;
       skip();

@@ -1,41 +1,51 @@
-// Convolution, pooling and resampling: batch and channels are free, spatial dimensions stay whole.
+// Convolution, pooling and resampling: batch and channels are free. Windows of convolution and pooling reach into the
+// neighbours' rows; elsewhere spatial dimensions stay whole.
 #include "rules/registry.h"
 
 namespace weft::rules {
 
 RULES(convolution) {
-  rule("convolution",
-       "b (g i) ..., (g o) i ..., +?(g o) -> b (g o) ...;  sum i;  whole ...;  size g @groups;  linear 0|1;"
-       "  unless transposed");
-  rule("convolution",
-       "b (g i) ..., (g i) o ..., +?(g o) -> b (g o) ...;  sum i;  whole ...;  size g @groups;  linear 0|1;"
-       "  when transposed");
-  rule("convolution_backward",
-       "b (g o) ..., b (g i) ..., (g o) i ... -> b (g i) ..., (g o) i ..., (g o);"
-       "  sum b;  sum o;  free i;  whole ...;  size g @groups;  size g o @bias_sizes;  unless transposed");
-  rule("convolution_backward",
-       "b (g o) ..., b (g i) ..., (g i) o ... -> b (g i) ..., (g i) o ..., (g o);"
-       "  sum b;  sum o;  free i;  whole ...;  size g @groups;  size g o @bias_sizes;  when transposed");
+  for (const std::string dims : {"x", "y x", "z y x"}) {
+    std::string halo, sum, ones;
+    for (const char d : dims) {
+      if (d == ' ') continue;
+      halo += std::string(";  halo ") + d;
+      sum += std::string(";  sum ") + d;
+      ones += " 1";
+    }
+    for (const bool transposed : {false, true}) {
+      const std::string weight = (transposed ? "(g i) o" : "(g o) i") + ones;
+      const std::string when = transposed ? ";  when transposed" : ";  unless transposed";
+      rule("convolution", "b (g i) " + dims + ", " + weight + ", +?(g o) -> b (g o) " + dims + ";  sum i" + halo +
+                              ";  size g @groups;  linear 0|1" + when);
+      rule("convolution_backward", "b (g o) " + dims + ", b (g i) " + dims + ", " + weight + " -> b (g i) " + dims +
+                                       ", " + weight + ", (g o);  sum b;  sum o;  free i" + sum + halo +
+                                       ";  size g @groups;  size g o @bias_sizes" + when);
+    }
+    if (dims == "x") continue;
+    const std::string n = dims == "y x" ? "2d" : "3d", planes = "... " + dims;
+    rule("avg_pool" + n, planes + " -> " + planes + halo);
+    rule("avg_pool" + n + "_backward", planes + ", #" + planes + " -> " + planes + halo + ";  linear 0");
+    rule("max_pool" + n + "_with_indices", planes + " -> " + planes + ", " + planes + halo);
+    rule("max_pool" + n + "_with_indices_backward",
+         planes + ", #" + planes + ", " + planes + " -> " + planes + halo + ";  linear 0");
+  }
 
-  rule({"avg_pool2d", "_adaptive_avg_pool2d", "reflection_pad2d", "replication_pad2d", "upsample_nearest2d",
-        "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa",
-        "_upsample_bicubic2d_aa"},
+  rule({"_adaptive_avg_pool2d", "reflection_pad2d", "replication_pad2d", "upsample_nearest2d", "upsample_bilinear2d",
+        "upsample_bicubic2d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"},
        "... y x -> ... p q;  whole y;  whole x");
-  rule({"avg_pool3d", "_adaptive_avg_pool3d", "reflection_pad3d", "replication_pad3d", "upsample_nearest3d",
-        "upsample_trilinear3d", "_upsample_nearest_exact3d"},
+  rule({"_adaptive_avg_pool3d", "reflection_pad3d", "replication_pad3d", "upsample_nearest3d", "upsample_trilinear3d",
+        "_upsample_nearest_exact3d"},
        "... z y x -> ... o p q;  whole z;  whole y;  whole x");
   rule(
       {"reflection_pad1d", "replication_pad1d", "upsample_nearest1d", "upsample_linear1d", "_upsample_nearest_exact1d"},
       "... x -> ... q;  whole x");
-  rule({"max_pool2d_with_indices", "adaptive_max_pool2d"}, "... y x -> ... p q, ... p q;  whole y;  whole x");
-  rule({"max_pool3d_with_indices", "adaptive_max_pool3d"},
-       "... z y x -> ... o p q, ... o p q;  whole z;  whole y;  whole x");
+  rule("adaptive_max_pool2d", "... y x -> ... p q, ... p q;  whole y;  whole x");
+  rule("adaptive_max_pool3d", "... z y x -> ... o p q, ... o p q;  whole z;  whole y;  whole x");
 
-  rule({"avg_pool2d_backward", "_adaptive_avg_pool2d_backward", "reflection_pad2d_backward",
-        "replication_pad2d_backward"},
+  rule({"_adaptive_avg_pool2d_backward", "reflection_pad2d_backward", "replication_pad2d_backward"},
        "... p q, ... y x -> ... y x;  whole p;  whole q;  whole y;  whole x;  linear 0");
-  rule({"avg_pool3d_backward", "_adaptive_avg_pool3d_backward", "reflection_pad3d_backward",
-        "replication_pad3d_backward"},
+  rule({"_adaptive_avg_pool3d_backward", "reflection_pad3d_backward", "replication_pad3d_backward"},
        "... o p q, ... z y x -> ... z y x;  whole o;  whole p;  whole q;  whole z;  whole y;  whole x;  linear 0");
   rule({"reflection_pad1d_backward", "replication_pad1d_backward"},
        "... q, ... x -> ... x;  whole q;  whole x;  linear 0");
@@ -63,11 +73,9 @@ RULES(convolution) {
   rule("fractional_max_pool3d_backward",
        "b c o p q, b c z y x, b c o p q -> b c z y x;  whole o;  whole p;  whole q;  whole z;  whole y;  whole x");
   rule("im2col", "b c y x -> b (c k) l;  whole y;  whole x;  linear 0");
-  rule("max_pool2d_with_indices_backward",
-       "... p q, ... y x, ... p q -> ... y x;  whole p;  whole q;  whole y;  whole x;  linear 0");
   rule("adaptive_max_pool2d_backward",
        "... p q, ... y x, ... p q -> ... y x;  whole p;  whole q;  whole y;  whole x;  linear 0");
-  rule({"max_pool3d_with_indices_backward", "adaptive_max_pool3d_backward"},
+  rule("adaptive_max_pool3d_backward",
        "... o p q, ... z y x, ... o p q -> ... z y x;  whole o;  whole p;  whole q;  whole z;  whole y;  whole x;"
        "  linear 0");
 }
