@@ -10,8 +10,6 @@ namespace {
 
 using Stack = std::vector<c10::IValue>;
 
-IndexRange range(const Rows& rows, int64_t origin) { return {rows.begin - origin, rows.length()}; }
-
 at::Tensor empty_with(const at::Tensor& like, int64_t dim, int64_t length) {
   Sizes sizes(like.sizes().begin(), like.sizes().end());
   sizes[dim] = length;
@@ -26,7 +24,7 @@ std::vector<at::Tensor> exchange(const Halo& h, const at::Tensor& t, int64_t dim
                                  int64_t origin, const std::vector<Rows>& received, Mesh mesh) {
   std::vector<IndexRange> slices;
   std::vector<int64_t> lengths;
-  for (const Rows& rows : sent) slices.push_back(rows.empty() ? IndexRange{0, 0} : range(rows, origin));
+  for (const Rows& rows : sent) slices.push_back({rows.empty() ? 0 : rows.begin - origin, rows.length()});
   for (const Rows& rows : received) lengths.push_back(rows.length());
   return comm::exchange_rows(t, dim, slices, lengths, mesh, h.axis);
 }
@@ -137,7 +135,10 @@ HaloCall::HaloCall(const OpInfo& op, const Plan& plan, Mesh mesh, std::vector<c1
     }
   }
   at(input) = x;
-  for (size_t i = 0; i < plan.windows.size(); ++i) local_.push_back(x.size(x.dim() - 1 - static_cast<int64_t>(i)));
+  for (size_t i = 0; i < plan.windows.size(); ++i) {
+    local_.push_back(x.size(x.dim() - 1 - static_cast<int64_t>(i)));
+    whole_.push_back(plan.windows[i].in);
+  }
   for (const char* name : {"padding", "output_padding"}) {
     if (!has(name)) continue;
     std::vector<int64_t> list = at(name).toIntVector();
@@ -203,9 +204,7 @@ at::Tensor HaloCall::corrected(at::Tensor averages, bool include_padding) const 
 }
 
 at::Tensor HaloCall::global_positions(const at::Tensor& indices) const {
-  Sizes whole;
-  for (const Window& w : plan_.windows) whole.push_back(w.in);
-  return move_positions(indices, local_, whole, [&](const at::Tensor& here, int64_t from_end) {
+  return move_positions(indices, local_, whole_, [&](const at::Tensor& here, int64_t from_end) {
     const Halo* h = halo_of(plan_, from_end);
     if (h == nullptr) return here;
     // Where all is lowest the first element is meant, which is none of the padding.
@@ -216,9 +215,7 @@ at::Tensor HaloCall::global_positions(const at::Tensor& indices) const {
 }
 
 at::Tensor HaloCall::local_positions(const at::Tensor& indices) const {
-  Sizes whole;
-  for (const Window& w : plan_.windows) whole.push_back(w.in);
-  return move_positions(indices, whole, local_, [&](const at::Tensor& here, int64_t from_end) {
+  return move_positions(indices, whole_, local_, [&](const at::Tensor& here, int64_t from_end) {
     const Halo* h = halo_of(plan_, from_end);
     return h == nullptr ? here : here - h->reads.begin;
   });

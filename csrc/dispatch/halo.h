@@ -28,7 +28,7 @@ class HaloCall {
   size_t base_;
   enum class Kind { convolution, average, largest } kind_ = Kind::convolution;
   bool backward_ = false, correct_ = false, include_padding_ = true;
-  Sizes local_;  // lengths of the rows that the op runs on, the last dimension first
+  Sizes local_, whole_;  // lengths of what the op runs on and of the whole input, the last dimension first
 };
 
 }  // namespace weft

@@ -32,6 +32,15 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
 
+// What the ranks' copies of a tensor must agree about.
+void add_facts(const at::Tensor& t, std::vector<int64_t>& words) {
+  words.push_back(static_cast<int64_t>(t.scalar_type()));
+  words.push_back(static_cast<int64_t>(t.layout()));
+  if (t.is_nested()) return;
+  words.push_back(t.dim());
+  words.insert(words.end(), t.sizes().begin(), t.sizes().end());
+}
+
 // TorchScript's fused kernels read data_ptr, which a sharded tensor has not; off from the first one on.
 void disable_fuser() {
   [[maybe_unused]] static const bool done = [] {
@@ -75,9 +84,7 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
   std::vector<int64_t> words;
   for (size_t i = 0; i < tensors.size(); ++i) {
     check_rank(tensors[i], layouts[i], "the batch");
-    words.push_back(static_cast<int64_t>(tensors[i].scalar_type()));
-    words.push_back(tensors[i].dim());
-    words.insert(words.end(), tensors[i].sizes().begin(), tensors[i].sizes().end());
+    add_facts(tensors[i], words);
   }
   comm::check_same_soon(words, "the batch (shapes, dtypes)", layouts.at(0)->mesh());
   std::vector<at::Tensor> out;
@@ -202,8 +209,8 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   // First of all, so that a tensor that is wrong on one rank only is an error on all.
   if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
-    std::vector<int64_t> words{static_cast<int64_t>(tensor.scalar_type()), static_cast<int64_t>(tensor.layout())};
-    if (!tensor.is_nested()) words.insert(words.end(), tensor.sizes().begin(), tensor.sizes().end());
+    std::vector<int64_t> words;
+    add_facts(tensor, words);
     for (char c : layout->str()) words.push_back(c);
     comm::check_same(words, c10::str(what, ": the tensor's shape and dtype and the layout"), layout->mesh());
   }

@@ -25,9 +25,8 @@
 // size f g @arg         the int argument `arg` is the length of f (times g): tells f's size, and is localized
 // size f @arg.1         entry 1 of the int list `arg` is
 // when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2
-// halo f                f is a dimension that a window slides over, of other lengths in the input and in the result
-// (each
-//                       is split by its own): the rows that a rank lacks are fetched from the others, their gradients
+// halo f                f is a dimension that a window slides over, of other lengths in the input and in the result,
+//                       each split by its own: the rows that a rank lacks are fetched from the others, their gradients
 //                       returned; what the window is the arguments say (window.h)
 // causal f              where argument `is_causal` is true, f is masked by its place in the whole
 // masked f              f is split by masking: the indices of operand `i` (masked f i) are shifted, the results pending

@@ -15,6 +15,7 @@ namespace weft::comm {
 namespace {
 
 using test::errors_of_ranks;
+using test::line;
 using test::run_ranks;
 using testing::Each;
 using testing::HasSubstr;
@@ -67,7 +68,6 @@ at::Tensor relaid(const at::Tensor& x, Memory memory) {
   }
 }
 
-Mesh line(int n) { return DeviceMesh::get({n}, {"x"}); }
 Mesh reversed(int n) {
   std::vector<int64_t> ranks(n);
   std::iota(ranks.rbegin(), ranks.rend(), 0);

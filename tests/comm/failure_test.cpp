@@ -18,6 +18,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using test::errors_of_ranks;
+using test::line;
 using test::run_ranks;
 using testing::AllOf;
 using testing::Each;
@@ -36,7 +37,6 @@ class CountingStore : public c10d::HashStore {
   bool check(const std::vector<std::string>& keys) override { return ++uses, HashStore::check(keys); }
 };
 
-Mesh line(int n) { return DeviceMesh::get({n}, {"x"}); }
 at::Tensor sum(int n) { return all_reduce(at::ones({2}), Reduction::sum, line(n), 0); }
 
 void refuse(const std::string& op) {

@@ -15,13 +15,13 @@ namespace {
 
 using std::chrono::milliseconds;
 using test::errors_of_ranks;
+using test::line;
 using test::run_ranks;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-Mesh line(int n) { return DeviceMesh::get({n}, {"x"}); }
 at::Tensor sum(const at::Tensor& x, Mesh mesh, int axis = 0) { return all_reduce(x, Reduction::sum, mesh, axis); }
 
 LoopbackOptions patient(int ms) {

@@ -15,11 +15,11 @@ namespace weft::comm {
 namespace {
 
 using test::errors_of_ranks;
+using test::line;
 using test::run_ranks;
 using testing::Each;
 using testing::HasSubstr;
 
-Mesh line(int64_t n) { return DeviceMesh::get({n}, {"x"}); }
 Ride ride_of(Mesh mesh, at::ScalarType dtype = at::kFloat) { return {mesh, 0, Reduction::sum, dtype, at::kCPU}; }
 
 class Value final : public Rider {

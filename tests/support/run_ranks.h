@@ -4,9 +4,14 @@
 #include <string>
 #include <vector>
 
+#include <weft/mesh.h>
+
 #include "comm/loopback.h"
 
 namespace weft::test {
+
+/// A mesh of one axis.
+inline Mesh line(int64_t n) { return DeviceMesh::get({n}, {"x"}); }
 
 /// Runs `body(rank)` on `n` threads at once, each with a context of its own over a loopback world. Where any rank
 /// throws, throws std::runtime_error with the text of each: "rank 1: ...\nrank 2: ...". Ends the whole test process,

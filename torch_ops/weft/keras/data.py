@@ -68,14 +68,13 @@ def _from_whole(tensors: list[torch.Tensor], distribution: Any) -> list[torch.Te
 
 def _from_parts(parts: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
     """The global batch whose parts the ranks have. The last parts of an epoch may differ in size."""
-    facts = [(tuple(part.shape[1:]), str(part.dtype)) for part in parts]
-    what = "the batch (shapes but for their first dimension, dtypes)"
-    mesh = distribution.device_mesh.backend_mesh
-    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
     layouts = [_layout(tuple(part.shape), distribution) for part in parts]
-    axes = layouts[0].axes[0]
+    axes, mesh = layouts[0].axes[0], layouts[0].device_mesh
     if axes is None:
         return _from_whole(parts, distribution)
+    facts = [(tuple(part.shape[1:]), str(part.dtype)) for part in parts]
+    what = "the batch (shapes but for their first dimension, dtypes)"
+    torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
     counts = torch.tensor([[part.shape[0] for part in parts]], device=parts[0].device)
     by_rank = weft.full_tensor(weft.from_local(counts, weft.TensorLayout((axes, None), mesh)))
     sizes = by_rank.t().tolist()
