@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include "comm/axis.h"
+#include "comm/buffer.h"
 #include "comm/collectives.h"
 #include "comm/failure.h"
 #include "comm/reduction.h"
@@ -22,8 +23,9 @@ class Flattened : public Pending {
     const c10::DeviceType device = sent_.device().type();
     watch_ = uses_gloo(line, device);
     if (reduces_by_gather(line, device, sent_.numel() * static_cast<int64_t>(sent_.element_size()))) {
-      parts_ = at::empty({line.size, sent_.numel()}, sent_.options());
-      work_ = begin_gather_flat(line, parts_.view({-1}), sent_);
+      parts_ = take_buffer(line.size * sent_.numel(), sent_.options());
+      work_ = begin_gather_flat(line, parts_, sent_);
+      parts_ = parts_.view({line.size, -1});
       return;
     }
     const c10d::ReduceOp::RedOpType op = reduce_op(sent_.scalar_type(), reduction);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "comm/axis.h"
+#include "comm/buffer.h"
 #include "comm/collectives.h"
 #include "comm/failure.h"
 #include "comm/pack.h"
@@ -69,7 +70,7 @@ at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, c
                       int64_t room) {
   int64_t length = 0;
   for (int64_t total : totals) length += std::max(total, room);
-  at::Tensor flat = at::empty({length}, tensors[0].input.options());
+  at::Tensor flat = take_buffer(length, tensors[0].input.options());
   if (line.ordered() && std::all_of(tensors.begin(), tensors.end(), is_even)) {
     // One copy for each tensor: [outer, n * length, inner] -> [n, outer, length, inner].
     const at::Tensor rows = flat.view({line.size, length / line.size});
@@ -132,7 +133,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatt
   const bool gloo = uses_gloo(line, tensors[0].input.device().type());
   if (gloo || !has_lowering(dtype, reduction)) {
     at::Tensor sent = pack_parts(line, tensors, totals, 0);
-    at::Tensor arriving = at::empty({n * mine}, sent.options());
+    at::Tensor arriving = take_buffer(n * mine, sent.options());
     std::vector<int64_t> input_splits(n);
     for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
     auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <c10/util/accumulate.h>
+#include <comm/buffer.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
 #include <tensor/below_autograd.h>
@@ -78,7 +79,10 @@ void GradientBucket::begin() {
     }
     if (!in_order_) {
       pieces.insert(pieces.end(), riders_.parts().begin(), riders_.parts().end());
-      flat_ = at::cat(pieces);
+      int64_t elements = 0;
+      for (const at::Tensor& piece : pieces) elements += piece.numel();
+      flat_ = comm::take_buffer(elements, pieces[0].options());
+      at::cat_out(flat_, pieces);
     }
     reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
   }

@@ -78,7 +78,7 @@ def rank(options: argparse.Namespace) -> bool:
             "ddp": (None, lambda theirs=theirs, x=x[half], y=y[half]: theirs.train_on_batch(x, y)),
             "weft": (parallel, lambda ours=ours, batch=batch: ours.train_on_batch(*batch)),
         }
-        measure(candidates, 1, options.steps)  # warms up
+        measure(candidates, 1, 10)  # warms up
         keras.distribution.set_distribution(parallel)
         # Now, since rounding grows in some of them: a ReLU decides otherwise.
         pairs = zip(theirs.get_weights(), ours.get_weights(), strict=True)
@@ -100,6 +100,7 @@ def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int
     for _ in range(rounds):
         for who, (distribution, step) in candidates.items():
             keras.distribution.set_distribution(distribution)
+            step()  # its code and data are in the caches again
             dist.barrier()
             start = time.perf_counter()
             for _ in range(steps):
@@ -110,8 +111,8 @@ def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30, help="in each of which both take their turn (default 30)")
-    parser.add_argument("--steps", type=int, default=10, help="in a turn (default 10)")
+    parser.add_argument("--rounds", type=int, default=10, help="in each of which both take their turn (default 10)")
+    parser.add_argument("--steps", type=int, default=50, help="in a turn, after one that is not timed (default 50)")
     parser.add_argument("--only", default="", help="the workloads whose names have this in them")
     parser.add_argument("--own-parts", action="store_true", help="give Weft each rank's half of the batch")
     options = parser.parse_args()
