@@ -71,6 +71,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (!impl.path().empty()) sharded(out).cell().path = impl.path();
     return out;
   }
+  context().bind(layout->mesh());  // refuses a mesh of other ranks, also where nothing will move
   disable_fuser();
   const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
   Geometry geometry = geometry_of(tensor);
@@ -180,11 +181,21 @@ at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<i
 }
 
 // What the parts of one whole must agree about before their sizes are put together.
-void check_parts(const at::Tensor& local, Layout layout) {
-  std::vector<int64_t> words{static_cast<int64_t>(local.scalar_type())};
-  for (int64_t d = 0; d < local.dim(); ++d) words.push_back(layout->dim(d).empty() ? local.size(d) : -1);
+void check_parts(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape) {
+  std::vector<int64_t> words{static_cast<int64_t>(local.scalar_type()),
+                             static_cast<int64_t>(local.layout()),
+                             local.dim(),
+                             holds_shards(local),
+                             recorded(local),
+                             shape.has_value()};
+  for (int64_t d = 0; !local.is_nested() && d < local.dim() && d < layout->ndim(); ++d) {
+    words.push_back(layout->dim(d).empty() ? local.size(d) : -1);
+  }
+  if (shape) words.insert(words.end(), shape->begin(), shape->end());
   for (char c : layout->str()) words.push_back(c);
-  comm::check_same(words, "from_local: the parts' dtype, the sizes of dimensions that are not split, and the layout",
+  comm::check_same(words,
+                   "from_local: the parts' dtype, the sizes of dimensions that are not split, the whole's shape, "
+                   "requires_grad and the layout",
                    layout->mesh());
 }
 
@@ -208,11 +219,12 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   // First of all, so that a tensor that is wrong on one rank only is an error on all.
-  if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
+  if (!holds_shards(tensor)) {
     std::vector<int64_t> words;
     add_facts(tensor, words);
+    words.push_back(tensor.requires_grad());
     for (char c : layout->str()) words.push_back(c);
-    comm::check_same(words, c10::str(what, ": the tensor's shape and dtype and the layout"), layout->mesh());
+    comm::check_same(words, c10::str(what, ": the tensor's shape, dtype, requires_grad and layout"), layout->mesh());
   }
   check_rank(tensor, layout, what);
 }
@@ -235,6 +247,8 @@ at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) 
 at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
   require_installed();
   CurrentOp running("from_local", local);
+  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
+  check_parts(local, layout, shape);
   check_rank(local, layout, "from_local");
   TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
   const Mesh mesh = layout->mesh();
@@ -242,7 +256,6 @@ at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std:
   std::vector<int64_t> sizes;
   {
     BelowAutograd guard;
-    if (!shape) check_parts(local, layout);
     sizes = shape ? *shape : whole_sizes(local, layout);
     TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ",
                       c10::IntArrayRef(sizes), " for layout ", layout->describe());
