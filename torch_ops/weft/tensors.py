@@ -106,7 +106,8 @@ def from_local(
     """A sharded tensor from each rank's part, as of a batch that every rank loaded its share of.
 
     Args:
-        local: this rank's part; its memory is shared.
+        local: this rank's part. Its memory is shared where it is dense and its dimensions lie as those of the part of
+            the mesh's first rank, which tells the whole's strides; else it is copied.
         layout: how the parts make up the whole.
         shape: the whole's; default: told by the parts, which then must be as torch.chunk cuts the whole.
 
