@@ -27,6 +27,40 @@ uint64_t hash_of(const std::vector<int64_t>& words) {
   return h;
 }
 
+// The words and the mesh, which may itself differ.
+std::vector<int64_t> with_mesh(std::vector<int64_t> words, Mesh mesh) {
+  words.insert(words.end(), mesh->ranks().begin(), mesh->ranks().end());
+  for (char c : mesh->str()) words.push_back(c);
+  return words;
+}
+
+// All ranks in one line, whatever their meshes are.
+Mesh world_like(Mesh mesh) { return DeviceMesh::get({context().world_size()}, {"world"}, {}, mesh->device_type()); }
+
+// Raises where not all ranks have the same hash; they come in the order of the mesh.
+void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) {
+  std::map<int64_t, std::vector<int64_t>> ranks_by_hash;
+  for (int64_t i = 0; i < mesh->size(); ++i) {
+    ranks_by_hash[hashes[i]].push_back(mesh->ranks()[i]);
+  }
+  if (ranks_by_hash.size() == 1) return;
+  // What most ranks have is taken as meant; of equally many, what the lowest rank has.
+  std::vector<std::vector<int64_t>> groups;
+  for (auto& [hash, ranks] : ranks_by_hash) {
+    std::sort(ranks.begin(), ranks.end());
+    groups.push_back(ranks);
+  }
+  std::sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
+    return a.size() != b.size() ? a.size() > b.size() : a.front() < b.front();
+  });
+  std::vector<int64_t> others;
+  for (size_t g = 1; g < groups.size(); ++g) others.insert(others.end(), groups[g].begin(), groups[g].end());
+  std::sort(others.begin(), others.end());
+  TORCH_CHECK_VALUE(false, what, " must be the same on all ranks, but ", others.size() == 1 ? "rank " : "ranks ",
+                    c10::Join(", ", others), others.size() == 1 ? " differs" : " differ", " from ",
+                    groups[0].size() == 1 ? "rank " : "ranks ", c10::Join(", ", groups[0]));
+}
+
 // One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
 // along one axis of the mesh after the other.
 class Check final : public Rider {
@@ -101,7 +135,9 @@ class Check final : public Rider {
     reducing_.reset();
     if (axis_ > 0) reducing_ = all_reduce_coalesced_({hashes_}, Reduction::sum, mesh_, --axis_);
   }
-  void compare(const at::Tensor& hashes) const;
+  void compare(const at::Tensor& hashes) const {
+    comm::compare({hashes.const_data_ptr<int64_t>(), static_cast<size_t>(hashes.numel())}, what_, mesh_);
+  }
 
   const std::string what_;
   const Mesh mesh_;
@@ -120,43 +156,35 @@ struct Checks : ContextState {
   std::set<Mesh> without_rides;  // where none came by the last time
 };
 
-void Check::compare(const at::Tensor& hashes) const {
-  std::map<int64_t, std::vector<int64_t>> ranks_by_hash;
-  for (int64_t i = 0; i < mesh_->size(); ++i) {
-    ranks_by_hash[hashes.const_data_ptr<int64_t>()[i]].push_back(mesh_->ranks()[i]);
-  }
-  if (ranks_by_hash.size() == 1) return;
-  // What most ranks have is taken as meant; of equally many, what the lowest rank has.
-  std::vector<std::vector<int64_t>> groups;
-  for (auto& [hash, ranks] : ranks_by_hash) {
-    std::sort(ranks.begin(), ranks.end());
-    groups.push_back(ranks);
-  }
-  std::sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a.front() < b.front();
-  });
-  std::vector<int64_t> others;
-  for (size_t g = 1; g < groups.size(); ++g) others.insert(others.end(), groups[g].begin(), groups[g].end());
-  std::sort(others.begin(), others.end());
-  TORCH_CHECK_VALUE(false, what_, " must be the same on all ranks of ", mesh_->str(), ", but ",
-                    others.size() == 1 ? "rank " : "ranks ", c10::Join(", ", others),
-                    others.size() == 1 ? " differs" : " differ", " from ", groups[0].size() == 1 ? "rank " : "ranks ",
-                    c10::Join(", ", groups[0]));
-}
-
 }  // namespace
 
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  if (mesh->size() == 1) return;
-  Check check(words, what, mesh);
-  check.begin();
-  check.finish();
+  if (context().world_size() == 1) return;
+  std::vector<int64_t> hashes;
+  for (const auto& of_rank : gather_words({static_cast<int64_t>(hash_of(with_mesh(words, mesh)))}, mesh)) {
+    hashes.push_back(of_rank.front());
+  }
+  compare(hashes, what, world_like(mesh));
+}
+
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh) {
+  const Mesh world = world_like(mesh);
+  const auto n = static_cast<int64_t>(words.size());
+  const at::Device device = mesh->device_type() == "cuda" ? at::kCUDA : at::kCPU;
+  const at::Tensor gathered =
+      all_gather(at::tensor(words, at::kLong).to(device), 0, std::vector<int64_t>(world->size(), n), world, 0).cpu();
+  std::vector<std::vector<int64_t>> by_rank;
+  for (const int64_t* w = gathered.const_data_ptr<int64_t>(); by_rank.size() < static_cast<size_t>(world->size());) {
+    by_rank.emplace_back(w, w + n);
+    w += n;
+  }
+  return by_rank;
 }
 
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
   if (mesh->size() == 1) return;
   Checks& checks = context().state<Checks>();
-  auto check = std::make_shared<Check>(words, what, mesh);
+  auto check = std::make_shared<Check>(with_mesh(words, mesh), what, mesh);
   if (checks.without_rides.contains(mesh)) check->begin();  // which is a collective, and so ends those before it
   checks.pending.push_back(check);
   Riders::wait_for_ride(std::move(check));

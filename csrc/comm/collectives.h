@@ -70,11 +70,13 @@ struct PendingParts {
 std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatter>& tensors, Reduction reduction,
                                                        Mesh mesh, int axis);
 
-/// Raises the same ValueError on all ranks of the mesh where `words` (anything that must agree: shapes, dtypes,
-/// layouts) differs between ranks; the message names `what` and the ranks that differ. Costs one small collective per
-/// axis of the mesh.
+/// Raises the same ValueError on all ranks where `words` (anything that must agree: shapes, dtypes, layouts) or the
+/// mesh differs between ranks; the message names `what` and the ranks that differ. Costs one small collective of the
+/// world; the mesh is not bound before, as making its groups takes ranks that agree about it.
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
-/// The same, not waited for. It rides in the next all-reduce that takes riders (comm/riders.h) and raises when that
+/// Every rank's words, as many on each, by rank of the world. One small collective of the world, which binds no mesh.
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh);
+/// `check_same`, not waited for. It rides in the next all-reduce that takes riders (comm/riders.h) and raises when that
 /// arrives; where another collective comes first, or `finish_checks`, it raises there.
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
 /// Waits for those that have found no ride.

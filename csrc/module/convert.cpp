@@ -14,6 +14,7 @@
 
 #include "dispatch/install.h"
 #include "dispatch/refuse.h"
+#include "module/parts.h"
 
 namespace weft {
 namespace {
@@ -71,6 +72,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (!impl.path().empty()) sharded(out).cell().path = impl.path();
     return out;
   }
+  context().bind(layout->mesh());  // refuses a mesh of other ranks, also where nothing will move
   disable_fuser();
   const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
   Geometry geometry = geometry_of(tensor);
@@ -138,32 +140,38 @@ struct Full : torch::autograd::Function<Full> {
   }
 };
 
-at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes);
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
+                     const std::vector<int64_t>& strides);
 
 struct Local : torch::autograd::Function<Local> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
     const ShardedTensorImpl& impl = sharded(tensor);
     ctx->saved_data["layout"] = as_word(impl.layout()->without_partial());
     ctx->saved_data["sizes"] = tensor.sizes();
+    ctx->saved_data["strides"] = tensor.strides();
     return impl.local().detach();
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     if (!grads[0].defined()) return {grads[0]};
-    return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector())};
+    return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector(),
+                      ctx->saved_data["strides"].toIntVector())};
   }
 };
 
 struct FromLocal : torch::autograd::Function<FromLocal> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& local, int64_t word, std::vector<int64_t> shape) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& local, int64_t word, std::vector<int64_t> sizes,
+                            std::vector<int64_t> order) {
     const auto layout = reinterpret_cast<Layout>(word);
     ctx->saved_data["layout"] = as_word(layout->without_partial());
     Geometry geometry;
-    geometry.sizes.assign(shape.begin(), shape.end());
-    geometry.strides = dense_strides(shape, local.strides());
-    const Sizes strides = dense_strides(local.sizes(), local.strides());
+    geometry.sizes.assign(sizes.begin(), sizes.end());
+    geometry.strides = dense_strides(sizes, order);
+    const Sizes strides = dense_strides(local.sizes(), order);
     at::Tensor part = local.detach();
-    if (part.numel() > 0 && !part.strides().equals(strides)) part = part.contiguous();
-    if (!part.strides().equals(strides)) geometry.strides = row_major_strides(geometry.sizes);
+    for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
+      if (part.size(d) == 1 || part.stride(d) == strides[d]) continue;
+      part = at::empty_strided(part.sizes(), strides, part.options()).copy_(part);
+    }
     return make_sharded(std::move(part), layout, geometry);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -171,34 +179,15 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
     if (grad.defined() && holds_shards(grad)) {
       grad = local_tensor(distribute_tensor(grad, as_layout(ctx->saved_data["layout"])));
     }
-    return {grad, at::Tensor(), at::Tensor()};
+    return {grad, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
-at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes) {
-  return FromLocal::apply(local, as_word(layout), sizes);
-}
-
-// What the parts of one whole must agree about before their sizes are put together.
-void check_parts(const at::Tensor& local, Layout layout) {
-  std::vector<int64_t> words{static_cast<int64_t>(local.scalar_type())};
-  for (int64_t d = 0; d < local.dim(); ++d) words.push_back(layout->dim(d).empty() ? local.size(d) : -1);
-  for (char c : layout->str()) words.push_back(c);
-  comm::check_same(words, "from_local: the parts' dtype, the sizes of dimensions that are not split, and the layout",
-                   layout->mesh());
-}
-
-// The whole's sizes from the parts': lengths are summed over the axes that split a dimension.
-std::vector<int64_t> whole_sizes(const at::Tensor& local, Layout layout) {
-  const Mesh mesh = layout->mesh();
-  at::Tensor sizes = at::tensor(local.sizes(), at::kLong);
-  for (int a = 0; a < mesh->ndim(); ++a) {
-    if (layout->state(a).kind != AxisState::split || mesh->axis_size(a) == 1) continue;
-    const at::Tensor sum = comm::all_reduce(sizes.to(local.device()), Reduction::sum, mesh, a).to(at::kCPU);
-    sizes = sizes.clone();
-    sizes[layout->state(a).dim] = sum[layout->state(a).dim];
-  }
-  return {sizes.data_ptr<int64_t>(), sizes.data_ptr<int64_t>() + sizes.numel()};
+// The whole's dimensions lie in memory in the order of `strides`, and so does the shard: a part that lies otherwise is
+// copied.
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
+                     const std::vector<int64_t>& strides) {
+  return FromLocal::apply(local, as_word(layout), sizes, strides);
 }
 
 }  // namespace
@@ -208,11 +197,12 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   // First of all, so that a tensor that is wrong on one rank only is an error on all.
-  if (!holds_shards(tensor) && layout->mesh()->size() > 1) {
+  if (!holds_shards(tensor)) {
     std::vector<int64_t> words;
     add_facts(tensor, words);
+    words.push_back(tensor.requires_grad());
     for (char c : layout->str()) words.push_back(c);
-    comm::check_same(words, c10::str(what, ": the tensor's shape and dtype and the layout"), layout->mesh());
+    comm::check_same(words, c10::str(what, ": the tensor's shape, dtype, requires_grad and layout"), layout->mesh());
   }
   check_rank(tensor, layout, what);
 }
@@ -235,33 +225,13 @@ at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) 
 at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
   require_installed();
   CurrentOp running("from_local", local);
+  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
+  check_parts(local, layout, shape);
   check_rank(local, layout, "from_local");
   TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
-  const Mesh mesh = layout->mesh();
-  const auto& coordinates = context().bind(mesh).coordinates;
-  std::vector<int64_t> sizes;
-  {
-    BelowAutograd guard;
-    if (!shape) check_parts(local, layout);
-    sizes = shape ? *shape : whole_sizes(local, layout);
-    TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == layout->ndim(), "from_local: shape ",
-                      c10::IntArrayRef(sizes), " for layout ", layout->describe());
-    const Sizes expected = local_sizes(layout, sizes, coordinates);
-    const bool fits = local.sizes().equals(expected);
-    if (mesh->size() == 1) {
-      TORCH_CHECK_VALUE(fits, "from_local: the part has shape ", local.sizes(), ", the whole ",
-                        c10::IntArrayRef(sizes));
-    } else {
-      // Asked of all ranks: one that raised alone would leave the others waiting.
-      at::Tensor misfits = at::full({1}, fits ? 0 : 1, at::TensorOptions().dtype(at::kLong).device(local.device()));
-      for (int a = 0; a < mesh->ndim(); ++a) misfits = comm::all_reduce(misfits, Reduction::max, mesh, a);
-      TORCH_CHECK_VALUE(misfits.item<int64_t>() == 0, "from_local: the parts do not make up a whole of shape ",
-                        c10::IntArrayRef(sizes), " laid out as ", layout->describe(),
-                        ": each must have the size of torch.chunk's chunk");
-    }
-  }
+  const Whole whole = put_together(local, layout, shape);
   disable_fuser();
-  return wrap_part(local, layout, sizes);
+  return wrap_part(local, layout, whole.sizes, whole.order);
 }
 
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }

@@ -1,4 +1,5 @@
 // distribute_module for scripted modules, whose variables are attributes of their objects.
+#include <comm/or_differ.h>
 #include <dispatch/install.h>
 #include <torch/csrc/jit/api/module.h>
 #include <weft/module.h>
@@ -47,7 +48,7 @@ void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
   Variables variables(map);
   std::vector<Slot> slots;
   std::unordered_set<const void*> seen;
-  collect(module, "", variables, slots, seen);
+  comm::or_differ(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
   variables.check_ranks();
   for (Slot& slot : slots) slot.object->setSlot(slot.index, variables.laid_out(slot.tensor));
 }

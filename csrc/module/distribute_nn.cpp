@@ -1,5 +1,6 @@
 // distribute_module for LibTorch's modules.
 #include <c10/util/Exception.h>
+#include <comm/or_differ.h>
 #include <dispatch/install.h>
 #include <paths/adapter.h>
 #include <torch/nn/module.h>
@@ -97,11 +98,13 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
   std::vector<Owner> owners;
   collect(module, "", owners);
   Variables variables(map);
-  for (const Owner& o : owners) {
-    const std::string type = type_of(*o.module), prefix = o.path.empty() ? "" : o.path + ".";
-    for (const auto& p : o.module->named_parameters(false)) variables.add(p.value(), prefix + p.key(), type);
-    for (const auto& b : o.module->named_buffers(false)) variables.add(b.value(), prefix + b.key(), type);
-  }
+  comm::or_differ(Variables::kWhat, map.mesh(), [&] {
+    for (const Owner& o : owners) {
+      const std::string type = type_of(*o.module), prefix = o.path.empty() ? "" : o.path + ".";
+      for (const auto& p : o.module->named_parameters(false)) variables.add(p.value(), prefix + p.key(), type);
+      for (const auto& b : o.module->named_buffers(false)) variables.add(b.value(), prefix + b.key(), type);
+    }
+  });
   variables.check_ranks();
   std::unordered_map<const c10::TensorImpl*, at::Tensor> made;
   for (const Variable& v : variables.all()) made[v.tensor.unsafeGetTensorImpl()] = variables.laid_out(v.tensor);

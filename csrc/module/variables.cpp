@@ -1,10 +1,12 @@
 #include "module/variables.h"
 
 #include <comm/collectives.h>
+#include <comm/or_differ.h>
 #include <debug/log.h>
 #include <dispatch/install.h>
 #include <paths/adapter.h>
 #include <tensor/sharded.h>
+#include <weft/distributed.h>
 #include <weft/module.h>
 #include <weft/tensor.h>
 
@@ -29,6 +31,8 @@ Layout layout_of_path(const LayoutMap& map, const at::Tensor& variable, const st
   const Layout layout = map.layout_for(path, variable.sizes().vec(), module_type);
   return layout != nullptr ? layout : TensorLayout::replicated(map.mesh(), variable.dim());
 }
+
+constexpr char kTag[] = "tag: the tensor's shape, dtype, requires_grad and layout";
 
 void add_words(std::vector<int64_t>& words, const std::string& text) {
   words.push_back(static_cast<int64_t>(text.size()));
@@ -78,13 +82,15 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
   require_installed();
   TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for '", path, "'");
   const std::string canonical = canonical_path(path);
-  const Layout layout = layout_of_path(map, variable, path, module_type);
+  const Layout layout =
+      comm::or_differ(kTag, map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
   at::Tensor out = variable;
   if (!holds_shards(variable) || sharded(variable).layout() != layout) {
     if (variable.is_leaf()) {
       check_layout(variable, layout, "tag");
       return lay_out_variable(variable, layout, canonical);
     }
+    if (!holds_shards(variable)) check_layout(variable, layout, "tag");
     out = distribute_tensor(variable, layout);
   }
   set_path(out, canonical);
@@ -93,8 +99,11 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
-  TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look '", path,
-                    "' up in; call weft.register_layouts(layout_map) first");
+  const Mesh world = DeviceMesh::get({world_size()}, {"world"}, {}, variable.is_cuda() ? "cuda" : "cpu");
+  comm::or_differ(kTag, map ? map->mesh() : world, [&] {
+    TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look '", path,
+                      "' up in; call weft.register_layouts(layout_map) first");
+  });
   return tag(variable, path, *map, module_type);
 }
 
@@ -128,8 +137,7 @@ void Variables::check_ranks() const {
     words.push_back(v.tensor.requires_grad());
     words.push_back(v.tensor.is_leaf() && v.tensor.grad().defined());
   }
-  comm::check_same(words, "distribute_module: the module's variables (paths, shapes, dtypes, layouts, gradients)",
-                   map_.mesh());
+  comm::check_same(words, kWhat, map_.mesh());
 }
 
 const at::Tensor& Variables::laid_out(const at::Tensor& tensor) {

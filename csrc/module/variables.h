@@ -22,6 +22,9 @@ class Variables {
   /// Looks a variable up. One that was added before under another path stays one variable; its paths must not ask for
   /// different layouts.
   void add(const at::Tensor& tensor, const std::string& path, const std::string& module_type);
+  /// What the ranks must agree on.
+  static constexpr char kWhat[] =
+      "distribute_module: the module's variables (paths, shapes, dtypes, layouts, gradients)";
   /// Raises ValueError on all ranks where they have different variables.
   void check_ranks() const;
   /// The sharded variable: a leaf, made once.

@@ -21,9 +21,10 @@ WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
 /// returned as it is. The gradient of the part is taken to be laid out as the tensor.
 WEFT_API at::Tensor local_tensor(const at::Tensor& tensor);
 
-/// A sharded tensor from each rank's part (shares its memory). `shape` is the whole's; none: told by the parts, which
-/// then must be as torch.chunk would cut the whole (one small collective). Raises ValueError, on all ranks, where the
-/// parts do not make up the whole.
+/// A sharded tensor from each rank's part. `shape` is the whole's; none: told by the parts, which then must be as
+/// torch.chunk would cut the whole. It lies in memory as the part of the mesh's first rank does; parts that lie
+/// otherwise are copied, of the others the memory is shared. Two small collectives. Raises ValueError, on all ranks,
+/// where the parts do not make up the whole.
 WEFT_API at::Tensor from_local(const at::Tensor& local, Layout layout,
                                std::optional<std::vector<int64_t>> shape = std::nullopt);
 

@@ -419,10 +419,16 @@ TEST(CheckSame, NamesTheRanksThatDiffer) {
   Mesh mesh = DeviceMesh::get({2, 2}, {"data", "model"}, {3, 2, 1, 0});
   run_ranks(4, [&](int) { check_same({1, 2, 3}, "the shapes", mesh); });
   auto errors = errors_of_ranks(4, [&](int rank) { check_same({1, rank == 2 ? 5 : 2}, "the shapes", mesh); });
-  EXPECT_THAT(errors, Each(HasSubstr("the shapes must be the same on all ranks of mesh (data=2, model=2), but rank 2 "
-                                     "differs from ranks 0, 1, 3")));
+  EXPECT_THAT(errors,
+              Each(HasSubstr("the shapes must be the same on all ranks, but rank 2 differs from ranks 0, 1, 3")));
   errors = errors_of_ranks(4, [&](int rank) { check_same(std::vector<int64_t>(rank / 2, 0), "the shapes", mesh); });
   EXPECT_THAT(errors, Each(HasSubstr("but ranks 2, 3 differ from ranks 0, 1")));
+}
+
+TEST(CheckSame, TellsMeshesApart) {
+  const Mesh one = line(4), other = DeviceMesh::get({2, 2}, {"data", "model"});
+  const auto errors = errors_of_ranks(4, [&](int rank) { check_same({1}, "it", rank == 1 ? other : one); });
+  EXPECT_THAT(errors, Each(HasSubstr("it must be the same on all ranks, but rank 1 differs from ranks 0, 2, 3")));
 }
 
 std::atomic<int64_t> sent{0}, events{0};

@@ -44,12 +44,12 @@ def calls(x: torch.Tensor, mesh: weft.DeviceMesh) -> dict[str, Callable[[], obje
         "cat": lambda: torch.cat([x, coo]),
         "nested * x": lambda: nested * x,
     }
-    laid_out = {
-        kind: lambda t=t: weft.distribute_tensor(t, ("x", None), mesh)
-        for kind, t in {"coo": coo, "csr": csr, "nested": nested, "quantized": quantized, "mkldnn": mkldnn}.items()
-    }
-    part = {"from_local": lambda: weft.from_local(coo, ("x", None), device_mesh=mesh)}
-    return {**made, **met, **laid_out, **part}
+    kinds = {"coo": coo, "csr": csr, "nested": nested, "quantized": quantized, "mkldnn": mkldnn}
+    rows = weft.TensorLayout(("x", None), mesh)
+    laid_out = {f"distribute {kind}": lambda t=t: weft.distribute_tensor(t, rows) for kind, t in kinds.items()}
+    parts = {f"part {kind}": lambda t=t: weft.from_local(t, rows) for kind, t in kinds.items()}
+    parts |= {f"part {kind}, shape told": lambda t=t: weft.from_local(t, rows, (8, 4)) for kind, t in kinds.items()}
+    return {**made, **met, **laid_out, **parts}
 
 
 def refusals() -> dict[str, str]:
@@ -76,19 +76,27 @@ def test_refused_alike_on_every_rank(ranks2: RankPool) -> None:
     assert not unclear
 
 
-def one_differs() -> str:
-    """Rank 1 has a nested tensor where the other has a plain one."""
-    mesh = weft.DeviceMesh((2,), ("x",))
+def one_differs() -> list[str]:
+    """Rank 1 has another kind of tensor where the other has a plain one."""
+    rows = weft.TensorLayout(("x", None), weft.DeviceMesh((2,), ("x",)))
     plain = torch.ones(2, 3)
-    t = torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]) if weft.rank() == 1 else plain
-    try:
-        weft.distribute_tensor(t, ("x", None), mesh)
-    except ValueError as e:
-        return str(e).split("\n")[0]
-    return ""
+    others = [
+        torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]),
+        plain.to_sparse(),
+        torch.quantize_per_tensor(plain, 0.1, 0, torch.qint8),
+    ]
+    out = []
+    for call in (weft.distribute_tensor, weft.from_local):
+        for other in others:
+            try:
+                call(other if weft.rank() == 1 else plain, rows)
+                out.append("")
+            except ValueError as e:
+                out.append(str(e).split("\n")[0])
+    return out
 
 
 def test_on_one_rank_only(ranks2: RankPool) -> None:
     first, second = ranks2(one_differs)
     assert first == second
-    assert "must be the same on all ranks" in first
+    assert all("must be the same on all ranks" in text for text in first)

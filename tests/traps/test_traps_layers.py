@@ -11,8 +11,8 @@ import weft
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import everywhere, lay  # noqa: E402
-from support.cases import check, meshes, on_worlds, run_cases, same  # noqa: E402
+from everywhere import cases_in, everywhere, lay, run_all  # noqa: E402
+from support.cases import check, on_worlds, same  # noqa: E402
 
 torch.manual_seed(4)
 X = torch.randn(7, 5).mul(64).round() / 64  # sums of pending parts are exact
@@ -181,12 +181,11 @@ def trap34_axis_of_one(mesh):
     assert len(rows) == 0, str(rows)
 
 
-CASES = {n: f for n, f in list(globals().items()) if n.startswith(("trap", "complaint"))}
+CASES = cases_in(globals())
 
 
 def every_case(world):
-    mesh = meshes(world)[0]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
+    return run_all(CASES, world)
 
 
 results = on_worlds(every_case, 2, 3, timeout=200)

@@ -1,6 +1,5 @@
 """Losses and reductions over split, uneven and empty dimensions."""
 
-import functools
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import everywhere  # noqa: E402
-from support.cases import check, meshes, on_worlds, run_cases  # noqa: E402
+from everywhere import cases_in, everywhere, run_all  # noqa: E402
+from support.cases import check, on_worlds  # noqa: E402
 
 torch.manual_seed(3)
 EVEN, UNEVEN = torch.randn(6, 4), torch.randn(7, 5)
@@ -146,12 +145,11 @@ def trap32_losses_over_split_features(mesh):
     everywhere(mesh, lambda x: F.normalize(x, dim=1), UNEVEN)
 
 
-CASES = {n: f for n, f in list(globals().items()) if n.startswith(("trap", "complaint"))}
+CASES = cases_in(globals())
 
 
 def every_case(world):
-    mesh = meshes(world)[0]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
+    return run_all(CASES, world)
 
 
 results = on_worlds(every_case, 2, 3, timeout=280)

@@ -15,9 +15,10 @@ import torch
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, TensorLayout, adopt_world
-from .tensors import as_kind
+from .tensors import as_kind, differ
 
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
+_WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts)"  # ranks must agree on
 _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
 
 
@@ -85,12 +86,17 @@ def distribute_module(
             a variable in use by a live graph; a meta module without a way to initialise it.
     """
     adopt_world()
-    layouts = _resolve(layout_map, mesh)
-    slots = list(_slots(module))
-    variables = _look_up(slots, layouts)
-    _check_free(variables.values())
-    made_on_meta = _check_initialisers(module, slots, param_init_fn)
-    _check_ranks(list(variables.values()), layouts.device_mesh)
+    try:
+        layouts = _resolve(layout_map, mesh)
+        mesh = layouts.device_mesh
+        slots = list(_slots(module))
+        variables = _look_up(slots, layouts)
+        _check_free(variables.values())
+        made_on_meta = _check_initialisers(module, slots, param_init_fn)
+    except ValueError as error:
+        differ(str(error), _WHAT, mesh)
+        raise
+    _check_ranks(list(variables.values()), mesh)
     scripted: dict[int, torch.Tensor] = {}
     for v in _with_progress(list(variables.values())):
         new = _laid_out(v)
@@ -228,19 +234,27 @@ def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
 
 
 def _check_ranks(variables: list[_Variable], mesh: DeviceMesh) -> None:
-    if mesh.size == 1:
+    if torch.ops.weft.world_size() == 1:
         return
     check = torch.ops.weft.check_same
     words = []
     for v in variables:
         t = v.tensor
-        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.requires_grad, t.is_leaf and t.grad is not None)
+        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.is_meta)
+        facts += (t.requires_grad, t.is_leaf and t.grad is not None)
         words.append(zlib.crc32(repr((facts, torch.ops.weft.is_sharded(t))).encode()))
-    check(words, "distribute_module: the module's variables (paths, shapes, dtypes, layouts)", mesh._object)
+    check(words, _WHAT, mesh._object)
     samples = [_sample(v.tensor) for v in variables]
     values = torch.cat([s for s in samples if s is not None] or [torch.zeros(0)])
     try:
-        check([zlib.crc32(repr(values.tolist()).encode())], "the variables' values", mesh._object)
+        words = [zlib.crc32(repr(values.tolist()).encode())]
+        if any(v.tensor.is_meta for v in variables):
+            words.append(zlib.crc32(repr(torch.get_rng_state().tolist()).encode()))
+        check(
+            words,
+            "the variables' values, or the random state that those on the meta device get theirs from,",
+            mesh._object,
+        )
     except ValueError as e:
         warnings.warn(
             f"distribute_module: {e}. Each rank keeps its part of its own values: seed all ranks alike before the "

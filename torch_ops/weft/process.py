@@ -7,7 +7,8 @@ import os
 import torch
 
 from . import _library  # noqa: F401
-from .mesh import adopt_world
+from .mesh import DeviceMesh, adopt_world
+from .tensors import differ
 
 
 def initialize(
@@ -38,8 +39,14 @@ def initialize(
     """
     import torch.distributed as dist
 
+    what = "initialize: whether the arguments fit the group that is there"
     if dist.is_available() and dist.is_initialized():
-        _check_group(num_processes, process_id)
+        try:
+            _check_group(num_processes, process_id)
+        except ValueError:
+            adopt_world()
+            differ("they do not", what)  # the error itself tells each rank's number
+            raise
     else:
         host, port, rank, world_size, served = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
         if world_size > 1:
@@ -50,6 +57,7 @@ def initialize(
             address = {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
     adopt_world()
+    torch.ops.weft.check_same([], what, DeviceMesh((torch.ops.weft.world_size(),), ("world",))._object)
     same_random_state()
 
 

@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, MutableMapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
 
 from .mesh import Axes, DeviceMesh, TensorLayout, adopt_world
+
+_PARTS = (
+    "from_local: the parts' dtype, the sizes of dimensions that are not split, the whole's shape, requires_grad and "
+    "the layout"
+)
+
+
+def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
+    """An error that a rank must not raise alone, while the others wait in the check of `what`: it goes there too.
+
+    Raises:
+        ValueError: where not all ranks have this error.
+    """
+    mesh = mesh or DeviceMesh((torch.ops.weft.world_size(),), ("world",))
+    torch.ops.weft.check_same(list(error.encode()), what, mesh._object)
+
+
+def _laid_out_as(tensor: torch.Tensor, layout: TensorLayout | Axes, mesh: DeviceMesh | None, what: str) -> TensorLayout:
+    """The layout of a plain tensor, or a part, that all ranks are about to compare."""
+    try:
+        return as_layout(layout, mesh)
+    except ValueError as error:
+        if not is_sharded(tensor):
+            differ(str(error), what, mesh)
+        raise
 
 
 def as_layout(layout: TensorLayout | Axes, mesh: DeviceMesh | None) -> TensorLayout:
@@ -39,7 +65,8 @@ def distribute_tensor(
     """
     adopt_world()
     tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
-    return torch.ops.weft._distribute_tensor(tensor, as_layout(layout, device_mesh)._id)
+    what = "distribute_tensor: the tensor's shape, dtype, requires_grad and layout"
+    return torch.ops.weft._distribute_tensor(tensor, _laid_out_as(tensor, layout, device_mesh, what)._id)
 
 
 def distribute_variable(
@@ -47,7 +74,9 @@ def distribute_variable(
 ) -> torch.Tensor:
     """A variable's value in that layout, as a leaf that requires grad as `variable` does (a Parameter stays one)."""
     adopt_world()
-    out = torch.ops.weft.distribute_variable(torch.as_tensor(variable), as_layout(layout, device_mesh)._object)
+    tensor = torch.as_tensor(variable)
+    what = "distribute_variable: the tensor's shape, dtype, requires_grad and layout"
+    out = torch.ops.weft.distribute_variable(tensor, _laid_out_as(tensor, layout, device_mesh, what)._object)
     return as_kind(out, variable)
 
 
@@ -77,7 +106,8 @@ def from_local(
     """A sharded tensor from each rank's part, as of a batch that every rank loaded its share of.
 
     Args:
-        local: this rank's part; its memory is shared.
+        local: this rank's part. Its memory is shared where it is dense and its dimensions lie as those of the part of
+            the mesh's first rank, which tells the whole's strides; else it is copied.
         layout: how the parts make up the whole.
         shape: the whole's; default: told by the parts, which then must be as torch.chunk cuts the whole.
 
@@ -86,7 +116,7 @@ def from_local(
     """
     adopt_world()
     shape = list(shape) if shape is not None else None
-    return torch.ops.weft.from_local(local, as_layout(layout, device_mesh)._object, shape)
+    return torch.ops.weft.from_local(local, _laid_out_as(local, layout, device_mesh, _PARTS)._object, shape)
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -113,13 +143,27 @@ def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: in
 
     Where every rank loaded a share of its own, use `from_local` on each tensor.
     """
-    again = lambda x: shard_batch(x, mesh, axis, dim)  # noqa: E731
-    if isinstance(batch, torch.Tensor):
-        if not -batch.dim() <= dim < batch.dim():
-            return batch
-        axes: list[Any] = [None] * batch.dim()
+    tensors: list[torch.Tensor] = []
+    _map(batch, lambda t: tensors.append(t) or t)
+    if not isinstance(batch, torch.Tensor):  # each is checked by itself, but that all ranks have as many is not
+        words = [zlib.crc32(repr((t.shape, t.dtype, axis, dim)).encode()) for t in tensors]
+        torch.ops.weft.check_same(words, "shard_batch: the tensors (number, shapes, dtypes) and the axis", mesh._object)
+
+    def split(t: torch.Tensor) -> torch.Tensor:
+        if not -t.dim() <= dim < t.dim():
+            return t
+        axes: list[Any] = [None] * t.dim()
         axes[dim] = axis
-        return distribute_tensor(batch, axes, mesh)
+        return distribute_tensor(t, axes, mesh)
+
+    return _map(batch, split)
+
+
+def _map(batch: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same nesting with `f` of each tensor."""
+    again = lambda x: _map(x, f)  # noqa: E731
+    if isinstance(batch, torch.Tensor):
+        return f(batch)
     if isinstance(batch, MutableMapping):
         out = copy.copy(batch)
         for key in batch:
