@@ -13,6 +13,7 @@
 #include "dispatch/gather.h"
 #include "dispatch/gradient_buckets.h"
 #include "dispatch/handler.h"
+#include "dispatch/indexing.h"
 #include "dispatch/pending_copy.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
@@ -208,6 +209,13 @@ Special find_special(const OpInfo& op) {
       {"add_.Tensor", &run_add},
       {"copy_", &run_copy},
       {"_reshape_alias", &run_reshape_alias},
+      {"index.Tensor", &run_indexing},
+      {"_unsafe_index.Tensor", &run_indexing},
+      {"index_put", &run_indexing},
+      {"index_put_", &run_indexing},
+      {"_index_put_impl", &run_indexing},
+      {"_index_put_impl_", &run_indexing},
+      {"_unsafe_index_put", &run_indexing},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},
       {"set_", &refuse_memory},

@@ -15,6 +15,44 @@ BoundRule::Tensor unruled(const TensorInfo& t) {
   return out;
 }
 
+bool is_mask(const TensorInfo& t) { return t.dtype == at::kBool || t.dtype == at::kByte; }
+
+// self, one mask over some of its dimensions, values that are the same for all places that it chooses: each rank
+// writes to its own.
+bool bind_masked_write(const Call& call, size_t mask, BoundRule& bound) {
+  const TensorInfo &self = call.tensors[0], &chosen = call.tensors[mask];
+  const int v = call.tensor("values");
+  const TensorInfo& values = call.tensors[v];
+  const int64_t from = chosen.element, to = from + chosen.ndim();
+  std::vector<int> written;  // factors of what is written; -1: the places
+  for (const TensorInfo& t : call.tensors) bound.tensors.push_back(unruled(t));
+  for (const auto& [i, operand] : {std::pair<size_t, int>{0, 0}, {mask, 1}, {static_cast<size_t>(v), 2}}) {
+    bound.tensors[i].ruled = true;
+    bound.tensors[i].operand = operand;
+  }
+  bound.results.resize(call.results.size());
+  for (auto& r : bound.results) r.operand = 0;
+  for (int64_t d = 0; d < self.ndim(); ++d) {
+    const int factor = bound.add_factor(self.geometry.sizes[d]);
+    bound.tensors[0].dims[d].push_back(factor);
+    for (auto& r : bound.results) r.dims.push_back({factor});
+    if (d == from) written.push_back(-1);
+    if (d >= from && d < to) {
+      bound.tensors[mask].dims[d - from].push_back(factor);
+    } else {
+      written.push_back(factor);
+    }
+  }
+  for (int64_t d = 0; d < values.ndim(); ++d) {
+    const int64_t s = d + static_cast<int64_t>(written.size()) - values.ndim();
+    if (s < 0 || values.geometry.sizes[d] == 1) continue;
+    if (written[s] < 0) return false;
+    bound.tensors[v].dims[d].push_back(written[s]);
+  }
+  finish(call, bound);
+  return true;
+}
+
 }  // namespace
 
 bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
@@ -22,18 +60,23 @@ bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
   const TensorInfo& self = call.tensors[0];
   const int indices = call.op.argument("indices");
   std::vector<int> indexed;
+  std::vector<size_t> masks;
   int64_t index_rank = 0;
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const TensorInfo& t = call.tensors[i];
     if (t.argument != indices || !t.defined) continue;
-    if (t.dtype == at::kBool || t.dtype == at::kByte) {
-      why = "its result's shape depends on a mask's values";
-      return false;
-    }
+    if (is_mask(t)) masks.push_back(i);
     indexed.push_back(t.element);
     index_rank = std::max(index_rank, t.ndim());
   }
+  const bool put = call.tensor("values") >= 0;
   bound.tensors.clear();
+  if (!masks.empty()) {
+    const bool one = put && indexed.size() == 1 && call.tensors[masks[0]].ndim() > 0;
+    if (one && bind_masked_write(call, masks[0], bound)) return true;
+    why = "its result's shape depends on a mask's values";
+    return false;
+  }
   for (const TensorInfo& t : call.tensors) bound.tensors.push_back(unruled(t));
   bound.tensors[0].ruled = true;
   bound.tensors[0].operand = 0;
@@ -75,7 +118,6 @@ bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
       shape.push_back(factor[d]);
     }
   }
-  const bool put = call.tensor("values") >= 0;
   bound.results.resize(call.results.size());
   for (auto& r : bound.results) r.operand = 0;
   if (!put) {

@@ -161,6 +161,8 @@ def indexing() -> Iterator[Sample]:
     yield "index.second", lambda x, i: x[:, i], (x, ids(4, 3)), {}
     yield "index.both", lambda x, i, j: x[i, j], (x, ids(5, 3), ids(4, 3)), {}
     yield "index.mask", lambda x, m: x[m], (x, torch.rand(5, 4) > 0.5), {}
+    yield "index.mask_rows", lambda x, m: x[:, m], (r(3, 5, 4, grad=True), torch.rand(5) > 0.5), {}
+    yield "index.mask_and_index", lambda x, m, i: x[m, i], (x, torch.arange(5) % 2 == 0, torch.tensor([3, 0, 1])), {}
     yield "index.apart", lambda x, i, j: x[i, :, j], (r(5, 4, 3, grad=True), ids(5, 2), ids(3, 2)), {}
 
     def put(x: torch.Tensor, i: torch.Tensor, v: torch.Tensor, accumulate: bool) -> torch.Tensor:
@@ -168,6 +170,11 @@ def indexing() -> Iterator[Sample]:
 
     yield "index_put", put, (x, torch.tensor([3, 0]), r(2, 4, grad=True), False), {}
     yield "index_put.accumulate", put, (x, ids(5, 7), r(7, 4, grad=True), True), {}
+    mask = torch.rand(5, 4) > 0.5
+    yield "index_put.mask", put, (r(5, 4, 3, grad=True), mask, r(3, grad=True), False), {}
+    yield "index_put.mask_accumulate", put, (r(5, 4, 3, grad=True), mask, r(1, 3, grad=True), True), {}
+    yield "index_put.mask_values", put, (r(5, 4, 3, grad=True), mask, r(int(mask.sum()), 3, grad=True), False), {}
+    yield "index_put.mask_scalar", put, (x, mask, r(grad=True), False), {}
     yield "index_put.scalar", put, (x, torch.tensor([3, 0]), r(grad=True), True), {}
 
     def assign(x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
