@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from extra_vision import vision
 
 aten = torch.ops.aten
 
@@ -317,6 +318,7 @@ FAMILIES: dict[str, Callable[[], Iterator[tuple]]] = {
     "steps": steps,
     "memory": memory,
     "dropouts": dropouts,
+    "vision": vision,
 }
 
 

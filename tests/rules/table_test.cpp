@@ -54,6 +54,7 @@ TEST(RuleTable, EveryRuleIsForAnOpThatExists) {
   const std::set<std::string> elsewhere = {"contiguous", "fill", "zero", "masked_fill", "index_put_impl"};
   int unknown = 0;
   for (const RuleEntry* r : all()) {
+    if (r->op.find("::") != std::string::npos) continue;  // of a library that need not be loaded
     const std::string base = r->op.substr(0, r->op.find('.'));
     if (names.count(r->op) || names.count(base + "_" + r->op.substr(base.size())) || elsewhere.count(base)) continue;
     ++unknown;
