@@ -42,8 +42,8 @@ bool moves_as_is(c10::ScalarType dtype) {
 at::Tensor bytes_of(const at::Tensor& tensor) {
   if (moves_as_is(tensor.scalar_type())) return tensor;
   // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
-  // `pack`, which made it real.
-  return tensor.view(at::kByte);
+  // `pack`, which made it real. Flat, since view(dtype) looks at the last stride even where its dimension is 1 long.
+  return tensor.as_strided({tensor.numel()}, {1}).view(at::kByte);
 }
 
 c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at::Tensor input,

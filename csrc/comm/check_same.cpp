@@ -11,6 +11,7 @@
 #include "comm/axis.h"
 #include "comm/collectives.h"
 #include "comm/riders.h"
+#include "comm/settings.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
@@ -160,10 +161,14 @@ struct Checks : ContextState {
 
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
   if (context().world_size() == 1) return;
-  std::vector<int64_t> hashes;
-  for (const auto& of_rank : gather_words({static_cast<int64_t>(hash_of(with_mesh(words, mesh)))}, mesh)) {
-    hashes.push_back(of_rank.front());
+  const std::string set = settings();
+  const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh))};
+  std::vector<int64_t> of_settings, hashes;
+  for (const auto& of_rank : gather_words({mine, mine + 2}, mesh)) {
+    of_settings.push_back(of_rank[0]);
+    hashes.push_back(of_rank[1]);
   }
+  compare(of_settings, "what is set by strict, random_mode and register_rule", world_like(mesh));
   compare(hashes, what, world_like(mesh));
 }
 

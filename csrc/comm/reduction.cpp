@@ -85,6 +85,9 @@ at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction) {
     return all ? parts.all(0) : parts.any(0);
   }
   // Kernels for rare dtypes are patchy: reduce what a backend would see.
+  if (parts.is_complex() && (reduction == Reduction::sum || reduction == Reduction::avg)) {
+    return at::view_as_complex(reduce_locally(at::view_as_real(parts), reduction));
+  }
   if (!parts.is_complex() && lowered_dtype(dtype, Reduction::sum) != dtype) {
     return reduce_locally(parts.to(lowered_dtype(dtype, Reduction::sum)), reduction).to(dtype);
   }

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <comm/settings.h>
 
 #include <atomic>
 
@@ -13,7 +14,10 @@ std::atomic<bool> is_strict{false};
 }
 
 bool strict() { return is_strict.load(std::memory_order_relaxed); }
-void set_strict(bool strict) { is_strict.store(strict, std::memory_order_relaxed); }
+void set_strict(bool strict) {
+  is_strict.store(strict, std::memory_order_relaxed);
+  comm::note_setting("strict", strict ? "on" : "");
+}
 
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes) {
   if (bytes == 0) return;

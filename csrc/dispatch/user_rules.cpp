@@ -1,6 +1,7 @@
 #include "dispatch/user_rules.h"
 
 #include <c10/util/StringUtil.h>
+#include <comm/settings.h>
 #include <rules/registry.h>
 #include <rules/validate.h>
 #include <weft/rules.h>
@@ -55,6 +56,7 @@ void register_rule(const std::string& op, const std::string& text) {
   TORCH_CHECK_VALUE(rules::find_instead(info.short_name) == nullptr, "[", info.short_name,
                     "] runs as other ops of Weft's already");
   rules::rule(info.short_name, text);
+  comm::note_setting("rule of " + info.short_name + ": " + text, "on");
   rules_changed();
 }
 

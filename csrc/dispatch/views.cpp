@@ -108,6 +108,7 @@ Root root_seen_by(const Cell& cell, const at::Tensor& view) {
 // Writes `value`, the whole of what `view` now is, into the shard of its root.
 void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
   TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
+  if (value.numel() == 0) return;
   const Root root = root_seen_by(cell, view);
   if (view.is_complex() && view.is_conj() != root.shard.is_conj()) value = value.conj();
   if (view.is_neg() != root.shard.is_neg()) value = value.neg();

@@ -1,3 +1,4 @@
+#include <comm/settings.h>
 #include <random/mode.h>
 
 #include <atomic>
@@ -12,7 +13,10 @@ thread_local std::optional<Mode> thread_mode;
 
 Mode mode() { return thread_mode.value_or(process_mode.load(std::memory_order_relaxed)); }
 
-void set_mode(Mode mode) { process_mode.store(mode, std::memory_order_relaxed); }
+void set_mode(Mode mode) {
+  process_mode.store(mode, std::memory_order_relaxed);
+  comm::note_setting("random_mode", mode == Mode::replay ? "replay" : "");
+}
 
 ModeScope::ModeScope(Mode mode) : outer_(thread_mode) { thread_mode = mode; }
 

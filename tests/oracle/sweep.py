@@ -14,7 +14,7 @@ from support.plan_log import PlanLog
 from torch.utils import _pytree as pytree
 
 UNDEFINED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")  # values
-REFUSED = ("resize_", "resize_as_", "set_")  # a sharded tensor has no memory of its own
+REFUSED = ("resize_", "resize_as_", "set_", "to_sparse")  # it has no memory of its own, and is strided
 VIEWS = ("as_strided", "squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims")  # in place: a new layout
 
 

@@ -234,6 +234,12 @@ def boolean_mask(y, s):
 
 
 @case
+def empty_slice_of_an_expanded_one(y, s):
+    y[1:2, :1].expand(3, 2, -1)[:2, 0:0] = 1
+    return y
+
+
+@case
 def empty_slice(y, s):
     y[5:5] = 1
     y[2:2].mul_(3)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import weft
 from support.cases import on_worlds
+from support.ranks import run_ranks
 from torch import nn
 
 
@@ -209,3 +210,32 @@ def test_seeds(ranks2):
     for texts in ranks2(seeds_differ):
         for text in texts:
             assert "rank 1 differs from rank 0" in text and "seed all ranks alike" in text
+
+
+def settings_differ():
+    """Set on one rank alone: told where the ranks next compare anything, until it is mended."""
+    mesh, found = mesh_of(), []
+    for set_one, mend in (
+        (weft.strict, lambda: weft.strict(False)),
+        (random_mode, lambda: weft.random_mode("counter")),
+    ):
+        if weft.rank() == 1:
+            set_one(True)
+        found.append(error_of(weft.distribute_tensor, (square(), ROWS, mesh))[0])
+        mend()
+        weft.distribute_tensor(square(), ROWS, mesh)
+    if weft.rank() == 1:
+        torch.library.define("differ::twice", "(Tensor x) -> Tensor")
+        weft.register_rule("differ::twice", "... -> ...")
+    found.append(error_of(weft.distribute_tensor, (square(), ROWS, mesh))[0])
+    return found
+
+
+def random_mode(on):
+    weft.random_mode("replay" if on else "counter")
+
+
+def test_settings():
+    first, second = run_ranks(2, settings_differ)  # processes of their own: a rule stays
+    assert first == second
+    assert all("strict, random_mode and register_rule" in text and "rank 1 differs" in text for text in first), first
