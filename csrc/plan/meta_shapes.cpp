@@ -209,4 +209,29 @@ at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::S
   return at::empty(sizes, weight.options());
 }
 
+Two geqrf(const at::Tensor& self) {
+  TORCH_CHECK(self.dim() >= 2, "geqrf of ", self.dim(), " dimensions");
+  auto sizes = self.sizes().vec();
+  const int64_t rows = sizes[sizes.size() - 2], columns = sizes.back();
+  std::swap(sizes[sizes.size() - 2], sizes.back());
+  const at::Tensor a = at::empty(sizes, self.options()).mT();  // column-major
+  sizes.pop_back();
+  sizes.back() = std::min(rows, columns);
+  return {a, at::empty(sizes, self.options())};
+}
+
+Two linalg_eig(const at::Tensor& self) {
+  TORCH_CHECK(self.dim() >= 2, "eig of ", self.dim(), " dimensions");
+  const auto options = self.options().dtype(c10::toComplexType(self.scalar_type()));
+  return {at::empty(self.sizes().slice(0, self.dim() - 1), options), at::empty(self.sizes(), options).mT()};
+}
+
+at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output) {
+  const auto size = C10_AS_INTARRAYREF_SLOW(output);
+  TORCH_CHECK(self.dim() >= 3 && size.size() == 2, "max_unpool2d of ", self.dim(), " dimensions to ", size);
+  auto sizes = self.sizes().vec();
+  std::copy(size.begin(), size.end(), sizes.end() - 2);
+  return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
+}
+
 }  // namespace weft::shapes

@@ -12,6 +12,7 @@
 namespace weft::shapes {
 
 using Three = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using Two = std::tuple<at::Tensor, at::Tensor>;
 using Dtype = std::optional<at::ScalarType>;
 using Format = std::optional<at::MemoryFormat>;
 
@@ -66,6 +67,9 @@ at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c
                              std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>);
 
 at::Tensor stack(at::TensorList tensors, int64_t dim);
+Two geqrf(const at::Tensor& self);
+Two linalg_eig(const at::Tensor& self);
+at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output);
 at::Tensor safe_softmax(const at::Tensor& self, int64_t, Dtype);
 at::Tensor select_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt);
 at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt, c10::SymInt,

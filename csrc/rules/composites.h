@@ -32,6 +32,7 @@ void run_cudnn_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack
 void run_arg_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_any_all(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_allclose(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_squeeze(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_unscale(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_native_dropout(const c10::OperatorHandle& op, CompositeStack& stack);

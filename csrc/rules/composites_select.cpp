@@ -85,6 +85,13 @@ void run_any_all(Op op, CompositeStack& stack) {
   a.finish(out.to(x.scalar_type() == at::kByte ? at::kByte : at::kBool));
 }
 
+void run_allclose(Op op, CompositeStack& stack) {
+  // allclose (self, other, rtol, atol, equal_nan)
+  Arguments a(op, stack);
+  const at::Tensor close = at::isclose(a.tensor(0), a.tensor(1), a[2].toDouble(), a[3].toDouble(), a[4].toBool());
+  a.finish(close.all().item<bool>());
+}
+
 void run_squeeze(Op op, CompositeStack& stack) {
   // squeeze (self), (self, dim): the dimensions meant by name, as those of length 1 on a shard may be others.
   Arguments a(op, stack);

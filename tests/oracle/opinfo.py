@@ -15,6 +15,7 @@ import database  # noqa: E402
 from exceptions import reason  # noqa: E402
 from opinfo_options import parser  # noqa: E402
 from opinfo_table import FINE, gathered, how, markdown, summary, verdict  # noqa: E402
+from splits import report_splits  # noqa: E402
 from support.ranks import RankPool  # noqa: E402
 from sweep import empty_results, run_family, run_op, warm_up  # noqa: E402
 
@@ -79,6 +80,9 @@ def main() -> int:
     unknown = [] if args.family else [d for d in args.dtype.split(",") if d not in database.DTYPES]
     if unknown:
         parser().error(f"--dtype {unknown[0]}: one of {', '.join(database.DTYPES)}")
+    if args.splits:
+        print(report_splits(args))
+        return 0
     table = run(args)
     if not table:
         parser().error("no op has such a name and dtype")

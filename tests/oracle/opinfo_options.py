@@ -12,6 +12,7 @@ a pending sum or plain, drawn by a seed; random ops must draw the values of the 
   tools/opinfo                                        every op in every dtype class, on two ranks
   tools/opinfo --ranks 3 --only add,'linalg.*' --dtype float32,int64 --seed 1 --json out.json
   tools/opinfo --gathered                             which aten ops have no rule that fits, and who calls them
+  tools/opinfo --splits                               which splits need no communication, and where Weft makes some
   tools/opinfo --family losses,norms                  samples of tests/oracle/extra.py instead
 
 A line per op and dtype: verdict, checks passed, how its aten ops ran (ruled, composite: as other ops on the shards,
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", help="where to write all results")
     p.add_argument("--table", metavar="FILE", help="where to write a table in Markdown: a line per op")
     p.add_argument("--gathered", action="store_true", help="at the end, a list of the aten ops that were gathered")
+    p.add_argument("--splits", action="store_true", help="only that, with at most --samples (6) of an op, in float32")
     p.add_argument("--verbose", action="store_true", help="every failure, and how each aten op ran")
     return p
 

@@ -119,6 +119,27 @@ def test_in_backward_is_raised_by_all():
         assert kind == "IndexError" and "[embedding]" in text and took < 5, text
 
 
+def of_matrices(world):
+    """One matrix of a batch cannot be inverted: what tells by a result leaves the ranks in step, a kernel does not."""
+    mesh = mesh_of(world)
+    singular = torch.eye(3).repeat(2 * world, 1, 1)
+    singular[-1] = 0
+    one = weft.distribute_tensor(singular, ("a", None, None), mesh)
+    nothing = weft.distribute_tensor(singular / singular, ("a", None, None), mesh)
+    return (
+        error_of(lambda: torch.linalg.inv(one)),
+        error_of(lambda: weft.full_tensor(torch.linalg.inv_ex(one).inverse)),
+        error_of(lambda: weft.full_tensor(torch.linalg.svdvals(nothing))),
+    )
+
+
+def test_of_a_matrix_is_raised_by_all():
+    for inverse, unchecked, values in run_ranks(2, of_matrices, [2]):
+        assert inverse[0] == "LinAlgError" and "Batch element 3" in inverse[1], inverse
+        assert unchecked[0] == "", unchecked
+        assert values[0] == "LinAlgError" and "_linalg_svd] failed on" in values[1] and values[2] < 5, values
+
+
 def on_all_ranks(world):
     mesh = mesh_of(world)
     weight = table(mesh)

@@ -28,6 +28,7 @@ RULES(composites) {
   composite("arg_extreme", &run_arg_extreme);
   composite("extreme", &run_extreme);
   composite("any_all", &run_any_all);
+  composite("allclose", &run_allclose);
   composite("unscale", &run_unscale);
   composite("norm", &run_norm);
   composite("distance", &run_distance);
@@ -44,6 +45,7 @@ RULES(composites) {
     instead(op, "norm");
   }
   instead("dist", "distance");
+  instead("allclose", "allclose");
   instead("_amp_foreach_non_finite_check_and_unscale_", "unscale");
   instead("_foreach_norm.Scalar", "foreach_norm");
 }

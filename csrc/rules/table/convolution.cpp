@@ -40,6 +40,8 @@ RULES(convolution) {
   rule(
       {"reflection_pad1d", "replication_pad1d", "upsample_nearest1d", "upsample_linear1d", "_upsample_nearest_exact1d"},
       "... x -> ... q;  whole x");
+  rule("max_unpool2d", "... y x, ... y x -> ... p q;  whole y;  whole x");
+  rule("max_unpool3d", "... z y x, ... z y x -> ... o p q;  whole z;  whole y;  whole x");
   rule("adaptive_max_pool2d", "... y x -> ... p q, ... p q;  whole y;  whole x");
   rule("adaptive_max_pool3d", "... z y x -> ... o p q, ... o p q;  whole z;  whole y;  whole x");
 

@@ -8,6 +8,18 @@ RULES(embedding) {
   // Scaled by how often an index occurs, the whole batch must be seen.
   rule("embedding_dense_backward", "... d, ... -> v d;  sum ...;  linear 0;  unless scale_grad_by_freq");
   rule("embedding_dense_backward", "... d, ... -> v d;  whole ...;  linear 0;  when scale_grad_by_freq");
+  // Bags: the columns are free. The mode is 0 for sums, 1 for means, 2 for maxima, whose places are the last result.
+  for (const bool maxima : {false, true}) {
+    const std::string places = maxima ? "1 d" : "1";
+    for (const char* when : {"unless mode", "when mode=1", "when mode=2"}) {
+      if (maxima != (std::string(when) == "when mode=2")) continue;
+      rule({"_embedding_bag", "_embedding_bag_forward_only"},
+           "1 d, 1, 1, ?1 -> 1 d, 1, 1, " + places + ";  free d;  " + when);
+      rule("_embedding_bag_backward", "1 d, 1, 1, 1, 1, " + places + ", ?1 -> 1 d;  linear 0;  " + when);
+      rule("_embedding_bag_dense_backward", "1 d, 1, 1, 1, " + places + ", ?1 -> 1 d;  linear 0;  " + when);
+    }
+  }
+  rule("_embedding_bag_per_sample_weights_backward", "1 d, 1 d, 1, 1, 1 -> 1;  sum d;  linear 0");
 }
 
 }  // namespace weft::rules

@@ -5,6 +5,7 @@ plain op on each half makes halves of the plain result, for each of the op's res
 itself. What Weft makes of it is then traced.
 """
 
+import argparse
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +14,12 @@ import database
 import torch
 import weft
 from check import is_plain_tensor, seeded
+from support.ranks import RankPool
 from torch.utils import _pytree as pytree
 
 MOST_TENSORS, MOST_FREE = 4, 6  # that may be cut; splits of a sample that are looked at
 LEAST = 2  # a dimension's length
+SAMPLES = 6
 
 
 def halves(t: torch.Tensor, dim: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,9 +82,9 @@ def free_splits(op: Any, arguments: Any) -> Iterator[dict[int, int]]:
             yield cut
 
 
-def run_free_splits(name: str, shape: tuple[int, ...], limit: int | None) -> dict[str, Any]:
+def run_splits(name: str, limit: int) -> dict[str, Any]:
     """Of an op on two ranks: how many free splits were found, and those that Weft communicates for."""
-    op, mesh = database.ops()[name], weft.DeviceMesh(shape, ("x",), device_type="cpu")
+    op, mesh = database.ops()[name], weft.DeviceMesh((2,), ("x",), device_type="cpu")
     found, moved = 0, []
     for index, sample in enumerate(database.samples(op, torch.float32, limit)):
         arguments = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, (sample.input, sample.args, sample.kwargs))
@@ -99,5 +102,33 @@ def run_free_splits(name: str, shape: tuple[int, ...], limit: int | None) -> dic
                 seeded(lambda a: op(a[0], *a[1], **a[2]), pytree.tree_unflatten(laid_out, spec))
             if trace.rows:
                 shapes = [list(x.shape) for x in leaves if is_plain_tensor(x)]
-                moved.append({"sample": index, "cut": cut, "shapes": shapes, "ops": sorted({r.op for r in trace.rows})})
+                moved.append((index, shapes, cut, sorted({r.op for r in trace.rows})))
     return {"found": found, "moved": moved}
+
+
+def report_splits(args: argparse.Namespace) -> str:
+    """Prints a line per op that has a free split; returns the summary."""
+    counts = {"all": 0, "some": 0, "none": 0}
+    with RankPool(2) as pool:
+        for name in database.names(args.only, "float32"):
+            if database.is_foreach(database.ops()[name]):
+                continue
+            try:
+                result = pool(run_splits, name, args.samples or SAMPLES, timeout=args.timeout)[0]
+            except AssertionError as e:
+                print(f"{name:45s} cannot be tried: {str(e)[-200:]}", flush=True)
+                continue
+            found, moved = result["found"], result["moved"]
+            if not found:
+                continue
+            counts["all" if not moved else "some" if len(moved) < found else "none"] += 1
+            print(f"{name:45s} {found - len(moved):3d} of {found:3d} without communication", flush=True)
+            for index, shapes, cut, ops in moved if args.verbose else moved[:1]:
+                where = ", ".join(f"argument {i} at dimension {d}" for i, d in cut.items())
+                print(f"    sample {index}: {shapes}, {where}: {', '.join(ops)}", flush=True)
+    ops = sum(counts.values())
+    ran = counts["all"] + counts["some"]
+    return (
+        f"{ops} ops have a split that needs no communication: Weft makes none for {ran} of them "
+        f"({ran / max(ops, 1):.1%}), for {counts['all']} whichever of the splits found is taken"
+    )
