@@ -1,8 +1,11 @@
 """Results of tools/opinfo in words: verdicts, a summary, the table in Markdown, the gathered ops."""
 
+import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 GRAVITY = ("hang", "died", "value", "shape", "dtype", "structure", "layout", "stride", "flags", "raised")
+MODELS = Path(__file__).parents[1] / "ranks" / "models.md"  # what tools/models found
 FINE = ("pass", "exception", "no tensors", "nothing ran")
 
 
@@ -35,17 +38,25 @@ def summary(table: list[dict]) -> str:
     )
 
 
+def in_models() -> Counter:
+    """In how many of the runs of tools/models an aten op was gathered."""
+    line = re.search(r"^gathered: (.*)$", MODELS.read_text(), re.MULTILINE)
+    return Counter({op: int(n) for op, n in re.findall(r"(\S+) \((\d+)\)", line[1] if line else "")})
+
+
 def gathered(table: list[dict]) -> str:
-    """The aten ops that were gathered, those most often called first: reason, and OpInfo ops that call them."""
+    """The aten ops that were gathered, by how often they were in models, then here: reason, and OpInfo ops that call
+    them."""
+    models = in_models()
     callers, reasons = defaultdict(dict), {}
     for r in table:
         for op, (kind, text) in r["ops"].items():
             if kind == "gathered":
                 callers[op][r["op"]] = None
                 reasons.setdefault(op, text)
-    lines = [f"{len(callers)} aten ops were gathered:"]
-    for op, names in sorted(callers.items(), key=lambda item: (-len(item[1]), item[0])):
-        lines.append(f"{op:50s} {reasons[op]}; called by {len(names)}: {', '.join(list(names)[:6])}")
+    lines = [f"{len(callers)} aten ops were gathered (runs of models in which they were, of tests/ranks/models.md):"]
+    for op, names in sorted(callers.items(), key=lambda item: (-models[item[0]], -len(item[1]), item[0])):
+        lines.append(f"{op:50s} {models[op]:3d} {reasons[op]}; called by {len(names)}: {', '.join(list(names)[:6])}")
     return "\n".join(lines)
 
 
