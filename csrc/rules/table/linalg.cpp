@@ -15,9 +15,9 @@ RULES(linalg) {
   rule("_linalg_det", "... 1 1 -> ..., ... 1 1, ... 1");
   rule("_linalg_slogdet", "... 1 1 -> ..., ..., ... 1 1, ... 1");
   rule("_linalg_svd", "... 1 1 -> ... 1 1, ... 1, ... 1 1;  when compute_uv");
-  rule("_linalg_svd", "... 1 1 -> 1, ... 1, 1;  unless compute_uv");
+  rule("_linalg_svd", "... 1 1 -> 1, ... 1, 1;  free ...;  unless compute_uv");
   rule("_linalg_eigh", "... 1 1 -> ... 1, ... 1 1;  when compute_v");
-  rule("_linalg_eigh", "... 1 1 -> ... 1, 1;  unless compute_v");
+  rule("_linalg_eigh", "... 1 1 -> ... 1, 1;  free ...;  unless compute_v");
   rule("linalg_eig", "... 1 1 -> ... 1, ... 1 1");
   rule("_linalg_eigvals", "... 1 1 -> ... 1");
   rule({"linalg_matrix_sqrth", "cholesky_inverse"}, "... 1 1 -> ... 1 1");
