@@ -16,6 +16,7 @@ TOLERANCES = {
     torch.float16: (1e-2, 5e-3),
     torch.complex32: (1e-2, 5e-3),
 }
+HALVES = (torch.bfloat16, torch.float16, torch.complex32)
 
 
 class Wrong(Exception):
@@ -31,9 +32,9 @@ def full(x: object) -> object:
 
 
 def compare(got: object, want: object, what: str, strides: bool = True, truth: Callable[[], Any] | None = None) -> None:
-    """Raises Wrong. A collective: every rank calls it with the same structure. Where values differ, `truth`, the
-    plain op in double precision, tells whether the plain op itself is no nearer to it (terms that cancel leave
-    rounding)."""
+    """Raises Wrong. A collective: every rank calls it with the same structure. Where values of half precision differ,
+    `truth`, the plain op in double precision, tells whether the plain op itself is no nearer to it (terms that cancel
+    leave rounding)."""
     got_leaves, got_spec = pytree.tree_flatten(got)
     want_leaves, want_spec = pytree.tree_flatten(want)
     wholes = [full(g) for g in got_leaves]  # all of them first, so that ranks stay in step
@@ -47,7 +48,7 @@ def compare(got: object, want: object, what: str, strides: bool = True, truth: C
             try:
                 compare_tensor(g, whole, w, label, strides)
             except Wrong as e:
-                if e.kind != "value" or truth is None or not (w.is_floating_point() or w.is_complex()):
+                if e.kind != "value" or truth is None or w.dtype not in HALVES:
                     raise
                 if not as_near(whole, w, pytree.tree_leaves(truth())[i]):
                     raise
