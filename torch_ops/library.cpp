@@ -181,6 +181,7 @@ void define_ops(torch::Library& m) {
       [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh, bool soon) {
         soon ? comm::check_same_soon(words, what, mesh->mesh) : comm::check_same(words, what, mesh->mesh);
       });
+  def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {

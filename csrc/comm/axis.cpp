@@ -100,7 +100,7 @@ void set_observer(Observer observer) { observer_.store(observer, std::memory_ord
 
 void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
   finish_checks();
-  count_collective();
+  count_collective(kind, mesh, axis);
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
 }
 

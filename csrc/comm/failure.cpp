@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "comm/python_lock.h"
+#include "comm/recent_calls.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
@@ -52,12 +53,12 @@ constexpr std::array kTypes = {
 // ---- the log --------------------------------------------------------------------------------------------------------
 
 struct Failure {
-  int64_t rank = 0;
+  int64_t rank = 0;         // less: of no rank alone
   int64_t collectives = 0;  // asked for before, by that rank
   std::string op, type, message;
 
   bool same_point(const Failure& other) const { return collectives == other.collectives && op == other.op; }
-  std::string str() const { return c10::str("[", op, "] failed on rank ", rank, ": ", message); }
+  std::string str() const { return rank < 0 ? message : c10::str("[", op, "] failed on rank ", rank, ": ", message); }
 };
 
 struct Entry {
@@ -99,6 +100,14 @@ class Log {
     ++next_;
     return from_text(store_->get_to_str(key));
   }
+  void write_calls(int64_t rank, const std::string& text) { store_->set(c10::str("calls/", rank), text); }
+  /// What that rank wrote last; empty: nothing yet.
+  std::string calls_of(int64_t rank) {
+    const std::string key = c10::str("calls/", rank);
+    return store_->check({key}) ? store_->get_to_str(key) : std::string();
+  }
+  /// Whether no other rank said so before.
+  bool first_to_see_difference() { return store_->add("difference", 1) == 1; }
   void come_to(int64_t meeting) { store_->add(c10::str("meeting/", meeting), 1); }
   int64_t have_come_to(int64_t meeting) { return store_->add(c10::str("meeting/", meeting), 0); }
   /// How long ranks are waited for.
@@ -114,15 +123,16 @@ class Log {
 
 class Failures : public ContextState {
  public:
-  void count() {
-    collectives_.fetch_add(1, std::memory_order_relaxed);
+  void count(const char* kind, Mesh mesh, int axis) {
+    calls_.add(kind, mesh, axis);
     if (unsettled_.load(std::memory_order_relaxed)) [[unlikely]]
       settle();
   }
   /// A failure of this rank; whether the others can learn of it.
   bool tell(Failure failure);
-  /// Raises where the ranks have parted. False: there is no log to look at.
-  bool look();
+  /// Raises where the ranks have parted, also in what they ask for if this one waits. False: there is no log to look
+  /// at.
+  bool look(bool waiting);
   /// Waits, by way of the store, until all ranks have come here.
   void meet();
 
@@ -132,16 +142,18 @@ class Failures : public ContextState {
   bool read_log();
   void settle();
   void check();
+  void compare_calls();
   bool all_failed_as_often() const;
   [[noreturn]] void part(const Failure& at, bool known);
   [[noreturn]] void raise_parted() const;
 
-  std::atomic<int64_t> collectives_{0};  // asked for
-  std::atomic<bool> unsettled_{false};   // failed, and it is open whether all have; or parted
+  RecentCalls calls_;
+  std::atomic<bool> unsettled_{false};  // failed, and it is open whether all have; or parted
   std::mutex mutex_;
   std::optional<Log> log_;  // opened when first needed
   bool log_lost_ = false;
   int64_t meetings_ = 0;
+  std::string told_calls_;
   std::vector<Entry> read_;  // what others wrote
   std::vector<Failure> mine_;
   std::optional<Failure> parted_;
@@ -176,18 +188,19 @@ bool Failures::read_log() {
 bool Failures::tell(Failure failure) {
   std::lock_guard<std::mutex> lock(mutex_);
   failure.rank = context().rank();
-  failure.collectives = collectives_.load(std::memory_order_relaxed);
+  failure.collectives = calls_.count();
   if (!use_log([&](Log& log) { log.write({failure.rank, false, failure}); })) return false;
   mine_.push_back(std::move(failure));
   unsettled_.store(true, std::memory_order_relaxed);
   return true;
 }
 
-bool Failures::look() {
+bool Failures::look(bool waiting) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!read_log()) return false;
   check();
-  return true;
+  if (waiting) compare_calls();
+  return !log_lost_;
 }
 
 void Failures::meet() {
@@ -202,6 +215,7 @@ void Failures::meet() {
     if (!use_log([&](Log& log) { come = log.have_come_to(meeting); })) return;
     if (come >= context().world_size()) return;
     if (read_log()) check();
+    if (pause >= kFirstLook) compare_calls();
     std::this_thread::sleep_for(pause);
   }
 }
@@ -224,7 +238,7 @@ void Failures::settle() {
 
 // The n-th failures of all ranks are the same one, or will be: a rank may still be on its way to it.
 void Failures::check() {
-  const int64_t passed = collectives_.load(std::memory_order_relaxed);
+  const int64_t passed = calls_.count();
   std::vector<size_t> count(context().world_size());
   for (const Entry& e : read_) {
     if (e.parted) part(e.failure, true);
@@ -235,6 +249,36 @@ void Failures::check() {
       part(e.failure.collectives <= mine_[n].collectives ? e.failure : mine_[n], false);
     }
   }
+}
+
+// By one that has waited for long. The first to see a difference writes it into the log, for all to raise the same.
+void Failures::compare_calls() {
+  const std::string mine = calls_.text();
+  std::optional<RecentCalls::Difference> first;
+  int64_t other = 0;
+  bool is_first = false;
+  use_log([&](Log& log) {
+    if (mine != told_calls_) log.write_calls(context().rank(), mine);
+    told_calls_ = mine;
+    for (int64_t r = 0; r < context().world_size(); ++r) {
+      if (r == context().rank()) continue;
+      const auto difference = RecentCalls::first_difference(mine, log.calls_of(r));
+      if (!difference || (first && first->number <= difference->number)) continue;
+      first = difference;
+      other = r;
+    }
+    is_first = first && log.first_to_see_difference();
+  });
+  if (!is_first) return;
+  const int64_t rank = context().rank();
+  const std::string lower = c10::str(rank < other ? first->mine : first->theirs, " on rank ", std::min(rank, other));
+  const std::string upper = c10::str(rank < other ? first->theirs : first->mine, " on rank ", std::max(rank, other));
+  part({.rank = -1,
+        .collectives = first->number,
+        .type = "ValueError",
+        .message = c10::str("the ranks ask for different collectives: ", lower, ", but ", upper,
+                            "; all ranks must run the same ops, on the same layouts and shapes")},
+       false);
 }
 
 bool Failures::all_failed_as_often() const {
@@ -265,7 +309,7 @@ void Failures::raise_parted() const {
 
 [[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
                                                      auto& failures = context().state<Failures>();
-                                                     failures.count();
+                                                     failures.count("the making of process groups", nullptr, 0);
                                                      failures.meet();
                                                    }),
                                                    true);
@@ -295,9 +339,9 @@ void tell_failure(const std::string& op) {
   if (told && error) error->add_context(c10::str("[", op, "] failed on this rank's part; the other ranks are told"));
 }
 
-void count_collective() { context().state<Failures>().count(); }
+void count_collective(const char* kind, Mesh mesh, int axis) { context().state<Failures>().count(kind, mesh, axis); }
 
-void look_for_failures() { context().state<Failures>().look(); }
+void look_for_failures() { context().state<Failures>().look(/*waiting=*/false); }
 
 void wait_for(c10d::Work& work, bool watch) {
   auto& failures = context().state<Failures>();
@@ -309,7 +353,7 @@ void wait_for(c10d::Work& work, bool watch) {
       // Not done in time, or broken: perhaps as the ranks that failed have ended.
     }
     const bool over = work.isCompleted();
-    watch = failures.look() && !over;
+    watch = failures.look(/*waiting=*/!over) && !over;
   }
   work.wait();
 }

@@ -6,8 +6,13 @@
 // ranks count alike. Where all ranks fail alike at a point they are still in step: each makes sure of that before its
 // next collective, the only time when one that failed waits for what the others write.
 //
+// Ranks that are given different layouts, or take different branches, ask for different collectives, and wait for ever.
+// Who waits for long tells in the store which ones it asked for, and the ranks have parted where those differ.
+//
 // Before the world is split for a mesh, where the backend waits blindly, the ranks meet in the store. Else nothing here
 // touches the store while no kernel throws and no collective takes long.
+#include <weft/layout.h>
+
 #include <exception>
 #include <string>
 
@@ -32,7 +37,7 @@ void run_local(const std::string& op, Kernel&& kernel) {
 }
 
 /// Every rank calls it for every collective, before its own part. Raises where the ranks have parted.
-void count_collective();
+void count_collective(const char* kind, Mesh mesh, int axis);
 
 /// Reads the log, and raises where the ranks have parted.
 void look_for_failures();

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <comm/failure.h>
 #include <comm/settings.h>
 
 #include <atomic>
@@ -21,9 +22,13 @@ void set_strict(bool strict) {
 
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes) {
   if (bytes == 0) return;
-  TORCH_CHECK_NOT_IMPLEMENTED(!strict(), "[", op, "] ", reason, ", so its inputs would have to be gathered (", bytes,
-                              " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or call "
-                              "weft.strict(False)");
+  if (strict()) {
+    comm::run_local(op, [&] {  // the others may not be strict
+      TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op, "] ", reason, ", so its inputs would have to be gathered (", bytes,
+                                  " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or "
+                                  "call weft.strict(False)");
+    });
+  }
   if (log_on(LogLevel::debug)) log(LogLevel::debug, "[", op, "] run -> gathered (", bytes, " bytes)");
   warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
                                      " bytes the first time) and every rank runs it whole"));

@@ -8,8 +8,15 @@
 #include <tensor/below_autograd.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace weft {
+namespace {
+
+// Of gradients that are packed together, while the caches still hold them.
+constexpr int64_t kCachedBytes = int64_t{512} << 10;
+
+}  // namespace
 
 relayout::Place GradientBucket::place(const Part& part) const {
   return {kind_.mesh, part.sizes, context().bind(kind_.mesh).coordinates, part.position};
@@ -17,9 +24,15 @@ relayout::Place GradientBucket::place(const Part& part) const {
 
 void GradientBucket::add(Part part, const std::string& path) {
   std::lock_guard<std::mutex> lock(mutex_);
-  bytes_ += part.shard.numel() * static_cast<int64_t>(part.shard.element_size());
+  BelowAutograd guard;
+  const int64_t bytes = part.shard.numel() * static_cast<int64_t>(part.shard.element_size());
+  bytes_ += bytes;
+  unpacked_bytes_ += bytes;
   if (path_.empty()) path_ = path;
+  slice(part);
   parts_.push_back(std::move(part));
+  const bool known = expected_ > 0 && !kind_.reduces.empty() && !kind_.reduces[0].scatter;
+  if (known && unpacked_bytes_ >= kCachedBytes) pack({});
 }
 
 bool GradientBucket::add_on_arrival(const Cell& cell, const at::Tensor& sum, const std::shared_ptr<Incoming>& self) {
@@ -48,6 +61,29 @@ bool GradientBucket::slice(Part& part) {
   return any;
 }
 
+// Puts the shards that flat_ does not hold yet behind those that it holds.
+void GradientBucket::pack(c10::ArrayRef<at::Tensor> riders) {
+  std::vector<at::Tensor> pieces;
+  for (; packed_ < parts_.size(); ++packed_) {
+    Part& p = parts_[packed_];
+    p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
+    pieces.push_back(std::exchange(p.shard, {}).reshape({-1}));
+  }
+  pieces.insert(pieces.end(), riders.begin(), riders.end());
+  unpacked_bytes_ = 0;
+  if (pieces.empty()) return;
+  int64_t end = filled_;
+  for (const at::Tensor& piece : pieces) end += piece.numel();
+  if (!flat_.defined() || end > flat_.numel()) {
+    const at::Tensor larger = comm::take_buffer(std::max(end, expected_), pieces[0].options());
+    if (filled_ > 0) larger.narrow(0, 0, filled_).copy_(flat_.narrow(0, 0, filled_));
+    flat_ = larger;
+  }
+  at::Tensor rest = flat_.narrow(0, filled_, end - filled_);
+  at::cat_out(rest, pieces);
+  filled_ = end;
+}
+
 // Who has one all-reduce to make rides along.
 void GradientBucket::board() {
   if (kind_.reduces.size() != 1 || kind_.reduces[0].scatter) return;
@@ -72,18 +108,12 @@ void GradientBucket::begin() {
     }
     scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
   } else {
-    std::vector<at::Tensor> pieces;
-    for (Part& p : parts_) {
-      p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
-      if (!in_order_) pieces.push_back(p.shard.reshape({-1}));
-    }
     if (!in_order_) {
-      pieces.insert(pieces.end(), riders_.parts().begin(), riders_.parts().end());
-      int64_t elements = 0;
-      for (const at::Tensor& piece : pieces) elements += piece.numel();
-      flat_ = comm::take_buffer(elements, pieces[0].options());
-      at::cat_out(flat_, pieces);
+      if (packed_ == 0) flat_.reset();  // the shards may lie in it
+      pack(riders_.parts());
+      flat_ = flat_.narrow(0, 0, filled_);
     }
+    if (next_ == 1) elements_ = filled_;
     reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
   }
   for (Part& p : parts_) p.shard.reset();
@@ -95,6 +125,8 @@ void GradientBucket::wait() {
   reducing_.reset();
   scattering_.reset();
   in_order_ = true;
+  packed_ = 0;
+  filled_ = 0;
   int64_t offset = 0;
   for (Part& p : parts_) {
     const int64_t elements = c10::multiply_integers(p.shape);

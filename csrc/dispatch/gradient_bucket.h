@@ -46,11 +46,14 @@ class GradientBucket final : public Incoming,
     bool adds = false;  // to `accumulated`, when it has arrived
   };
 
-  explicit GradientBucket(Kind kind) : kind_(std::move(kind)) {}
+  /// `expected`: how many elements it will send in all, as far as the last backward pass tells; 0: unknown.
+  explicit GradientBucket(Kind kind, int64_t expected = 0) : kind_(std::move(kind)), expected_(expected) {}
   const Kind& kind() const { return kind_; }
 
   void add(Part part, const std::string& path);
   int64_t bytes() const { return bytes_; }
+  /// How many elements it has sent in its first all-reduce; 0: none.
+  int64_t elements() const { return elements_; }
   /// Adds the gradient that `cell` waits for to what it was to be accumulated in, when it arrives. False: it is not
   /// here, or `sum` is something else.
   bool add_on_arrival(const Cell& cell, const at::Tensor& sum, const std::shared_ptr<Incoming>& self);
@@ -65,6 +68,7 @@ class GradientBucket final : public Incoming,
 
  private:
   bool slice(Part& part);
+  void pack(c10::ArrayRef<at::Tensor> riders);
   void board();
   void begin();
   void wait();
@@ -72,15 +76,19 @@ class GradientBucket final : public Incoming,
   relayout::Place place(const Part& part) const;
 
   const Kind kind_;
-  int64_t bytes_ = 0;
+  const int64_t expected_;
+  int64_t bytes_ = 0, elements_ = 0;
   std::string path_;
   std::mutex mutex_;
   std::vector<Part> parts_;
   comm::Riders riders_;
   bool sent_ = false, arrived_ = false;
-  size_t next_ = 0;        // of kind_.reduces
-  at::Tensor flat_;        // the shards one after the other, while in_order_
-  bool in_order_ = false;  // the shards are what flat_ holds
+  size_t next_ = 0;             // of kind_.reduces
+  at::Tensor flat_;             // the shards one after the other
+  bool in_order_ = false;       // all of them
+  size_t packed_ = 0;           // so many of them
+  int64_t filled_ = 0;          // elements
+  int64_t unpacked_bytes_ = 0;  // of the others
   std::unique_ptr<comm::Pending> reducing_;
   std::unique_ptr<comm::PendingParts> scattering_;
 };

@@ -26,6 +26,9 @@ struct Buckets : ContextState {
   std::vector<std::shared_ptr<Bucket>> sent;  // in that order
   int task = -1;                              // the backward pass that knows of us
   bool any_sent = false;                      // in that pass
+  // Of each bucket in the order in which a pass opens them, which the next pass will likely repeat.
+  std::vector<int64_t> elements;
+  std::vector<std::shared_ptr<Bucket>> opened;  // in that pass
 
   std::shared_ptr<Bucket> bucket_for(Bucket::Kind kind) {
     std::lock_guard<std::mutex> lock(mutex);
@@ -33,7 +36,9 @@ struct Buckets : ContextState {
     for (const auto& bucket : open) {
       if (bucket->kind() == kind) return bucket;
     }
-    return open.emplace_back(std::make_shared<Bucket>(std::move(kind)));
+    const size_t i = opened.size();
+    const int64_t expected = i < elements.size() ? elements[i] : 0;
+    return open.emplace_back(opened.emplace_back(std::make_shared<Bucket>(std::move(kind), expected)));
   }
   // Some were sent off because one of their gradients was used.
   void take_sent() {
@@ -62,6 +67,9 @@ void finish_backward() {
     }
     flying = std::move(left);
   }
+  std::lock_guard<std::mutex> lock(buckets.mutex);
+  buckets.elements.clear();
+  for (const auto& bucket : std::exchange(buckets.opened, {})) buckets.elements.push_back(bucket->elements());
 }
 
 // The engine runs its callbacks when the pass is over.
@@ -72,6 +80,7 @@ void begin_backward(Buckets& buckets) {
   torch::autograd::Engine::get_default_engine().queue_callback(&finish_backward);
   buckets.task = task;
   buckets.any_sent = false;
+  buckets.opened.clear();
 }
 
 bool sums(const TensorLayout& layout) {

@@ -12,6 +12,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 
+#include <mutex>
+#include <set>
+#include <utility>
+
 #include "dispatch/install.h"
 #include "dispatch/refuse.h"
 #include "module/parts.h"
@@ -33,6 +37,14 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
 
+// Of the sharded tensor that a plain one becomes.
+Geometry dense_geometry(const at::Tensor& tensor) {
+  Geometry geometry = geometry_of(tensor);
+  geometry.offset = 0;
+  if (!tensor.is_non_overlapping_and_dense()) geometry.strides = row_major_strides(geometry.sizes);
+  return geometry;
+}
+
 // What the ranks' copies of a tensor must agree about.
 void add_facts(const at::Tensor& t, std::vector<int64_t>& words) {
   words.push_back(static_cast<int64_t>(t.scalar_type()));
@@ -40,7 +52,26 @@ void add_facts(const at::Tensor& t, std::vector<int64_t>& words) {
   if (t.is_nested()) return;
   words.push_back(t.dim());
   words.insert(words.end(), t.sizes().begin(), t.sizes().end());
+  if (t.layout() != at::kStrided) return;
+  const Geometry geometry = dense_geometry(t);
+  words.insert(words.end(), geometry.strides.begin(), geometry.strides.end());
 }
+
+// The redistributions that were asked for, from and to, of one rank. One may be asked for in every step, and so is
+// compared between the ranks only the first time.
+struct Moves : ContextState {
+  std::mutex mutex;
+  std::set<std::pair<Layout, Layout>> compared;
+
+  bool has(Layout from, Layout to) {
+    std::lock_guard<std::mutex> lock(mutex);
+    return compared.contains({from, to});
+  }
+  void add(Layout from, Layout to) {
+    std::lock_guard<std::mutex> lock(mutex);
+    compared.emplace(from, to);
+  }
+};
 
 // TorchScript's fused kernels read data_ptr, which a sharded tensor has not; off from the first one on.
 void disable_fuser() {
@@ -75,9 +106,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   context().bind(layout->mesh());  // refuses a mesh of other ranks, also where nothing will move
   disable_fuser();
   const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
-  Geometry geometry = geometry_of(tensor);
-  geometry.offset = 0;
-  if (!tensor.is_non_overlapping_and_dense()) geometry.strides = row_major_strides(geometry.sizes);
+  const Geometry geometry = dense_geometry(tensor);
   const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
 }
@@ -88,7 +117,7 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
     check_rank(tensors[i], layouts[i], "the batch");
     add_facts(tensors[i], words);
   }
-  comm::check_same_soon(words, "the batch (shapes, dtypes)", layouts.at(0)->mesh());
+  comm::check_same_soon(words, "the batch (shapes, strides, dtypes)", layouts.at(0)->mesh());
   std::vector<at::Tensor> out;
   for (size_t i = 0; i < tensors.size(); ++i) out.push_back(lay_out(tensors[i], layouts[i]));
   return out;
@@ -192,17 +221,27 @@ at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<i
 
 }  // namespace
 
+std::string compared_by(const std::string& function) {
+  if (function != "from_local") return function + ": the tensor's shape, strides, dtype, requires_grad and layout";
+  return function +
+         ": the parts' dtype, the sizes of dimensions that are not split, the whole's shape, requires_grad and the "
+         "layout";
+}
+
 void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   require_installed();
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
-  // First of all, so that a tensor that is wrong on one rank only is an error on all.
-  if (!holds_shards(tensor)) {
+  // First of all, so that what is wrong on one rank only is an error on all.
+  const Layout from = holds_shards(tensor) ? sharded(tensor).layout() : nullptr;
+  Moves& moves = context().state<Moves>();
+  if (from == nullptr || !moves.has(from, layout)) {
     std::vector<int64_t> words;
     add_facts(tensor, words);
     words.push_back(tensor.requires_grad());
-    for (char c : layout->str()) words.push_back(c);
-    comm::check_same(words, c10::str(what, ": the tensor's shape, dtype, requires_grad and layout"), layout->mesh());
+    for (char c : layout->str() + (from == nullptr ? "" : from->str())) words.push_back(c);
+    comm::check_same(words, compared_by(what), layout->mesh());
+    if (from != nullptr) moves.add(from, layout);
   }
   check_rank(tensor, layout, what);
 }
@@ -210,6 +249,10 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
 at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
   CurrentOp running("distribute_tensor", tensor);
   check_layout(tensor, layout, "distribute_tensor");
+  return redistribute_tensor(tensor, layout);
+}
+
+at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
   if (holds_shards(tensor) && sharded(tensor).layout() == layout) return tensor;
   return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
 }

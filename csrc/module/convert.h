@@ -3,14 +3,22 @@
 #include <ATen/core/Tensor.h>
 #include <weft/tensor.h>
 
+#include <string>
 #include <vector>
 
 namespace weft {
 
-/// Raises ValueError where the layout is not for the tensor: none, another rank, or sizes that differ between ranks.
+/// What the ranks compare of a tensor before that function (distribute_tensor, distribute_variable, tag, from_local)
+/// lays it out, as the error of a difference names it.
+std::string compared_by(const std::string& function);
+
+/// Raises ValueError where the layout is not for the tensor: none, another rank, or what `compared_by` names differs
+/// between ranks. That of a sharded tensor is compared only when it is first sent from its layout to that one.
 void check_layout(const at::Tensor& tensor, Layout layout, const char* what);
 
-/// distribute_tensor without its check between ranks and without autograd.
+/// distribute_tensor without its check between ranks.
+at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout);
+/// And without autograd.
 at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
 /// Tensors that every rank has, each in its layout; nothing moves. That their shapes and dtypes are the same is a check
 /// that is not waited for (check_same_soon). Plain tensors only, at least one, all layouts on one mesh; no autograd.

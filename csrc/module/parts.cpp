@@ -7,6 +7,8 @@
 #include <tensor/below_autograd.h>
 #include <tensor/sharded.h>
 
+#include "module/convert.h"
+
 namespace weft {
 namespace {
 
@@ -79,10 +81,7 @@ void check_parts(const at::Tensor& local, Layout layout, const std::optional<std
   }
   if (shape) words.insert(words.end(), shape->begin(), shape->end());
   for (char c : layout->str()) words.push_back(c);
-  comm::check_same(words,
-                   "from_local: the parts' dtype, the sizes of dimensions that are not split, the whole's shape, "
-                   "requires_grad and the layout",
-                   layout->mesh());
+  comm::check_same(words, compared_by("from_local"), layout->mesh());
 }
 
 Whole put_together(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape) {

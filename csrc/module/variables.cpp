@@ -32,8 +32,6 @@ Layout layout_of_path(const LayoutMap& map, const at::Tensor& variable, const st
   return layout != nullptr ? layout : TensorLayout::replicated(map.mesh(), variable.dim());
 }
 
-constexpr char kTag[] = "tag: the tensor's shape, dtype, requires_grad and layout";
-
 void add_words(std::vector<int64_t>& words, const std::string& text) {
   words.push_back(static_cast<int64_t>(text.size()));
   for (char c : text) words.push_back(c);
@@ -83,15 +81,12 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
   TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for '", path, "'");
   const std::string canonical = canonical_path(path);
   const Layout layout =
-      comm::or_differ(kTag, map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
+      comm::or_differ(compared_by("tag"), map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
   at::Tensor out = variable;
   if (!holds_shards(variable) || sharded(variable).layout() != layout) {
-    if (variable.is_leaf()) {
-      check_layout(variable, layout, "tag");
-      return lay_out_variable(variable, layout, canonical);
-    }
-    if (!holds_shards(variable)) check_layout(variable, layout, "tag");
-    out = distribute_tensor(variable, layout);
+    check_layout(variable, layout, "tag");
+    if (variable.is_leaf()) return lay_out_variable(variable, layout, canonical);
+    out = redistribute_tensor(variable, layout);
   }
   set_path(out, canonical);
   return out;
@@ -100,7 +95,7 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
   const Mesh world = DeviceMesh::get({world_size()}, {"world"}, {}, variable.is_cuda() ? "cuda" : "cpu");
-  comm::or_differ(kTag, map ? map->mesh() : world, [&] {
+  comm::or_differ(compared_by("tag"), map ? map->mesh() : world, [&] {
     TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look '", path,
                       "' up in; call weft.register_layouts(layout_map) first");
   });

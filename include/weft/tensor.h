@@ -10,7 +10,9 @@ namespace weft {
 
 /// A sharded tensor with the given value. A plain tensor is taken to be the same on all ranks: each keeps its part and
 /// nothing moves. A sharded tensor is redistributed. Shape, dtype and device as `tensor`.
-/// Raises ValueError where the layout's rank differs from the tensor's, or its shape or dtype differs between ranks.
+/// Raises ValueError where the layout's rank differs from the tensor's, or the ranks pass different tensors (shape,
+/// strides, dtype, requires_grad) or layouts; a sharded tensor's are compared when it is first sent from its layout to
+/// that one, which costs a small collective.
 WEFT_API at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout);
 
 /// The whole value as a plain tensor on every rank (a collective unless it is replicated). A plain tensor is returned

@@ -32,6 +32,7 @@ DISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
     "shape": lambda m: (torch.ones(4, pick(4, 5)), ROWS, m),
     "dimensions": lambda m: (pick(square(), torch.ones(4)), ROWS, m),
     "dtype": lambda m: (square(dtype=pick(torch.float32, torch.float64)), ROWS, m),
+    "strides": lambda m: (pick(square(), square().t()), ROWS, m),
     "requires_grad": lambda m: (square(requires_grad=pick(True, False)), ROWS, m),
     "layout": lambda m: (square(), pick(ROWS, COLUMNS), m),
     "pending": lambda m: (square(), weft.TensorLayout((None, None), m, partial=pick({}, {"a": "sum"}))),
@@ -42,6 +43,24 @@ DISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
     "order of the mesh": lambda m: (square(), ROWS, pick(m, backwards())),
     "size of the mesh": lambda m: (square(), (None, None), pick(m, weft.DeviceMesh((64,), ("a",), device_type="cpu"))),
 }
+
+
+REDISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
+    "layout": lambda m: (rows_of(m), pick((None, None), COLUMNS), m),
+    "pending": lambda m: (pick(rows_of(m), summed(m)), (None, None), m),
+    "sharded on one": lambda m: (pick(square(), rows_of(m)), COLUMNS, m),
+    "unknown axis": lambda m: (rows_of(m), pick(COLUMNS, ("z", None)), m),
+    "dimensions": lambda m: (rows_of(m), pick(COLUMNS, (None,)), m),
+    "mesh": lambda m: (rows_of(m), (None, None), pick(m, other_mesh())),
+}
+
+
+def rows_of(mesh):
+    return weft.distribute_tensor(square(), ROWS, mesh)
+
+
+def summed(mesh):
+    return weft.from_local(square(), weft.TensorLayout((None, None), mesh, {"a": "sum"}))
 
 
 def other_mesh():
@@ -143,6 +162,10 @@ def distribute_module(module, rules, mesh):
     weft.distribute_module(module, rules, mesh=mesh)
 
 
+def redistribute(tensor, layout, mesh):
+    weft.distribute_tensor(tensor, layout, mesh)
+
+
 BATCH = {
     "shape": lambda m: (torch.ones(pick(4, 5), 2), m, "a"),
     "more": lambda m: ({"x": square(), **pick({}, {"y": torch.ones(4)})}, m, "a"),
@@ -155,6 +178,7 @@ INITIALIZE = {"num_processes": lambda m: (None, pick(None, 64)), "process_id": l
 FUNCTIONS = (
     (weft.distribute_tensor, DISTRIBUTE),
     (weft.distribute_variable, DISTRIBUTE),
+    (redistribute, REDISTRIBUTE),
     (weft.from_local, FROM_LOCAL),
     (tag, TAG),
     (distribute_module, MODULE),
@@ -239,3 +263,34 @@ def test_settings():
     first, second = run_ranks(2, settings_differ)  # processes of their own: a rule stays
     assert first == second
     assert all("strict, random_mode and register_rule" in text and "rank 1 differs" in text for text in first), first
+
+
+def other_axes():
+    """Rank 1 waits for rank 0, which has what it asked for from rank 2; rank 3 waits for rank 1."""
+    mesh = weft.DeviceMesh((2, 2), ("a", "b"), device_type="cpu")
+    x = weft.distribute_tensor(square(), ("a", None), mesh)
+    y = weft.distribute_tensor(square(), ("b", None), mesh)
+    return error_of(weft.full_tensor, (pick(x, y),))
+
+
+def test_other_axes():
+    """Nothing compares what ops are run on: those that wait for ever find out."""
+    found = run_ranks(4, other_axes)
+    (one, took), (same, _) = found[1], found[3]
+    assert one == same and "all_gather over 'b' of mesh (a=2, b=2) on rank 1, but all_gather over 'a'" in one, found
+    assert "the ranks ask for different collectives" in one and took < 5, found
+
+
+def strict_on_one():
+    mesh = mesh_of()
+    sharded = weft.distribute_tensor(torch.arange(6.0), ("a",), mesh)
+    weft.strict(weft.rank() == 1)
+    start = time.monotonic()
+    with pytest.raises(NotImplementedError, match="strict mode refuses") as error:
+        torch.take(sharded, torch.tensor([1, 2]))
+    return str(error.value), time.monotonic() - start
+
+
+def test_strict_on_one_rank():
+    for text, took in run_ranks(2, strict_on_one):
+        assert "[take]" in text and took < 5, text

@@ -12,11 +12,6 @@ import torch
 
 from .mesh import Axes, DeviceMesh, TensorLayout, adopt_world
 
-_PARTS = (
-    "from_local: the parts' dtype, the sizes of dimensions that are not split, the whole's shape, requires_grad and "
-    "the layout"
-)
-
 
 def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
     """An error that a rank must not raise alone, while the others wait in the check of `what`: it goes there too.
@@ -28,13 +23,12 @@ def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
     torch.ops.weft.check_same(list(error.encode()), what, mesh._object)
 
 
-def _laid_out_as(tensor: torch.Tensor, layout: TensorLayout | Axes, mesh: DeviceMesh | None, what: str) -> TensorLayout:
-    """The layout of a plain tensor, or a part, that all ranks are about to compare."""
+def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function: str) -> TensorLayout:
+    """The layout that all ranks are about to compare in that function."""
     try:
         return as_layout(layout, mesh)
     except ValueError as error:
-        if not is_sharded(tensor):
-            differ(str(error), what, mesh)
+        differ(str(error), torch.ops.weft.compared_by(function), mesh)
         raise
 
 
@@ -61,12 +55,13 @@ def distribute_tensor(
         layout: one entry per dimension: a TensorLayout, or its axes with `device_mesh`.
 
     Raises:
-        ValueError: the layout has another rank than the tensor, or shape or dtype differ between ranks.
+        ValueError: the layout has another rank than the tensor, or the ranks pass different tensors (shape, strides,
+            dtype, requires_grad) or layouts; a sharded tensor's are compared when it is first sent from its layout to
+            that one, which costs a small collective.
     """
     adopt_world()
     tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
-    what = "distribute_tensor: the tensor's shape, dtype, requires_grad and layout"
-    return torch.ops.weft._distribute_tensor(tensor, _laid_out_as(tensor, layout, device_mesh, what)._id)
+    return torch.ops.weft._distribute_tensor(tensor, _laid_out_as(layout, device_mesh, "distribute_tensor")._id)
 
 
 def distribute_variable(
@@ -75,8 +70,7 @@ def distribute_variable(
     """A variable's value in that layout, as a leaf that requires grad as `variable` does (a Parameter stays one)."""
     adopt_world()
     tensor = torch.as_tensor(variable)
-    what = "distribute_variable: the tensor's shape, dtype, requires_grad and layout"
-    out = torch.ops.weft.distribute_variable(tensor, _laid_out_as(tensor, layout, device_mesh, what)._object)
+    out = torch.ops.weft.distribute_variable(tensor, _laid_out_as(layout, device_mesh, "distribute_variable")._object)
     return as_kind(out, variable)
 
 
@@ -116,7 +110,7 @@ def from_local(
     """
     adopt_world()
     shape = list(shape) if shape is not None else None
-    return torch.ops.weft.from_local(local, _laid_out_as(local, layout, device_mesh, _PARTS)._object, shape)
+    return torch.ops.weft.from_local(local, _laid_out_as(layout, device_mesh, "from_local")._object, shape)
 
 
 def is_sharded(tensor: Any) -> bool:
