@@ -301,6 +301,16 @@ def dropped(mesh):
     same_gradients(model, plain)
 
 
+def packed_as_they_come(mesh):
+    """Large gradients are copied when they come, into a buffer of the last pass's size: right, too small, too large."""
+    for layouts in ({}, {"[12]/weight": (None, mesh.axis_names[0])}):
+        for width, depth in ((300, 5), (300, 5), (240, 9), (240, 9), (8, 3), (300, 5)):
+            (plain, x), (model, xs) = pair(mesh, batch=2048, layouts=layouts, width=width, depth=depth)
+            plain(x).square().sum().backward()
+            model(xs).square().sum().backward()
+            same_gradients(model, plain)
+
+
 def after_an_error(mesh):
     """A pass that fails after some gradients leaves nothing behind that would part the ranks."""
     (plain, x), (model, xs) = pair(mesh, layouts={"1/weight": (mesh.axis_names[0], None)})
@@ -348,6 +358,7 @@ CASES = (
     changed_before_accumulation,
     twice_differentiable,
     dropped,
+    packed_as_they_come,
     after_an_error,
     memory_order,
 )
