@@ -94,7 +94,9 @@ void GradientBucket::board() {
 
 void GradientBucket::begin() {
   for (Part& p : parts_) {
-    if (slice(p)) in_order_ = false;
+    if (!slice(p)) continue;
+    packed_ = 0;
+    filled_ = 0;
   }
   if (next_ == kind_.reduces.size()) return;
   const Reduce& reduce = kind_.reduces[next_++];
@@ -108,11 +110,9 @@ void GradientBucket::begin() {
     }
     scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
   } else {
-    if (!in_order_) {
-      if (packed_ == 0) flat_.reset();  // the shards may lie in it
-      pack(riders_.parts());
-      flat_ = flat_.narrow(0, 0, filled_);
-    }
+    if (packed_ == 0) flat_.reset();  // the shards may lie in it
+    pack(riders_.parts());
+    flat_ = flat_.narrow(0, 0, filled_);
     if (next_ == 1) elements_ = filled_;
     reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
   }
@@ -124,9 +124,8 @@ void GradientBucket::wait() {
   if (scattering_) flat_ = scattering_->wait();
   reducing_.reset();
   scattering_.reset();
-  in_order_ = true;
-  packed_ = 0;
-  filled_ = 0;
+  packed_ = parts_.size();
+  filled_ = flat_.numel();
   int64_t offset = 0;
   for (Part& p : parts_) {
     const int64_t elements = c10::multiply_integers(p.shape);

@@ -84,8 +84,7 @@ class GradientBucket final : public Incoming,
   comm::Riders riders_;
   bool sent_ = false, arrived_ = false;
   size_t next_ = 0;             // of kind_.reduces
-  at::Tensor flat_;             // the shards one after the other
-  bool in_order_ = false;       // all of them
+  at::Tensor flat_;             // shards one after the other
   size_t packed_ = 0;           // so many of them
   int64_t filled_ = 0;          // elements
   int64_t unpacked_bytes_ = 0;  // of the others

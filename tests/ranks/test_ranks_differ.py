@@ -45,7 +45,7 @@ DISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
 }
 
 
-REDISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
+REDISTRIBUTE = {  # arguments of distribute_tensor, of a sharded tensor
     "layout": lambda m: (rows_of(m), pick((None, None), COLUMNS), m),
     "pending": lambda m: (pick(rows_of(m), summed(m)), (None, None), m),
     "sharded on one": lambda m: (pick(square(), rows_of(m)), COLUMNS, m),
