@@ -1,6 +1,7 @@
 #include "dispatch/gradient_bucket.h"
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <c10/util/accumulate.h>
 #include <comm/buffer.h>
 #include <debug/trace.h>
@@ -17,6 +18,11 @@ namespace {
 constexpr int64_t kCachedBytes = int64_t{512} << 10;
 
 }  // namespace
+
+GradientBucket::GradientBucket(Kind kind, int64_t expected)
+    : kind_(std::move(kind)),
+      expected_(expected),
+      placeholder_(at::empty({0}, at::TensorOptions(kind_.dtype).device(kind_.device))) {}
 
 relayout::Place GradientBucket::place(const Part& part) const {
   return {kind_.mesh, part.sizes, context().bind(kind_.mesh).coordinates, part.position};
@@ -61,27 +67,45 @@ bool GradientBucket::slice(Part& part) {
   return any;
 }
 
-// Puts the shards that flat_ does not hold yet behind those that it holds.
+// Puts the shards that flat_ does not hold yet, and the riders, behind those that it holds: each by one copy.
 void GradientBucket::pack(c10::ArrayRef<at::Tensor> riders) {
-  std::vector<at::Tensor> pieces;
-  for (; packed_ < parts_.size(); ++packed_) {
-    Part& p = parts_[packed_];
-    p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
-    pieces.push_back(std::exchange(p.shard, {}).reshape({-1}));
-  }
-  pieces.insert(pieces.end(), riders.begin(), riders.end());
   unpacked_bytes_ = 0;
-  if (pieces.empty()) return;
+  if (packed_ == parts_.size() && riders.empty()) return;
   int64_t end = filled_;
-  for (const at::Tensor& piece : pieces) end += piece.numel();
+  for (size_t i = packed_; i < parts_.size(); ++i) end += parts_[i].shard.numel();
+  for (const at::Tensor& rider : riders) end += rider.numel();
   if (!flat_.defined() || end > flat_.numel()) {
-    const at::Tensor larger = comm::take_buffer(std::max(end, expected_), pieces[0].options());
+    const at::Tensor larger = comm::take_buffer(std::max(end, expected_), placeholder_.options());
     if (filled_ > 0) larger.narrow(0, 0, filled_).copy_(flat_.narrow(0, 0, filled_));
     flat_ = larger;
   }
-  at::Tensor rest = flat_.narrow(0, filled_, end - filled_);
-  at::cat_out(rest, pieces);
-  filled_ = end;
+  std::vector<at::Tensor> run;  // of those that lie in order
+  int64_t run_elements = 0;
+  const auto put_run = [&] {
+    if (run.empty()) return;
+    at::Tensor there = flat_.narrow(0, filled_, run_elements);
+    at::cat_out(there, run);
+    filled_ += std::exchange(run_elements, 0);
+    run.clear();
+  };
+  const auto append = [&](at::Tensor flat) {
+    run_elements += flat.numel();
+    run.push_back(std::move(flat));
+  };
+  for (; packed_ < parts_.size(); ++packed_) {
+    Part& p = parts_[packed_];
+    p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
+    const at::Tensor shard = std::exchange(p.shard, {});
+    if (shard.is_contiguous()) {
+      append(shard.view({-1}));
+      continue;
+    }
+    put_run();
+    flat_.as_strided(p.shape, row_major_strides(p.shape), filled_).copy_(shard);
+    filled_ += shard.numel();
+  }
+  for (const at::Tensor& rider : riders) append(rider);
+  put_run();
 }
 
 // Who has one all-reduce to make rides along.
@@ -140,7 +164,8 @@ void GradientBucket::deliver() {
   int64_t offset = 0;
   for (Part& p : parts_) {
     offset += p.shard.numel();
-    at::Tensor shard = p.shard.contiguous().permute(p.position);
+    at::Tensor shard = p.shard.contiguous();
+    if (!p.position.empty()) shard = shard.permute(p.position);
     if (p.adds) {
       const at::Tensor sum = p.accumulated->local;
       sum.add_(shard);

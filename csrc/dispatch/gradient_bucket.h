@@ -37,7 +37,7 @@ class GradientBucket final : public Incoming,
     c10::intrusive_ptr<Cell> accumulated;  // what autograd adds it to; null: nothing
     Layout layout;                         // when it has arrived
     Sizes sizes;                           // global
-    Sizes position;                        // of each dimension among those of `shard`, which lie as memory has them
+    Sizes position;  // of each dimension among those of `shard`, which lie as memory has them; empty: the same
     at::Tensor shard;
     relayout::State state;  // of the shard
     relayout::Steps steps;
@@ -47,8 +47,10 @@ class GradientBucket final : public Incoming,
   };
 
   /// `expected`: how many elements it will send in all, as far as the last backward pass tells; 0: unknown.
-  explicit GradientBucket(Kind kind, int64_t expected = 0) : kind_(std::move(kind)), expected_(expected) {}
+  explicit GradientBucket(Kind kind, int64_t expected = 0);
   const Kind& kind() const { return kind_; }
+  /// Stands for gradients that have not arrived.
+  const at::Tensor& placeholder() const { return placeholder_; }
 
   void add(Part part, const std::string& path);
   int64_t bytes() const { return bytes_; }
@@ -77,6 +79,7 @@ class GradientBucket final : public Incoming,
 
   const Kind kind_;
   const int64_t expected_;
+  const at::Tensor placeholder_;
   int64_t bytes_ = 0, elements_ = 0;
   std::string path_;
   std::mutex mutex_;

@@ -116,19 +116,23 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   const auto bucket = buckets.bucket_for({to->mesh(), reduces_of(*steps), local.scalar_type(), local.device()});
   // In the leaf's memory order, in which AccumulateGrad wants it.
   const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
-  const at::Tensor out = make_incoming(bucket, local, to, root);
-  Sizes order(grad.dim()), position(grad.dim());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return root.strides[a] > root.strides[b]; });
-  for (size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int64_t>(i);
+  const at::Tensor out = make_incoming(bucket, bucket->placeholder(), to, root);
 
   Bucket::Part part;
   part.cell = sharded(out).shared_cell();
   if (holds_shards(leaf.grad())) part.accumulated = sharded(leaf.grad()).shared_cell();
   part.layout = to;
   part.sizes = root.sizes;
-  part.position = std::move(position);
-  part.shard = local.permute(order);
+  part.shard = local;
+  if (!std::is_sorted(root.strides.rbegin(), root.strides.rend())) {
+    Sizes order(grad.dim());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return root.strides[a] > root.strides[b]; });
+    part.position.resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) part.position[order[i]] = static_cast<int64_t>(i);
+    part.shard = local.permute(order);
+  }
   part.state = start;
   part.steps = std::move(*steps);
   bucket->add(std::move(part), sharded(leaf).path());

@@ -295,7 +295,17 @@ void Handler::run_composite() {
 
 void Handler::warn_gathered() const { warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes); }
 
+bool Handler::view_local() {
+  at::Tensor view = plan_->local_view.of(operands_[0].local);
+  if (!view.defined()) return false;
+  torch::jit::drop(stack_, op_.arguments.size());
+  stack_.emplace_back(std::move(view));
+  return true;
+}
+
 void Handler::call_local() {
+  const bool one_view = op_.is_view && operands_.size() == 1 && op_.results.size() == 1;
+  if (one_view && view_local()) return;
   put_back(true);
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
@@ -309,6 +319,7 @@ void Handler::call_local() {
     op_.handle.callBoxed(&stack_);
   });
   if (halos) halos->finish(stack_);
+  if (one_view && stack_.back().isTensor()) plan_->local_view.learn(operands_[0].local, stack_.back().toTensor());
 }
 
 void Handler::write_back() {

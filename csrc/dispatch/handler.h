@@ -29,6 +29,7 @@ class Handler {
   void find_plan();
   bool carry_out_reductions();
   void lay_out_inputs();
+  bool view_local();
   void call_local();
   void wrap_outputs();
   void write_back();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "plan/halo.h"
+#include "plan/local_view.h"
 #include "rules/bound.h"
 #include "rules/op_info.h"
 
@@ -57,6 +58,7 @@ struct Plan {
   bool gathered = false;                 // no rule: inputs replicated
   int64_t gathered_bytes = 0;            // that had to be gathered because of it, per rank
   std::string reason;                    // gathered: why
+  LocalView local_view;                  // of a view op with one operand and one result
 };
 
 /// The plan of a call for the rank at `coordinates`. Raises where no plan exists.

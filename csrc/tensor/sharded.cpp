@@ -1,6 +1,5 @@
 #include "tensor/sharded.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -183,9 +182,9 @@ at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometr
   return at::Tensor(c10::make_intrusive<ShardedTensorImpl>(std::move(local), layout, geometry));
 }
 
-at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
+at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, at::Tensor placeholder, Layout layout,
                          const Geometry& geometry) {
-  at::Tensor tensor = make_sharded(at::empty({0}, like.options()), layout, geometry);
+  at::Tensor tensor = make_sharded(std::move(placeholder), layout, geometry);
   await_content(sharded(tensor).cell(), std::move(incoming));
   return tensor;
 }

@@ -154,8 +154,8 @@ void await_content(Cell& cell, std::shared_ptr<Incoming> incoming);
 
 /// A new root tensor over a local shard.
 at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry);
-/// A new root tensor of the dtype and device of `like`, whose content comes later.
-at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, const at::Tensor& like, Layout layout,
+/// A new root tensor whose content comes later; `placeholder`: a tensor without elements, of its dtype and device.
+at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, at::Tensor placeholder, Layout layout,
                          const Geometry& geometry);
 /// A tensor that shares `base`'s cell.
 at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,

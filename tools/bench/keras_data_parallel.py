@@ -4,12 +4,15 @@
 
 Both take one global batch, each rank its half of it, through Keras's train_on_batch with the same optimizer, loss and
 metrics; with --own-parts Weft is given the halves too (auto_shard_dataset=False) rather than the whole batch. They take
-their turns in the same processes. Milliseconds are rank 0's median of the rounds; target: a ratio of at most 1. Exit
-code 1 where their weights differ after the first turn. (The conv net has no BatchNormalization: Keras's statistics are
-those of the global batch, under DistributedDataParallel each rank would have its own.)
+turns in the same processes, each round in the other order, the garbage of the one collected before the other starts.
+Milliseconds are rank 0's median of the rounds, weft/DDP is the median of the rounds' ratios and, in brackets, where that
+lies at 95 % confidence (by order statistics, no distribution assumed); target: at most 1. Exit code 1 where their
+weights differ after the first turn. (The conv net has no BatchNormalization: Keras's statistics are those of the global
+batch, under DistributedDataParallel each rank would have its own.)
 """
 
 import argparse
+import gc
 import statistics
 import sys
 import time
@@ -63,7 +66,7 @@ def rank(options: argparse.Namespace) -> bool:
     parallel = keras.distribution.DataParallel(auto_shard_dataset=not options.own_parts)
     first, right = dist.get_rank() == 0, True
     if first:
-        print(f"{'ms per step':24s}{'parameters':>12s}{'DDP':>10s}{'weft':>10s}{'weft/DDP':>11s}{'target':>8s}")
+        print(f"{'ms per step':24s}{'parameters':>12s}{'DDP':>10s}{'weft':>10s}{'weft/DDP':>20s}{'target':>8s}")
     for name, workload in WORKLOADS.items():
         if options.only not in name:
             continue
@@ -85,21 +88,29 @@ def rank(options: argparse.Namespace) -> bool:
         difference = max(float(np.abs(a - b).max()) for a, b in pairs)
         ms = measure(candidates, options.rounds, options.steps)
         if first:
-            ratio = statistics.median(a / b for a, b in zip(ms["weft"], ms["ddp"], strict=True))
+            ratio = median_between([a / b for a, b in zip(ms["weft"], ms["ddp"], strict=True)])
             figures = "".join(f"{statistics.median(v):10.2f}" for v in ms.values())
-            print(f"{name:24s}{ours.count_params():12,d}{figures}{ratio:11.2f}{TARGET:8.1f}", flush=True)
+            print(f"{name:24s}{ours.count_params():12,d}{figures}{ratio:>20s}{TARGET:8.1f}", flush=True)
             if not difference < TOLERANCE:
                 print(f"  weights differ by {difference:.1e}")
                 right = False
     return right
 
 
+def median_between(values: list[float]) -> str:
+    """The median and its interval: the values between the binomial's quantiles, a half with each."""
+    low = max(0, int(len(values) / 2 - 0.98 * len(values) ** 0.5))
+    ordered = sorted(values)
+    return f"{statistics.median(values):.2f} ({ordered[low]:.2f} - {ordered[-1 - low]:.2f})"
+
+
 def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int) -> dict[str, list[float]]:
     """Milliseconds per step of each candidate, round by round, each under its own distribution."""
     ms: dict[str, list[float]] = {who: [] for who in candidates}
-    for _ in range(rounds):
-        for who, (distribution, step) in candidates.items():
+    for r in range(rounds):
+        for who, (distribution, step) in list(candidates.items())[:: -1 if r % 2 else 1]:
             keras.distribution.set_distribution(distribution)
+            gc.collect()
             step()  # its code and data are in the caches again
             dist.barrier()
             start = time.perf_counter()
@@ -111,8 +122,8 @@ def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10, help="in each of which both take their turn (default 10)")
-    parser.add_argument("--steps", type=int, default=50, help="in a turn, after one that is not timed (default 50)")
+    parser.add_argument("--rounds", type=int, default=24, help="in each of which both take their turn (default 24)")
+    parser.add_argument("--steps", type=int, default=30, help="in a turn, after one that is not timed (default 30)")
     parser.add_argument("--only", default="", help="the workloads whose names have this in them")
     parser.add_argument("--own-parts", action="store_true", help="give Weft each rank's half of the batch")
     options = parser.parse_args()

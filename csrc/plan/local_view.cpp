@@ -1,0 +1,32 @@
+#include "plan/local_view.h"
+
+#include <memory>
+
+namespace weft {
+
+at::Tensor LocalView::of(const at::Tensor& shard) const {
+  const Known* known = known_.load(std::memory_order_acquire);
+  if (known == nullptr || !shard.sizes().equals(known->sizes) || !shard.strides().equals(known->strides)) return {};
+  // As core's alias_with_sizes_and_strides.
+  at::Tensor view = at::detail::make_tensor<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(shard.storage()),
+                                                             shard.key_set(), shard.dtype());
+  view.unsafeGetTensorImpl()->set_sizes_and_strides(known->view_sizes, known->view_strides,
+                                                    shard.storage_offset() + known->offset);
+  return view;
+}
+
+void LocalView::learn(const at::Tensor& shard, const at::Tensor& view) const {
+  if (known_.load(std::memory_order_acquire) != nullptr) return;
+  // More than geometry: lazy conjugation, another dtype, a copy.
+  if (!view.is_alias_of(shard) || view.key_set() != shard.key_set() || view.dtype() != shard.dtype()) return;
+  auto known = std::make_unique<Known>();
+  known->sizes = shard.sizes();
+  known->strides = shard.strides();
+  known->view_sizes = view.sizes();
+  known->view_strides = view.strides();
+  known->offset = view.storage_offset() - shard.storage_offset();
+  const Known* none = nullptr;
+  if (known_.compare_exchange_strong(none, known.get(), std::memory_order_acq_rel)) known.release();
+}
+
+}  // namespace weft
