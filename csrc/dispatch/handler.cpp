@@ -144,6 +144,7 @@ void Handler::take_operands() {
     } else if (argument.kind == OpInfo::Kind::tensor_list) {
       if (v.isTensorList()) {
         const auto list = v.toTensorList();
+        operands_.reserve(operands_.size() + list.size());
         for (size_t e = 0; e < list.size(); ++e) take(list.get(e), a, static_cast<int>(e));
       } else if (v.isList()) {
         const auto list = v.toList();

@@ -88,7 +88,7 @@ void run_copy(const OpInfo& op, Stack& stack) {
 
 void run_instead(const OpInfo& op, Stack& stack) {
   BelowAutograd guard;
-  rules::find_instead(op.short_name)(op.handle, stack);
+  op.instead(op.handle, stack);
 }
 
 // An out= op on whole plain tensors; what it wrote, in order.
@@ -237,7 +237,7 @@ Special find_special(const OpInfo& op) {
   };
   if (auto it = table->find(op.short_name); it != table->end()) return it->second;
   if (auto it = in_place_views->find(op.short_name); it != in_place_views->end()) return it->second;
-  if (rules::find_instead(op.short_name) != nullptr) return &run_instead;
+  if (op.instead != nullptr) return &run_instead;
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;
   return nullptr;

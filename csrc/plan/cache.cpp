@@ -19,7 +19,7 @@ constexpr size_t kWays = 4;
 
 struct Entry {
   uint64_t hash = 0;
-  uint64_t table = 0;  // the shared table's serial number
+  uint64_t table = 0;  // the shared table's serial number; 0: nothing here
   std::vector<uint64_t> words;
   std::shared_ptr<const Plan> plan;
   bool is(uint64_t h, uint64_t t, c10::ArrayRef<uint64_t> w) const {
@@ -38,11 +38,25 @@ struct Shared : ContextState {
 };
 
 struct Front {
-  std::array<std::array<Entry, kWays>, kSlots> sets;
-  std::array<uint8_t, kSlots> next{};
+  struct Set {
+    std::array<uint64_t, kWays> hashes{};  // of the entries: side by side, so that only the right one is looked at
+    std::array<Entry, kWays> entries;
+    size_t next = 0;
+  };
+  std::array<Set, kSlots> sets;
+
   void put(Entry entry) {
-    const size_t set = entry.hash % kSlots;
-    sets[set][next[set]++ % kWays] = std::move(entry);
+    Set& set = sets[entry.hash % kSlots];
+    const size_t way = set.next++ % kWays;
+    set.hashes[way] = entry.hash;
+    set.entries[way] = std::move(entry);
+  }
+  const Entry* find(uint64_t hash, uint64_t table, c10::ArrayRef<uint64_t> words) const {
+    const Set& set = sets[hash % kSlots];
+    for (size_t way = 0; way < kWays; ++way) {
+      if (set.hashes[way] == hash && set.entries[way].is(hash, table, words)) return &set.entries[way];
+    }
+    return nullptr;
   }
 };
 Front& front() {
@@ -77,9 +91,7 @@ uint64_t PlanKey::hash() const {
 
 std::shared_ptr<const Plan> find_plan(const PlanKey& key, uint64_t hash) {
   Shared& shared = context().state<Shared>();
-  for (const Entry& e : front().sets[hash % kSlots]) {
-    if (e.is(hash, shared.serial, key.words())) return e.plan;
-  }
+  if (const Entry* e = front().find(hash, shared.serial, key.words())) return e->plan;
   std::lock_guard<std::mutex> lock(shared.mutex);
   auto [begin, end] = shared.index.equal_range(hash);
   for (auto it = begin; it != end; ++it) {

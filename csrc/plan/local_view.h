@@ -1,5 +1,5 @@
 #pragma once
-// What a view op makes of a shard: shards of one geometry are viewed alike, so it is remembered from the first time, and
+// What a view op makes of a shard. Shards of one geometry are viewed alike: it is remembered from the first time, and
 // the op need not be called again.
 #include <ATen/core/Tensor.h>
 #include <layout/shard.h>

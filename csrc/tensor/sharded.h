@@ -54,8 +54,8 @@ struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
 struct ViewStep final : c10::intrusive_ptr_target, Pooled<ViewStep> {
   c10::intrusive_ptr<ViewStep> previous;
   const c10::OperatorHandle* op = nullptr;
-  std::vector<c10::IValue> arguments;  // all but the first, which is the tensor viewed
-  int64_t output = -1;                 // which of a list of results; -1: the op returns one tensor
+  c10::SmallVector<c10::IValue, 4> arguments;  // all but the first, which is the tensor viewed
+  int64_t output = -1;                         // which of a list of results; -1: the op returns one tensor
 };
 
 class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTensorImpl> {

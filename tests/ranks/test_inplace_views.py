@@ -391,7 +391,20 @@ def laid_out_anew(layout):
         same(x, 2 * x0 if other == layout else x0, f"source of {other.axes} {other.partial}")
 
 
-OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views, laid_out_anew)}
+def viewed_again(layout):
+    """What a view looked like the first time is remembered: each tensor keeps its own memory all the same."""
+    first, second = torch.randn(SHAPE), torch.randn(SHAPE)
+    for plain in (first, second, first):
+        x = weft.distribute_tensor(plain, layout)
+        want = plain.clone()
+        for y in (x, want):
+            y.transpose(0, 1).select(2, 1).mul_(3)
+            y[:, 1:3].unsqueeze(0).expand(1, -1, -1, -1).add_(1)
+        same(x, want)
+        same(x.transpose(0, 1)[1], want.transpose(0, 1)[1])
+
+
+OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views, laid_out_anew, viewed_again)}
 
 
 def every_case(world):

@@ -5,7 +5,7 @@
 Both take one global batch, each rank its half of it, through Keras's train_on_batch with the same optimizer, loss and
 metrics; with --own-parts Weft is given the halves too (auto_shard_dataset=False) rather than the whole batch. They take
 turns in the same processes, each round in the other order, the garbage of the one collected before the other starts.
-Milliseconds are rank 0's median of the rounds, weft/DDP is the median of the rounds' ratios and, in brackets, where that
+Milliseconds are rank 0's median of the rounds, weft/DDP is the median of the rounds' ratios and, in brackets, where it
 lies at 95 % confidence (by order statistics, no distribution assumed); target: at most 1. Exit code 1 where their
 weights differ after the first turn. (The conv net has no BatchNormalization: Keras's statistics are those of the global
 batch, under DistributedDataParallel each rank would have its own.)
