@@ -20,10 +20,6 @@ EXCEPTIONS: list[tuple[str, str, str, str]] = [
         "the plain op's norm of order -inf of integers is nan in its list kernel alone; linalg.vector_norm has a value",
     ),
     ("_foreach_norm", "bool", "value", "as for int64"),
-    *(
-        (op, "bfloat16", "value", "float64 shows the rounding of a pending sum whose parts are bfloat16")
-        for op in ("double", "float_power", "_foreach_norm")
-    ),
     (
         "cov",
         "*",
@@ -35,6 +31,18 @@ EXCEPTIONS: list[tuple[str, str, str, str]] = [
         "bfloat16",
         "raised",
         "core's kernel of bfloat16 fails on a tensor one column wide, sharded or not; a shard may be so",
+    ),
+    (
+        "index_reduce[[]prod]",
+        "bfloat16",
+        "died",
+        "as above, on the one of three ranks that has such a shard; it goes on with the next check, the others wait",
+    ),
+    (
+        "nn.functional.gaussian_nll_loss",
+        "bfloat16",
+        "value",
+        "the gradient of a target for five inputs: terms of up to 20 that cancel to 0.4, their parts in bfloat16",
     ),
 ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import weft
+from compare import HALVES
 
 CHOICES = ("split", "pending", "replicated", "plain")
 WEIGHTS = (50, 20, 15, 15)
@@ -36,11 +37,15 @@ def reducible(dtype: torch.dtype, reduction: str) -> int:
     return {"sum": 6, "avg": int(dtype.is_floating_point)}.get(reduction, 1)
 
 
+STEPS = {torch.float64: 4096, torch.float32: 4096, torch.float16: 128, torch.bfloat16: 16}  # to 1, exact up to 16
+
+
 def coarse(t: torch.Tensor) -> torch.Tensor:
-    """A copy in steps of 1/4096: sums of a few are exact in whatever order, so that ties stay ties."""
+    """A copy in steps so large that sums of a few are exact in whatever order, so that ties stay ties."""
     if t.dtype.is_complex and t.dtype != torch.complex32:
         return torch.view_as_complex(coarse(torch.view_as_real(t.resolve_conj().resolve_neg())))
-    return (t * 4096).round() / 4096 if t.dtype in (torch.float32, torch.float64) else t.clone()
+    steps = STEPS.get(t.dtype)
+    return t.clone() if steps is None else (t * steps).round() / steps
 
 
 def parts(t: torch.Tensor, n: int, reduction: str, generator: torch.Generator) -> list[torch.Tensor]:
@@ -64,7 +69,9 @@ def parts(t: torch.Tensor, n: int, reduction: str, generator: torch.Generator) -
         rest *= n
     for i in range(n - 1):
         if t.is_floating_point() or t.is_complex():
-            values = torch.randn(t.shape, generator=generator).mul(2 + i)
+            # Large parts that cancel leave their rounding, which in half precision is seen.
+            scale = (2 + i) / 8 if t.dtype in HALVES else 2 + i
+            values = torch.randn(t.shape, generator=generator).mul(scale)
         else:
             values = torch.randint(-7 - i, 8 + i, t.shape, generator=generator)
         part = coarse(torch.empty_like(rest).copy_(values))
