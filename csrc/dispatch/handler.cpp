@@ -2,92 +2,23 @@
 
 #include <ATen/ops/empty_strided.h>
 #include <comm/failure.h>
-#include <debug/trace.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
-#include <rules/registry.h>
 #include <tensor/below_autograd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <mutex>
-#include <unordered_map>
 
 #include "debug/log.h"
 #include "dispatch/causal.h"
 #include "dispatch/gather.h"
 #include "dispatch/gradient.h"
 #include "dispatch/halo.h"
-#include "dispatch/install.h"
 #include "dispatch/masked.h"
 #include "dispatch/refuse.h"
-#include "dispatch/special.h"
 #include "dispatch/views.h"
 
 namespace weft {
-
-namespace {
-
-struct OpInfos {
-  std::mutex mutex;
-  std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>> infos;
-  std::vector<std::unique_ptr<OpInfo>> outdated;  // kept: calls may be using them, and old plans go by their addresses
-  std::atomic<uint64_t> version{0};
-};
-OpInfos& op_infos() {
-  static OpInfos* o = new OpInfos();
-  return *o;
-}
-
-}  // namespace
-
-void rules_changed() {
-  OpInfos& o = op_infos();
-  std::lock_guard<std::mutex> lock(o.mutex);
-  for (auto& [name, info] : o.infos) {
-    if (info != nullptr && rules::find(info->short_name) != info->rules) o.outdated.push_back(std::move(info));
-  }
-  o.version.fetch_add(1, std::memory_order_release);
-}
-
-const OpInfo& op_info(const c10::OperatorHandle& op) {
-  OpInfos& o = op_infos();
-  std::lock_guard<std::mutex> lock(o.mutex);
-  auto& slot = o.infos[op.operator_name()];
-  if (!slot) {
-    slot = std::make_unique<OpInfo>(op);
-    slot->special = find_special(*slot);
-  }
-  return *slot;
-}
-
-const OpInfo& HandlerKernel::info() {
-  static const std::atomic<uint64_t>& rules_version = op_infos().version;
-  const uint64_t version = rules_version.load(std::memory_order_acquire);
-  OpInfo* info = info_.load(std::memory_order_acquire);
-  if (C10_UNLIKELY(info == nullptr || version_.load(std::memory_order_relaxed) != version)) {
-    info = const_cast<OpInfo*>(&op_info(handle_));
-    info_.store(info, std::memory_order_release);
-    version_.store(version, std::memory_order_release);
-  }
-  return *info;
-}
-
-void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
-  register_queued_ops();
-  const OpInfo& op = info();
-  CurrentOp running(op.short_name, *stack, op.arguments.size());
-  if (op.special != nullptr) return run_special(op, *stack);
-  Handler(op, *stack).run();
-}
-
-void run_special(const OpInfo& op, torch::jit::Stack& stack) {
-  for (size_t i = stack.size() - op.arguments.size(); i < stack.size(); ++i) {
-    if (stack[i].isTensor() && stack[i].toTensor().defined()) reduce_gradient_of_leaf(stack[i].toTensor());
-  }
-  op.special(op, stack);
-}
-
 namespace {
 
 // A kernel may lay out its result in memory otherwise than its meta kernel says of the whole: views of the whole must

@@ -4,7 +4,6 @@
 #include <c10/core/ScalarType.h>
 #include <random/random.h>
 #include <rules/overloads.h>
-#include <rules/registry.h>
 #include <tensor/below_autograd.h>
 #include <weft/tensor.h>
 

@@ -1,5 +1,7 @@
 #include "plan/local_view.h"
 
+#include <ATen/ops/as_strided_native.h>
+
 #include <memory>
 
 namespace weft {
@@ -7,12 +9,8 @@ namespace weft {
 at::Tensor LocalView::of(const at::Tensor& shard) const {
   const Known* known = known_.load(std::memory_order_acquire);
   if (known == nullptr || !shard.sizes().equals(known->sizes) || !shard.strides().equals(known->strides)) return {};
-  // As core's alias_with_sizes_and_strides.
-  at::Tensor view = at::detail::make_tensor<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(shard.storage()),
-                                                             shard.key_set(), shard.dtype());
-  view.unsafeGetTensorImpl()->set_sizes_and_strides(known->view_sizes, known->view_strides,
-                                                    shard.storage_offset() + known->offset);
-  return view;
+  return at::native::as_strided_tensorimpl(shard, known->view_sizes, known->view_strides,
+                                           shard.storage_offset() + known->offset);
 }
 
 void LocalView::learn(const at::Tensor& shard, const at::Tensor& view) const {

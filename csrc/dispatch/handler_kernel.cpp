@@ -1,0 +1,79 @@
+// What stands between the dispatcher and a Handler: what is known of each op, and the kernel that looks it up.
+#include <debug/trace.h>
+#include <rules/registry.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "dispatch/gradient.h"
+#include "dispatch/handler.h"
+#include "dispatch/install.h"
+#include "dispatch/special.h"
+
+namespace weft {
+namespace {
+
+struct OpInfos {
+  std::mutex mutex;
+  std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>> infos;
+  std::vector<std::unique_ptr<OpInfo>> outdated;  // kept: calls may be using them, and old plans go by their addresses
+  std::atomic<uint64_t> version{0};
+};
+OpInfos& op_infos() {
+  static OpInfos* o = new OpInfos();
+  return *o;
+}
+
+}  // namespace
+
+void rules_changed() {
+  OpInfos& o = op_infos();
+  std::lock_guard<std::mutex> lock(o.mutex);
+  for (auto& [name, info] : o.infos) {
+    if (info != nullptr && rules::find(info->short_name) != info->rules) o.outdated.push_back(std::move(info));
+  }
+  o.version.fetch_add(1, std::memory_order_release);
+}
+
+const OpInfo& op_info(const c10::OperatorHandle& op) {
+  OpInfos& o = op_infos();
+  std::lock_guard<std::mutex> lock(o.mutex);
+  auto& slot = o.infos[op.operator_name()];
+  if (!slot) {
+    slot = std::make_unique<OpInfo>(op);
+    slot->special = find_special(*slot);
+  }
+  return *slot;
+}
+
+const OpInfo& HandlerKernel::info() {
+  static const std::atomic<uint64_t>& rules_version = op_infos().version;
+  const uint64_t version = rules_version.load(std::memory_order_acquire);
+  OpInfo* info = info_.load(std::memory_order_acquire);
+  if (C10_UNLIKELY(info == nullptr || version_.load(std::memory_order_relaxed) != version)) {
+    info = const_cast<OpInfo*>(&op_info(handle_));
+    info_.store(info, std::memory_order_release);
+    version_.store(version, std::memory_order_release);
+  }
+  return *info;
+}
+
+void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  register_queued_ops();
+  const OpInfo& op = info();
+  CurrentOp running(op.short_name, *stack, op.arguments.size());
+  if (op.special != nullptr) return run_special(op, *stack);
+  Handler(op, *stack).run();
+}
+
+void run_special(const OpInfo& op, torch::jit::Stack& stack) {
+  for (size_t i = stack.size() - op.arguments.size(); i < stack.size(); ++i) {
+    if (stack[i].isTensor() && stack[i].toTensor().defined()) reduce_gradient_of_leaf(stack[i].toTensor());
+  }
+  op.special(op, stack);
+}
+
+}  // namespace weft
