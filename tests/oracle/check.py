@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 import weft
-from compare import Wrong, compare
-from layouts import draw, lay_out, reference
+from oracle.compare import Wrong, compare
+from oracle.layouts import draw, lay_out, reference
 from torch.utils import _pytree as pytree
 
 

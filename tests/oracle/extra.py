@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from extra_vision import vision
+from oracle.extra_vision import vision
 
 aten = torch.ops.aten
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import weft
-from compare import HALVES
+from oracle.compare import HALVES
 
 CHOICES = ("split", "pending", "replicated", "plain")
 WEIGHTS = (50, 20, 15, 15)

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import database  # noqa: E402
-from exceptions import reason  # noqa: E402
-from opinfo_options import parser  # noqa: E402
-from opinfo_table import FINE, gathered, how, markdown, summary, verdict  # noqa: E402
-from splits import report_splits  # noqa: E402
+from oracle import database  # noqa: E402
+from oracle.exceptions import reason  # noqa: E402
+from oracle.opinfo_options import parser  # noqa: E402
+from oracle.opinfo_table import FINE, gathered, how, markdown, summary, verdict  # noqa: E402
+from oracle.splits import report_splits  # noqa: E402
+from oracle.sweep import empty_results, run_family, run_op, warm_up  # noqa: E402
 from support.ranks import RankPool  # noqa: E402
-from sweep import empty_results, run_family, run_op, warm_up  # noqa: E402
 
 
 def calls(

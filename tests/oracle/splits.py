@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import database
 import torch
 import weft
-from check import is_plain_tensor, seeded
+from oracle import database
+from oracle.check import is_plain_tensor, seeded
 from support.ranks import RankPool
 from torch.utils import _pytree as pytree
 

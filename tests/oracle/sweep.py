@@ -4,12 +4,12 @@ import traceback
 import warnings
 from typing import Any
 
-import database
 import torch
 import weft
-from check import Case, check_call, check_in_place, check_out, check_refused, is_plain_tensor
-from compare import Wrong
-from database import DTYPES
+from oracle import database
+from oracle.check import Case, check_call, check_in_place, check_out, check_refused, is_plain_tensor
+from oracle.compare import Wrong
+from oracle.database import DTYPES
 from support.plan_log import PlanLog
 from torch.utils import _pytree as pytree
 
@@ -131,7 +131,7 @@ def run_family(
     family: str, shape: tuple[int, ...], seed: int, draws: int, progress: str | None, only: str | None = None
 ) -> dict[str, dict]:
     """Checks a family of extra.py; results by sample."""
-    from extra import samples
+    from oracle.extra import samples
 
     warnings.simplefilter("ignore")
     weft.random_mode("replay")

@@ -1,14 +1,8 @@
 """The comparison catches what it is there for."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from compare import Wrong, compare  # noqa: E402
+from oracle.compare import Wrong, compare
 
 WANT = torch.tensor([1.0, 2.0, -3.0])
 

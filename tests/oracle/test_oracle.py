@@ -1,15 +1,10 @@
 """A fixed slice of the oracle: samples of each family of rules on two ranks, and some on three."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from extra import FAMILIES  # noqa: E402
-from sweep import run_family, run_ops  # noqa: E402
+from oracle.extra import FAMILIES
+from oracle.sweep import run_family, run_ops
 
 OPINFO = {
     "pointwise": "add mul div[no_rounding_mode] where clamp exp abs sign lerp addcmul masked_fill logaddexp "
