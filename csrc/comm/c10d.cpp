@@ -59,7 +59,7 @@ at::Tensor reduce_scatter_by_backend(const Axis& line, const at::Tensor& input, 
   const int64_t padded = max(sizes) * row;
   // Padding is reduced too and then dropped.
   at::Tensor packed = lower(pack(input, dim, sizes, sequence, padded), reduction);
-  Dims shape(packed.sizes().begin(), packed.sizes().end());
+  Sizes shape(packed.sizes().begin(), packed.sizes().end());
   shape[0] /= line.size;
   at::Tensor part = at::empty(shape, packed.options());
   reduce_scatter_flat(line, part, packed, reduce_op(input.scalar_type(), reduction));
@@ -121,7 +121,7 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
   const at::Tensor& whole = wire.tensor();
   const int64_t wire_dim = wire.dim(dim);
   const Axis line(mesh, axis);
-  Dims shape(whole.sizes().begin(), whole.sizes().end());
+  Sizes shape(whole.sizes().begin(), whole.sizes().end());
   shape[wire_dim] = sizes[line.coordinate];
   if (input.numel() == 0) return wire.result(at::empty(shape, input.options()));
   // Gloo's own reduce-scatter is slower than an exchange and a local reduction, and takes no uneven parts.
@@ -144,7 +144,7 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vec
   const Wire wire(input, order);
   const at::Tensor& shard = wire.tensor();
   const int64_t from = wire.dim(split_dim), to = wire.dim(concat_dim);
-  Dims piece(shard.sizes().begin(), shard.sizes().end());
+  Sizes piece(shard.sizes().begin(), shard.sizes().end());
   piece[from] = split_sizes[line.coordinate];
   piece[to] = 1;
   const int64_t arriving_row = product(piece), leaving_row = row_elements(shard.sizes(), from);
@@ -158,7 +158,7 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vec
   for (int64_t c = 0; c < n; ++c) offsets[c] = starts[line.group_rank(c)];
   at::Tensor flat = at::empty({sum(output_splits)}, input.options());
   // Whether anything moves at all is read from what every rank knows; some ranks may send or get nothing.
-  Dims others(piece);
+  Sizes others(piece);
   others[from] = 1;
   if (product(others) * sum(split_sizes) * sum(concat_sizes) > 0) {
     const std::vector<int64_t> sequence = sequence_of(line);

@@ -142,7 +142,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatt
   }
   const int64_t room = *std::max_element(totals.begin(), totals.end());
   at::Tensor sent = lower(pack_parts(line, tensors, totals, room), reduction);
-  Dims shape(sent.sizes().begin(), sent.sizes().end());
+  Sizes shape(sent.sizes().begin(), sent.sizes().end());
   shape[0] /= n;
   at::Tensor arriving = at::empty(shape, sent.options());
   auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));

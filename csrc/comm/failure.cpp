@@ -4,16 +4,16 @@
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <thread>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/Work.hpp>
 #include <vector>
 
+#include "comm/error_types.h"
+#include "comm/failure_log.h"
 #include "comm/python_lock.h"
 #include "comm/recent_calls.h"
 #include "mesh/context.h"
@@ -25,101 +25,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstLook{200}, kLongestPause{1000};  // of one that waits for a collective
 constexpr milliseconds kShortestPause{1};                     // of one that failed
-constexpr milliseconds kStoreTimeout{5000};                   // a store's file may have been removed
-
-// ---- error types that are raised alike ------------------------------------------------------------------------------
-
-struct Type {
-  const char* name;
-  bool (*is)(const std::exception&);
-  void (*raise)(std::string text);
-};
-
-template <class E>
-constexpr Type type(const char* name) {
-  return {name, [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; },
-          [](std::string text) { throw E({__func__, __FILE__, static_cast<uint32_t>(__LINE__)}, std::move(text)); }};
-}
-
-constexpr std::array kTypes = {
-    type<c10::IndexError>("IndexError"),
-    type<c10::ValueError>("ValueError"),
-    type<c10::TypeError>("TypeError"),
-    type<c10::NotImplementedError>("NotImplementedError"),
-    type<c10::OutOfMemoryError>("OutOfMemoryError"),
-    type<c10::LinAlgError>("LinAlgError"),
-};
-
-// ---- the log --------------------------------------------------------------------------------------------------------
-
-struct Failure {
-  int64_t rank = 0;         // less: of no rank alone
-  int64_t collectives = 0;  // asked for before, by that rank
-  std::string op, type, message;
-
-  bool same_point(const Failure& other) const { return collectives == other.collectives && op == other.op; }
-  std::string str() const { return rank < 0 ? message : c10::str("[", op, "] failed on rank ", rank, ": ", message); }
-};
-
-struct Entry {
-  int64_t writer = 0;
-  bool parted = false;  // the writer found that the ranks parted at this failure; else it is its own
-  Failure failure;
-};
-
-std::string to_text(const Entry& e) {
-  const Failure& f = e.failure;
-  return c10::str(e.writer, ' ', int{e.parted}, ' ', f.rank, ' ', f.collectives, '\n', f.op, '\n', f.type, '\n',
-                  f.message);
-}
-
-Entry from_text(const std::string& text) {
-  Entry e;
-  Failure& f = e.failure;
-  std::istringstream in(text);
-  in >> e.writer >> e.parted >> f.rank >> f.collectives;
-  in.ignore();
-  std::getline(in, f.op);
-  std::getline(in, f.type);
-  std::getline(in, f.message, '\0');
-  return e;
-}
-
-class Log {
- public:
-  explicit Log(c10d::Store& store) : patience_(store.getTimeout()) {
-    // A connection of its own: another thread may be waiting in the world's.
-    store_ = c10::make_intrusive<c10d::PrefixStore>("weft/failures", store.clone());
-    store_->setTimeout(kStoreTimeout);
-  }
-  void write(const Entry& entry) { store_->set(std::to_string(store_->add("count", 1)), to_text(entry)); }
-  /// The next entry, if it is there.
-  std::optional<Entry> read() {
-    const std::string key = std::to_string(next_);
-    if (!store_->check({key})) return std::nullopt;
-    ++next_;
-    return from_text(store_->get_to_str(key));
-  }
-  void write_calls(int64_t rank, const std::string& text) { store_->set(c10::str("calls/", rank), text); }
-  /// What that rank wrote last; empty: nothing yet.
-  std::string calls_of(int64_t rank) {
-    const std::string key = c10::str("calls/", rank);
-    return store_->check({key}) ? store_->get_to_str(key) : std::string();
-  }
-  /// Whether no other rank said so before.
-  bool first_to_see_difference() { return store_->add("difference", 1) == 1; }
-  void come_to(int64_t meeting) { store_->add(c10::str("meeting/", meeting), 1); }
-  int64_t have_come_to(int64_t meeting) { return store_->add(c10::str("meeting/", meeting), 0); }
-  /// How long ranks are waited for.
-  milliseconds patience() const { return patience_; }
-
- private:
-  milliseconds patience_;
-  c10::intrusive_ptr<c10d::Store> store_;
-  int64_t next_ = 1;
-};
-
-// ---- this rank's view -----------------------------------------------------------------------------------------------
 
 class Failures : public ContextState {
  public:
@@ -150,11 +55,11 @@ class Failures : public ContextState {
   RecentCalls calls_;
   std::atomic<bool> unsettled_{false};  // failed, and it is open whether all have; or parted
   std::mutex mutex_;
-  std::optional<Log> log_;  // opened when first needed
+  std::optional<FailureLog> log_;  // opened when first needed
   bool log_lost_ = false;
   int64_t meetings_ = 0;
   std::string told_calls_;
-  std::vector<Entry> read_;  // what others wrote
+  std::vector<FailureLog::Entry> read_;  // what others wrote
   std::vector<Failure> mine_;
   std::optional<Failure> parted_;
 };
@@ -178,7 +83,7 @@ bool Failures::use_log(Use&& use) {
 }
 
 bool Failures::read_log() {
-  return use_log([&](Log& log) {
+  return use_log([&](FailureLog& log) {
     while (auto entry = log.read()) {
       if (entry->writer != context().rank()) read_.push_back(std::move(*entry));
     }
@@ -189,7 +94,7 @@ bool Failures::tell(Failure failure) {
   std::lock_guard<std::mutex> lock(mutex_);
   failure.rank = context().rank();
   failure.collectives = calls_.count();
-  if (!use_log([&](Log& log) { log.write({failure.rank, false, failure}); })) return false;
+  if (!use_log([&](FailureLog& log) { log.write({failure.rank, false, failure}); })) return false;
   mine_.push_back(std::move(failure));
   unsettled_.store(true, std::memory_order_relaxed);
   return true;
@@ -207,12 +112,12 @@ void Failures::meet() {
   const WithoutPythonLock unlocked;
   std::lock_guard<std::mutex> lock(mutex_);
   const int64_t meeting = meetings_++;
-  if (!use_log([&](Log& log) { log.come_to(meeting); })) return;
+  if (!use_log([&](FailureLog& log) { log.come_to(meeting); })) return;
   const auto deadline = std::chrono::steady_clock::now() + log_->patience();
   for (milliseconds pause = kShortestPause; std::chrono::steady_clock::now() < deadline;
        pause = std::min(2 * pause, kFirstLook)) {
     int64_t come = 0;
-    if (!use_log([&](Log& log) { come = log.have_come_to(meeting); })) return;
+    if (!use_log([&](FailureLog& log) { come = log.have_come_to(meeting); })) return;
     if (come >= context().world_size()) return;
     if (read_log()) check();
     if (pause >= kFirstLook) compare_calls();
@@ -240,7 +145,7 @@ void Failures::settle() {
 void Failures::check() {
   const int64_t passed = calls_.count();
   std::vector<size_t> count(context().world_size());
-  for (const Entry& e : read_) {
+  for (const FailureLog::Entry& e : read_) {
     if (e.parted) part(e.failure, true);
     const size_t n = count[e.writer]++;
     if (n >= mine_.size()) {
@@ -257,7 +162,7 @@ void Failures::compare_calls() {
   std::optional<RecentCalls::Difference> first;
   int64_t other = 0;
   bool is_first = false;
-  use_log([&](Log& log) {
+  use_log([&](FailureLog& log) {
     if (mine != told_calls_) log.write_calls(context().rank(), mine);
     told_calls_ = mine;
     for (int64_t r = 0; r < context().world_size(); ++r) {
@@ -275,6 +180,7 @@ void Failures::compare_calls() {
   const std::string upper = c10::str(rank < other ? first->theirs : first->mine, " on rank ", std::max(rank, other));
   part({.rank = -1,
         .collectives = first->number,
+        .op = "",
         .type = "ValueError",
         .message = c10::str("the ranks ask for different collectives: ", lower, ", but ", upper,
                             "; all ranks must run the same ops, on the same layouts and shapes")},
@@ -283,7 +189,7 @@ void Failures::compare_calls() {
 
 bool Failures::all_failed_as_often() const {
   std::vector<size_t> count(context().world_size());
-  for (const Entry& e : read_) ++count[e.writer];
+  for (const FailureLog::Entry& e : read_) ++count[e.writer];
   count[context().rank()] = mine_.size();
   return std::all_of(count.begin(), count.end(), [&](size_t n) { return n >= mine_.size(); });
 }
@@ -293,13 +199,9 @@ void Failures::part(const Failure& at, bool known) {
   unsettled_.store(true, std::memory_order_relaxed);
   const int64_t rank = context().rank();
   // For one that failed and waits to hear whether all have.
-  if (!known) use_log([&](Log& log) { log.write({rank, true, *parted_}); });
+  if (!known) use_log([&](FailureLog& log) { log.write({rank, true, *parted_}); });
   if (at.rank == rank) raise_parted();
-  const std::string text = c10::str(parted_->str(), " (raised on all ranks, which are out of step from here on)");
-  for (const Type& type : kTypes) {
-    if (parted_->type == type.name) type.raise(text);
-  }
-  TORCH_CHECK(false, text);
+  raise_error(parted_->type, parted_->str() + " (raised on all ranks, which are out of step from here on)");
 }
 
 void Failures::raise_parted() const {
@@ -326,9 +228,7 @@ void tell_failure(const std::string& op) {
   } catch (c10::Error& e) {
     error = &e;
     failure.message = e.what_without_backtrace();
-    for (const Type& type : kTypes) {
-      if (type.is(e)) failure.type = type.name;
-    }
+    failure.type = error_type(e);
   } catch (const std::exception& e) {
     failure.message = e.what();
   } catch (...) {

@@ -4,19 +4,9 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace weft::comm {
 namespace {
-
-// Dimensions from the outermost in memory to the innermost, as torch's preserve_format sees it: by falling stride.
-Dims stride_order(const at::Tensor& tensor) {
-  Dims order(tensor.dim());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return tensor.stride(a) > tensor.stride(b); });
-  return order;
-}
 
 bool is_identity(c10::IntArrayRef order) {
   for (size_t i = 0; i < order.size(); ++i) {
@@ -43,7 +33,7 @@ int64_t row_elements(c10::IntArrayRef sizes, int64_t dim) {
 Wire::Wire(const at::Tensor& input, c10::IntArrayRef order) : tensor_(input) {
   if (order.empty()) {
     if (!input.is_contiguous()) {
-      strides_from_ = stride_order(input);
+      strides_from_ = memory_order(input.strides());
       if (is_identity(strides_from_)) strides_from_.clear();
     }
     return;
@@ -60,7 +50,7 @@ Wire::Wire(const at::Tensor& input, c10::IntArrayRef order) : tensor_(input) {
 at::Tensor Wire::empty_result(c10::IntArrayRef sizes, c10::ScalarType dtype) const {
   const auto options = tensor_.options().dtype(dtype);
   if (strides_from_.empty()) return at::empty(sizes, options);
-  Dims strides(sizes.size());
+  Sizes strides(sizes.size());
   int64_t stride = 1;
   for (size_t i = strides_from_.size(); i-- > 0;) {
     strides[strides_from_[i]] = stride;
@@ -97,7 +87,7 @@ at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>
   int64_t total = 0;
   for (int64_t length : lengths) total += std::max(length * row, padded);
   at::Tensor flat = at::empty({total}, input.options());
-  Dims sizes(input.sizes().begin(), input.sizes().end());
+  Sizes sizes(input.sizes().begin(), input.sizes().end());
   std::vector<int64_t> starts(n);
   std::exclusive_scan(lengths.begin(), lengths.end(), starts.begin(), int64_t{0});
   int64_t offset = 0;
@@ -114,7 +104,7 @@ at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>
 
 at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef sizes, int64_t dim,
                   const std::vector<int64_t>& lengths, const std::vector<int64_t>& offsets) {
-  Dims whole(sizes.begin(), sizes.end());
+  Sizes whole(sizes.begin(), sizes.end());
   whole[dim] = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const int64_t row = row_elements(sizes, dim);
   bool adjacent = true;
@@ -130,7 +120,7 @@ at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef siz
   at::Tensor out = wire.empty_result(whole, flat.scalar_type());
   std::vector<at::Tensor> pieces;
   pieces.reserve(lengths.size());
-  Dims piece(sizes.begin(), sizes.end());
+  Sizes piece(sizes.begin(), sizes.end());
   for (size_t p = 0; p < lengths.size(); ++p) {
     piece[dim] = lengths[p];
     pieces.push_back(flat.narrow(0, offsets[p], lengths[p] * row).view(piece));

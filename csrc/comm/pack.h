@@ -3,13 +3,11 @@
 // right. Internal to comm/.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
-#include <c10/util/SmallVector.h>
+#include <layout/shard.h>
 
 #include <vector>
 
 namespace weft::comm {
-
-using Dims = c10::SmallVector<int64_t, 6>;
 
 /// A tensor seen in the order in which its data travels (its dimensions permuted), and the way back.
 class Wire {
@@ -30,8 +28,8 @@ class Wire {
 
  private:
   at::Tensor tensor_;
-  Dims order_, position_;  // position_ inverts order_
-  Dims strides_from_;      // dimensions of a result from the outermost in memory; empty: row-major on the wire
+  Sizes order_, position_;  // position_ inverts order_
+  Sizes strides_from_;      // dimensions of a result from the outermost in memory; empty: row-major on the wire
 };
 
 /// Row-major data without a lazy conjugation or negation; the tensor itself where it is so.

@@ -19,7 +19,7 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
   for (const IndexRange& s : sent) leaving += s.length;
   begin("all_to_all", mesh, axis, leaving * row * static_cast<int64_t>(input.element_size()));
   const Axis line(mesh, axis);
-  Dims sizes(input.sizes().begin(), input.sizes().end());
+  Sizes sizes(input.sizes().begin(), input.sizes().end());
   std::vector<int64_t> input_splits(n), output_splits(n);
   at::Tensor packed = at::empty({leaving * row}, input.options());
   int64_t offset = 0;

@@ -1,9 +1,6 @@
 #include "dispatch/gradient_bucket.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/accumulate.h>
-#include <comm/buffer.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
 #include <tensor/below_autograd.h>
@@ -21,8 +18,9 @@ constexpr int64_t kCachedBytes = int64_t{512} << 10;
 
 GradientBucket::GradientBucket(Kind kind, int64_t expected)
     : kind_(std::move(kind)),
-      expected_(expected),
-      placeholder_(at::empty({0}, at::TensorOptions(kind_.dtype).device(kind_.device))) {}
+      placeholder_(at::empty({0}, at::TensorOptions(kind_.dtype).device(kind_.device))),
+      packs_early_(expected > 0 && !kind_.reduces[0].scatter),
+      flat_(placeholder_.options(), expected) {}
 
 relayout::Place GradientBucket::place(const Part& part) const {
   return {kind_.mesh, part.sizes, context().bind(kind_.mesh).coordinates, part.position};
@@ -37,8 +35,7 @@ void GradientBucket::add(Part part, const std::string& path) {
   if (path_.empty()) path_ = path;
   slice(part);
   parts_.push_back(std::move(part));
-  const bool known = expected_ > 0 && !kind_.reduces.empty() && !kind_.reduces[0].scatter;
-  if (known && unpacked_bytes_ >= kCachedBytes) pack({});
+  if (packs_early_ && unpacked_bytes_ >= kCachedBytes) pack({});
 }
 
 bool GradientBucket::add_on_arrival(const Cell& cell, const at::Tensor& sum, const std::shared_ptr<Incoming>& self) {
@@ -67,45 +64,18 @@ bool GradientBucket::slice(Part& part) {
   return any;
 }
 
-// Puts the shards that flat_ does not hold yet, and the riders, behind those that it holds: each by one copy.
+// Puts the shards that flat_ does not hold yet, and the riders, behind those that it holds.
 void GradientBucket::pack(c10::ArrayRef<at::Tensor> riders) {
-  unpacked_bytes_ = 0;
-  if (packed_ == parts_.size() && riders.empty()) return;
-  int64_t end = filled_;
-  for (size_t i = packed_; i < parts_.size(); ++i) end += parts_[i].shard.numel();
-  for (const at::Tensor& rider : riders) end += rider.numel();
-  if (!flat_.defined() || end > flat_.numel()) {
-    const at::Tensor larger = comm::take_buffer(std::max(end, expected_), placeholder_.options());
-    if (filled_ > 0) larger.narrow(0, 0, filled_).copy_(flat_.narrow(0, 0, filled_));
-    flat_ = larger;
-  }
-  std::vector<at::Tensor> run;  // of those that lie in order
-  int64_t run_elements = 0;
-  const auto put_run = [&] {
-    if (run.empty()) return;
-    at::Tensor there = flat_.narrow(0, filled_, run_elements);
-    at::cat_out(there, run);
-    filled_ += std::exchange(run_elements, 0);
-    run.clear();
-  };
-  const auto append = [&](at::Tensor flat) {
-    run_elements += flat.numel();
-    run.push_back(std::move(flat));
-  };
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(parts_.size() - packed_ + riders.size());
   for (; packed_ < parts_.size(); ++packed_) {
     Part& p = parts_[packed_];
     p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
-    const at::Tensor shard = std::exchange(p.shard, {});
-    if (shard.is_contiguous()) {
-      append(shard.view({-1}));
-      continue;
-    }
-    put_run();
-    flat_.as_strided(p.shape, row_major_strides(p.shape), filled_).copy_(shard);
-    filled_ += shard.numel();
+    tensors.push_back(std::exchange(p.shard, {}));
   }
-  for (const at::Tensor& rider : riders) append(rider);
-  put_run();
+  tensors.insert(tensors.end(), riders.begin(), riders.end());
+  unpacked_bytes_ = 0;
+  flat_.append(tensors);
 }
 
 // Who has one all-reduce to make rides along.
@@ -118,9 +88,7 @@ void GradientBucket::board() {
 
 void GradientBucket::begin() {
   for (Part& p : parts_) {
-    if (!slice(p)) continue;
-    packed_ = 0;
-    filled_ = 0;
+    if (slice(p)) packed_ = 0;
   }
   if (next_ == kind_.reduces.size()) return;
   const Reduce& reduce = kind_.reduces[next_++];
@@ -134,27 +102,25 @@ void GradientBucket::begin() {
     }
     scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
   } else {
-    if (packed_ == 0) flat_.reset();  // the shards may lie in it
+    if (packed_ == 0) flat_.clear();  // the shards may lie in it
     pack(riders_.parts());
-    flat_ = flat_.narrow(0, 0, filled_);
-    if (next_ == 1) elements_ = filled_;
-    reducing_ = comm::all_reduce_coalesced_({flat_}, reduce.reduction, kind_.mesh, reduce.axis);
+    if (next_ == 1) elements_ = flat_.numel();
+    reducing_ = comm::all_reduce_coalesced_({flat_.content()}, reduce.reduction, kind_.mesh, reduce.axis);
   }
   for (Part& p : parts_) p.shard.reset();
 }
 
 void GradientBucket::wait() {
   if (reducing_) reducing_->wait();
-  if (scattering_) flat_ = scattering_->wait();
+  if (scattering_) flat_.assign(scattering_->wait());
   reducing_.reset();
   scattering_.reset();
   packed_ = parts_.size();
-  filled_ = flat_.numel();
-  int64_t offset = 0;
+  const at::Tensor flat = flat_.content();
+  int64_t offset = flat.storage_offset();
   for (Part& p : parts_) {
-    const int64_t elements = c10::multiply_integers(p.shape);
-    p.shard = flat_.as_strided(p.shape, row_major_strides(p.shape), offset);  // its memory from now on
-    offset += elements;
+    p.shard = flat.as_strided(p.shape, row_major_strides(p.shape), offset);  // its memory from now on
+    offset += p.shard.numel();
     p.state = after(p.steps[p.next], p.state);
     ++p.next;
   }
@@ -175,7 +141,8 @@ void GradientBucket::deliver() {
   }
   parts_.clear();
   arrived_ = true;
-  const at::Tensor flat = std::move(flat_);
+  const at::Tensor flat = flat_.content();
+  flat_.clear();
   if (!riders_.parts().empty()) riders_.receive(flat.narrow(0, offset, flat.numel() - offset));
 }
 

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "dispatch/flat_shards.h"
+
 namespace weft {
 
 class GradientBucket final : public Incoming,
@@ -26,7 +28,7 @@ class GradientBucket final : public Incoming,
   /// What all gradients in the bucket have in common.
   struct Kind {
     Mesh mesh;
-    std::vector<Reduce> reduces;
+    std::vector<Reduce> reduces;  // at least one
     c10::ScalarType dtype;
     c10::Device device;
     bool operator==(const Kind&) const = default;
@@ -78,18 +80,17 @@ class GradientBucket final : public Incoming,
   relayout::Place place(const Part& part) const;
 
   const Kind kind_;
-  const int64_t expected_;
   const at::Tensor placeholder_;
+  const bool packs_early_;  // it is known how much will come
   int64_t bytes_ = 0, elements_ = 0;
   std::string path_;
   std::mutex mutex_;
   std::vector<Part> parts_;
   comm::Riders riders_;
   bool sent_ = false, arrived_ = false;
-  size_t next_ = 0;             // of kind_.reduces
-  at::Tensor flat_;             // shards one after the other
-  size_t packed_ = 0;           // so many of them
-  int64_t filled_ = 0;          // elements
+  size_t next_ = 0;  // of kind_.reduces
+  FlatShards flat_;
+  size_t packed_ = 0;           // parts_ in flat_
   int64_t unpacked_bytes_ = 0;  // of the others
   std::unique_ptr<comm::Pending> reducing_;
   std::unique_ptr<comm::PendingParts> scattering_;

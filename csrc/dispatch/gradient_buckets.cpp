@@ -4,7 +4,6 @@
 #include <torch/csrc/autograd/engine.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "dispatch/gradient_bucket.h"
@@ -125,10 +124,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   part.sizes = root.sizes;
   part.shard = local;
   if (!std::is_sorted(root.strides.rbegin(), root.strides.rend())) {
-    Sizes order(grad.dim());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return root.strides[a] > root.strides[b]; });
+    const Sizes order = memory_order(root.strides);
     part.position.resize(order.size());
     for (size_t i = 0; i < order.size(); ++i) part.position[order[i]] = static_cast<int64_t>(i);
     part.shard = local.permute(order);

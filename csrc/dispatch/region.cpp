@@ -1,20 +1,15 @@
 #include "dispatch/region.h"
 
-#include <algorithm>
-#include <numeric>
-
 namespace weft {
 
 std::optional<std::vector<Range>> decode_region(const Geometry& root, const Geometry& view) {
   const size_t n = root.sizes.size();
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return root.strides[a] > root.strides[b]; });
+  const Sizes order = memory_order(root.strides);
   std::vector<Range> ranges(n);
   // Where the first element lies.
   int64_t rest = view.offset - root.offset;
   if (rest < 0) return std::nullopt;
-  for (size_t d : order) {
+  for (int64_t d : order) {
     if (root.sizes[d] <= 1 || root.strides[d] == 0) continue;
     ranges[d].start = rest / root.strides[d];
     rest -= ranges[d].start * root.strides[d];
@@ -26,7 +21,7 @@ std::optional<std::vector<Range>> decode_region(const Geometry& root, const Geom
   for (size_t v = 0; v < view.sizes.size(); ++v) {
     if (view.sizes[v] == 1 || view.strides[v] == 0) continue;
     bool found = false;
-    for (size_t d : order) {
+    for (int64_t d : order) {
       if (root.sizes[d] <= 1 || root.strides[d] == 0 || ranges[d].view_dim >= 0) continue;
       if (view.strides[v] % root.strides[d] != 0) continue;
       const int64_t step = view.strides[v] / root.strides[d];

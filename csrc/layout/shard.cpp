@@ -72,10 +72,25 @@ std::vector<IndexRange> local_indices(Layout layout, int64_t d, int64_t size, c1
   return ranges;
 }
 
-Sizes dense_strides(c10::IntArrayRef sizes, c10::IntArrayRef like) {
-  c10::SmallVector<int64_t, 6> order(sizes.size());
+Sizes memory_order(c10::IntArrayRef strides) {
+  Sizes order(strides.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return like[a] > like[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return strides[a] > strides[b]; });
+  return order;
+}
+
+Sizes row_major_strides(c10::IntArrayRef sizes) {
+  Sizes strides(sizes.size());
+  int64_t next = 1;
+  for (size_t i = sizes.size(); i-- > 0;) {
+    strides[i] = next;
+    next *= std::max<int64_t>(sizes[i], 1);
+  }
+  return strides;
+}
+
+Sizes dense_strides(c10::IntArrayRef sizes, c10::IntArrayRef like) {
+  const Sizes order = memory_order(like);
   Sizes strides(sizes.size());
   int64_t next = 1;
   for (size_t i = order.size(); i-- > 0;) {

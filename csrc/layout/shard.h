@@ -29,6 +29,10 @@ int64_t local_size(Layout layout, int64_t d, int64_t size, c10::IntArrayRef coor
 /// All dimensions.
 Sizes local_sizes(Layout layout, c10::IntArrayRef global_sizes, c10::IntArrayRef coordinates);
 
+/// Dimensions from the outermost in memory to the innermost, as torch's preserve_format sees it: by falling stride.
+Sizes memory_order(c10::IntArrayRef strides);
+/// Row-major strides.
+Sizes row_major_strides(c10::IntArrayRef sizes);
 /// Strides of a dense tensor of `sizes` whose dimensions lie in memory in the order of the strides `like`.
 Sizes dense_strides(c10::IntArrayRef sizes, c10::IntArrayRef like);
 

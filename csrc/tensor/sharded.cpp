@@ -206,14 +206,4 @@ Geometry geometry_of(const at::Tensor& t) {
   return g;
 }
 
-Sizes row_major_strides(c10::IntArrayRef sizes) {
-  Sizes strides(sizes.size());
-  int64_t next = 1;
-  for (size_t i = sizes.size(); i-- > 0;) {
-    strides[i] = next;
-    next *= std::max<int64_t>(sizes[i], 1);
-  }
-  return strides;
-}
-
 }  // namespace weft

@@ -163,8 +163,6 @@ at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout lay
 
 /// A plain tensor's geometry.
 Geometry geometry_of(const at::Tensor& t);
-/// Row-major strides.
-Sizes row_major_strides(c10::IntArrayRef sizes);
 
 /// Replays the view ops of `chain` on `root` (a sharded tensor); set by the dispatch folder, which runs ops.
 using Replay = at::Tensor (*)(const at::Tensor& root, const ViewStep& chain);

@@ -91,6 +91,14 @@ TEST(Shard, EvenMeansOneSizeForAll) {
 }
 
 // Over the ranks along the splitting axes, the shards hold every index exactly once.
+TEST(Shard, MemoryOrderIsThatOfPreserveFormat) {
+  const at::Tensor image = at::empty({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast);
+  EXPECT_EQ(memory_order(image.strides()), (Sizes{0, 2, 3, 1}));
+  EXPECT_EQ(dense_strides({2, 3, 4, 5}, image.strides()), Sizes(image.strides()));
+  EXPECT_EQ(row_major_strides({2, 0, 4}), Sizes(at::empty({2, 0, 4}).strides()));
+  EXPECT_EQ(memory_order(at::empty({2, 3}).expand({4, 2, 3}).strides()), (Sizes{1, 2, 0}));
+}
+
 TEST(Shard, ShardsPartitionTheRange) {
   std::mt19937 random(1);
   auto draw = [&](int64_t n) { return static_cast<int64_t>(random() % n); };

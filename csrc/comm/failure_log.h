@@ -1,0 +1,56 @@
+#pragma once
+// What ranks write in the world's store for the others to read when something has gone wrong. Internal to failure.cpp.
+#include <c10/util/intrusive_ptr.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+namespace weft::comm {
+
+/// A kernel's failure.
+struct Failure {
+  int64_t rank = 0;         // less: of no rank alone
+  int64_t collectives = 0;  // asked for before, by that rank
+  std::string op, type, message;
+
+  bool same_point(const Failure& other) const { return collectives == other.collectives && op == other.op; }
+  std::string str() const;
+};
+
+class FailureLog {
+ public:
+  struct Entry {
+    int64_t writer = 0;
+    bool parted = false;  // the writer found that the ranks parted at this failure; else it is its own
+    Failure failure;
+  };
+
+  explicit FailureLog(c10d::Store& store);
+  /// How long ranks are waited for.
+  std::chrono::milliseconds patience() const { return patience_; }
+
+  void write(const Entry& entry);
+  /// The next entry, if it is there.
+  std::optional<Entry> read();
+
+  /// What the rank asks for lately.
+  void write_calls(int64_t rank, const std::string& text);
+  /// What that rank wrote last; empty: nothing yet.
+  std::string calls_of(int64_t rank);
+  /// Whether no other rank said so before.
+  bool first_to_see_difference();
+
+  void come_to(int64_t meeting);
+  /// How many ranks.
+  int64_t have_come_to(int64_t meeting);
+
+ private:
+  std::chrono::milliseconds patience_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  int64_t next_ = 1;
+};
+
+}  // namespace weft::comm
