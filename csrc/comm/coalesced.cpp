@@ -40,7 +40,7 @@ class Flattened : public Pending {
     if (tensors_.empty()) return;
     WithoutPythonLock unlocked;
     if (work_) wait_for(*work_, watch_);
-    const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_)
+    const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_, sent_)
                                              : lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
     int64_t offset = 0;
     for (const at::Tensor& tensor : tensors_) {

@@ -78,7 +78,7 @@ at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, 
   return lowered.to(dtype);
 }
 
-at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction) {
+at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tensor room) {
   const c10::ScalarType dtype = parts.scalar_type();
   if (dtype == at::kBool) {
     const bool all = reduction == Reduction::product || reduction == Reduction::min;
@@ -93,7 +93,7 @@ at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction) {
   }
   switch (reduction) {
     case Reduction::sum:
-      if (parts.size(0) == 2) return parts[0].add_(parts[1]);
+      if (parts.size(0) == 2) return room.defined() ? at::add_out(room, parts[0], parts[1]) : parts[0].add_(parts[1]);
       return parts.sum(0, /*keepdim=*/false, dtype);
     case Reduction::avg:
       return parts.mean(0);

@@ -23,7 +23,8 @@ c10d::ReduceOp::RedOpType reduce_op(c10::ScalarType dtype, Reduction reduction);
 /// What `lowered`, reduced over `ranks` parts, stands for. May change it in place.
 at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, int64_t ranks);
 
-/// Reduces over dimension 0, the parts of all ranks; 16-bit floats accumulate in float32. May change them.
-at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction);
+/// Reduces over dimension 0, the parts of all ranks; 16-bit floats accumulate in float32. May change them. The result
+/// may be in `room`, if that is defined: as one part is.
+at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tensor room = {});
 
 }  // namespace weft::comm

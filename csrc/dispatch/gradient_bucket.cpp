@@ -1,5 +1,6 @@
 #include "dispatch/gradient_bucket.h"
 
+#include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty.h>
 #include <debug/trace.h>
 #include <mesh/context.h>
@@ -119,7 +120,8 @@ void GradientBucket::wait() {
   const at::Tensor flat = flat_.content();
   int64_t offset = flat.storage_offset();
   for (Part& p : parts_) {
-    p.shard = flat.as_strided(p.shape, row_major_strides(p.shape), offset);  // its memory from now on
+    // Its memory from now on; by core's kernel alone, without dispatch.
+    p.shard = at::native::as_strided_tensorimpl(flat, p.shape, row_major_strides(p.shape), offset);
     offset += p.shard.numel();
     p.state = after(p.steps[p.next], p.state);
     ++p.next;
