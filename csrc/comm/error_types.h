@@ -9,6 +9,6 @@ namespace weft::comm {
 /// The name of the error's type; empty: RuntimeError.
 std::string error_type(const c10::Error& error);
 /// Raises an error of the type of that name.
-[[noreturn]] void raise_error(const std::string& type, std::string text);
+[[noreturn]] void raise_error(const std::string& name, std::string text);
 
 }  // namespace weft::comm

@@ -20,7 +20,8 @@ bool same(const AxisState& a, const AxisState& b) {
   return a.kind == b.kind && a.dim == b.dim && a.block == b.block && a.reduction == b.reduction;
 }
 
-double move_cost(const AxisState& from, const AxisState& to, double bytes, double n) {
+// Seconds to bring a tensor from one state to the other.
+double change_cost(const AxisState& from, const AxisState& to, double bytes, double n) {
   if (same(from, to) || from.kind == AxisState::replicated) return 0;
   const double share = (n - 1) / n;
   if (from.kind == AxisState::split) {
@@ -90,11 +91,11 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
     const bool stays = now.kind == AxisState::split && target.state.kind == AxisState::split &&
                        now.dim == target.state.dim && bound.tensors[i].dims[now.dim].size() > 1 &&
                        split_factor(bound, bound.tensors[i], t.layout, axis) == choice.factor;
-    if (!bound.tensors[i].shape_only && !stays) cost += move_cost(now, target.state, group_bytes(t, axis), n);
+    if (!bound.tensors[i].shape_only && !stays) cost += change_cost(now, target.state, group_bytes(t, axis), n);
     if (t.written) {
       const int r = written_result(call, t);
       const AxisState after = r < 0 || stays ? (stays ? now : target.state) : result_state(bound, r, choice).state;
-      cost += move_cost(after, now, group_bytes(t, axis), n);
+      cost += change_cost(after, now, group_bytes(t, axis), n);
       // A value brought to "pending" costs a reduction at the next reader.
       if (!same(after, now)) cost += kAlpha;
     }

@@ -90,7 +90,6 @@ TEST(Shard, EvenMeansOneSizeForAll) {
   EXPECT_FALSE(is_even(TensorLayout::get(mesh, {{{1, 4}}}), 0, 12));
 }
 
-// Over the ranks along the splitting axes, the shards hold every index exactly once.
 TEST(Shard, MemoryOrderIsThatOfPreserveFormat) {
   const at::Tensor image = at::empty({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast);
   EXPECT_EQ(memory_order(image.strides()), (Sizes{0, 2, 3, 1}));
@@ -99,6 +98,7 @@ TEST(Shard, MemoryOrderIsThatOfPreserveFormat) {
   EXPECT_EQ(memory_order(at::empty({2, 3}).expand({4, 2, 3}).strides()), (Sizes{1, 2, 0}));
 }
 
+// Over the ranks along the splitting axes, the shards hold every index exactly once.
 TEST(Shard, ShardsPartitionTheRange) {
   std::mt19937 random(1);
   auto draw = [&](int64_t n) { return static_cast<int64_t>(random() % n); };
