@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "comm/failure.h"
+#include "comm/message_tag.h"
 
 // c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -17,10 +18,19 @@ constexpr int64_t kLargestGathered = int64_t{1} << 20;
 
 std::atomic<Observer> observer_{nullptr};
 
+c10d::Backend& backend_of(const Axis& axis, c10::DeviceType device) { return *axis.group->getBackend(device); }
+
+// Its messages meet only those of the same collective.
+template <class Call>
+auto issue(const Axis& axis, const at::Tensor& tensor, Call&& call) {
+  const MessageTag tag(backend_of(axis, tensor.device().type()), asked());
+  return weft::comm::issue(call);
+}
+
 // Some backends return no work where the caller's stream did it all.
 template <class Call>
 void run(const Axis& axis, const at::Tensor& tensor, Call&& call) {
-  if (const auto work = issue(call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
+  if (const auto work = issue(axis, tensor, call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
 }
 
 // Backends know only a few dtypes, but bytes are bytes.
@@ -92,16 +102,14 @@ std::vector<int64_t> Axis::by_group_rank() const {
   return out;
 }
 
-bool uses_gloo(const Axis& axis, c10::DeviceType device) {
-  return axis.group->getBackend(device)->getBackendName() == "gloo";
-}
+bool uses_gloo(const Axis& axis, c10::DeviceType device) { return backend_of(axis, device).getBackendName() == "gloo"; }
 
 void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
 
-void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+void begin(const Event& event) {
   finish_checks();
-  count_collective(kind, mesh, axis);
-  if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});
+  count_collective(event);
+  if (Observer observer = observer_.load(std::memory_order_acquire)) observer(event);
 }
 
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {
@@ -113,7 +121,7 @@ void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
 }
 
 c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
-  return issue([&] { return gather(axis, output, input, /*async=*/true); });
+  return issue(axis, output, [&] { return gather(axis, output, input, /*async=*/true); });
 }
 
 void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
@@ -124,7 +132,8 @@ void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::v
 c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                    std::vector<int64_t> output_splits,
                                                    std::vector<int64_t> input_splits) {
-  return issue([&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/true); });
+  return issue(axis, output,
+               [&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/true); });
 }
 
 void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
@@ -143,13 +152,21 @@ void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpT
   run(axis, tensors[0], [&] { return axis.group->allreduce(tensors, options); });
 }
 
+c10::intrusive_ptr<c10d::Work> begin_all_reduce_flat(const Axis& axis, at::Tensor tensor,
+                                                     c10d::ReduceOp::RedOpType op) {
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  c10d::AllreduceOptions options;
+  options.reduceOp = op;
+  return issue(axis, tensors[0], [&] { return axis.group->allreduce(tensors, options); });
+}
+
 void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op) {
   run(axis, output, [&] { return scatter(axis, output, input, op, /*async=*/false); });
 }
 
 c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                          c10d::ReduceOp::RedOpType op) {
-  return issue([&] { return scatter(axis, output, input, op, /*async=*/true); });
+  return issue(axis, output, [&] { return scatter(axis, output, input, op, /*async=*/true); });
 }
 
 }  // namespace weft::comm

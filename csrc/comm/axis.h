@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "comm/collectives.h"
+#include "comm/failure.h"
+#include "comm/one_thread.h"
 #include "comm/python_lock.h"
 #include "mesh/context.h"
 
@@ -17,6 +19,7 @@ struct Axis {
   Axis(Mesh mesh, int axis);
 
   WithoutPythonLock unlocked;
+  OneThread alone;
   int64_t size;
   int64_t coordinate;  // of this rank
   c10d::ProcessGroup* group;
@@ -37,9 +40,22 @@ bool uses_gloo(const Axis& axis, c10::DeviceType device);
 /// each step wakes threads.
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes);
 
-/// Every collective begins with it, one of no elements too: counts it, and tells the observer, if there is one. Raises
-/// where the ranks have parted.
-void begin(const char* kind, Mesh mesh, int axis, int64_t bytes);
+/// Counts a collective, one of no elements too, and tells the observer, if there is one. Raises where the ranks have
+/// parted.
+void begin(const Event& event);
+
+/// Every collective is run by it, whose `body` is this rank's part. What fails there, for want of memory say, is told
+/// to the ranks that wait for it.
+template <class Body>
+auto collective(const Event& event, Body&& body) {
+  begin(event);
+  try {
+    return body();
+  } catch (...) {
+    tell_failure(event.kind, /*in_collective=*/true);
+    throw;
+  }
+}
 
 /// The calls below take flat contiguous tensors and return when later work on the current stream sees the result. Those
 /// that only move data take any dtype.
@@ -55,6 +71,7 @@ c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor ou
 c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                    std::vector<int64_t> output_splits,
                                                    std::vector<int64_t> input_splits);
+c10::intrusive_ptr<c10d::Work> begin_all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
 c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                          c10d::ReduceOp::RedOpType op);
 

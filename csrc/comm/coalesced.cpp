@@ -30,15 +30,13 @@ class Flattened : public Pending {
     }
     const c10d::ReduceOp::RedOpType op = reduce_op(sent_.scalar_type(), reduction);
     sent_ = lower(sent_, reduction);
-    std::vector<at::Tensor> buffers{sent_};
-    c10d::AllreduceOptions options;
-    options.reduceOp = op;
-    work_ = issue([&] { return line.group->allreduce(buffers, options); });
+    work_ = begin_all_reduce_flat(line, sent_, op);
   }
 
   void wait() override {
     if (tensors_.empty()) return;
-    WithoutPythonLock unlocked;
+    const WithoutPythonLock unlocked;
+    const OneThread alone;
     if (work_) wait_for(*work_, watch_);
     const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_, sent_)
                                              : lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
@@ -86,11 +84,14 @@ std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, 
   check_reduction(dtype, reduction);
   TORCH_CHECK_VALUE(has_lowering(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
                     " cannot be reduced in buckets");
-  begin("all_reduce", mesh, axis, 2 * (n - 1) * elements * static_cast<int64_t>(tensors[0].element_size()) / n);
-  if (elements == 0) return std::make_unique<Done>();
-  const Axis line(mesh, axis);
-  at::Tensor flat = flatten(tensors);
-  return std::make_unique<Flattened>(std::move(tensors), std::move(flat), reduction, line);
+  const int64_t bytes = elements * static_cast<int64_t>(tensors[0].element_size());
+  const Event event{"all_reduce", mesh, axis, 2 * (n - 1) * bytes / n, elements, dtype, reduction};
+  return collective(event, [&]() -> std::unique_ptr<Pending> {
+    if (elements == 0) return std::make_unique<Done>();
+    const Axis line(mesh, axis);
+    at::Tensor flat = flatten(tensors);
+    return std::make_unique<Flattened>(std::move(tensors), std::move(flat), reduction, line);
+  });
 }
 
 }  // namespace weft::comm

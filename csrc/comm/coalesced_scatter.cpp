@@ -31,7 +31,8 @@ class Scattered : public PendingParts {
         watch_(watch) {}
 
   at::Tensor wait() override {
-    WithoutPythonLock unlocked;
+    const WithoutPythonLock unlocked;
+    const OneThread alone;
     if (work_) wait_for(*work_, watch_);
     sent_.reset();
     const at::Tensor arrived = std::move(arriving_);
@@ -127,27 +128,30 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatt
   const int64_t mine = totals[line.coordinate];
   const int64_t elements = std::accumulate(totals.begin(), totals.end(), int64_t{0});
   check_reduction(dtype, reduction);
-  begin("reduce_scatter", mesh, axis, (n - 1) * elements * static_cast<int64_t>(tensors[0].input.element_size()) / n);
-  if (elements == 0) return std::make_unique<Ready>(pack_parts(line, tensors, totals, 0));
-  // As in reduce_scatter.
-  const bool gloo = uses_gloo(line, tensors[0].input.device().type());
-  if (gloo || !has_lowering(dtype, reduction)) {
-    at::Tensor sent = pack_parts(line, tensors, totals, 0);
-    at::Tensor arriving = take_buffer(n * mine, sent.options());
-    std::vector<int64_t> input_splits(n);
-    for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
-    auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));
-    return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, n,
+  const int64_t bytes = elements * static_cast<int64_t>(tensors[0].input.element_size());
+  const Event event{"reduce_scatter", mesh, axis, (n - 1) * bytes / n, elements, dtype, reduction};
+  return collective(event, [&]() -> std::unique_ptr<PendingParts> {
+    if (elements == 0) return std::make_unique<Ready>(pack_parts(line, tensors, totals, 0));
+    // As in reduce_scatter.
+    const bool gloo = uses_gloo(line, tensors[0].input.device().type());
+    if (gloo || !has_lowering(dtype, reduction)) {
+      at::Tensor sent = pack_parts(line, tensors, totals, 0);
+      at::Tensor arriving = take_buffer(n * mine, sent.options());
+      std::vector<int64_t> input_splits(n);
+      for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
+      auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));
+      return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, n,
+                                         std::move(work), gloo);
+    }
+    const int64_t room = *std::max_element(totals.begin(), totals.end());
+    at::Tensor sent = lower(pack_parts(line, tensors, totals, room), reduction);
+    Sizes shape(sent.sizes().begin(), sent.sizes().end());
+    shape[0] /= n;
+    at::Tensor arriving = at::empty(shape, sent.options());
+    auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));
+    return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, n,
                                        std::move(work), gloo);
-  }
-  const int64_t room = *std::max_element(totals.begin(), totals.end());
-  at::Tensor sent = lower(pack_parts(line, tensors, totals, room), reduction);
-  Sizes shape(sent.sizes().begin(), sent.sizes().end());
-  shape[0] /= n;
-  at::Tensor arriving = at::empty(shape, sent.options());
-  auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));
-  return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, n,
-                                     std::move(work), gloo);
+  });
 }
 
 }  // namespace weft::comm

@@ -87,7 +87,10 @@ struct Event {
   const char* kind;  // "all_reduce", "all_gather", ...
   Mesh mesh;
   int axis;
-  int64_t bytes;  // that this rank sends, by the ring/pairwise formula: all-reduce 2(n-1)/n S, the others (n-1)/n S
+  int64_t bytes;     // that this rank sends, by the ring/pairwise formula: all-reduce 2(n-1)/n S, the others (n-1)/n S
+  int64_t elements;  // that it is about, the same on all ranks in the line
+  c10::ScalarType dtype;
+  Reduction reduction = Reduction::none;
 };
 using Observer = void (*)(const Event&);
 /// One observer per process (null: none). Set once by debug/trace.

@@ -14,9 +14,12 @@
 
 #include "comm/error_types.h"
 #include "comm/failure_log.h"
+#include "comm/parted.h"
 #include "comm/python_lock.h"
 #include "comm/recent_calls.h"
+#include "debug/log.h"
 #include "mesh/context.h"
+#include "tensor/op_history.h"
 
 namespace weft::comm {
 namespace {
@@ -24,20 +27,28 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstLook{200}, kLongestPause{1000};  // of one that waits for a collective
+constexpr milliseconds kOften{1000};                          // for so long it looks again after kFirstLook
 constexpr milliseconds kShortestPause{1};                     // of one that failed
+constexpr milliseconds kLostLook{50}, kLostPatience{600};     // of one whose backend gave up: others tell at kFirstLook
+constexpr milliseconds kStraggler{5000};                      // is warned of then
+
+thread_local uint64_t last_asked = 0;
 
 class Failures : public ContextState {
  public:
-  void count(const char* kind, Mesh mesh, int axis) {
-    calls_.add(kind, mesh, axis);
+  void count(const Event& event) {
+    last_asked = calls_.add(Call::of(event));
+    OpHistory::of_thread().note_collectives(calls_.count());
     if (unsettled_.load(std::memory_order_relaxed)) [[unlikely]]
       settle();
   }
-  /// A failure of this rank; whether the others can learn of it.
-  bool tell(Failure failure);
+  /// A failure of this rank; whether the others can learn of it. False too where the ranks have parted: all raise that.
+  bool tell(Failure failure, bool in_collective);
   /// Raises where the ranks have parted, also in what they ask for if this one waits. False: there is no log to look
   /// at.
   bool look(bool waiting);
+  [[noreturn]] void lose(const std::string& why);
+  void warn_of_stragglers();
   /// Waits, by way of the store, until all ranks have come here.
   void meet();
 
@@ -48,6 +59,7 @@ class Failures : public ContextState {
   void settle();
   void check();
   void compare_calls();
+  std::vector<int64_t> not_come(const Call& call, int64_t number);
   bool all_failed_as_often() const;
   [[noreturn]] void part(const Failure& at, bool known);
   [[noreturn]] void raise_parted() const;
@@ -58,7 +70,8 @@ class Failures : public ContextState {
   std::optional<FailureLog> log_;  // opened when first needed
   bool log_lost_ = false;
   int64_t meetings_ = 0;
-  std::string told_calls_;
+  FailureLog::Calls told_calls_;
+  int64_t warned_at_ = -1;               // number of the collective
   std::vector<FailureLog::Entry> read_;  // what others wrote
   std::vector<Failure> mine_;
   std::optional<Failure> parted_;
@@ -73,7 +86,7 @@ bool Failures::use_log(Use&& use) {
       const auto store = context().world()->getStore();
       log_lost_ = !store;
       if (log_lost_) return false;
-      log_.emplace(*store);
+      log_.emplace(*store, context().world_size());
     }
     use(*log_);
   } catch (const std::exception&) {
@@ -90,10 +103,11 @@ bool Failures::read_log() {
   });
 }
 
-bool Failures::tell(Failure failure) {
+bool Failures::tell(Failure failure, bool in_collective) {
   std::lock_guard<std::mutex> lock(mutex_);
+  if (parted_) return false;
   failure.rank = context().rank();
-  failure.collectives = calls_.count();
+  failure.collectives = calls_.count() - (in_collective ? 1 : 0);
   if (!use_log([&](FailureLog& log) { log.write({failure.rank, false, failure}); })) return false;
   mine_.push_back(std::move(failure));
   unsettled_.store(true, std::memory_order_relaxed);
@@ -158,33 +172,78 @@ void Failures::check() {
 
 // By one that has waited for long. The first to see a difference writes it into the log, for all to raise the same.
 void Failures::compare_calls() {
-  const std::string mine = calls_.text();
+  const auto call = calls_.last();
+  if (!call) return;
+  const FailureLog::Calls mine{calls_.text(), OpHistory::of_thread().text()};
+  const int64_t rank = context().rank(), ranks = context().world_size();
+  std::vector<int64_t> others = looked_at_by(rank, ranks);
+  for (int64_t r : waited_for(*call, rank, ranks)) others.push_back(r);
   std::optional<RecentCalls::Difference> first;
+  std::string first_op;
   int64_t other = 0;
   bool is_first = false;
   use_log([&](FailureLog& log) {
-    if (mine != told_calls_) log.write_calls(context().rank(), mine);
+    if (mine.collectives != told_calls_.collectives) log.write_calls(rank, mine);
     told_calls_ = mine;
-    for (int64_t r = 0; r < context().world_size(); ++r) {
-      if (r == context().rank()) continue;
-      const auto difference = RecentCalls::first_difference(mine, log.calls_of(r));
+    for (int64_t r : others) {
+      const FailureLog::Calls theirs = log.calls_of(r);
+      const auto difference = calls_.first_difference(theirs.collectives, r);
       if (!difference || (first && first->number <= difference->number)) continue;
       first = difference;
+      first_op = OpHistory::first_difference(mine.ops, theirs.ops, rank, r);
       other = r;
     }
     is_first = first && log.first_to_see_difference();
   });
-  if (!is_first) return;
-  const int64_t rank = context().rank();
-  const std::string lower = c10::str(rank < other ? first->mine : first->theirs, " on rank ", std::min(rank, other));
-  const std::string upper = c10::str(rank < other ? first->theirs : first->mine, " on rank ", std::max(rank, other));
-  part({.rank = -1,
-        .collectives = first->number,
-        .op = "",
-        .type = "ValueError",
-        .message = c10::str("the ranks ask for different collectives: ", lower, ", but ", upper,
-                            "; all ranks must run the same ops, on the same layouts and shapes")},
-       false);
+  if (is_first) part(differing(*first, first_op, rank, other), false);
+}
+
+// Of those that this rank waits for and looks at.
+std::vector<int64_t> Failures::not_come(const Call& call, int64_t number) {
+  std::vector<int64_t> out;
+  use_log([&](FailureLog& log) {
+    for (int64_t r : waited_for(call, context().rank(), context().world_size())) {
+      if (RecentCalls::count_in(log.calls_of(r).collectives) <= number) out.push_back(r);
+    }
+  });
+  return out;
+}
+
+// The others, which wait too, tell how far they are; who does not is missing.
+void Failures::lose(const std::string& why) {
+  const WithoutPythonLock unlocked;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (parted_) raise_parted();
+  const int64_t number = calls_.count() - 1;
+  const Call call = calls_.last().value_or(Call{});
+  const auto deadline = std::chrono::steady_clock::now() + kLostPatience;
+  while (read_log() && std::chrono::steady_clock::now() < deadline) {
+    check();
+    compare_calls();
+    std::this_thread::sleep_for(kLostLook);
+  }
+  if (log_lost_) {
+    part(broken(number, call,
+                c10::str(reason(why),
+                         "; the job's store is gone too, and with it the process that keeps "
+                         "it: that of rank 0, or torchrun's")),
+         true);
+  }
+  const std::vector<int64_t> ranks = not_come(call, number);
+  if (ranks.empty()) part(broken(number, call, why), false);
+  part(missing(ranks, number, call, calls_.before_last(), why), false);
+}
+
+void Failures::warn_of_stragglers() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t number = calls_.count() - 1;
+  const auto call = calls_.last();
+  if (!call || warned_at_ == number) return;
+  warned_at_ = number;
+  const std::vector<int64_t> ranks = not_come(*call, number);
+  if (ranks.empty()) return;
+  log(LogLevel::warning, "waiting for ", ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks),
+      " in collective number ", number, ", ", call->str());
 }
 
 bool Failures::all_failed_as_often() const {
@@ -211,14 +270,14 @@ void Failures::raise_parted() const {
 
 [[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
                                                      auto& failures = context().state<Failures>();
-                                                     failures.count("the making of process groups", nullptr, 0);
+                                                     failures.count({"the making of process groups", nullptr});
                                                      failures.meet();
                                                    }),
                                                    true);
 
 }  // namespace
 
-void tell_failure(const std::string& op) {
+void tell_failure(const std::string& op, bool in_collective) {
   if (context().world_size() == 1) return;
   Failure failure;
   failure.op = op;
@@ -235,27 +294,37 @@ void tell_failure(const std::string& op) {
     failure.message = "an unknown error";
   }
   const WithoutPythonLock unlocked;
-  const bool told = context().state<Failures>().tell(std::move(failure));
+  const bool told = context().state<Failures>().tell(std::move(failure), in_collective);
   if (told && error) error->add_context(c10::str("[", op, "] failed on this rank's part; the other ranks are told"));
 }
 
-void count_collective(const char* kind, Mesh mesh, int axis) { context().state<Failures>().count(kind, mesh, axis); }
+void count_collective(const Event& event) { context().state<Failures>().count(event); }
 
-void look_for_failures() { context().state<Failures>().look(/*waiting=*/false); }
+uint64_t asked() { return last_asked; }
+
+void raise_lost(const std::string& why) { context().state<Failures>().lose(why); }
 
 void wait_for(c10d::Work& work, bool watch) {
   auto& failures = context().state<Failures>();
-  for (milliseconds pause = kFirstLook; watch; pause = std::min(2 * pause, kLongestPause)) {
+  const auto begun = std::chrono::steady_clock::now();
+  for (milliseconds pause = kFirstLook; watch;) {
     try {
       work.wait(pause);
       return;
     } catch (const std::exception&) {
-      // Not done in time, or broken: perhaps as the ranks that failed have ended.
+      // Not done in time, or given up.
     }
-    const bool over = work.isCompleted();
-    watch = failures.look(/*waiting=*/!over) && !over;
+    if (work.isCompleted()) break;
+    watch = failures.look(/*waiting=*/true);
+    const auto waited = std::chrono::steady_clock::now() - begun;
+    if (waited > kOften) pause = std::min(2 * pause, kLongestPause);
+    if (waited > kStraggler) failures.warn_of_stragglers();
   }
-  work.wait();
+  try {
+    work.wait();
+  } catch (const std::exception& e) {
+    raise_lost(e.what());
+  }
 }
 
 }  // namespace weft::comm

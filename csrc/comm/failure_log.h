@@ -1,5 +1,6 @@
 #pragma once
 // What ranks write in the world's store for the others to read when something has gone wrong. Internal to failure.cpp.
+// Whatever stands there is checked before it is used: the store may be shared with strangers.
 #include <c10/util/intrusive_ptr.h>
 
 #include <chrono>
@@ -28,18 +29,22 @@ class FailureLog {
     Failure failure;
   };
 
-  explicit FailureLog(c10d::Store& store);
+  FailureLog(c10d::Store& store, int64_t ranks);
   /// How long ranks are waited for.
   std::chrono::milliseconds patience() const { return patience_; }
 
   void write(const Entry& entry);
-  /// The next entry, if it is there.
+  /// The next entry, if it is there. One that no rank can have written is read as that of a writer that found the ranks
+  /// parted, with a message that names the key.
   std::optional<Entry> read();
 
-  /// What the rank asks for lately.
-  void write_calls(int64_t rank, const std::string& text);
-  /// What that rank wrote last; empty: nothing yet.
-  std::string calls_of(int64_t rank);
+  /// What the rank has asked for lately, and which ops it ran.
+  struct Calls {
+    std::string collectives, ops;
+  };
+  void write_calls(int64_t rank, const Calls& calls);
+  /// What that rank wrote last; empty: nothing yet, or nothing that a rank can have written.
+  Calls calls_of(int64_t rank);
   /// Whether no other rank said so before.
   bool first_to_see_difference();
 
@@ -48,6 +53,7 @@ class FailureLog {
   int64_t have_come_to(int64_t meeting);
 
  private:
+  const int64_t ranks_;
   std::chrono::milliseconds patience_;
   c10::intrusive_ptr<c10d::Store> store_;
   int64_t next_ = 1;

@@ -15,6 +15,7 @@
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "comm/loopback_call.h"
+#include "comm/message_tag.h"
 
 namespace weft::comm {
 namespace {
@@ -46,7 +47,8 @@ struct Meeting {
 
 struct Hub {
   std::vector<int> ranks;
-  std::map<int64_t, std::shared_ptr<Meeting>> open;  // by number
+  // By kind and tag, as Gloo matches messages; where they have none, by number.
+  std::map<std::pair<int, int64_t>, std::shared_ptr<Meeting>> open;
 };
 
 }  // namespace
@@ -137,7 +139,7 @@ class Waiting : public c10d::Work {
   const std::chrono::steady_clock::time_point issued_ = std::chrono::steady_clock::now();
 };
 
-class Loopback : public c10d::Backend {
+class Loopback : public c10d::Backend, public Tagged {
  public:
   Loopback(std::shared_ptr<State> state, std::shared_ptr<Hub> hub, int rank, int number)
       : Backend(number, static_cast<int>(hub->ranks.size())),
@@ -185,30 +187,34 @@ class Loopback : public c10d::Backend {
       std::this_thread::sleep_for(fault->time);
       lock.lock();
     }
-    auto& meeting = hub_->open[number];
+    // NCCL has no tags.
+    const bool by_tag = has_tag && state_->options.backend == "gloo";
+    const std::pair<int, int64_t> key = by_tag ? std::pair<int, int64_t>(call.kind, tag) : std::pair(-1, number);
+    auto& meeting = hub_->open[key];
     if (!meeting) {
       meeting = std::make_shared<Meeting>(Meeting{hub_->ranks, number, {}});
       meeting->calls.resize(hub_->ranks.size());
     }
     auto work = c10::make_intrusive<Waiting>(state_, meeting);
     if (fault && fault->kind == LoopbackFault::drop) return work;
-    arrive(lock, meeting, number, std::move(call));
+    arrive(lock, meeting, key, std::move(call));
     return work;
   }
 
   // The last one to come carries the collective out for all.
-  void arrive(std::unique_lock<std::mutex>& lock, std::shared_ptr<Meeting> meeting, int64_t number, LoopbackCall call) {
+  void arrive(std::unique_lock<std::mutex>& lock, std::shared_ptr<Meeting> meeting, std::pair<int, int64_t> key,
+              LoopbackCall call) {
     for (size_t i = 0; i < meeting->calls.size(); ++i) {
       const auto& other = meeting->calls[i];
       if (!other || agree(*other, call)) continue;
-      state_->fail(c10::str("ranks disagree about collective ", number, " of the group of ranks ",
+      state_->fail(c10::str("ranks disagree about collective ", meeting->number, " of the group of ranks ",
                             c10::Join(", ", meeting->ranks), ": rank ", meeting->ranks[i], " issues ", other->str(),
                             ", rank ", world_rank_, " issues ", call.str()));
     }
     state_->last[world_rank_] = call.str();
     meeting->calls[rank_] = std::move(call);
     if (++meeting->arrived < meeting->calls.size()) return state_->check_ended(*meeting);
-    hub_->open.erase(number);
+    hub_->open.erase(key);
     std::vector<LoopbackCall> calls;
     for (auto& other : meeting->calls) calls.push_back(*other);
     const std::string why = disagreement(calls);
@@ -270,8 +276,8 @@ void LoopbackWorld::inject(LoopbackFault fault) {
 void LoopbackWorld::end(int rank) {
   std::lock_guard<std::mutex> lock(state_->mutex);
   state_->ended.insert(rank);
-  for (const auto& [key, hub] : state_->hubs) {
-    for (const auto& [number, meeting] : hub->open) {
+  for (const auto& [ranks, hub] : state_->hubs) {
+    for (const auto& [key, meeting] : hub->open) {
       const std::vector<int> missing = meeting->who(false);
       if (meeting->arrived == 0 || std::find(missing.begin(), missing.end(), rank) == missing.end()) continue;
       if (state_->error.empty()) {

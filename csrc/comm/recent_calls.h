@@ -9,35 +9,43 @@
 #include <optional>
 #include <string>
 
+#include "comm/call.h"
+
 namespace weft::comm {
 
 class RecentCalls {
  public:
-  /// `mesh` null: something that all ranks do together over no axis.
-  void add(const char* kind, Mesh mesh, int axis);
+  /// Its fingerprint: of all that the ranks in the line of the axis must agree about, and of its number.
+  uint64_t add(Call call);
   /// How many there were in all.
   int64_t count() const;
+  /// The last one; nothing: there was none.
+  std::optional<Call> last() const;
+  /// In words, the one before it; empty: there was none.
+  std::string before_last() const;
   /// For other ranks: what the last ones are, of no more than some kilobytes.
   std::string text() const;
+  /// How many there were when `text` was written; 0: it is empty or no such text.
+  static int64_t count_in(const std::string& text);
 
   struct Difference {
     int64_t number;  // of the collective, from 0
     std::string mine, theirs;
+    bool same_words;  // the texts are equal, and what differs is the value that is moved, or how much of it
   };
-  /// The first call of those that both texts tell of in which they differ.
-  static std::optional<Difference> first_difference(const std::string& mine, const std::string& theirs);
+  /// The first call that this rank and rank `other`, whose text() is `theirs`, both know of and in which they differ.
+  std::optional<Difference> first_difference(const std::string& theirs, int64_t other) const;
 
  private:
-  struct Call {
-    const char* kind;
-    Mesh mesh;
-    int axis;
-    std::string str() const;
-  };
   static constexpr int64_t kKept = 16;
+  struct Numbered {
+    int64_t number = -1;
+    Call call;
+    uint64_t hash = 0;  // of the call
+  };
 
   mutable std::mutex mutex_;
-  std::array<Call, kKept> last_{};
+  std::array<Numbered, kKept> last_{};
   int64_t count_ = 0;
 };
 

@@ -27,6 +27,7 @@ class OwnWay final : public Carrier {
   explicit OwnWay(const Ride& ride) : ride_(ride) {}
   void send(Riders riders) {
     std::lock_guard<std::mutex> lock(mutex_);
+    const RunningOp running("small values", riders.identity(), nullptr);
     const auto& parts = riders.parts();
     const at::Tensor flat = parts.size() == 1 ? parts[0] : at::cat(parts);
     all_reduce_coalesced_({flat}, ride_.reduction, ride_.mesh, ride_.axis)->wait();
@@ -62,6 +63,7 @@ Riders Riders::board(const Ride& ride, const std::shared_ptr<Carrier>& carrier) 
     at::Tensor part = rider->to_send(ride);
     if (!part.defined()) return false;
     rider->carrier_ = carrier;
+    boarded.identity_ = mix(boarded.identity_, rider->identity);
     boarded.parts_.push_back(std::move(part));
     boarded.riders_.push_back(rider);
     return true;

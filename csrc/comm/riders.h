@@ -3,6 +3,7 @@
 // that they cost nothing of their own. Those that are needed before one comes travel by themselves, together. Both
 // follow from program order, so every rank sends the same.
 #include <ATen/core/Tensor.h>
+#include <tensor/identity.h>
 #include <weft/layout.h>
 
 #include <memory>
@@ -36,6 +37,9 @@ class Rider {
   /// What it has sent, reduced. May raise, the same on all ranks.
   virtual void receive(const at::Tensor& reduced) = 0;
 
+ protected:
+  Identity identity = 0;  // of what it sends; 0: of no matter
+
  private:
   friend class Riders;
   std::weak_ptr<Carrier> carrier_;
@@ -48,6 +52,8 @@ class Riders {
   static Riders board(const Ride& ride, const std::shared_ptr<Carrier>& carrier);
 
   const std::vector<at::Tensor>& parts() const { return parts_; }
+  /// Of all together.
+  Identity identity() const { return identity_; }
   /// `flat`: the parts one after the other. All receive theirs, then the first error is raised.
   void receive(const at::Tensor& flat);
 
@@ -61,6 +67,7 @@ class Riders {
  private:
   std::vector<std::shared_ptr<Rider>> riders_;
   std::vector<at::Tensor> parts_;
+  Identity identity_ = 0;
 };
 
 }  // namespace weft::comm

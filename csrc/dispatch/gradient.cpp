@@ -5,7 +5,6 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
-#include "debug/trace.h"
 #include "dispatch/gradient_buckets.h"
 #include "module/convert.h"
 
@@ -14,6 +13,15 @@ namespace {
 
 using torch::autograd::AccumulateGrad;
 using torch::autograd::variable_list;
+
+// What is done to a gradient leaves its value.
+RunningOp running_for(const at::Tensor& grad, const at::Tensor& variable) {
+  const ShardedTensorImpl* of = sharded_impl(grad);
+  const ShardedTensorImpl* tagged = sharded_impl(variable);
+  return RunningOp("gradient", of != nullptr ? of->identity() : 0,
+                   tagged != nullptr ? tagged->interned_path() : nullptr,
+                   /*keeps_value=*/true);
+}
 
 class LeafGradient final : public torch::autograd::FunctionPreHook {
  public:
@@ -24,7 +32,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     const at::Tensor& leaf = node_->variable;
     at::Tensor& grad = out[0];
     if (!grad.defined() || !leaf.defined()) return out;
-    CurrentOp running("gradient", leaf);
+    const RunningOp running = running_for(grad, leaf);
     if (!holds_shards(leaf)) {
       if (holds_shards(grad)) grad = full_tensor(grad);
       return out;
@@ -47,7 +55,7 @@ class PlainGradient final : public torch::autograd::FunctionPreHook {
   variable_list operator()(const variable_list& grads) override {
     variable_list out = grads;
     if (output_ < out.size() && holds_shards(out[output_])) {
-      CurrentOp running("gradient", out[output_]);
+      const RunningOp running = running_for(out[output_], out[output_]);
       out[output_] = full_tensor(out[output_]);
     }
     return out;

@@ -2,8 +2,8 @@
 
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty.h>
-#include <debug/trace.h>
 #include <mesh/context.h>
+#include <paths/interned.h>
 #include <tensor/below_autograd.h>
 
 #include <algorithm>
@@ -34,6 +34,7 @@ void GradientBucket::add(Part part, const std::string& path) {
   bytes_ += bytes;
   unpacked_bytes_ += bytes;
   if (path_.empty()) path_ = path;
+  identity_ = mix(identity_, part.cell->identity.load(std::memory_order_relaxed));
   slice(part);
   parts_.push_back(std::move(part));
   if (packs_early_ && unpacked_bytes_ >= kCachedBytes) pack({});
@@ -153,9 +154,11 @@ void GradientBucket::send() {
   if (sent_) return;
   sent_ = true;
   if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
+  variables_ = interned(path_);
   BelowAutograd guard;
-  CurrentOp running("gradient", path_);
   board();
+  identity_ = mix(identity_, riders_.identity());
+  const RunningOp running("gradient", identity_, variables_);
   begin();
 }
 
@@ -163,7 +166,7 @@ bool GradientBucket::advance() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (arrived_) return true;
   BelowAutograd guard;
-  CurrentOp running("gradient", path_);
+  const RunningOp running("gradient", identity_, variables_);
   wait();
   begin();
   if (!reducing_ && !scattering_) deliver();

@@ -84,6 +84,8 @@ class GradientBucket final : public Incoming,
   const bool packs_early_;  // it is known how much will come
   int64_t bytes_ = 0, elements_ = 0;
   std::string path_;
+  const std::string* variables_ = nullptr;  // what it is for, once it is sent
+  Identity identity_ = 0;                   // of the gradients and the riders together
   std::mutex mutex_;
   std::vector<Part> parts_;
   comm::Riders riders_;

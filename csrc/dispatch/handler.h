@@ -63,6 +63,8 @@ class HandlerKernel final : public c10::OperatorKernel {
   std::atomic<uint64_t> version_{0};    // of the rules it was made with
 };
 
+/// Runs an op on sharded tensors: what its kernels, of whichever key, have in common.
+void run_op(const OpInfo& op, torch::jit::Stack& stack);
 /// Runs an op past rules and plans (op.special).
 void run_special(const OpInfo& op, torch::jit::Stack& stack);
 

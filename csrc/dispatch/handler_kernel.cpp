@@ -1,5 +1,4 @@
 // What stands between the dispatcher and a Handler: what is known of each op, and the kernel that looks it up.
-#include <debug/trace.h>
 #include <rules/registry.h>
 
 #include <atomic>
@@ -8,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "dispatch/call_identity.h"
 #include "dispatch/gradient.h"
 #include "dispatch/handler.h"
 #include "dispatch/install.h"
@@ -63,10 +63,15 @@ const OpInfo& HandlerKernel::info() {
 
 void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
-  const OpInfo& op = info();
-  CurrentOp running(op.short_name, *stack, op.arguments.size());
-  if (op.special != nullptr) return run_special(op, *stack);
-  Handler(op, *stack).run();
+  run_op(info(), *stack);
+}
+
+void run_op(const OpInfo& op, torch::jit::Stack& stack) {
+  const c10::IValue* arguments = stack.data() + (stack.size() - op.arguments.size());
+  const CallIdentity call = identify(op, arguments);
+  const RunningOp running(op.short_name.c_str(), call.identity, call.path, op.copies);
+  if (op.special != nullptr) return run_special(op, stack);
+  Handler(op, stack).run();
 }
 
 void run_special(const OpInfo& op, torch::jit::Stack& stack) {

@@ -40,10 +40,7 @@ State& state() {
 
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
-  const OpInfo& info = op_info(op);
-  CurrentOp running(info.short_name, *stack, info.arguments.size());
-  if (info.special != nullptr) return run_special(info, *stack);
-  Handler(info, *stack).run();
+  run_op(op_info(op), *stack);
 }
 
 bool has_out(const c10::FunctionSchema& schema) {

@@ -2,7 +2,6 @@
 
 #include <comm/reduction.h>
 #include <comm/riders.h>
-#include <debug/trace.h>
 #include <tensor/below_autograd.h>
 #include <tensor/sharded.h>
 #include <weft/tensor.h>
@@ -15,11 +14,13 @@ constexpr size_t kLargest = 64 << 10;  // bytes: what is larger is not worth a c
 class PendingCopy final : public Incoming, public comm::Rider {
  public:
   PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, comm::Ride ride)
-      : cell_(cell), value_(std::move(value)), ride_(std::move(ride)) {}
+      : cell_(cell), value_(std::move(value)), ride_(std::move(ride)) {
+    identity = new_identity();
+  }
 
   void arrive() override {
     BelowAutograd guard;
-    CurrentOp running("copy_", "");
+    const RunningOp running("copy_", identity, nullptr);
     comm::Riders::finish(*this, ride_);
   }
   at::Tensor to_send(const comm::Ride& ride) override { return ride == ride_ ? value_.view({-1}) : at::Tensor(); }

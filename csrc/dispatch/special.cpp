@@ -73,6 +73,7 @@ void run_add(const OpInfo& op, Stack& stack) {
   const at::Tensor& self = argument(op, stack, 0).toTensor();
   const at::Tensor& other = argument(op, stack, 1).toTensor();
   if (holds_shards(other) && argument(op, stack, 2).toScalar().equal(1) && add_on_arrival(self, other)) {
+    sharded(self).set_identity(new_identity());
     return finish(op, stack, self);
   }
   Handler(op, stack).run();

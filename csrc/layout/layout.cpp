@@ -7,6 +7,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "mesh/hash.h"
+
 namespace weft {
 namespace {
 
@@ -96,6 +98,7 @@ const TensorLayout* TensorLayout::get(Mesh mesh, Dims dims, Partial partial) {
     layout->has_partial_ = true;
   }
   layout->dims_ = std::move(dims);
+  layout->hash_ = mix(mesh->hash(), hash_text(layout->str()));
   layout->without_partial_ = layout->has_partial_ ? get(mesh, layout->dims_) : layout;
   std::lock_guard<std::mutex> lock(table().mutex);
   auto [begin, end] = table().layouts.equal_range(h);

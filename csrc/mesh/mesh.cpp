@@ -8,6 +8,8 @@
 #include <mutex>
 #include <set>
 
+#include "mesh/hash.h"
+
 namespace weft {
 namespace {
 
@@ -79,6 +81,8 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
   mesh->axis_names_ = std::move(axis_names);
   mesh->ranks_ = std::move(ranks);
   mesh->device_type_ = std::move(device_type);
+  mesh->hash_ = mix(hash_text(mesh->str()), hash_text(mesh->device_type_));
+  for (int64_t rank : mesh->ranks_) mesh->hash_ = mix(mesh->hash_, static_cast<uint64_t>(rank));
   table().meshes.push_back(mesh);
   return mesh;
 }

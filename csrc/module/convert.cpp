@@ -3,11 +3,12 @@
 #include <ATen/Functions.h>
 #include <c10/util/StringUtil.h>
 #include <comm/collectives.h>
-#include <debug/trace.h>
 #include <layout/shard.h>
 #include <mesh/context.h>
+#include <paths/interned.h>
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
+#include <tensor/op_history.h>
 #include <tensor/sharded.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
@@ -81,6 +82,8 @@ void disable_fuser() {
   }();
 }
 
+constexpr int64_t kSampled = 4096;  // words of what is laid out: it happens a few times a step
+
 // Whether autograd has to know of what is done with it.
 bool recorded(const at::Tensor& tensor) { return at::GradMode::is_enabled() && tensor.requires_grad(); }
 
@@ -100,7 +103,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (impl.layout() == layout) return tensor;
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
-    if (!impl.path().empty()) sharded(out).cell().path = impl.path();
+    if (const std::string* path = impl.interned_path()) sharded(out).cell().path = path;
     return out;
   }
   context().bind(layout->mesh());  // refuses a mesh of other ranks, also where nothing will move
@@ -118,6 +121,13 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
     add_facts(tensors[i], words);
   }
   comm::check_same_soon(words, "the batch (shapes, strides, dtypes)", layouts.at(0)->mesh());
+  RunningOp running("shard_batch", new_root("shard_batch"), nullptr);
+  OpHistory::Op call{.name = running.name()};
+  for (int64_t word : words) call.values = mix(call.values, static_cast<uint64_t>(word));
+  for (const at::Tensor& t : tensors) call.plain = mix(call.plain, holds_shards(t) ? 0 : sample(t, kSampled));
+  call.plain_argument = 0;
+  OpHistory::of_thread().add(call);
+  running.add(mix(call.values, call.plain));
   std::vector<at::Tensor> out;
   for (size_t i = 0; i < tensors.size(); ++i) out.push_back(lay_out(tensors[i], layouts[i]));
   return out;
@@ -126,6 +136,7 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
 at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options) {
   BelowAutograd guard;
   disable_fuser();
+  const RunningOp running("empty_sharded", new_root("empty_sharded"), nullptr);
   const auto& coordinates = context().bind(layout->mesh()).coordinates;
   Geometry geometry;
   geometry.sizes = Sizes(sizes.begin(), sizes.end());
@@ -182,6 +193,7 @@ struct Local : torch::autograd::Function<Local> {
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     if (!grads[0].defined()) return {grads[0]};
+    const RunningOp running("local_tensor", new_root("local_tensor"), nullptr);
     return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector(),
                       ctx->saved_data["strides"].toIntVector())};
   }
@@ -247,8 +259,15 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
 }
 
 at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
-  CurrentOp running("distribute_tensor", tensor);
   check_layout(tensor, layout, "distribute_tensor");
+  if (holds_shards(tensor)) {
+    const ShardedTensorImpl& impl = sharded(tensor);
+    const RunningOp running("distribute_tensor", impl.identity(), impl.interned_path(), /*keeps_value=*/true);
+    return redistribute_tensor(tensor, layout);
+  }
+  RunningOp running("distribute_tensor", new_root("distribute_tensor"), nullptr);
+  // Weights may be memory that is filled later.
+  if (!tensor.requires_grad()) running.add(sample(tensor, kSampled));
   return redistribute_tensor(tensor, layout);
 }
 
@@ -259,7 +278,8 @@ at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
 
 at::Tensor full_tensor(const at::Tensor& tensor) {
   if (!holds_shards(tensor)) return tensor;
-  CurrentOp running("full_tensor", tensor);
+  const ShardedTensorImpl& impl = sharded(tensor);
+  const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
   return recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
 }
 
@@ -267,7 +287,7 @@ at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) 
 
 at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
   require_installed();
-  CurrentOp running("from_local", local);
+  const RunningOp running("from_local", new_root("from_local"), nullptr);
   TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
   check_parts(local, layout, shape);
   check_rank(local, layout, "from_local");
@@ -289,7 +309,7 @@ std::string path_of(const at::Tensor& tensor) { return holds_shards(tensor) ? sh
 
 void set_path(const at::Tensor& tensor, const std::string& path) {
   TORCH_CHECK_VALUE(holds_shards(tensor), "set_path: a plain tensor carries no path");
-  sharded(tensor).cell().path = path;
+  sharded(tensor).cell().path = interned(path);
 }
 
 }  // namespace weft

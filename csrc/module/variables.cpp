@@ -5,6 +5,7 @@
 #include <debug/log.h>
 #include <dispatch/install.h>
 #include <paths/adapter.h>
+#include <paths/interned.h>
 #include <tensor/sharded.h>
 #include <weft/distributed.h>
 #include <weft/module.h>
@@ -52,6 +53,10 @@ std::shared_ptr<const LayoutMap> active_layouts() {
 
 at::Tensor lay_out_variable(const at::Tensor& variable, Layout layout, const std::string& path,
                             const std::string& rule) {
+  // Not by value: it may be memory that is filled later.
+  const bool again = holds_shards(variable);
+  const RunningOp running("distribute_variable", again ? sharded(variable).identity() : new_root("distribute_variable"),
+                          interned(path), again);
   at::Tensor out = lay_out(variable.detach(), layout);
   if (out.is_floating_point() || out.is_complex()) out.set_requires_grad(variable.requires_grad());
   set_path(out, path);

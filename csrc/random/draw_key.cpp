@@ -1,6 +1,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <random/random.h>
+#include <tensor/identity.h>
+#include <tensor/op_history.h>
 
 #include <mutex>
 
@@ -15,6 +17,13 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// Ranks whose generators have come apart draw other values.
+uint64_t known(uint64_t key) {
+  if (RunningOp* op = RunningOp::current()) op->add(key);
+  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = key});
+  return key;
+}
+
 }  // namespace
 
 uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device) {
@@ -24,13 +33,13 @@ uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device devi
   TORCH_CHECK(chosen.device().type() == device.type(), "Expected a '", device.type(),
               "' device type for generator but found '", chosen.device().type(), "'");
   const std::lock_guard<std::mutex> lock(chosen.mutex());
-  if (device.is_cpu()) return chosen.get<at::CPUGeneratorImpl>()->random64();
+  if (device.is_cpu()) return known(chosen.get<at::CPUGeneratorImpl>()->random64());
   // Through the base class, whose virtual functions need no CUDA at link time. Offsets are multiples of four there.
   constexpr uint64_t kStep = 4;
   c10::GeneratorImpl* state = chosen.unsafeGetGeneratorImpl();
   const uint64_t seed = state->current_seed(), offset = state->get_offset();
   state->set_offset(offset + kStep);
-  return mix(mix(seed) ^ offset);
+  return known(mix(mix(seed) ^ offset));
 }
 
 }  // namespace weft::random

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "comm/call.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/route.h"
@@ -131,6 +132,7 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
     order = memory_order(local.sizes(), local.strides());
   }
   const Sizes position = inverse(order);
+  const comm::Moving moving(from, to, global_sizes);
   const relayout::Place place{from->mesh(), global_sizes, coordinates,
                               known ? c10::IntArrayRef(position) : c10::IntArrayRef()};
 
@@ -152,6 +154,7 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
 }
 
 void redistribute_content(Cell& cell, Layout to) {
+  const RunningOp running("reduction", cell.identity.load(std::memory_order_relaxed), cell.path, /*keeps_value=*/true);
   replace_content(cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides),
                   to);
 }

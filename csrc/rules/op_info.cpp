@@ -1,5 +1,7 @@
 #include "rules/op_info.h"
 
+#include <mesh/hash.h>
+
 #include "rules/registry.h"
 
 namespace weft {
@@ -33,12 +35,21 @@ bool shapes_plans(const c10::TypePtr& type) {
   }
 }
 
+// "add_.Tensor" is add.Tensor with the result in a certain place: autograd takes the one or the other.
+uint64_t hash_of(std::string name) {
+  const size_t end = std::min(name.find('.'), name.size());
+  if (end > 1 && name[end - 1] == '_' && name[end - 2] != '_') name.erase(end - 1, 1);
+  return hash_text(name);
+}
+
 }  // namespace
 
 OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   const c10::FunctionSchema& s = handle.schema();
   name = s.name() + (s.overload_name().empty() ? "" : "." + s.overload_name());
   short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
+  hash = hash_of(short_name);
+  copies = short_name == "clone";
   is_foreach = short_name.rfind("_foreach_", 0) == 0 || short_name.rfind("_fused_ad", 0) == 0 ||
                short_name.rfind("_fused_sgd", 0) == 0 || short_name.rfind("_amp_foreach", 0) == 0;
   for (const c10::Argument& a : s.arguments()) {

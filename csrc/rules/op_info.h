@@ -29,11 +29,13 @@ struct OpInfo {
   c10::OperatorHandle handle;
   std::string name;        // "aten::add_.Tensor"
   std::string short_name;  // "add_.Tensor"; with its namespace for others than aten
+  uint64_t hash = 0;       // the same in every process, and for an op and its in-place variant
   std::vector<Argument> arguments;
   std::vector<Result> results;
   bool is_view = false;     // some result aliases the first argument without writing
   bool writes = false;      // in place, out= or both
   bool is_out = false;      // writes keyword-only arguments
+  bool copies = false;      // its result is the value of its first argument
   bool random = false;      // tagged nondeterministic_seeded
   bool is_foreach = false;  // lists, entry by entry
   std::vector<const rules::RuleEntry*> rules;

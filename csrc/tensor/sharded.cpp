@@ -23,14 +23,20 @@ c10::DispatchKeySet keys_for(const at::Tensor& local) {
 void set_replay(Replay replay) { replay_chain = replay; }
 
 ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry)
-    : TensorImpl(keys_for(local), local.dtype(), local.device()), local_(std::move(local)), layout_(layout) {
+    : ShardedTensorImpl(std::move(local), layout, geometry, new_identity()) {}
+
+ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity)
+    : TensorImpl(keys_for(local), local.dtype(), local.device()),
+      identity_(identity),
+      local_(std::move(local)),
+      layout_(layout) {
   set_geometry(geometry);
   set_storage_access_should_throw();
 }
 
 ShardedTensorImpl::ShardedTensorImpl(c10::intrusive_ptr<Cell> cell, at::Tensor local, Layout layout,
                                      const Geometry& geometry)
-    : ShardedTensorImpl(std::move(local), layout, geometry) {
+    : ShardedTensorImpl(std::move(local), layout, geometry, 0) {
   generation_ = cell->generation.load(std::memory_order_acquire);
   seen_writes_ = cell->writes.load(std::memory_order_acquire);
   cell_.store(cell.release(), std::memory_order_release);
@@ -44,6 +50,7 @@ Cell& ShardedTensorImpl::cell() const {
   made->local = local_;
   made->layout = layout_;
   made->geometry = geometry();
+  made->identity.store(identity_, std::memory_order_relaxed);
   Cell* known = nullptr;
   // Another thread may share it at the same time: the first cell stays.
   if (!cell_.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) return *known;
@@ -57,7 +64,7 @@ c10::intrusive_ptr<Cell> ShardedTensorImpl::shared_cell() const {
 const std::string& ShardedTensorImpl::path() const {
   static const std::string none;
   const Cell* cell = known_cell();
-  return cell != nullptr ? cell->path : none;
+  return cell != nullptr && cell->path != nullptr ? *cell->path : none;
 }
 
 void ShardedTensorImpl::set_geometry(const Geometry& geometry) {
@@ -80,6 +87,20 @@ Geometry ShardedTensorImpl::geometry() const {
 void ShardedTensorImpl::set_view(c10::intrusive_ptr<ViewStep> chain, bool moved) {
   chain_ = std::move(chain);
   moved_ = moved;
+  view_ = static_cast<uint64_t>(storage_offset_);
+  for (int64_t size : sizes_and_strides_.sizes_arrayref()) view_ = mix(view_, static_cast<uint64_t>(size));
+  for (int64_t stride : sizes_and_strides_.strides_arrayref()) view_ = mix(view_, static_cast<uint64_t>(stride));
+}
+
+void ShardedTensorImpl::set_identity(Identity identity) {
+  Cell* cell = known_cell();
+  if (cell == nullptr) {
+    identity_ = identity;
+  } else if (chain_) {  // a part of the root is another
+    cell->identity.store(mix(cell->identity.load(std::memory_order_relaxed), identity), std::memory_order_relaxed);
+  } else {
+    cell->identity.store(identity, std::memory_order_relaxed);
+  }
 }
 
 void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
@@ -87,6 +108,7 @@ void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
   c10::intrusive_ptr<Cell>::reclaim(cell_.exchange(other.shared_cell().release(), std::memory_order_acq_rel));
   chain_ = other.chain_;
   moved_ = other.moved_;
+  view_ = other.view_;
   local_ = other.local_;
   layout_ = other.layout_;
   generation_ = other.generation_;
@@ -147,6 +169,7 @@ c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   copy->seen_writes_ = seen_writes_;
   copy->chain_ = chain_;
   copy->moved_ = moved_;
+  copy->view_ = view_;
   return copy;
 }
 

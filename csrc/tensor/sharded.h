@@ -6,6 +6,7 @@
 #include <c10/core/TensorImpl.h>
 #include <c10/util/SmallVector.h>
 #include <layout/shard.h>
+#include <tensor/identity.h>
 #include <tensor/key.h>
 #include <tensor/pooled.h>
 #include <weft/layout.h>
@@ -47,7 +48,8 @@ struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
   std::atomic<uint64_t> writes{0};      // counts in-place writes through any alias or view
   std::mutex mutex;                     // guards local, layout and incoming while they are replaced
   std::shared_ptr<Incoming> incoming;   // null: the content is here
-  std::string path;                     // of the variable, where it was tagged
+  const std::string* path = nullptr;    // interned, of the variable, where it was tagged
+  std::atomic<Identity> identity{0};    // of the root's value
 };
 
 /// One view op of the chain that leads from the root to a view.
@@ -91,6 +93,18 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   Geometry geometry() const;
   /// Of the variable it belongs to; empty: none.
   const std::string& path() const;
+  /// The same; null: none.
+  const std::string* interned_path() const {
+    const Cell* cell = known_cell();
+    return cell != nullptr ? cell->path : nullptr;
+  }
+  Identity identity() const {
+    const Cell* cell = known_cell();
+    if (cell == nullptr) return identity_;
+    const Identity root = cell->identity.load(std::memory_order_relaxed);
+    return chain_ ? mix(root, view_) : root;
+  }
+  void set_identity(Identity identity);
 
   /// Makes this a view of its cell's root, `chain` leading to it.
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
@@ -100,6 +114,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   c10::intrusive_ptr<ShardedTensorImpl> alias() const;
   /// After the local shard was written in place.
   void wrote() {
+    set_identity(new_identity());
     if (Cell* cell = known_cell()) seen_writes_ = cell->writes.fetch_add(1, std::memory_order_acq_rel) + 1;
   }
 
@@ -118,6 +133,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
                                (moved_ && seen_writes_ != cell->writes.load(std::memory_order_acquire)));
   }
   void refresh() const;
+  ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity);
   void set_geometry(const Geometry& geometry);
   template <class Version>
   c10::intrusive_ptr<TensorImpl> copy_and_detach(Version&& version_counter, bool allow_tensor_metadata_change) const;
@@ -125,6 +141,8 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
   c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
   bool moved_ = false;
+  Identity identity_;  // while there is no cell
+  uint64_t view_ = 0;  // which part of the root a view is
   // Caches of the cell's content seen through the chain.
   mutable at::Tensor local_;
   mutable Layout layout_;

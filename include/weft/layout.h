@@ -71,10 +71,13 @@ class WEFT_API TensorLayout {
   std::string str() const;
   /// str() and the mesh: "(model, None) on mesh (data=2, model=4)"
   std::string describe() const;
+  /// The same for equal layouts in every process.
+  uint64_t hash() const { return hash_; }
 
  private:
   TensorLayout() = default;
   int64_t id_ = -1;
+  uint64_t hash_ = 0;
   Mesh mesh_ = nullptr;
   Dims dims_;
   Partial partial_{};

@@ -38,9 +38,12 @@ class WEFT_API DeviceMesh {
   std::vector<int64_t> coordinates_of(int64_t rank) const;
   /// "mesh (data=2, model=4)"
   std::string str() const;
+  /// Of all of the above: the same for equal meshes in every process.
+  uint64_t hash() const { return hash_; }
 
  private:
   DeviceMesh() = default;
+  uint64_t hash_ = 0;
   std::vector<int64_t> shape_;
   std::vector<std::string> axis_names_;
   std::vector<int64_t> ranks_;

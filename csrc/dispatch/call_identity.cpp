@@ -1,0 +1,124 @@
+#include "dispatch/call_identity.h"
+
+#include <c10/util/StringUtil.h>
+#include <comm/collectives.h>
+#include <comm/settings.h>
+#include <tensor/op_history.h>
+#include <tensor/sharded.h>
+
+#include <atomic>
+#include <bit>
+#include <limits>
+
+namespace weft {
+namespace {
+
+constexpr int64_t kSampled = 128;  // words of a plain operand: as much as a small op costs
+
+std::atomic<bool> check_whole{false};
+
+// Of an argument that is no tensor. What may rightly differ between ranks (a device, a generator) counts as nothing.
+uint64_t hash_of(const c10::IValue& v) {
+  if (v.isInt()) return static_cast<uint64_t>(v.toInt());
+  if (v.isDouble()) return std::bit_cast<uint64_t>(v.toDouble());
+  if (v.isBool()) return 2 + v.toBool();
+  if (v.isIntList()) {
+    const auto list = v.toIntList();
+    uint64_t h = list.size();
+    for (size_t i = 0; i < list.size(); ++i) h = mix(h, static_cast<uint64_t>(list.get(i)));
+    return h;
+  }
+  if (v.isString()) return hash_text(v.toStringRef());
+  if (v.isDoubleList()) {
+    uint64_t h = 5;
+    for (double d : v.toDoubleVector()) h = mix(h, std::bit_cast<uint64_t>(d));
+    return h;
+  }
+  if (v.isBoolList()) {
+    uint64_t h = 7;
+    for (bool b : v.toBoolList()) h = mix(h, b);
+    return h;
+  }
+  if (v.isComplexDouble()) {
+    const auto z = v.toComplexDouble();
+    return mix(std::bit_cast<uint64_t>(z.real()), std::bit_cast<uint64_t>(z.imag()));
+  }
+  return 11;
+}
+
+// What a call is made of.
+class Parts {
+ public:
+  explicit Parts(const OpInfo& op) : op_(op) {}
+
+  void add_tensor(const at::Tensor& t, size_t argument) {
+    if (!t.defined()) {
+      call_.tensors = mix(call_.tensors, 1);
+    } else if (holds_shards(t)) {
+      const ShardedTensorImpl& impl = sharded(t);
+      call_.tensors = mix(call_.tensors, copied_ = impl.identity());
+      if (path == nullptr) path = impl.interned_path();
+      sharded_ = &impl;
+    } else if (!op_.arguments[argument].written) {
+      const uint64_t h = sample(t, kSampled);
+      if (h == 0) return;
+      call_.plain = mix(call_.plain, h);
+      if (call_.plain_argument < 0) call_.plain_argument = static_cast<int16_t>(argument);
+      if (C10_UNLIKELY(check_whole.load(std::memory_order_relaxed))) compare(t, argument);
+    }
+  }
+  void add_value(const c10::IValue& v) { call_.values = mix(call_.values, hash_of(v)); }
+
+  Identity finish() {
+    call_.name = op_.short_name.c_str();
+    OpHistory::of_thread().add(call_);
+    if (op_.copies) return copied_;
+    return mix(mix(mix(op_.hash, call_.tensors), call_.values), call_.plain);
+  }
+
+  const std::string* path = nullptr;
+
+ private:
+  void compare(const at::Tensor& t, size_t argument) const {
+    // Within another op it was compared as an operand of that, or made by it; without a mesh nothing is sharded yet.
+    if (RunningOp::current() != nullptr || sharded_ == nullptr) return;
+    const uint64_t whole = sample(t.is_cpu() ? t : t.cpu(), std::numeric_limits<int64_t>::max());
+    comm::check_same({static_cast<int64_t>(whole)},
+                     c10::str("[", op_.short_name, "] the plain operand '", op_.schema().arguments()[argument].name(),
+                              "' of shape ", t.sizes(), " counts as the same value on all ranks, and"),
+                     sharded_->layout()->mesh());
+  }
+
+  const OpInfo& op_;
+  OpHistory::Op call_;
+  Identity copied_ = 0;  // the last operand's: one that copies has one operand
+  const ShardedTensorImpl* sharded_ = nullptr;  // the last one; its layout may have to be waited for
+};
+
+}  // namespace
+
+void check_plain(bool whole) {
+  check_whole.store(whole, std::memory_order_relaxed);
+  comm::note_setting("check_plain", whole ? "on" : "");
+}
+
+CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {
+  Parts parts(op);
+  for (size_t a = 0; a < op.arguments.size(); ++a) {
+    const c10::IValue& v = arguments[a];
+    if (op.arguments[a].kind == OpInfo::Kind::tensor) {
+      parts.add_tensor(v.isTensor() ? v.toTensor() : at::Tensor(), a);
+    } else if (op.arguments[a].kind == OpInfo::Kind::value) {
+      parts.add_value(v);
+    } else if (v.isTensorList()) {
+      const auto list = v.toTensorList();
+      for (size_t e = 0; e < list.size(); ++e) parts.add_tensor(list.get(e), a);
+    } else if (v.isList()) {
+      const auto list = v.toListRef();
+      for (const c10::IValue& item : list) parts.add_tensor(item.isTensor() ? item.toTensor() : at::Tensor(), a);
+    }
+  }
+  return {parts.finish(), parts.path};
+}
+
+}  // namespace weft
