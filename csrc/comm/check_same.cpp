@@ -13,6 +13,7 @@
 #include "comm/riders.h"
 #include "comm/settings.h"
 #include "mesh/context.h"
+#include "tensor/identity.h"
 
 namespace weft::comm {
 namespace {
@@ -73,6 +74,7 @@ class Check final : public Rider {
   }
 
   void begin() {
+    const NoOp hidden;
     sent_ = true;
     at::Tensor mine = at::zeros({mesh_->size()}, at::kLong);
     mine.data_ptr<int64_t>()[place_] = hash_;
@@ -80,6 +82,7 @@ class Check final : public Rider {
     begin_next();
   }
   void finish() {
+    const NoOp hidden;
     while (reducing_) {
       reducing_->wait();
       begin_next();
@@ -173,6 +176,7 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
 }
 
 std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh) {
+  const NoOp hidden;
   const Mesh world = world_like(mesh);
   const auto n = static_cast<int64_t>(words.size());
   const at::Device device = mesh->device_type() == "cuda" ? at::kCUDA : at::kCPU;

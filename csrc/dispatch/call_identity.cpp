@@ -91,7 +91,7 @@ class Parts {
 
   const OpInfo& op_;
   OpHistory::Op call_;
-  Identity copied_ = 0;  // the last operand's: one that copies has one operand
+  Identity copied_ = 0;                         // the last operand's: one that copies has one operand
   const ShardedTensorImpl* sharded_ = nullptr;  // the last one; its layout may have to be waited for
 };
 

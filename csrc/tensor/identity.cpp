@@ -1,25 +1,15 @@
 #include "tensor/identity.h"
 
-#include <mesh/context.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
+#include "tensor/op_history.h"
+
 namespace weft {
-namespace {
-
-struct Roots : ContextState {
-  std::atomic<uint64_t> made{0};
-};
-
-}  // namespace
 
 thread_local RunningOp* RunningOp::current_ = nullptr;
 
-Identity new_root(const char* call) {
-  return mix(hash_text(call), context().state<Roots>().made.fetch_add(1, std::memory_order_relaxed));
-}
+Identity new_root(const char* call) { return mix(hash_text(call), OpHistory::of_thread().new_place()); }
 
 uint64_t sample(const at::Tensor& plain, int64_t words) {
   if (!plain.is_cpu() || plain.layout() != at::kStrided || !plain.has_storage() || plain.numel() == 0) return 0;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace weft {
 
@@ -41,6 +42,7 @@ class RunningOp {
   void add(uint64_t word) { identity_ = mix(identity_, word); }
 
  private:
+  friend class NoOp;
   const char* name_;
   Identity identity_;
   const std::string* path_;
@@ -50,14 +52,26 @@ class RunningOp {
   static thread_local RunningOp* current_;
 };
 
+/// While it lives, no op runs as far as collectives can tell: what they move is compared, and may differ.
+class NoOp {
+ public:
+  NoOp() : kept_(std::exchange(RunningOp::current_, nullptr)) {}
+  ~NoOp() { RunningOp::current_ = kept_; }
+  NoOp(const NoOp&) = delete;
+  NoOp& operator=(const NoOp&) = delete;
+
+ private:
+  RunningOp* kept_;
+};
+
 /// Of a tensor that is made now.
 inline Identity new_identity() {
   RunningOp* op = RunningOp::current();
   return op != nullptr ? op->next_result() : 0;
 }
 
-/// Of what all ranks bring into being together by that call, from plain tensors or from nothing: they count such calls
-/// alike.
+/// Of what all ranks bring into being together by that call, from plain tensors or from nothing: it is told by its
+/// place among such calls since the last collective.
 Identity new_root(const char* call);
 
 /// A hash of up to `words` of the values of a plain tensor, evenly taken, and of its shape. 0 for one that cannot be

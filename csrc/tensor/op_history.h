@@ -34,8 +34,11 @@ class OpHistory {
   /// That many collectives have been asked for.
   void note_collectives(int64_t count) {
     collectives_ = count;
-    since_ = 0;
+    since_ = places_ = 0;
   }
+
+  /// A number of its own for what is done now, the same on all ranks that are in step.
+  uint64_t new_place() { return mix(static_cast<uint64_t>(collectives_), static_cast<uint64_t>(places_++)); }
 
   /// For other ranks: what the last ones are, of no more than some kilobytes.
   std::string text() const;
@@ -47,7 +50,7 @@ class OpHistory {
  private:
   static constexpr int64_t kKept = 64;
   std::array<Op, kKept> last_{};
-  int64_t count_ = 0, collectives_ = 0, since_ = 0;
+  int64_t count_ = 0, collectives_ = 0, since_ = 0, places_ = 0;
 };
 
 }  // namespace weft
