@@ -2,8 +2,10 @@
 // copy of the library must leave the first one and the process alone.
 #include <comm/collectives.h>
 #include <comm/failure.h>
+#include <comm/guard.h>
 #include <comm/initialize.h>
 #include <debug/trace.h>
+#include <dispatch/call_identity.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
 #include <dispatch/user_rules.h>
@@ -183,6 +185,7 @@ void define_ops(torch::Library& m) {
       });
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
+  def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {
@@ -231,6 +234,11 @@ void define_ops(torch::Library& m) {
   def("trace_start() -> int", []() { return trace_start(); });
   def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path)", &stop_trace);
   def("random_mode(str mode) -> str", &set_random_mode);
+  def("check_plain(bool on) -> bool", [](bool on) {
+    const bool before = checks_plain();
+    set_check_plain(on);
+    return before;
+  });
   def("strict(bool on) -> bool", [](bool on) {
     const bool before = strict();
     set_strict(on);

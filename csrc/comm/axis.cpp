@@ -7,6 +7,7 @@
 
 #include "comm/failure.h"
 #include "comm/message_tag.h"
+#include "comm/settle.h"
 
 // c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -23,7 +24,9 @@ c10d::Backend& backend_of(const Axis& axis, c10::DeviceType device) { return *ax
 // Its messages meet only those of the same collective.
 template <class Call>
 auto issue(const Axis& axis, const at::Tensor& tensor, Call&& call) {
-  const MessageTag tag(backend_of(axis, tensor.device().type()), asked());
+  c10d::Backend& backend = backend_of(axis, tensor.device().type());
+  note_issued(backend);
+  const MessageTag tag(backend, asked());
   return weft::comm::issue(call);
 }
 

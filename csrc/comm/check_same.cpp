@@ -171,7 +171,7 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
     of_settings.push_back(of_rank[0]);
     hashes.push_back(of_rank[1]);
   }
-  compare(of_settings, "what is set by strict, random_mode and register_rule", world_like(mesh));
+  compare(of_settings, "what is set by strict, random_mode, check_plain and register_rule", world_like(mesh));
   compare(hashes, what, world_like(mesh));
 }
 

@@ -14,9 +14,11 @@
 
 #include "comm/error_types.h"
 #include "comm/failure_log.h"
+#include "comm/guard.h"
 #include "comm/parted.h"
 #include "comm/python_lock.h"
 #include "comm/recent_calls.h"
+#include "comm/settle.h"
 #include "debug/log.h"
 #include "mesh/context.h"
 #include "tensor/op_history.h"
@@ -37,11 +39,12 @@ thread_local uint64_t last_asked = 0;
 class Failures : public ContextState {
  public:
   void count(const Event& event) {
-    last_asked = calls_.add(Call::of(event));
+    last_asked = calls_.add(guarded() ? Call::of(event) : Call{.event = event});
     OpHistory::of_thread().note_collectives(calls_.count());
     if (unsettled_.load(std::memory_order_relaxed)) [[unlikely]]
       settle();
   }
+  uint64_t rolled() const { return calls_.rolled(); }
   /// A failure of this rank; whether the others can learn of it. False too where the ranks have parted: all raise that.
   bool tell(Failure failure, bool in_collective);
   /// Raises where the ranks have parted, also in what they ask for if this one waits. False: there is no log to look
@@ -259,6 +262,7 @@ void Failures::part(const Failure& at, bool known) {
   const int64_t rank = context().rank();
   // For one that failed and waits to hear whether all have.
   if (!known) use_log([&](FailureLog& log) { log.write({rank, true, *parted_}); });
+  abort_untagged();
   if (at.rank == rank) raise_parted();
   raise_error(parted_->type, parted_->str() + " (raised on all ranks, which are out of step from here on)");
 }
@@ -301,6 +305,8 @@ void tell_failure(const std::string& op, bool in_collective) {
 void count_collective(const Event& event) { context().state<Failures>().count(event); }
 
 uint64_t asked() { return last_asked; }
+
+uint64_t all_asked() { return context().state<Failures>().rolled(); }
 
 void raise_lost(const std::string& why) { context().state<Failures>().lose(why); }
 

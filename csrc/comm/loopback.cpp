@@ -62,11 +62,16 @@ struct LoopbackWorld::State {
         last(size, "none"),
         asked(size) {
     if (!store) store = c10::make_intrusive<c10d::HashStore>();
+    if (this->options.backend == "gloo") return;
+    LoopbackOptions tagged = this->options;
+    tagged.backend = "gloo";
+    side = std::make_shared<State>(size, std::move(tagged));
   }
 
   const int size;
   const LoopbackOptions options;
   c10::intrusive_ptr<c10d::Store> store;
+  std::shared_ptr<State> side;  // beside backends without tags: one that has them
   std::mutex mutex;
   std::condition_variable changed;
   std::string error;              // what every rank gets from now on
@@ -148,6 +153,16 @@ class Loopback : public c10d::Backend, public Tagged {
         world_rank_(rank) {}
 
   const std::string getBackendName() const override { return state_->options.backend; }
+  bool has_tags() const override { return state_->options.backend == "gloo"; }
+  void abort() override {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    if (state_->error.empty()) state_->error = "aborted";
+    state_->changed.notify_all();
+  }
+  c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions&) override {
+    const at::Tensor nothing = at::zeros({1}, at::kByte);
+    return issue({LoopbackCall::all_reduce, nothing, nothing});
+  }
 
   c10::intrusive_ptr<c10d::Work> allreduce(std::vector<at::Tensor>& tensors,
                                            const c10d::AllreduceOptions& options) override {
@@ -187,9 +202,7 @@ class Loopback : public c10d::Backend, public Tagged {
       std::this_thread::sleep_for(fault->time);
       lock.lock();
     }
-    // NCCL has no tags.
-    const bool by_tag = has_tag && state_->options.backend == "gloo";
-    const std::pair<int, int64_t> key = by_tag ? std::pair<int, int64_t>(call.kind, tag) : std::pair(-1, number);
+    const std::pair<int, int64_t> key = is_set ? std::pair<int, int64_t>(call.kind, tag) : std::pair(-1, number);
     auto& meeting = hub_->open[key];
     if (!meeting) {
       meeting = std::make_shared<Meeting>(Meeting{hub_->ranks, number, {}});
@@ -236,6 +249,7 @@ class Loopback : public c10d::Backend, public Tagged {
 
 LoopbackWorld::LoopbackWorld(int size, LoopbackOptions options)
     : state_(std::make_shared<State>(size, std::move(options))) {}
+LoopbackWorld::LoopbackWorld(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Group LoopbackWorld::group(int rank, const std::vector<int>& ranks) {
   std::shared_ptr<Hub> hub;
@@ -264,8 +278,10 @@ Group LoopbackWorld::group(int rank) {
 }
 
 std::unique_ptr<Context> LoopbackWorld::make_context(int rank) {
-  return std::make_unique<Context>(
+  auto made = std::make_unique<Context>(
       group(rank), [world = *this, rank](const std::vector<int>& ranks) mutable { return world.group(rank, ranks); });
+  if (state_->side) made->set_side(LoopbackWorld(state_->side).group(rank));
+  return made;
 }
 
 void LoopbackWorld::inject(LoopbackFault fault) {
@@ -274,6 +290,7 @@ void LoopbackWorld::inject(LoopbackFault fault) {
 }
 
 void LoopbackWorld::end(int rank) {
+  if (state_->side) LoopbackWorld(state_->side).end(rank);
   std::lock_guard<std::mutex> lock(state_->mutex);
   state_->ended.insert(rank);
   for (const auto& [ranks, hub] : state_->hubs) {

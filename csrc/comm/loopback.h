@@ -46,6 +46,7 @@ class LoopbackWorld {
   struct State;
 
  private:
+  explicit LoopbackWorld(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };
 

@@ -1,5 +1,7 @@
 #include "comm/message_tag.h"
 
+#include "comm/guard.h"
+
 #ifndef USE_C10D_GLOO
 #define USE_C10D_GLOO  // without it the headers below are empty
 #endif
@@ -14,27 +16,41 @@ struct Numbering : c10d::ProcessGroupGloo {
   static uint32_t& of(c10d::ProcessGroupGloo& gloo) { return gloo.*(&Numbering::collectiveCounter_); }
 };
 
+// TORCH_DISTRIBUTED_DEBUG=DETAIL puts a backend of c10d's around Gloo's. `wrapped` keeps what is within.
+c10d::Backend& within(c10d::Backend& backend, c10::intrusive_ptr<c10d::Backend>& wrapped) {
+  auto* wrapper = dynamic_cast<c10d::ProcessGroupWrapper*>(&backend);
+  if (wrapper == nullptr) return backend;
+  wrapped = wrapper->getWrappedPg();
+  return *wrapped;
+}
+
 }  // namespace
 
+bool has_tags(c10d::Backend& backend) {
+  c10::intrusive_ptr<c10d::Backend> wrapped;
+  c10d::Backend& inner = within(backend, wrapped);
+  if (auto* tagged = dynamic_cast<Tagged*>(&inner)) return tagged->has_tags();
+  return dynamic_cast<c10d::ProcessGroupGloo*>(&inner) != nullptr;
+}
+
 MessageTag::MessageTag(c10d::Backend& backend, uint64_t fingerprint) {
-  // TORCH_DISTRIBUTED_DEBUG=DETAIL puts a backend of c10d's around Gloo's.
-  if (auto* wrapper = dynamic_cast<c10d::ProcessGroupWrapper*>(&backend)) wrapped_ = wrapper->getWrappedPg();
-  c10d::Backend& inner = wrapped_ ? *wrapped_ : backend;
+  if (!guarded()) return;
+  c10d::Backend& inner = within(backend, wrapped_);
   const auto tag = static_cast<uint32_t>(fingerprint ^ fingerprint >> 32);
   if (auto* gloo = dynamic_cast<c10d::ProcessGroupGloo*>(&inner)) {
     counter_ = &Numbering::of(*gloo);
     kept_ = *counter_;
     *counter_ = tag;
-  } else if (auto* tagged = dynamic_cast<Tagged*>(&inner)) {
+  } else if (auto* tagged = dynamic_cast<Tagged*>(&inner); tagged != nullptr && tagged->has_tags()) {
     tagged_ = tagged;
     tagged_->tag = tag;
-    tagged_->has_tag = true;
+    tagged_->is_set = true;
   }
 }
 
 MessageTag::~MessageTag() {
   if (counter_ != nullptr) *counter_ = kept_;
-  if (tagged_ != nullptr) tagged_->has_tag = false;
+  if (tagged_ != nullptr) tagged_->is_set = false;
 }
 
 }  // namespace weft::comm

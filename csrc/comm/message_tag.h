@@ -12,9 +12,13 @@ namespace weft::comm {
 class Tagged {
  public:
   virtual ~Tagged() = default;
+  virtual bool has_tags() const = 0;
   uint32_t tag = 0;
-  bool has_tag = false;
+  bool is_set = false;
 };
+
+/// Whether messages of the backend carry a tag.
+bool has_tags(c10d::Backend& backend);
 
 /// While it lives, a collective that this thread begins goes by that tag, where the backend has tags; those that others
 /// begin in the group before and after it go by the numbers that they would have without.

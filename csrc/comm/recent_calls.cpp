@@ -42,10 +42,16 @@ bool in_line(const Event& event, int64_t rank) {
 uint64_t RecentCalls::add(Call call) {
   const uint64_t hash = call.hash(), elements = static_cast<uint64_t>(call.event.elements);
   std::lock_guard<std::mutex> lock(mutex_);
-  const uint64_t fingerprint = mix(mix(hash, elements), static_cast<uint64_t>(count_));
-  last_[count_ % kKept] = {count_, std::move(call), hash};
+  chain_ = mix(chain_, hash);
+  const uint64_t fingerprint = mix(chain_, elements);
+  last_[count_ % kKept] = {count_, std::move(call), chain_};
   ++count_;
   return fingerprint;
+}
+
+uint64_t RecentCalls::rolled() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return chain_;
 }
 
 int64_t RecentCalls::count() const {

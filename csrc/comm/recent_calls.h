@@ -15,8 +15,10 @@ namespace weft::comm {
 
 class RecentCalls {
  public:
-  /// Its fingerprint: of all that the ranks in the line of the axis must agree about, and of its number.
+  /// Its fingerprint: of all that the ranks in the line of the axis must agree about, and of all calls before it.
   uint64_t add(Call call);
+  /// Of all there were.
+  uint64_t rolled() const;
   /// How many there were in all.
   int64_t count() const;
   /// The last one; nothing: there was none.
@@ -31,22 +33,23 @@ class RecentCalls {
   struct Difference {
     int64_t number;  // of the collective, from 0
     std::string mine, theirs;
-    bool same_words;  // the texts are equal, and what differs is the value that is moved, or how much of it
+    bool same_words;  // the texts are equal: what differs is the value that is moved, or a call before
   };
   /// The first call that this rank and rank `other`, whose text() is `theirs`, both know of and in which they differ.
   std::optional<Difference> first_difference(const std::string& theirs, int64_t other) const;
 
  private:
-  static constexpr int64_t kKept = 16;
+  static constexpr int64_t kKept = 64;
   struct Numbered {
     int64_t number = -1;
     Call call;
-    uint64_t hash = 0;  // of the call
+    uint64_t hash = 0;  // of the call and of all before it
   };
 
   mutable std::mutex mutex_;
   std::array<Numbered, kKept> last_{};
   int64_t count_ = 0;
+  uint64_t chain_ = 0;
 };
 
 }  // namespace weft::comm

@@ -64,7 +64,7 @@ class Parts {
       if (h == 0) return;
       call_.plain = mix(call_.plain, h);
       if (call_.plain_argument < 0) call_.plain_argument = static_cast<int16_t>(argument);
-      if (C10_UNLIKELY(check_whole.load(std::memory_order_relaxed))) compare(t, argument);
+      if (C10_UNLIKELY(checks_plain())) compare(t, argument);
     }
   }
   void add_value(const c10::IValue& v) { call_.values = mix(call_.values, hash_of(v)); }
@@ -97,9 +97,10 @@ class Parts {
 
 }  // namespace
 
-void check_plain(bool whole) {
-  check_whole.store(whole, std::memory_order_relaxed);
-  comm::note_setting("check_plain", whole ? "on" : "");
+bool checks_plain() { return check_whole.load(std::memory_order_relaxed); }
+void set_check_plain(bool on) {
+  check_whole.store(on, std::memory_order_relaxed);
+  comm::note_setting("check_plain", on ? "on" : "");
 }
 
 CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {

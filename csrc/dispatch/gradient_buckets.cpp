@@ -1,5 +1,6 @@
 #include "dispatch/gradient_buckets.h"
 
+#include <comm/settle.h>
 #include <mesh/context.h>
 #include <torch/csrc/autograd/engine.h>
 
@@ -66,6 +67,7 @@ void finish_backward() {
     }
     flying = std::move(left);
   }
+  comm::begin_settling();
   std::lock_guard<std::mutex> lock(buckets.mutex);
   buckets.elements.clear();
   for (const auto& bucket : std::exchange(buckets.opened, {})) buckets.elements.push_back(bucket->elements());

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty_strided.h>
 #include <comm/failure.h>
+#include <comm/settle.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
@@ -239,6 +240,7 @@ void Handler::call_local() {
   const bool one_view = op_.is_view && operands_.size() == 1 && op_.results.size() == 1;
   if (one_view && view_local()) return;
   put_back(true);
+  if (C10_UNLIKELY(op_.tells)) comm::settle();
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
   std::optional<HaloCall> halos;
@@ -261,6 +263,7 @@ void Handler::write_back() {
     if (o.impl == nullptr) {
       const at::Tensor whole =
           redistribute_local(o.local, o.tensor.sizes(), w.from, TensorLayout::replicated(mesh_, o.tensor.dim()));
+      comm::settle();
       if (!whole.is_same(o.tensor)) o.tensor.copy_(whole);
     } else {
       write_into(o.tensor, o.local, w.from);

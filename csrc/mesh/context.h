@@ -46,6 +46,9 @@ class Context {
   int64_t rank() const { return world_ ? world_->getRank() : 0; }
   int64_t world_size() const { return world_ ? world_->getSize() : 1; }
   const Group& world() const { return world_; }
+  /// A group of all ranks beside the world's; null: none was set.
+  const Group& side() const { return side_; }
+  void set_side(Group side) { side_ = std::move(side); }
   /// Sets the world; an error where another one is in use by a bound mesh.
   void set_world(Group world);
 
@@ -74,7 +77,7 @@ class Context {
   Group axis_group(Mesh mesh, int axis);
   const MeshBinding& publish(std::unique_ptr<Bound> bound);
 
-  Group world_;
+  Group world_, side_;
   GroupFactory make_group_;
   std::mutex mutex_;
   std::atomic<Bound*> bound_{nullptr};  // a list that only grows at its head: read without a lock

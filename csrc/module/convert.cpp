@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/util/StringUtil.h>
 #include <comm/collectives.h>
+#include <comm/settle.h>
 #include <layout/shard.h>
 #include <mesh/context.h>
 #include <paths/interned.h>
@@ -280,7 +281,9 @@ at::Tensor full_tensor(const at::Tensor& tensor) {
   if (!holds_shards(tensor)) return tensor;
   const ShardedTensorImpl& impl = sharded(tensor);
   const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
-  return recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
+  at::Tensor whole = recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
+  comm::settle();
+  return whole;
 }
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }

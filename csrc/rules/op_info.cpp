@@ -70,6 +70,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   for (const c10::Argument& r : s.returns()) {
     Result info;
     info.kind = kind_of(r.real_type());
+    tells = tells || info.kind == Kind::value;
     if (r.alias_info() != nullptr) {
       if (r.alias_info()->isWrite()) {
         for (size_t a = 0; a < arguments.size(); ++a) {

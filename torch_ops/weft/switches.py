@@ -38,3 +38,16 @@ def random_mode(mode: str) -> _Scope:
 def strict(on: bool = True) -> _Scope:
     """Whether an op that has no rule, so that its inputs would be gathered, is an error."""
     return _Scope(torch.ops.weft.strict, on)
+
+
+def check_plain(on: bool = True) -> _Scope:
+    """Whether each plain operand of an op on sharded tensors is compared between the ranks, as it is used.
+
+    A plain tensor counts as the same value on all ranks. That a sample of its values is (128 words of eight bytes, all of
+    a small tensor; none of one on a GPU, which would have to be waited for) is always made sure of, with the next
+    collective. Switched on, all values are compared at once, on GPUs too: a small collective for each such operand.
+
+    Raises:
+        ValueError: later, from the op whose plain operand differs, on all ranks; the message names both.
+    """
+    return _Scope(torch.ops.weft.check_plain, on)
