@@ -44,6 +44,7 @@ c10::intrusive_ptr<c10d::Backend> meeting_place() {
 
 void Settling::begin() {
   open = false;
+  count_collective({"the settling of collectives", nullptr});
   if (!meeting) meeting = meeting_place();
   const MessageTag tag(*meeting, all_asked());
   pending = issue([&] { return meeting->barrier(c10d::BarrierOptions()); });
