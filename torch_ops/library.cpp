@@ -12,6 +12,7 @@
 #include <module/variables.h>
 #include <paths/adapter.h>
 #include <plan/cache.h>
+#include <paths/quote.h>
 #include <random/mode.h>
 #include <rules/describe.h>
 #include <rules/registry.h>
@@ -55,8 +56,8 @@ void distribute_scripted(const c10::IValue& module, const OptionalMap& map) {
 }
 
 std::string set_random_mode(const std::string& mode) {
-  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: '", mode,
-                    "' is not a mode; known: counter, replay");
+  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: ", quote(mode),
+                    " is not a mode; known: counter, replay");
   const bool counter = random::mode() == random::Mode::counter;
   random::set_mode(mode == "counter" ? random::Mode::counter : random::Mode::replay);
   return counter ? "counter" : "replay";

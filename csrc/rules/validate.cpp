@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "paths/quote.h"
+
 namespace weft::rules {
 namespace {
 
@@ -44,7 +46,8 @@ class Check {
  private:
   template <class... Words>
   [[noreturn]] void fail(size_t column, const Words&... words) const {
-    TORCH_CHECK_VALUE(false, "[", op_.short_name, "] rule \"", rule_.text, "\": ", words..., " at column ", column);
+    TORCH_CHECK_VALUE(false, "[", op_.short_name, "] rule \"", printable(rule_.text), "\": ", words..., " at column ",
+                      column);
   }
 
   static std::string names(const std::vector<std::string>& list) {

@@ -8,6 +8,7 @@ import torch
 
 from . import _library  # noqa: F401
 from .mesh import DeviceMesh, adopt_world
+from .strings import checked, shown
 from .tensors import differ
 
 
@@ -39,6 +40,8 @@ def initialize(
     """
     import torch.distributed as dist
 
+    if job_addresses is not None:
+        checked(job_addresses, "initialize: job_addresses")
     what = "initialize: whether the arguments fit the group that is there"
     if dist.is_available() and dist.is_initialized():
         try:
@@ -128,9 +131,10 @@ def list_devices(device_type: str | None = None) -> list[str]:
     Raises:
         ValueError: another type.
     """
-    kind = device_type.lower() if device_type else ("gpu" if torch.cuda.is_available() else "cpu")
+    default = "gpu" if torch.cuda.is_available() else "cpu"
+    kind = checked(device_type or default, "list_devices: the device type").lower()
     if kind not in ("cpu", "gpu", "cuda", "tpu"):
-        raise ValueError(f"list_devices: {device_type!r} is no device type; known: cpu, gpu, tpu")
+        raise ValueError(f"list_devices: {shown(device_type)} is no device type; known: cpu, gpu, tpu")
     if kind == "tpu" or (kind != "cpu" and not torch.cuda.is_available()):
         return []
     name = "cpu" if kind == "cpu" else "gpu"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library  # noqa: F401
+from .strings import checked
 
 
 class _Scope:
@@ -32,7 +33,7 @@ def random_mode(mode: str) -> _Scope:
     Raises:
         ValueError: another mode.
     """
-    return _Scope(torch.ops.weft.random_mode, mode)
+    return _Scope(torch.ops.weft.random_mode, checked(mode, "random_mode: the mode"))
 
 
 def strict(on: bool = True) -> _Scope:
