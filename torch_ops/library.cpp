@@ -178,9 +178,12 @@ void define_ops(torch::Library& m) {
       &find_rendezvous);
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
   // soon: not waited for; raises at the next collective, or in finish_checks.
-  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh mesh, bool soon=False) -> ()",
-      [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh, bool soon) {
-        soon ? comm::check_same_soon(words, what, mesh->mesh) : comm::check_same(words, what, mesh->mesh);
+  // Without a mesh: what has to do with none.
+  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh? mesh=None, bool soon=False) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const std::optional<MeshPtr>& given, bool soon) {
+        const Mesh mesh = given && *given ? (*given)->mesh : nullptr;
+        soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
+             : comm::check_same(words, what, mesh);
       });
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });

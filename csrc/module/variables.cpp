@@ -7,7 +7,6 @@
 #include <paths/adapter.h>
 #include <paths/quote.h>
 #include <tensor/sharded.h>
-#include <weft/distributed.h>
 #include <weft/module.h>
 #include <weft/tensor.h>
 
@@ -95,8 +94,7 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
-  const Mesh world = DeviceMesh::get({world_size()}, {"world"}, {}, variable.is_cuda() ? "cuda" : "cpu");
-  comm::or_differ(compared_by("tag"), map ? map->mesh() : world, [&] {
+  comm::or_differ(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
     TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look ", quote(path),
                       " up in; call weft.register_layouts(layout_map) first");
   });

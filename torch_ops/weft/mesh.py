@@ -25,8 +25,9 @@ class DeviceMesh:
         device_type: "cpu" or "cuda"; default "cuda" where torch has one, else "cpu".
 
     Raises:
-        ValueError: sizes disagree, a name or rank is repeated, a size is below 1. That the mesh has as many ranks as
-            the world is checked when it is first used.
+        ValueError: sizes disagree, a name or rank is repeated, a size is below 1; or, on all ranks, they make
+            different meshes: in a world of several a mesh that is new costs a small collective, so every rank makes
+            it. That it has as many ranks as the world is checked when it is first used.
     """
 
     def __init__(
@@ -36,9 +37,15 @@ class DeviceMesh:
         devices: Sequence[Any] | None = None,
         device_type: str | None = None,
     ) -> None:
-        kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
-        names = [checked(name, "DeviceMesh: axis name") for name in axis_names]
-        self._object = torch.classes.weft.DeviceMesh(list(shape), names, _ranks(devices), kind)
+        adopt_world()
+        try:
+            kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
+            names = [checked(name, "DeviceMesh: axis name") for name in axis_names]
+            ranks = _ranks(devices)
+        except ValueError as error:  # the others may be waiting to compare theirs
+            torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
+            raise
+        self._object = torch.classes.weft.DeviceMesh(list(shape), names, ranks, kind)
 
     @classmethod
     def _wrap(cls, obj: Any) -> DeviceMesh:
@@ -55,7 +62,6 @@ class DeviceMesh:
         """
         names = device_mesh.mesh_dim_names or tuple(f"axis{i}" for i in range(device_mesh.ndim))
         mesh = cls(tuple(device_mesh.mesh.shape), names, device_mesh.mesh.flatten().tolist(), device_mesh.device_type)
-        adopt_world()
         groups = [device_mesh.get_group(i).group_name for i in range(device_mesh.ndim)]
         torch.ops.weft.adopt_groups(mesh._object, groups)
         return mesh
@@ -104,7 +110,7 @@ class DeviceMesh:
         return self
 
     def __reduce__(self) -> tuple:
-        return DeviceMesh, (self.shape, self.axis_names, self.ranks, self.device_type)
+        return _unpickle_mesh, (self._object,)
 
     def __str__(self) -> str:
         return str(self._object.__str__())
@@ -221,6 +227,10 @@ class TensorLayout:
 
     def __repr__(self) -> str:
         return f"TensorLayout({self._object.describe()})"
+
+
+def _unpickle_mesh(obj: Any) -> DeviceMesh:
+    return DeviceMesh._wrap(obj)
 
 
 def _unpickle_layout(obj: Any) -> TensorLayout:

@@ -7,7 +7,7 @@ import os
 import torch
 
 from . import _library  # noqa: F401
-from .mesh import DeviceMesh, adopt_world
+from .mesh import adopt_world
 from .strings import checked, shown
 from .tensors import differ
 
@@ -60,7 +60,7 @@ def initialize(
             address = {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
     adopt_world()
-    torch.ops.weft.check_same([], what, DeviceMesh((torch.ops.weft.world_size(),), ("world",))._object)
+    torch.ops.weft.check_same([], what)
     same_random_state()
 
 
