@@ -253,6 +253,7 @@ void define_ops(torch::Library& m) {
     return lines;
   });
 #undef WEFT_CLASS
+  def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
 }
 
 [[maybe_unused]] const bool installed = [] {
