@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "comm/failure.h"
+#include "comm/fork.h"
 
 // c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -99,6 +100,7 @@ bool uses_gloo(const Axis& axis, c10::DeviceType device) {
 void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
 
 void begin(const char* kind, Mesh mesh, int axis, int64_t bytes) {
+  check_not_forked();
   finish_checks();
   count_collective(kind, mesh, axis);
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer({kind, mesh, axis, bytes});

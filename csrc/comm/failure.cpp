@@ -14,6 +14,7 @@
 
 #include "comm/error_types.h"
 #include "comm/failure_log.h"
+#include "comm/fork.h"
 #include "comm/python_lock.h"
 #include "comm/recent_calls.h"
 #include "mesh/context.h"
@@ -210,6 +211,7 @@ void Failures::raise_parted() const {
 }
 
 [[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
+                                                     check_not_forked();
                                                      auto& failures = context().state<Failures>();
                                                      failures.count("the making of process groups", nullptr, 0);
                                                      failures.meet();
@@ -219,7 +221,7 @@ void Failures::raise_parted() const {
 }  // namespace
 
 void tell_failure(const std::string& op) {
-  if (context().world_size() == 1) return;
+  if (context().world_size() == 1 || is_forked()) return;
   Failure failure;
   failure.op = op;
   c10::Error* error = nullptr;
@@ -244,6 +246,7 @@ void count_collective(const char* kind, Mesh mesh, int axis) { context().state<F
 void look_for_failures() { context().state<Failures>().look(/*waiting=*/false); }
 
 void wait_for(c10d::Work& work, bool watch) {
+  check_not_forked();
   auto& failures = context().state<Failures>();
   for (milliseconds pause = kFirstLook; watch; pause = std::min(2 * pause, kLongestPause)) {
     try {

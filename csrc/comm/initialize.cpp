@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "comm/fork.h"
 #include "comm/gloo_world.h"
 #include "mesh/context.h"
 
@@ -153,6 +154,15 @@ c10::intrusive_ptr<c10d::Store> open_store(const Rendezvous& rendezvous) {
 
 }  // namespace comm
 
+namespace {
+
+void join(Group world) {
+  context().set_world(std::move(world));
+  comm::watch_forks();
+}
+
+}  // namespace
+
 void initialize(std::optional<std::string> job_addresses, std::optional<int64_t> num_processes,
                 std::optional<int64_t> process_id) {
   const auto rendezvous = comm::rendezvous_from(
@@ -166,11 +176,11 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
                       context().rank(), " of ", context().world_size(), "; now asked to be rank ", rank, " of ", size);
     return;
   }
-  if (size > 1)
-    context().set_world(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size));
+  if (size == 1) return;
+  join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size));
 }
 
-void set_world(const std::string& group_name) { context().set_world(c10d::resolve_process_group(group_name)); }
+void set_world(const std::string& group_name) { join(c10d::resolve_process_group(group_name)); }
 
 int64_t rank() { return context().rank(); }
 int64_t world_size() { return context().world_size(); }
