@@ -3,6 +3,7 @@
 #include <comm/collectives.h>
 #include <comm/failure.h>
 #include <comm/initialize.h>
+#include <comm/timeouts.h>
 #include <debug/trace.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
@@ -11,8 +12,8 @@
 #include <module/convert.h>
 #include <module/variables.h>
 #include <paths/adapter.h>
-#include <plan/cache.h>
 #include <paths/quote.h>
+#include <plan/cache.h>
 #include <random/mode.h>
 #include <rules/describe.h>
 #include <rules/registry.h>
@@ -166,10 +167,22 @@ void define_ops(torch::Library& m) {
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
   def("set_path(Tensor tensor, str path) -> ()",
       [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
-  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None) -> ()",
-      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
-        initialize(std::move(addresses), processes, process);
+  // Time-outs in seconds.
+  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None, float? timeout=None, "
+      "float? first_timeout=None) -> ()",
+      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process,
+         std::optional<double> timeout, std::optional<double> first) {
+        initialize(std::move(addresses), processes, process, comm::timeout_from(timeout, "timeout"),
+                   comm::timeout_from(first, "first_timeout"));
       });
+  def("set_timeouts(float? timeout, float? first_timeout) -> ()",
+      [](std::optional<double> timeout, std::optional<double> first) {
+        set_timeouts(comm::timeout_from(timeout, "timeout"), comm::timeout_from(first, "first_timeout"));
+      });
+  def("timeouts() -> (float timeout, float first_timeout)", []() {
+    const auto seconds = [](std::chrono::milliseconds t) { return std::chrono::duration<double>(t).count(); };
+    return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
+  });
   def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
   def("rank() -> int", []() { return rank(); });
   def("world_size() -> int", []() { return world_size(); });
@@ -240,6 +253,7 @@ void define_ops(torch::Library& m) {
     set_strict(on);
     return before;
   });
+  def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
   def("plan_counts() -> (int, int)", []() {
     const PlanCounts c = plan_counts();
     return std::make_tuple(static_cast<int64_t>(c.misses), static_cast<int64_t>(c.stored));
@@ -253,7 +267,6 @@ void define_ops(torch::Library& m) {
     return lines;
   });
 #undef WEFT_CLASS
-  def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
 }
 
 [[maybe_unused]] const bool installed = [] {

@@ -15,10 +15,11 @@
 
 #include "comm/fork.h"
 #include "comm/gloo_world.h"
+#include "comm/timeouts.h"
 #include "mesh/context.h"
+#include "paths/quote.h"
 
 namespace weft {
-#include "paths/quote.h"
 namespace comm {
 namespace {
 
@@ -164,7 +165,8 @@ void join(Group world) {
 }  // namespace
 
 void initialize(std::optional<std::string> job_addresses, std::optional<int64_t> num_processes,
-                std::optional<int64_t> process_id) {
+                std::optional<int64_t> process_id, std::optional<std::chrono::milliseconds> timeout,
+                std::optional<std::chrono::milliseconds> first_timeout) {
   const auto rendezvous = comm::rendezvous_from(
       job_addresses, num_processes, process_id, [](const char* name) -> std::optional<std::string> {
         const char* text = std::getenv(name);
@@ -174,13 +176,22 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
   if (context().world()) {
     TORCH_CHECK_VALUE(context().world_size() == size && context().rank() == rank, "already initialized as rank ",
                       context().rank(), " of ", context().world_size(), "; now asked to be rank ", rank, " of ", size);
+    set_timeouts(timeout, first_timeout);
     return;
   }
+  set_timeouts(timeout, first_timeout);
   if (size == 1) return;
-  join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size));
+  join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size,
+                             comm::timeouts().longest()));
 }
 
 void set_world(const std::string& group_name) { join(c10d::resolve_process_group(group_name)); }
+
+void set_timeouts(std::optional<std::chrono::milliseconds> timeout,
+                  std::optional<std::chrono::milliseconds> first_timeout) {
+  comm::timeouts().set(timeout, first_timeout);
+  if (context().world() && (timeout || first_timeout)) context().world()->setTimeout(comm::timeouts().longest());
+}
 
 int64_t rank() { return context().rank(); }
 int64_t world_size() { return context().world_size(); }
