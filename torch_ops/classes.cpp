@@ -1,6 +1,8 @@
 #include "classes.h"
 
 #include <c10/util/Exception.h>
+#include <comm/collectives.h>
+#include <comm/or_differ.h>
 #include <layout/shard.h>
 #include <mesh/context.h>
 
@@ -111,13 +113,23 @@ LayoutPtr layout_from_state(const LayoutState& state) {
 
 using MeshState = std::tuple<std::vector<int64_t>, std::vector<std::string>, std::vector<int64_t>, std::string>;
 
+// Every rank makes its meshes alike: where one makes another, or fails to, all get the error here.
+Mesh make_mesh(std::vector<int64_t> shape, std::vector<std::string> axis_names, std::vector<int64_t> ranks,
+               std::string device_type) {
+  const Mesh mesh = comm::or_differ(comm::kMeshMade, nullptr, [&] {
+    return DeviceMesh::get(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type));
+  });
+  comm::check_mesh(mesh);
+  return mesh;
+}
+
 void register_mesh_class() {
   static auto mesh =
       torch::class_<MeshObject>("weft", "DeviceMesh")
           .def(torch::init([](std::vector<int64_t> shape, std::vector<std::string> axis_names,
                               std::vector<int64_t> ranks, std::string device_type) {
-                 return c10::make_intrusive<MeshObject>(DeviceMesh::get(std::move(shape), std::move(axis_names),
-                                                                        std::move(ranks), std::move(device_type)));
+                 return c10::make_intrusive<MeshObject>(
+                     make_mesh(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type)));
                }),
                "",
                {torch::arg("shape"), torch::arg("axis_names"), torch::arg("ranks") = std::vector<int64_t>(),
@@ -131,6 +143,7 @@ void register_mesh_class() {
                                const std::string& name) { return self->mesh->axis_size(self->mesh->axis(name)); })
           .def("coordinates",
                [](const MeshPtr& self) {
+                 comm::check_mesh(self->mesh);
                  const auto& c = context().bind(self->mesh).coordinates;
                  return std::vector<int64_t>(c.begin(), c.end());
                })

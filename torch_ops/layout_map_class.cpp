@@ -1,4 +1,6 @@
 // torch.classes.weft.LayoutMap.
+#include <base/quote.h>
+
 #include "classes.h"
 
 namespace weft {
@@ -19,7 +21,7 @@ std::vector<std::string> patterns(const LayoutMap& map) {
 
 LayoutPtr get(const LayoutMap& map, const std::string& path, const std::string& module_type) {
   const auto match = map.lookup(path, module_type);
-  TORCH_CHECK_VALUE(match.has_value(), "LayoutMap: no entry matches '", path, "'");
+  TORCH_CHECK_VALUE(match.has_value(), "LayoutMap: no entry matches ", quote(path));
   return wrap(TensorLayout::from_names(map.mesh(), match->axes));
 }
 
@@ -83,7 +85,7 @@ void register_layout_map_class() {
                  for (const LayoutRule& rule : self->map->rules()) {
                    if (rule.pattern == pattern) return axes_to(rule.axes);
                  }
-                 TORCH_CHECK_VALUE(false, "LayoutMap: there is no pattern '", pattern, "'");
+                 TORCH_CHECK_VALUE(false, "LayoutMap: there is no pattern ", quote(pattern));
                })
           .def("matches",
                [](const LayoutMapPtr& self) {

@@ -1,10 +1,12 @@
 // All of torch.ops.weft: every schema in one table. Registered by a guarded installer, not by static macros: a second
 // copy of the library must leave the first one and the process alone.
+#include <base/quote.h>
 #include <comm/collectives.h>
 #include <comm/failure.h>
 #include <comm/guard.h>
 #include <comm/initialize.h>
 #include <comm/last_work.h>
+#include <comm/timeouts.h>
 #include <debug/trace.h>
 #include <dispatch/call_identity.h>
 #include <dispatch/gather.h>
@@ -58,8 +60,8 @@ void distribute_scripted(const c10::IValue& module, const OptionalMap& map) {
 }
 
 std::string set_random_mode(const std::string& mode) {
-  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: '", mode,
-                    "' is not a mode; known: counter, replay");
+  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: ", quote(mode),
+                    " is not a mode; known: counter, replay");
   const bool counter = random::mode() == random::Mode::counter;
   random::set_mode(mode == "counter" ? random::Mode::counter : random::Mode::replay);
   return counter ? "counter" : "replay";
@@ -174,10 +176,22 @@ void define_ops(torch::Library& m) {
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
   def("set_path(Tensor tensor, str path) -> ()",
       [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
-  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None) -> ()",
-      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
-        initialize(std::move(addresses), processes, process);
+  // Time-outs in seconds.
+  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None, float? timeout=None, "
+      "float? first_timeout=None) -> ()",
+      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process,
+         std::optional<double> timeout, std::optional<double> first) {
+        initialize(std::move(addresses), processes, process, comm::timeout_from(timeout, "timeout"),
+                   comm::timeout_from(first, "first_timeout"));
       });
+  def("set_timeouts(float? timeout, float? first_timeout) -> ()",
+      [](std::optional<double> timeout, std::optional<double> first) {
+        set_timeouts(comm::timeout_from(timeout, "timeout"), comm::timeout_from(first, "first_timeout"));
+      });
+  def("timeouts() -> (float timeout, float first_timeout)", []() {
+    const auto seconds = [](std::chrono::milliseconds t) { return std::chrono::duration<double>(t).count(); };
+    return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
+  });
   def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
   def("rank() -> int", []() { return rank(); });
   def("world_size() -> int", []() { return world_size(); });
@@ -186,9 +200,12 @@ void define_ops(torch::Library& m) {
       &find_rendezvous);
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
   // soon: not waited for; raises at the next collective, or in finish_checks.
-  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh mesh, bool soon=False) -> ()",
-      [](const std::vector<int64_t>& words, const std::string& what, const MeshPtr& mesh, bool soon) {
-        soon ? comm::check_same_soon(words, what, mesh->mesh) : comm::check_same(words, what, mesh->mesh);
+  // Without a mesh: what has to do with none.
+  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh? mesh=None, bool soon=False) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const std::optional<MeshPtr>& given, bool soon) {
+        const Mesh mesh = given && *given ? (*given)->mesh : nullptr;
+        soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
+             : comm::check_same(words, what, mesh);
       });
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
@@ -253,6 +270,7 @@ void define_ops(torch::Library& m) {
     set_strict(on);
     return before;
   });
+  def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
   def("plan_counts() -> (int, int)", []() {
     const PlanCounts c = plan_counts();
     return std::make_tuple(static_cast<int64_t>(c.misses), static_cast<int64_t>(c.stored));

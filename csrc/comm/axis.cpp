@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "comm/failure.h"
+#include "comm/fork.h"
 #include "comm/message_tag.h"
 #include "comm/settle.h"
 
@@ -110,6 +111,7 @@ bool uses_gloo(const Axis& axis, c10::DeviceType device) { return backend_of(axi
 void set_observer(Observer observer) { observer_.store(observer, std::memory_order_release); }
 
 void begin(const Event& event) {
+  check_not_forked();
   finish_checks();
   count_collective(event);
   if (Observer observer = observer_.load(std::memory_order_acquire)) observer(event);

@@ -1,7 +1,7 @@
 #include "comm/call.h"
 
+#include <base/hash.h>
 #include <c10/util/StringUtil.h>
-#include <mesh/hash.h>
 
 namespace weft::comm {
 

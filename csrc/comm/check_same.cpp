@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -32,20 +33,21 @@ uint64_t hash_of(const std::vector<int64_t>& words) {
 // The words and the mesh, which may itself differ.
 std::vector<int64_t> with_mesh(std::vector<int64_t> words, Mesh mesh) {
   words.insert(words.end(), mesh->ranks().begin(), mesh->ranks().end());
-  for (char c : mesh->str()) words.push_back(c);
+  for (char c : mesh->str() + mesh->device_type()) words.push_back(c);
   return words;
 }
 
-// All ranks in one line, whatever their meshes are.
-Mesh world_like(Mesh mesh) { return DeviceMesh::get({context().world_size()}, {"world"}, {}, mesh->device_type()); }
+std::string ranks_text(const std::vector<int64_t>& ranks) {
+  return (ranks.size() == 1 ? "rank " : "ranks ") + c10::Join(", ", ranks);
+}
 
-// Raises where not all ranks have the same hash; they come in the order of the mesh.
-void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) {
+// Who differs from whom, for an error; empty where all ranks have the same hash. They come in the order of the mesh.
+std::string difference(c10::ArrayRef<int64_t> hashes, Mesh mesh) {
   std::map<int64_t, std::vector<int64_t>> ranks_by_hash;
   for (int64_t i = 0; i < mesh->size(); ++i) {
     ranks_by_hash[hashes[i]].push_back(mesh->ranks()[i]);
   }
-  if (ranks_by_hash.size() == 1) return;
+  if (ranks_by_hash.size() == 1) return {};
   // What most ranks have is taken as meant; of equally many, what the lowest rank has.
   std::vector<std::vector<int64_t>> groups;
   for (auto& [hash, ranks] : ranks_by_hash) {
@@ -58,9 +60,62 @@ void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) 
   std::vector<int64_t> others;
   for (size_t g = 1; g < groups.size(); ++g) others.insert(others.end(), groups[g].begin(), groups[g].end());
   std::sort(others.begin(), others.end());
-  TORCH_CHECK_VALUE(false, what, " must be the same on all ranks, but ", others.size() == 1 ? "rank " : "ranks ",
-                    c10::Join(", ", others), others.size() == 1 ? " differs" : " differ", " from ",
-                    groups[0].size() == 1 ? "rank " : "ranks ", c10::Join(", ", groups[0]));
+  return c10::str(ranks_text(others), others.size() == 1 ? " differs" : " differ", " from ", ranks_text(groups[0]));
+}
+
+void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) {
+  const std::string differs = difference(hashes, mesh);
+  TORCH_CHECK_VALUE(differs.empty(), what, " must be the same on all ranks, but ", differs);
+}
+
+// Meshes that all ranks have been found to have.
+struct SameMeshes : ContextState {
+  std::mutex mutex;
+  std::set<Mesh> meshes;
+};
+
+// All that two meshes may differ in; of the world's own line, which stands for no mesh, nothing.
+std::string text_of(Mesh mesh) {
+  if (mesh == world_mesh()) return {};
+  const bool rising = std::is_sorted(mesh->ranks().begin(), mesh->ranks().end());
+  return c10::str(mesh->str(), rising ? "" : " of ranks " + c10::Join(", ", mesh->ranks()), " on ",
+                  mesh->device_type());
+}
+
+// Every rank's text, by rank of the world.
+std::vector<std::string> gather_texts(const std::string& text) {
+  std::vector<int64_t> words;
+  size_t longest = 0;
+  for (const auto& length : gather_words({static_cast<int64_t>(text.size())})) {
+    longest = std::max(longest, static_cast<size_t>(length[0]));
+  }
+  if (longest == 0) return {};
+  words.assign(text.begin(), text.end());
+  words.resize(longest);
+  std::vector<std::string> texts;
+  for (const auto& of_rank : gather_words(words)) {
+    texts.emplace_back(of_rank.begin(), std::find(of_rank.begin(), of_rank.end(), 0));
+  }
+  return texts;
+}
+
+// "; the mesh is mesh (a=2) on cpu on rank 0, mesh (b=2) on cpu on rank 1"; empty where the meshes are not what
+// differs.
+std::string different_meshes(Mesh mesh) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> meshes;
+  const std::vector<std::string> texts = gather_texts(text_of(mesh));
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    if (texts[rank].empty()) return {};
+    auto it = std::find_if(meshes.begin(), meshes.end(), [&](const auto& m) { return m.first == texts[rank]; });
+    if (it == meshes.end()) it = meshes.insert(it, {texts[rank], {}});
+    it->second.push_back(static_cast<int64_t>(rank));
+  }
+  if (meshes.size() < 2) return {};
+  std::string out;
+  for (const auto& [text, ranks] : meshes) {
+    out += (out.empty() ? "; the mesh is " : ", ") + text + " on " + ranks_text(ranks);
+  }
+  return out;
 }
 
 // One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
@@ -162,24 +217,47 @@ struct Checks : ContextState {
 
 }  // namespace
 
+Mesh world_mesh() {
+  bool host = !context().world();  // whether the world can send from there, which is quicker than from a GPU
+  if (!host) {
+    for (const c10::Device& device : context().world()->getDeviceTypes()) host = host || device.is_cpu();
+  }
+  return DeviceMesh::get({context().world_size()}, {"world"}, {}, host ? "cpu" : "cuda");
+}
+
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
   if (context().world_size() == 1) return;
+  if (mesh == nullptr) mesh = world_mesh();
   const std::string set = settings();
   const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh))};
   std::vector<int64_t> of_settings, hashes;
-  for (const auto& of_rank : gather_words({mine, mine + 2}, mesh)) {
+  for (const auto& of_rank : gather_words({mine, mine + 2})) {
     of_settings.push_back(of_rank[0]);
     hashes.push_back(of_rank[1]);
   }
-  compare(of_settings, "what is set by strict, random_mode, check_plain and register_rule", world_like(mesh));
-  compare(hashes, what, world_like(mesh));
+  compare(of_settings, "what is set by strict, random_mode, check_plain and register_rule", world_mesh());
+  const std::string differs = difference(hashes, world_mesh());
+  TORCH_CHECK_VALUE(differs.empty(), what, " must be the same on all ranks, but ", differs, different_meshes(mesh));
+  auto& same = context().state<SameMeshes>();
+  std::lock_guard<std::mutex> lock(same.mutex);
+  same.meshes.insert(mesh);
 }
 
-std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh) {
+void check_mesh(Mesh mesh) {
+  if (context().world_size() == 1) return;
+  {
+    auto& same = context().state<SameMeshes>();
+    std::lock_guard<std::mutex> lock(same.mutex);
+    if (same.meshes.contains(mesh)) return;
+  }
+  check_same({}, kMeshMade, mesh);
+}
+
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words) {
   const NoOp hidden;
-  const Mesh world = world_like(mesh);
+  const Mesh world = world_mesh();
   const auto n = static_cast<int64_t>(words.size());
-  const at::Device device = mesh->device_type() == "cuda" ? at::kCUDA : at::kCPU;
+  const at::Device device = world->device_type() == "cuda" ? at::kCUDA : at::kCPU;
   const at::Tensor gathered =
       all_gather(at::tensor(words, at::kLong).to(device), 0, std::vector<int64_t>(world->size(), n), world, 0).cpu();
   std::vector<std::vector<int64_t>> by_rank;

@@ -14,11 +14,13 @@
 
 #include "comm/error_types.h"
 #include "comm/failure_log.h"
+#include "comm/fork.h"
 #include "comm/guard.h"
 #include "comm/parted.h"
 #include "comm/python_lock.h"
 #include "comm/recent_calls.h"
 #include "comm/settle.h"
+#include "comm/timeouts.h"
 #include "debug/log.h"
 #include "mesh/context.h"
 #include "tensor/op_history.h"
@@ -45,6 +47,11 @@ class Failures : public ContextState {
       settle();
   }
   uint64_t rolled() const { return calls_.rolled(); }
+  void finished_one() { finished_one_.store(true, std::memory_order_relaxed); }
+  /// How long a collective may take.
+  milliseconds patience() const {
+    return finished_one_.load(std::memory_order_relaxed) ? timeouts().steady() : timeouts().first();
+  }
   /// A failure of this rank; whether the others can learn of it. False too where the ranks have parted: all raise that.
   bool tell(Failure failure, bool in_collective);
   /// Raises where the ranks have parted, also in what they ask for if this one waits. False: there is no log to look
@@ -68,6 +75,7 @@ class Failures : public ContextState {
   [[noreturn]] void raise_parted() const;
 
   RecentCalls calls_;
+  std::atomic<bool> finished_one_{false};
   std::atomic<bool> unsettled_{false};  // failed, and it is open whether all have; or parted
   std::mutex mutex_;
   std::optional<FailureLog> log_;  // opened when first needed
@@ -273,6 +281,7 @@ void Failures::raise_parted() const {
 }
 
 [[maybe_unused]] const bool before_split_is_set = (set_before_split([] {
+                                                     check_not_forked();
                                                      auto& failures = context().state<Failures>();
                                                      failures.count({"the making of process groups", nullptr});
                                                      failures.meet();
@@ -282,7 +291,7 @@ void Failures::raise_parted() const {
 }  // namespace
 
 void tell_failure(const std::string& op, bool in_collective) {
-  if (context().world_size() == 1) return;
+  if (context().world_size() == 1 || is_forked()) return;
   Failure failure;
   failure.op = op;
   c10::Error* error = nullptr;
@@ -311,18 +320,20 @@ uint64_t all_asked() { return context().state<Failures>().rolled(); }
 void raise_lost(const std::string& why) { context().state<Failures>().lose(why); }
 
 void wait_for(c10d::Work& work, bool watch) {
+  check_not_forked();
   auto& failures = context().state<Failures>();
   const auto begun = std::chrono::steady_clock::now();
   for (milliseconds pause = kFirstLook; watch;) {
     try {
       work.wait(pause);
-      return;
+      return failures.finished_one();
     } catch (const std::exception&) {
       // Not done in time, or given up.
     }
     if (work.isCompleted()) break;
     watch = failures.look(/*waiting=*/true);
     const auto waited = std::chrono::steady_clock::now() - begun;
+    if (waited > failures.patience()) raise_lost(c10::str("not done after ", failures.patience().count() / 1e3, " s"));
     if (waited > kOften) pause = std::min(2 * pause, kLongestPause);
     if (waited > kStraggler) failures.warn_of_stragglers();
   }
@@ -331,6 +342,7 @@ void wait_for(c10d::Work& work, bool watch) {
   } catch (const std::exception& e) {
     raise_lost(e.what());
   }
+  failures.finished_one();
 }
 
 }  // namespace weft::comm

@@ -9,6 +9,7 @@ namespace weft::comm {
 namespace {
 
 constexpr const char* kPrefix = "weft/failures";
+constexpr std::chrono::milliseconds kConnecting{2000};
 constexpr std::chrono::milliseconds kTimeout{5000};  // the store's file may have been removed
 
 std::string to_text(const FailureLog::Entry& e) {
@@ -50,8 +51,16 @@ std::string Failure::str() const {
 }
 
 FailureLog::FailureLog(c10d::Store& store, int64_t ranks) : ranks_(ranks), patience_(store.getTimeout()) {
-  // A connection of its own: another thread may be waiting in the world's.
-  store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, store.clone());
+  // A connection of its own: another thread may be waiting in the world's. Not waited for as long as that one was, since
+  // the process that keeps the store may be the one that has ended.
+  store.setTimeout(kConnecting);
+  try {
+    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, store.clone());
+  } catch (...) {
+    store.setTimeout(patience_);
+    throw;
+  }
+  store.setTimeout(patience_);
   store_->setTimeout(kTimeout);
 }
 

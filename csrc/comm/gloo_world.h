@@ -4,18 +4,17 @@
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include "comm/timeouts.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
 
-constexpr std::chrono::milliseconds kGlooTimeout = std::chrono::minutes(30);
-
 /// The group of all `world_size` processes, of which each calls this once. They meet at `where`: "host:port" (rank 0
 /// listens there), or the path of a file that all see and none has used before ("file:///path" or a path with a '/').
 Group make_gloo_world(const std::string& where, int rank, int world_size,
-                      std::chrono::milliseconds timeout = kGlooTimeout);
+                      std::chrono::milliseconds timeout = kDefaultTimeout);
 /// They meet at a store that is there already.
 Group make_gloo_world(const c10::intrusive_ptr<c10d::Store>& store, int rank, int world_size,
-                      std::chrono::milliseconds timeout = kGlooTimeout);
+                      std::chrono::milliseconds timeout = kDefaultTimeout);
 
 }  // namespace weft::comm

@@ -13,8 +13,11 @@
 #include <tuple>
 #include <vector>
 
+#include "base/quote.h"
+#include "comm/fork.h"
 #include "comm/gloo_world.h"
 #include "comm/last_work.h"
+#include "comm/timeouts.h"
 #include "mesh/context.h"
 
 namespace weft {
@@ -49,8 +52,8 @@ int parse_integer(const Setting& setting, int lowest, int highest) {
   int value = 0;
   const char* end = setting.text.data() + setting.text.size();
   const auto [stop, error] = std::from_chars(setting.text.data(), end, value);
-  TORCH_CHECK_VALUE(error == std::errc() && stop == end && value >= lowest && value <= highest, setting.name, " is '",
-                    setting.text, "', but must be a whole number from ", lowest,
+  TORCH_CHECK_VALUE(error == std::errc() && stop == end && value >= lowest && value <= highest, setting.name, " is ",
+                    quote(setting.text), ", but must be a whole number from ", lowest,
                     highest == std::numeric_limits<int>::max() ? std::string(" on") : c10::str(" to ", highest));
   return value;
 }
@@ -71,20 +74,20 @@ std::vector<std::string> split(const std::string& text) {
 void read_address(Rendezvous& rendezvous, const MaybeSetting& addresses, const Environment& environment) {
   if (addresses) {
     const std::vector<std::string> all = split(addresses->text);
-    const std::string name = all.size() == 1 ? addresses->name : c10::str(addresses->name, " '", addresses->text, "'");
+    const std::string name = all.size() == 1 ? addresses->name : c10::str(addresses->name, " ", quote(addresses->text));
     for (size_t i = all.size(); i-- > 0;) {
       std::tie(rendezvous.host, rendezvous.port) = parse_address(all[i], name);
     }
-    TORCH_CHECK_VALUE(all.size() == 1 || static_cast<int>(all.size()) == rendezvous.world_size, addresses->name, " '",
-                      addresses->text, "' lists ", all.size(), " addresses for ", rendezvous.world_size,
+    TORCH_CHECK_VALUE(all.size() == 1 || static_cast<int>(all.size()) == rendezvous.world_size, addresses->name, " ",
+                      quote(addresses->text), " lists ", all.size(), " addresses for ", rendezvous.world_size,
                       " processes; give one per process, or that of process 0 only");
     return;
   }
   const MaybeSetting host = variable(environment, "MASTER_ADDR"), port = variable(environment, "MASTER_PORT");
   TORCH_CHECK_VALUE(host && port, "a world of ", rendezvous.world_size,
                     " processes needs an address where they meet, but ",
-                    host   ? "MASTER_PORT is not set while MASTER_ADDR is '" + host->text + "'"
-                    : port ? "MASTER_ADDR is not set while MASTER_PORT is '" + port->text + "'"
+                    host   ? "MASTER_PORT is not set while MASTER_ADDR is " + quote(host->text)
+                    : port ? "MASTER_ADDR is not set while MASTER_PORT is " + quote(port->text)
                            : std::string("neither job_addresses, nor KERAS_DISTRIBUTION_JOB_ADDRESSES, nor MASTER_ADDR "
                                          "and MASTER_PORT are set"));
   TORCH_CHECK_VALUE(!host->text.empty(), "MASTER_ADDR is empty; it must be the address of the process of rank 0");
@@ -103,9 +106,9 @@ std::pair<std::string, int> parse_address(const std::string& text, const std::st
   std::string host = colon == std::string::npos ? "" : text.substr(0, colon);
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   if (bracketed) host = host.substr(1, host.size() - 2);
-  TORCH_CHECK_VALUE(!host.empty() && (bracketed || host.find(':') == std::string::npos), name, " has '", text,
-                    "', which is no address; write host:port, such as 10.0.0.1:1234 or [::1]:1234");
-  return {host, parse_integer({text.substr(colon + 1), c10::str("the port of '", text, "' in ", name)}, 1, 65535)};
+  TORCH_CHECK_VALUE(!host.empty() && (bracketed || host.find(':') == std::string::npos), name, " has ", quote(text),
+                    ", which is no address; write host:port, such as 10.0.0.1:1234 or [::1]:1234");
+  return {host, parse_integer({text.substr(colon + 1), c10::str("the port of ", quote(text), " in ", name)}, 1, 65535)};
 }
 
 std::optional<Rendezvous> rendezvous_from(const std::optional<std::string>& job_addresses,
@@ -122,8 +125,8 @@ std::optional<Rendezvous> rendezvous_from(const std::optional<std::string>& job_
   if (!size) {
     const MaybeSetting lone =
         first({addresses, rank, variable(environment, "MASTER_ADDR"), variable(environment, "MASTER_PORT")});
-    TORCH_CHECK_VALUE(!lone, lone->name, " is set ('", lone->text,
-                      "'), but not the number of processes; set num_processes, KERAS_DISTRIBUTION_NUM_PROCESSES or "
+    TORCH_CHECK_VALUE(!lone, lone->name, " is set (", quote(lone->text),
+                      "), but not the number of processes; set num_processes, KERAS_DISTRIBUTION_NUM_PROCESSES or "
                       "WORLD_SIZE as well, or none of them");
     return std::nullopt;
   }
@@ -153,8 +156,19 @@ c10::intrusive_ptr<c10d::Store> open_store(const Rendezvous& rendezvous) {
 
 }  // namespace comm
 
+namespace {
+
+void join(Group world) {
+  context().set_world(std::move(world));
+  comm::watch_forks();
+  comm::finish_last_work_at_exit();
+}
+
+}  // namespace
+
 void initialize(std::optional<std::string> job_addresses, std::optional<int64_t> num_processes,
-                std::optional<int64_t> process_id) {
+                std::optional<int64_t> process_id, std::optional<std::chrono::milliseconds> timeout,
+                std::optional<std::chrono::milliseconds> first_timeout) {
   const auto rendezvous = comm::rendezvous_from(
       job_addresses, num_processes, process_id, [](const char* name) -> std::optional<std::string> {
         const char* text = std::getenv(name);
@@ -164,17 +178,21 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
   if (context().world()) {
     TORCH_CHECK_VALUE(context().world_size() == size && context().rank() == rank, "already initialized as rank ",
                       context().rank(), " of ", context().world_size(), "; now asked to be rank ", rank, " of ", size);
+    set_timeouts(timeout, first_timeout);
     return;
   }
-  if (size > 1) {
-    context().set_world(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size));
-    comm::finish_last_work_at_exit();
-  }
+  set_timeouts(timeout, first_timeout);
+  if (size == 1) return;
+  join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size,
+                             comm::timeouts().longest()));
 }
 
-void set_world(const std::string& group_name) {
-  context().set_world(c10d::resolve_process_group(group_name));
-  comm::finish_last_work_at_exit();
+void set_world(const std::string& group_name) { join(c10d::resolve_process_group(group_name)); }
+
+void set_timeouts(std::optional<std::chrono::milliseconds> timeout,
+                  std::optional<std::chrono::milliseconds> first_timeout) {
+  comm::timeouts().set(timeout, first_timeout);
+  if (context().world() && (timeout || first_timeout)) context().world()->setTimeout(comm::timeouts().longest());
 }
 
 int64_t rank() { return context().rank(); }

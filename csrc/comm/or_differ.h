@@ -11,7 +11,8 @@
 namespace weft::comm {
 
 /// The value of `f`, which no rank may raise alone while the others wait in `check_same(…, what, mesh)`: its error goes
-/// there in place of the words. Where all ranks have the same error it is raised, else the difference, on all.
+/// there in place of the words (and `mesh`, null: none). Where all ranks have the same error it is raised, else the
+/// difference, on all.
 template <class F>
 auto or_differ(const std::string& what, Mesh mesh, const F& f) {
   try {

@@ -1,7 +1,7 @@
 #include "comm/recent_calls.h"
 
+#include <base/hash.h>
 #include <c10/util/StringUtil.h>
-#include <mesh/hash.h>
 
 #include <algorithm>
 #include <map>

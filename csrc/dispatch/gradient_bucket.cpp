@@ -2,8 +2,8 @@
 
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty.h>
+#include <base/interned.h>
 #include <mesh/context.h>
-#include <paths/interned.h>
 #include <tensor/below_autograd.h>
 
 #include <algorithm>

@@ -239,6 +239,7 @@ bool Handler::view_local() {
 void Handler::call_local() {
   const bool one_view = op_.is_view && operands_.size() == 1 && op_.results.size() == 1;
   if (one_view && view_local()) return;
+  const std::optional<FiniteCheck> finite = C10_UNLIKELY(checks_finite()) ? finite_check() : std::nullopt;
   put_back(true);
   if (C10_UNLIKELY(op_.tells)) comm::settle();
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
@@ -247,13 +248,27 @@ void Handler::call_local() {
   if (C10_UNLIKELY(!plan_->halos.empty())) halos.emplace(op_, *plan_, mesh_, stack_);
   comm::run_local(op_.short_name, [&] {
     if (C10_UNLIKELY(!plan_->masked.empty())) {
-      return run_masked(op_, plan_->masked, stack_);
+      run_masked(op_, plan_->masked, stack_);
+    } else if (C10_UNLIKELY(plan_->causal.has_value())) {
+      run_causal(op_, *plan_->causal, stack_);
+    } else {
+      op_.handle.callBoxed(&stack_);
     }
-    if (C10_UNLIKELY(plan_->causal.has_value())) return run_causal(op_, *plan_->causal, stack_);
-    op_.handle.callBoxed(&stack_);
+    if (C10_UNLIKELY(finite.has_value())) finite->results(stack_);
   });
   if (halos) halos->finish(stack_);
   if (one_view && stack_.back().isTensor()) plan_->local_view.learn(operands_[0].local, stack_.back().toTensor());
+}
+
+// Nothing for what makes no values: views, and memory that is not written yet.
+std::optional<FiniteCheck> Handler::finite_check() const {
+  if (op_.is_view || op_.short_name.find("empty") != std::string::npos) return std::nullopt;
+  FiniteCheck check(op_);
+  for (const Operand& o : operands_) {
+    check.operand(o.local, o.impl != nullptr ? o.impl->path() : "", op_.arguments[o.argument].written);
+  }
+  for (size_t a = 0; a < op_.arguments.size(); ++a) check.number(stack_[base_ + a]);
+  return check;
 }
 
 void Handler::write_back() {

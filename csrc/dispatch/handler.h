@@ -6,6 +6,8 @@
 #include <plan/plan.h>
 #include <rules/op_info.h>
 
+#include "dispatch/finite.h"
+
 namespace weft {
 
 class Handler {
@@ -39,6 +41,7 @@ class Handler {
   void put_back(bool locals);
   Call describe() const;
   void warn_gathered() const;
+  std::optional<FiniteCheck> finite_check() const;
 
   const OpInfo& op_;
   torch::jit::Stack& stack_;

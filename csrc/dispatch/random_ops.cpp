@@ -10,6 +10,7 @@
 #include <random/random.h>
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
+#include <tensor/op_history.h>
 #include <tensor/sharded.h>
 #include <weft/tensor.h>
 
@@ -85,6 +86,14 @@ bool draws_in_order(const OpInfo& op, const Target& target) {
          !target.geometry.sizes.empty() && row_major(target.geometry.sizes, target.geometry.strides);
 }
 
+// Ranks whose generators have come apart draw other values.
+void know(const at::Tensor& drawn) {
+  constexpr int64_t kSampled = 128;
+  const uint64_t values = sample(drawn, kSampled);
+  if (RunningOp* running = RunningOp::current()) running->add(values);
+  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = values});
+}
+
 // This rank's part of what torch's own stream gives the whole, which is drawn a few rows at a time.
 at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t written, const Target& target,
                             const Coordinates& coordinates, const at::TensorOptions& options) {
@@ -102,6 +111,7 @@ at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t wri
     call[written] = at::empty(piece_sizes, options);
     op.handle.callBoxed(&call);
     at::Tensor piece = call[0].toTensor();
+    know(piece);
     for (int64_t d = 1; d < target.layout->ndim(); ++d) {
       if (mine[d] == sizes[d]) continue;
       std::vector<at::Tensor> runs;
@@ -146,6 +156,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
     op.handle.callBoxed(&arguments);
     full = arguments[0].toTensor();
+    know(full);
     local = redistribute_local(full, target.geometry.sizes, whole, target.layout);
   } else {
     localize(op, arguments, target, false);

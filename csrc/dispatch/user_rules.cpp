@@ -1,5 +1,6 @@
 #include "dispatch/user_rules.h"
 
+#include <base/quote.h>
 #include <c10/util/StringUtil.h>
 #include <comm/settings.h>
 #include <rules/registry.h>
@@ -37,7 +38,7 @@ c10::OperatorHandle op_named(const std::string& name) {
     }
   }
   std::sort(others.begin(), others.end());
-  TORCH_CHECK_VALUE(false, "no op ", name, " is registered",
+  TORCH_CHECK_VALUE(false, "no op ", printable(name), " is registered",
                     others.empty() ? "; register it first" : "; there are " + c10::Join(", ", others));
 }
 
@@ -50,7 +51,7 @@ void register_rule(const std::string& op, const std::string& text) {
   for (const rules::RuleEntry* entry : info.rules) {
     if (entry->op != info.short_name) continue;  // of the op that this is a variant of
     TORCH_CHECK_VALUE(entry->binder == nullptr && has_condition(entry->rule) && entry->text != text, "[",
-                      info.short_name, "] has a rule already, \"", entry->text, "\"; \"", text,
+                      info.short_name, "] has a rule already, \"", printable(entry->text), "\"; \"", printable(text),
                       "\" would never be used");
   }
   TORCH_CHECK_VALUE(info.instead == nullptr, "[", info.short_name, "] runs as other ops of Weft's already");

@@ -7,7 +7,8 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "mesh/hash.h"
+#include "base/hash.h"
+#include "base/quote.h"
 
 namespace weft {
 namespace {
@@ -64,7 +65,7 @@ Reduction reduction_from_string(const std::string& name) {
   for (size_t i = 1; i < kReductionNames.size(); ++i) {
     if (name == kReductionNames[i]) return static_cast<Reduction>(i);
   }
-  TORCH_CHECK_VALUE(false, "unknown reduction '", name, "'; known: sum, avg, max, min, product, norm2");
+  TORCH_CHECK_VALUE(false, "unknown reduction ", quote(name), "; known: sum, avg, max, min, product, norm2");
 }
 
 const TensorLayout* TensorLayout::get(Mesh mesh, Dims dims, Partial partial) {

@@ -8,10 +8,13 @@
 #include <mutex>
 #include <set>
 
-#include "mesh/hash.h"
+#include "base/hash.h"
+#include "base/quote.h"
 
 namespace weft {
 namespace {
+
+constexpr size_t kMaxNameBytes = 128;
 
 // Leaked on purpose: meshes are compared by address until the process ends.
 struct Table {
@@ -41,6 +44,10 @@ void check_names(const std::vector<int64_t>& shape, const std::vector<std::strin
                     c10::Join(", ", shape), ") but ", names.size(), " axis names; name each axis once");
   for (size_t a = 0; a < names.size(); ++a) {
     TORCH_CHECK_VALUE(!names[a].empty(), "device mesh: axis ", a, " has an empty name");
+    TORCH_CHECK_VALUE(names[a].size() <= kMaxNameBytes, "device mesh: the name ", quote(names[a], 100), " of axis ", a,
+                      " is longer than ", kMaxNameBytes, " bytes");
+    TORCH_CHECK_VALUE(is_printable(names[a]), "device mesh: the name ", quote(names[a]), " of axis ", a,
+                      " has control characters, or bytes that are not UTF-8");
     for (size_t b = 0; b < a; ++b) {
       TORCH_CHECK_VALUE(names[a] != names[b], "device mesh: axes ", b, " and ", a, " are both named '", names[a], "'");
     }
@@ -67,8 +74,8 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
     for (int64_t r = 0; r < size; ++r) ranks.push_back(r);
   }
   check_ranks(shape, size, ranks);
-  TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "device mesh: device type '", device_type,
-                    "' is unknown; it is 'cpu' or 'cuda'");
+  TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "device mesh: device type ", quote(device_type),
+                    " is unknown; it is 'cpu' or 'cuda'");
   std::lock_guard<std::mutex> lock(table().mutex);
   for (const DeviceMesh* mesh : table().meshes) {
     if (mesh->shape_ == shape && mesh->axis_names_ == axis_names && mesh->ranks_ == ranks &&
@@ -89,7 +96,7 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
 
 int DeviceMesh::axis(const std::string& name) const {
   const auto it = std::find(axis_names_.begin(), axis_names_.end(), name);
-  TORCH_CHECK_VALUE(it != axis_names_.end(), "no axis '", name, "' in ", str(),
+  TORCH_CHECK_VALUE(it != axis_names_.end(), "no axis ", quote(name), " in ", str(),
                     "; its axes are: ", c10::Join(", ", axis_names_));
   return static_cast<int>(it - axis_names_.begin());
 }

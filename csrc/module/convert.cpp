@@ -1,12 +1,12 @@
 #include "module/convert.h"
 
 #include <ATen/Functions.h>
+#include <base/interned.h>
 #include <c10/util/StringUtil.h>
 #include <comm/collectives.h>
 #include <comm/settle.h>
 #include <layout/shard.h>
 #include <mesh/context.h>
-#include <paths/interned.h>
 #include <redistribute/redistribute.h>
 #include <tensor/below_autograd.h>
 #include <tensor/op_history.h>

@@ -21,7 +21,7 @@ std::vector<Part> all_parts(const at::Tensor& local, Mesh mesh) {
   std::vector<int64_t> words = local.sizes().vec();
   words.insert(words.end(), local.strides().begin(), local.strides().end());
   std::vector<Part> parts;
-  for (const auto& of_rank : comm::gather_words(words, mesh)) {
+  for (const auto& of_rank : comm::gather_words(words)) {
     const auto middle = of_rank.begin() + local.dim();
     parts.push_back({{of_rank.begin(), middle}, {middle, of_rank.end()}});
   }

@@ -1,13 +1,13 @@
 #include "module/variables.h"
 
+#include <base/interned.h>
+#include <base/quote.h>
 #include <comm/collectives.h>
 #include <comm/or_differ.h>
 #include <debug/log.h>
 #include <dispatch/install.h>
 #include <paths/adapter.h>
-#include <paths/interned.h>
 #include <tensor/sharded.h>
-#include <weft/distributed.h>
 #include <weft/module.h>
 #include <weft/tensor.h>
 
@@ -83,7 +83,7 @@ at::Tensor distribute_variable(const at::Tensor& variable, Layout layout) {
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const LayoutMap& map,
                const std::string& module_type) {
   require_installed();
-  TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for '", path, "'");
+  TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for ", quote(path));
   const std::string canonical = canonical_path(path);
   const Layout layout =
       comm::or_differ(compared_by("tag"), map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
@@ -99,10 +99,9 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
-  const Mesh world = DeviceMesh::get({world_size()}, {"world"}, {}, variable.is_cuda() ? "cuda" : "cpu");
-  comm::or_differ(compared_by("tag"), map ? map->mesh() : world, [&] {
-    TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look '", path,
-                      "' up in; call weft.register_layouts(layout_map) first");
+  comm::or_differ(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
+    TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look ", quote(path),
+                      " up in; call weft.register_layouts(layout_map) first");
   });
   return tag(variable, path, *map, module_type);
 }
@@ -119,9 +118,10 @@ void Variables::add(const at::Tensor& tensor, const std::string& path, const std
   if (known.layout == layout) return;
   // One of the two paths may be the one that no entry names.
   if (layout->is_replicated()) return;
-  TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: '", known.path, "' and '", canonical_path(path),
-                    "' are one variable, but the layout map says ", known.layout->str(), " for the first and ",
-                    layout->str(), " for the second; give both the same layout, or name one of them only");
+  TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: ", quote(known.path), " and ",
+                    quote(canonical_path(path)), " are one variable, but the layout map says ", known.layout->str(),
+                    " for the first and ", layout->str(),
+                    " for the second; give both the same layout, or name one of them only");
   known.layout = layout;
 }
 

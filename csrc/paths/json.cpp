@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
-#include "paths/quote.h"
+#include "base/quote.h"
 
 namespace weft {
 namespace {
@@ -74,7 +74,6 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     const size_t column = what.find("column ");
     const size_t colon = what.find(": ", column == std::string::npos ? 0 : column);
     if (colon != std::string::npos) what.erase(0, colon + 2);
-    if (what.size() > 300) what = what.substr(0, 300) + "…";
     fail(position > 0 ? position - 1 : 0, printable(what));
   }
 
@@ -169,6 +168,9 @@ void json_error(const std::string& text, const std::string& source, size_t offse
 JsonValue parse_json(const std::string& text, const std::string& source, const JsonLimits& limits) {
   TORCH_CHECK_VALUE(text.size() <= limits.bytes, printable(source), ": ", text.size(), " bytes are more than the ",
                     limits.bytes, " that are read");
+  // nlohmann takes a NUL byte for the end of the text.
+  const size_t nul = text.find('\0');
+  if (nul != std::string::npos) json_error(text, source, nul, "a NUL byte");
   const char* reached = text.data();
   Builder builder(text, source, limits, &reached);
   const char* end = text.data() + text.size();

@@ -24,8 +24,8 @@ struct JsonLimits {
   size_t values = 1 << 20;
 };
 
-/// Raises ValueError "source:line:column: ..." for text that is no JSON, holds a key twice in one object, or is beyond
-/// the limits.
+/// Raises ValueError "source:line:column: ..." for text that is no JSON, holds a NUL byte or a key twice in one object,
+/// or is beyond the limits.
 JsonValue parse_json(const std::string& text, const std::string& source, const JsonLimits& limits = {});
 
 /// Raises ValueError "source:line:column: what".

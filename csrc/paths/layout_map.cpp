@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <set>
 
+#include "base/quote.h"
 #include "paths/layout_map_state.h"
-#include "paths/quote.h"
 
 namespace weft {
 namespace {
+
+constexpr size_t kNamedEntries = 8;  // in an error
 
 void check_axes(Mesh mesh, const std::string& pattern, const DimAxes& axes) {
   const std::vector<std::string>& names = mesh->axis_names();
@@ -18,7 +20,7 @@ void check_axes(Mesh mesh, const std::string& pattern, const DimAxes& axes) {
       TORCH_CHECK_VALUE(std::find(names.begin(), names.end(), axis) != names.end(), "LayoutMap: pattern ",
                         quote(pattern), ": axis ", quote(axis), " of dimension ", d, " is not in ", mesh->str());
       TORCH_CHECK_VALUE(used.insert(axis).second, "LayoutMap: pattern ", quote(pattern), ": axis ", quote(axis),
-                        " is used twice in ", to_string(axes), "; an axis can split one dimension only");
+                        " is used twice in ", printable(to_string(axes)), "; an axis can split one dimension only");
     }
   }
 }
@@ -100,10 +102,11 @@ std::optional<LayoutMap::State::Hit> LayoutMap::State::find(const std::string& p
   if (found.size() == 1) return std::move(found[0]);
   const std::string canonical = canonical_path(path);
   std::string names;
-  for (const Hit& hit : found) {
-    names += (names.empty() ? "" : ", ") + quote(hit.entry->pattern);
-    if (hit.spelling.path != canonical) names += " (as " + quote(hit.spelling.path) + ")";
+  for (size_t i = 0; i < found.size() && i < kNamedEntries; ++i) {
+    names += (names.empty() ? "" : ", ") + quote(found[i].entry->pattern);
+    if (found[i].spelling.path != canonical) names += " (as " + quote(found[i].spelling.path) + ")";
   }
+  if (found.size() > kNamedEntries) names += " and others";
   TORCH_CHECK_VALUE(false, "LayoutMap: path ", quote(path), " matches ", found.size(), " entries: ", names,
                     ". Make them narrower, or insert the path itself: an exact key wins over every pattern");
 }
@@ -118,7 +121,7 @@ Layout LayoutMap::State::layout(const LayoutMatch& match, const std::string& pat
   for (int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
   TORCH_CHECK_VALUE(match.axes.size() == shape.size(), "LayoutMap: path ", quote(path), " has shape [", sizes, "], ",
                     shape.size(), " dimensions, but pattern ", quote(match.pattern), " gives ", match.axes.size(), ": ",
-                    to_string(match.axes), ". Write one axis, tuple of axes or None for each dimension");
+                    printable(to_string(match.axes)), ". Write one axis, tuple of axes or None for each dimension");
   return TensorLayout::from_names(mesh, match.axes);
 }
 

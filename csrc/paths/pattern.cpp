@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <mutex>
 
-#include "paths/quote.h"
+#include "base/quote.h"
 
 namespace weft {
 namespace {
@@ -89,6 +89,9 @@ void check_pattern(const std::string& pattern) {
   TORCH_CHECK_VALUE(!pattern.empty(), "LayoutMap: an empty pattern matches no path");
   TORCH_CHECK_VALUE(pattern.size() <= kMaxPatternBytes, "LayoutMap: pattern ", quote(pattern, 100), " is longer than ",
                     kMaxPatternBytes, " bytes");
+  const size_t nul = pattern.find('\0');
+  TORCH_CHECK_VALUE(nul == std::string::npos, "LayoutMap: pattern ", quote(pattern), " has a NUL byte at position ",
+                    nul, "; \\x00 stands for one");
   const RE2 re(pattern, options(kPatternMemory));
   if (re.ok()) return;
   // RE2 tells the offending part, not its place: given where there is no doubt.

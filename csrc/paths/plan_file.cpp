@@ -10,8 +10,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/quote.h"
 #include "paths/json.h"
-#include "paths/quote.h"
 
 namespace weft {
 namespace {

@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
+#include "base/quote.h"
 #include "layout/shard.h"
 #include "paths/layout_map_state.h"
-#include "paths/quote.h"
 
 namespace weft {
 namespace {

@@ -7,7 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "paths/quote.h"
+#include "base/quote.h"
 
 namespace weft {
 namespace {

@@ -2,12 +2,16 @@
 #include <c10/util/Exception.h>
 
 #include <cctype>
+#include <charconv>
 #include <set>
 
+#include "base/quote.h"
 #include "rules/rule.h"
 
 namespace weft::rules {
 namespace {
+
+constexpr size_t kMaxName = 64;
 
 class Parser {
  public:
@@ -32,7 +36,7 @@ class Parser {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    TORCH_CHECK_VALUE(false, "rule \"", text_, "\": ", what, " at column ", at_ + 1);
+    TORCH_CHECK_VALUE(false, "rule \"", printable(text_), "\": ", what, " at column ", at_ + 1);
   }
   void skip() {
     while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
@@ -51,14 +55,15 @@ class Parser {
     const size_t begin = at_;
     while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '_')) ++at_;
     if (begin == at_) fail("expected a name");
+    if (at_ - begin > kMaxName) fail("a name of more than " + std::to_string(kMaxName) + " letters");
     return std::string(text_.substr(begin, at_ - begin));
   }
   int number() {
     const std::string w = word();
-    for (char c : w) {
-      if (!std::isdigit(static_cast<unsigned char>(c))) fail("expected an operand's number");
-    }
-    return std::stoi(w);
+    int value = 0;
+    const auto [end, error] = std::from_chars(w.data(), w.data() + w.size(), value);
+    if (error != std::errc() || end != w.data() + w.size()) fail("expected an operand's number");
+    return value;
   }
 
   std::vector<Operand> operands() {
@@ -232,13 +237,14 @@ class Parser {
     std::set<std::string> declared;
     for (const Attribute& a : rule.attributes) declared.insert(a.factor);
     for (const std::string& f : in) {
-      TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "rule \"", text_, "\": factor ", f,
+      TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "rule \"", printable(text_), "\": factor ", f,
                         " is in no result; say what splitting it means (sum, max, whole, masked, ...) at column ",
                         column(f));
     }
     for (const std::string& f : declared) {
-      TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "rule \"", text_,
-                        "\": attribute for factor ", f, " that no operand has, at column ", column(f, text_.find(';')));
+      TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "rule \"",
+                        printable(text_), "\": attribute for factor ", f, " that no operand has, at column ",
+                        column(f, text_.find(';')));
     }
   }
 

@@ -1,6 +1,6 @@
 #include "rules/op_info.h"
 
-#include <mesh/hash.h>
+#include <base/hash.h>
 
 #include "rules/registry.h"
 

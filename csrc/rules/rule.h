@@ -34,6 +34,8 @@
 // linear 0|1   0+1      operand 0 or 1 alone (both together) may be pending, then the results are too (sum, avg)
 // carry 0|1   0+1       the same for any kind of pending reduction: the op only moves values
 //
+// `halo`, `causal`, `masked` and `via` are for the rules in table/ alone, not for register_rule.
+//
 // A factor that no result has needs an attribute, or the rule does not load. In attributes `@dim` stands for the batch
 // factors at those dimensions, `...` for all of them, `*` for all operands.
 #include <weft/layout.h>

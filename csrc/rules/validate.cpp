@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/quote.h"
+
 namespace weft::rules {
 namespace {
 
@@ -44,7 +46,8 @@ class Check {
  private:
   template <class... Words>
   [[noreturn]] void fail(size_t column, const Words&... words) const {
-    TORCH_CHECK_VALUE(false, "[", op_.short_name, "] rule \"", rule_.text, "\": ", words..., " at column ", column);
+    TORCH_CHECK_VALUE(false, "[", op_.short_name, "] rule \"", printable(rule_.text), "\": ", words..., " at column ",
+                      column);
   }
 
   static std::string names(const std::vector<std::string>& list) {
@@ -140,6 +143,18 @@ class Check {
     if (!fits) fail(column, "argument '", name, "' is a ", type, ", not ", c10::Join(" or ", types), ",");
   }
 
+  // What changes an op's arguments before it runs, in ways that know the ops of core: of another op whose arguments go
+  // by those names it would be wrong, and of others it would do nothing.
+  static const char* only_ours(const Attribute& a) {
+    if (!a.via.empty()) return "'via'";
+    if (a.kind == Attribute::masked) return "masked factors";
+    if (a.kind == Attribute::halo) return "halo factors";
+    if (a.kind == Attribute::causal) {
+      return "causal factors (write two: \"whole f;  when is_causal\", and one \"unless is_causal\")";
+    }
+    return nullptr;
+  }
+
   void attributes() const {
     for (size_t k = 0; k < rule_.attributes.size(); ++k) {
       const Attribute& a = rule_.attributes[k];
@@ -152,8 +167,8 @@ class Check {
         }
       } else if (a.kind == Attribute::size) {
         value(a.argument, column, {a.entry >= 0 ? "int[]" : "int", "int[]"});
-      } else if (a.kind == Attribute::masked || !a.via.empty()) {
-        fail(column, "only Weft's own rules have ", a.via.empty() ? "masked factors" : "'via'");
+      } else if (const char* ours = only_ours(a)) {
+        fail(column, "only Weft's own rules have ", ours, ",");
       } else if (a.factor.size() > 1 && a.factor[0] == '@') {
         value(a.factor.substr(1), column, {"int", "int[]"});
       }

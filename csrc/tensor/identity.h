@@ -5,7 +5,7 @@
 // (comm/call.h), so that what does not belong together never meets. It depends on the program alone: never on layouts,
 // plans, local values, addresses or reference counts.
 #include <ATen/core/Tensor.h>
-#include <mesh/hash.h>
+#include <base/hash.h>
 
 #include <cstdint>
 #include <string>

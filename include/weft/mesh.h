@@ -17,10 +17,12 @@ class WEFT_API DeviceMesh {
  public:
   /// The interned mesh.
   /// @param shape       ranks along each axis, each >= 1; 1 to kMaxAxes of them
-  /// @param axis_names  one non-empty name per axis, all different
+  /// @param axis_names  one name per axis, all different: 1 to 128 bytes of UTF-8 without control characters
   /// @param ranks       the global ranks in row-major order; empty: 0, 1, ..., product(shape) - 1
   /// @param device_type "cpu" or "cuda"
-  /// Raises ValueError (c10::ValueError) where the sizes disagree, a name or a rank is repeated, or a size is < 1.
+  /// Every rank makes the same meshes: that it has is compared where the mesh is first used.
+  /// Raises ValueError (c10::ValueError) where the sizes disagree, a name is none or a name or a rank is repeated, or
+  /// a size is < 1.
   static const DeviceMesh* get(std::vector<int64_t> shape, std::vector<std::string> axis_names,
                                std::vector<int64_t> ranks = {}, std::string device_type = "cpu");
 

@@ -6,5 +6,6 @@
 #include <weft/mesh.h>
 #include <weft/module.h>
 #include <weft/rules.h>
+#include <weft/switches.h>
 #include <weft/tensor.h>
 #include <weft/trace.h>

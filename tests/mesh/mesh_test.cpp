@@ -68,6 +68,13 @@ TEST(DeviceMesh, RefusesWhatIsNoGrid) {
   EXPECT_THAT(error_of([] { DeviceMesh::get({2}, {"a"}, {1, 1}); }), HasSubstr("rank 1 is there twice"));
   EXPECT_THAT(error_of([] { DeviceMesh::get({2}, {"a"}, {0, -1}); }), HasSubstr("-1 is no rank"));
   EXPECT_THAT(error_of([] { DeviceMesh::get({2}, {"a"}, {}, "tpu"); }), HasSubstr("'tpu' is unknown"));
+  const std::string lengthy(5000, 'x');
+  EXPECT_THAT(error_of([&] { DeviceMesh::get({2}, {lengthy}); }), HasSubstr("of axis 0 is longer than 128 bytes"));
+  EXPECT_THAT(error_of([] { DeviceMesh::get({2}, {"a\n"}); }), HasSubstr("'a\\x0a' of axis 0 has control characters"));
+  EXPECT_THAT(error_of([] { DeviceMesh::get({2}, {"\xed\xa0\x80"}); }), HasSubstr("not UTF-8"));
+  EXPECT_LT(error_of([&] { DeviceMesh::get({2}, {lengthy}); }).size(), 400u);
+  EXPECT_LT(error_of([&] { DeviceMesh::get({2}, {"a"}, {}, lengthy); }).size(), 600u);
+  EXPECT_LT(error_of([&] { DeviceMesh::get({2}, {"a"})->axis(lengthy); }).size(), 600u);
 }
 
 TEST(Context, AWorldOfOneNeedsNoGroups) {

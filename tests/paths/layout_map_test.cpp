@@ -150,6 +150,21 @@ TEST(LayoutMap, BadPatternsAreShown) {
   EXPECT_THAT(insert_error(R"(a\Z)"), HasSubstr("Leave it out"));
 }
 
+// Whatever a user passes, an error shows its beginning only.
+TEST(LayoutMapHostile, ErrorsHaveABoundedLength) {
+  LayoutMap map(mesh());
+  const std::string lengthy(5000, 'x'), bad = "(" + lengthy, axes = "a";
+  EXPECT_THAT(insert_error(bad, {{}}), HasSubstr("…' (5001 bytes) is not a valid expression"));
+  EXPECT_LT(insert_error(bad, {{}}).size(), 1200u);
+  EXPECT_LT(insert_error(std::string(20000, '('), {{}}).size(), 400u);
+  EXPECT_LT(insert_error(lengthy, {{lengthy}}).size(), 1200u);
+  EXPECT_LT(insert_error(lengthy, DimAxes(5000, {"model"})).size(), 1200u);
+  EXPECT_LT(error_of([&] { map.erase(lengthy); }).size(), 600u);
+  for (int i = 0; i < 100; ++i) map.insert("x*" + std::string(i, 'x'), {{}});
+  EXPECT_THAT(error_of([&] { map.lookup(lengthy); }), HasSubstr("matches 100 entries"));
+  EXPECT_LT(error_of([&] { map.lookup(lengthy); }).size(), 4000u);
+}
+
 TEST(LayoutMap, LookAroundAndBackreferencesSayWhatToDo) {
   for (const char* pattern : {"layers/(?!0)[0-9]+/kernel", "(?=a)b", "(?<=a)b", "(?<!a)b"}) {
     const std::string error = insert_error(pattern);

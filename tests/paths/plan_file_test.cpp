@@ -83,6 +83,38 @@ TEST(PlanFile, SyntaxErrorsHaveLineAndColumn) {
   EXPECT_LT(read_error("{\"a\" \"" + std::string(100000, 'x')).size(), 500u);
 }
 
+TEST(PlanFile, NothingMayFollowThePlan) {
+  const std::string good = with_rules("{\"a\": [null]}");
+  using std::string_literals::operator""s;
+  EXPECT_EQ(read_error(good), "");
+  EXPECT_EQ(read_error(good + "\n \n"), "");
+  EXPECT_EQ(read_error("\xef\xbb\xbf" + good), "") << "a byte order mark may stand first";
+  EXPECT_EQ(read_error(good + "\0garbage"s), "plan.json:2:25: a NUL byte");
+  EXPECT_EQ(read_error(good + "\0"s), "plan.json:2:25: a NUL byte");
+  EXPECT_EQ(read_error("\0"s + good), "plan.json:1:1: a NUL byte");
+  EXPECT_EQ(read_error(with_rules("{\"a\0b\": []}"s)), "plan.json:2:14: a NUL byte");
+  for (const char* garbage : {" x", "{}", "]", ",", "\xef\xbb\xbf", "\xe2\x82"}) {
+    EXPECT_EQ(read_error(good + garbage).substr(0, 12), "plan.json:2:") << garbage;
+  }
+}
+
+TEST(PlanFile, TextsAreWholeCharacters) {
+  EXPECT_EQ(read_error(with_rules("{\"a\\u0000b\": []}")),
+            "plan.json:2:24: LayoutMap: pattern 'a\\x00b' has a NUL byte at position 1; \\x00 stands for one");
+  const auto mesh_error = [](const std::string& name) {
+    return read_error(
+        "{\"weft_layout_map\": 1, \"mesh\": {\"shape\": [1], \"axis_names\": [\"" + name + "\"]}, \"rules\": {}}",
+        nullptr);
+  };
+  EXPECT_EQ(mesh_error("ü"), "");
+  EXPECT_NE(mesh_error("a\\u0000").find("plan.json:1:32: device mesh: the name 'a\\x00' of axis 0 has control"),
+            std::string::npos);
+  for (const char* text : {"\xe2\x82", "\\ud800", "\xed\xa0\x80", "\x01"}) {  // cut short, half a pair, both ways
+    EXPECT_EQ(read_error(with_rules("{\"a" + std::string(text) + "\": []}")).substr(0, 12), "plan.json:2:") << text;
+    EXPECT_EQ(mesh_error(text).substr(0, 12), "plan.json:1:") << text;
+  }
+}
+
 TEST(PlanFile, FaultsHaveLineAndColumn) {
   EXPECT_EQ(read_error(with_rules("{\"a\": [null],\n\"a\": [null]}")), "plan.json:3:3: key 'a' occurs twice");
   EXPECT_EQ(read_error("{\"weft_layout_map\": 1, \"rules\": {}, \"rules\": {}}").substr(0, 16), "plan.json:1:43: ");

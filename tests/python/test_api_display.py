@@ -28,17 +28,57 @@ def print_alone():
     mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
     x = weft.distribute_tensor(torch.arange(6.0).view(2, 3), ("m", None), mesh)
     with weft.trace() as trace:
-        pending = x.sum()
-        text = (repr(x), repr(pending)) if weft.rank() == 1 else ("", "")
+        text = repr(x) if weft.rank() == 1 else ""
     return text, trace.count()
 
 
 def test_repr_runs_no_collective_and_shows_the_local_part(ranks2):
-    (_, zero), ((text, pending), one) = ranks2(print_alone)
+    (_, zero), (text, one) = ranks2(print_alone)
     assert zero == one == 0
     assert "[3., 4., 5.]" in text and "[0., 1., 2.]" not in text
     assert "rank 1's part, of shape (1, 3)" in text
-    assert "12." in pending and "pending" in pending and "partial{m: sum}" in pending
+
+
+def print_pending():
+    """On rank 1 alone; 77 and 154 are values that no text may show."""
+    mesh = weft.DeviceMesh((2,), ("model",), device_type="cpu")
+    texts, collectives = [], 0
+    for kind in ("sum", "avg", "max", "min", "product", "norm2"):
+        part = torch.full((2, 3), 77.0, dtype=torch.float64)
+        x = weft.from_local(part, weft.TensorLayout((None, None), mesh, {"model": kind}))
+        with weft.trace() as trace:
+            if weft.rank() == 1:
+                torch.ops.weft.set_path(x, "a/b")
+                texts.append([kind, repr(x), str(x), f"{x}", repr(x.requires_grad_()), repr([torch.nn.Parameter(x)])])
+        collectives += trace.count()
+    return texts, collectives
+
+
+def test_repr_of_a_pending_reduction_shows_no_values(ranks2):
+    (_, none), (texts, count) = ranks2(print_pending)
+    assert len(texts) == 6 and none == count == 0
+    for kind, *forms in texts:
+        for text in forms:
+            assert "77" not in text and "154" not in text, text
+            for part in ("shape=(2, 3)", f"partial{{model: {kind}}}", "mesh (model=2)", "dtype=torch.float64"):
+                assert part in text, text
+        for text in forms[:3]:
+            assert text.startswith(f"pending {kind} over model\n") and "path='a/b'" in text
+
+
+def print_two_pending():
+    mesh = weft.DeviceMesh((2, 2), ("data", "model"), device_type="cpu")
+    layout = weft.TensorLayout((None,), mesh, {"data": "max", "model": "sum"})
+    split = weft.TensorLayout(("data",), mesh, {"model": "sum"})
+    return [repr(weft.from_local(torch.full((3,), 77.0), x)) for x in (layout, split)]
+
+
+def test_repr_of_several_pending_reductions(ranks4):
+    for both, split in ranks4(print_two_pending):
+        assert both.startswith("pending max over data, sum over model\n") or both.startswith(
+            "pending sum over model, max over data\n"
+        )
+        assert split.startswith("pending sum over model\n") and "shape=(6,)" in split and "77" not in both + split
 
 
 @pytest.mark.parametrize(

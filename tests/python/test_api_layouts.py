@@ -199,3 +199,68 @@ def test_tag_keeps_what_a_variable_is():
         assert weft.tag(parameter, "other") is not parameter, "redistributed: replicated now"
         with pytest.raises(ValueError, match="'a.weight'|a/weight"):
             weft.tag(torch.ones(2), "a.weight")
+
+
+LONE = "a\ud800"
+NO_TEXT = {
+    "axis name": lambda s, m: weft.DeviceMesh((1,), (s,), device_type="cpu"),
+    "device type": lambda s, m: weft.DeviceMesh((1,), ("a",), device_type=s),
+    "device": lambda s, m: weft.DeviceMesh((1,), ("a",), [s], "cpu"),
+    "axis asked for": lambda s, m: m.axis_size(s),
+    "axis": lambda s, m: weft.TensorLayout((s,), m),
+    "one of several axes": lambda s, m: weft.TensorLayout((("data", s),), m),
+    "pending axis": lambda s, m: weft.TensorLayout((None,), m, {s: "sum"}),
+    "reduction": lambda s, m: weft.TensorLayout((None,), m, {"data": s}),
+    "pattern": lambda s, m: weft.LayoutMap(m, {s: (None,)}),
+    "pattern's axis": lambda s, m: weft.LayoutMap(m, {"a": (s,)}),
+    "erased pattern": lambda s, m: weft.LayoutMap(m).__delitem__(s),
+    "path": lambda s, m: weft.LayoutMap(m)[s],
+    "matching": lambda s, m: weft.LayoutMap(m).matching(s),
+    "layout_for": lambda s, m: weft.LayoutMap(m).layout_for("a", (1,), s),
+    "plan": lambda s, m: weft.LayoutMap.from_json(s),
+    "file to load": lambda s, m: weft.LayoutMap.load(s),
+    "file to save": lambda s, m: weft.LayoutMap(m).save(s),
+    "tag": lambda s, m: weft.tag(torch.ones(1), s),
+    "module type": lambda s, m: weft.tag(torch.ones(1), "a", s),
+    "addresses": lambda s, m: weft.initialize(job_addresses=s, num_processes=1),
+    "devices": lambda s, m: weft.list_devices(s),
+    "random mode": lambda s, m: weft.random_mode(s),
+    "op": lambda s, m: weft.register_rule(s, "m -> m"),
+    "rule": lambda s, m: weft.register_rule("aten::frac", s),
+    "checked rule": lambda s, m: weft.check_rule("aten::frac", s, (torch.ones(4),)),
+    "batch": lambda s, m: weft.shard_batch(torch.ones(2), m, s),
+}
+
+
+@pytest.mark.parametrize("entry", NO_TEXT)
+@pytest.mark.parametrize("value", [LONE, "x" * 5000], ids=["lone surrogate", "long"])
+def test_a_string_that_is_none_is_a_short_value_error(entry, value):
+    mesh = weft.DeviceMesh((1,), ("data",), device_type="cpu")
+    try:
+        NO_TEXT[entry](value, mesh)
+    except ValueError as error:
+        assert len(str(error)) < 1500, str(error)
+        assert value is not LONE or "surrogate at position 1" in str(error) or entry == "device", str(error)
+    except OSError as error:
+        assert entry.startswith("file") and value is not LONE, error
+    else:
+        assert value is not LONE, entry
+
+
+@pytest.mark.parametrize("value", [5, None, b"a", object()])
+def test_what_is_no_string_is_named(mesh, value):
+    with pytest.raises(ValueError, match=f"axis name must be a str, not {type(value).__name__}"):
+        weft.DeviceMesh((1,), (value,), device_type="cpu")
+    with pytest.raises(ValueError, match=f"pattern must be a str, not {type(value).__name__}"):
+        weft.LayoutMap(mesh)[value] = (None,)
+    assert value not in weft.LayoutMap(mesh) and LONE not in weft.LayoutMap(mesh)
+
+
+def test_modules_with_names_that_are_no_text(mesh):
+    module = torch.nn.Module()
+    module.register_parameter(LONE, torch.nn.Parameter(torch.ones(2)))
+    alone = weft.DeviceMesh((1,), ("data",), device_type="cpu")
+    with pytest.raises(ValueError, match="path .*lone surrogate at position 1"):
+        weft.distribute_module(module, mesh=alone)
+    with pytest.raises(ValueError, match="path .*lone surrogate at position 1"):
+        weft.report(module, weft.LayoutMap(alone))

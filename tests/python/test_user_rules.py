@@ -31,6 +31,8 @@ def register():
     weft.register_rule(add_to, "..., ... -> ...")
     weft.register_rule(ops.both.default, "b ... -> ...;  sum b;  unless mean")
     weft.register_rule("weft_user::repeat_rows.default", "1 n -> r n;  size r @rows")
+    for when in ("whole q;  when is_causal", "unless is_causal"):
+        weft.register_rule("weft_user::attend", f"q d, k d -> q d;  whole k;  whole d;  {when}")
 
 
 def runs_on_shards(mesh):
@@ -108,6 +110,15 @@ def arguments_in_rules(mesh):
     same(y, X[:1].expand(5, 6))
 
 
+def masked_by_place(mesh):
+    """Two rules tell what one with `causal`, which only Weft's own have, would not do."""
+    x = weft.distribute_tensor(X, ("a", None), mesh)
+    for causal in (False, True):
+        kinds, y = moved(lambda causal=causal: ops.attend(x, X, causal))
+        assert (kinds == []) is not causal, kinds
+        same(y, ops.attend(X, X, causal))
+
+
 def after_a_plan(mesh):
     """A rule counts from when it is told, for the op and what derives from it."""
     x = weft.distribute_tensor(X.clone(), ("a", None), mesh)
@@ -143,6 +154,7 @@ CASES = (
     variants,
     returning_nothing,
     arguments_in_rules,
+    masked_by_place,
     after_a_plan,
     without_a_rule,
 )
@@ -176,6 +188,10 @@ def test_own_op(results, name):
         ("product", "m k, *k n -> m n; sum k", "b is one tensor, not a list.*at column 6"),
         ("product", "m k, k n -> m n; sum k; linear 2", "no operand 2.*at column 25"),
         ("product", "m k, k n -> m n; whole k via softmax", "only Weft's own rules"),
+        ("product", "m k, k n -> m n; masked k 0", "only Weft's own rules have masked factors, at column 18"),
+        ("product", "m k, k n -> m n; sum k; halo m", "only Weft's own rules have halo factors, at column 25"),
+        ("product", "m k, k n -> m n; sum k; causal m", "only Weft's own rules have causal factors.*at column 25"),
+        ("attend", "q d, k d -> q d; whole k; whole d; causal q", "only Weft's own.*whole f;  when is_causal"),
         ("both", "b n -> n; sum b; unless nope", "no argument 'nope'.*mean.*at column 18"),
         ("both", "b ... -> ...-@mean; sum b", "'mean' is a bool, not int"),
         ("_foreach_scale", "... -> ...", "x is a list, write"),

@@ -85,6 +85,9 @@ TEST(Notation, ErrorsSayWhere) {
   EXPECT_NE(error_of("m (k) -> m (k)").find("two factors or more at column 6"), std::string::npos)
       << error_of("m (k) -> m (k)");
   EXPECT_NE(error_of("m ! -> m").find("expected a name at column 3"), std::string::npos) << error_of("m ! -> m");
+  EXPECT_NE(error_of("m -> m; linear 99999999999").find("expected an operand's number"), std::string::npos);
+  EXPECT_NE(error_of(std::string(5000, 'm') + " -> m").find("a name of more than 64 letters"), std::string::npos);
+  EXPECT_LT(error_of(std::string(5000, ' ') + "m -> (").size(), 600u);
   EXPECT_NE(error_of("m -> m; linear x").find("expected an operand's number at column 17"), std::string::npos)
       << error_of("m -> m; linear x");
   EXPECT_NE(error_of("m -> m; sum m extra").find("expected ';' or the end at column 15"), std::string::npos)

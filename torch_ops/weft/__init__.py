@@ -22,7 +22,7 @@ from .module import active_layouts, distribute_module, register_layouts, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
 from .rules import RuleCheck, check_rule, register_rule
-from .switches import check_plain, random_mode, strict
+from .switches import check_finite, check_plain, random_mode, strict
 from .tensors import (
     distribute_tensor,
     distribute_variable,
@@ -42,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "active_layouts",
+    "check_finite",
     "check_plain",
     "check_rule",
     "DeviceMesh",

@@ -31,28 +31,34 @@ _MESSAGES = {
 
 
 def _describe(tensor: torch.Tensor) -> str:
-    """Shape, layout and this rank's values; no collective, so that one rank alone may print."""
-    with torch.no_grad():
-        layout = torch.ops.weft.layout_of(tensor)
-        local = torch.ops.weft.local_tensor(tensor.detach())
+    """Shape, layout and this rank's values; no collective, so that one rank alone may print.
+
+    Of a pending reduction no values: this rank's part of a sum looks like the sum and is none.
+    """
+    layout = torch.ops.weft.layout_of(tensor)
     mesh, partial = layout.mesh(), layout.partial()
-    whole = not partial and not any(layout.axes())
-    rank = torch.ops.weft.rank()
-    values = torch._tensor_str._str(local)
     facts = [f"shape={tuple(tensor.shape)}", f"layout={layout.__str__()}", str(mesh.__str__())]
     path = torch.ops.weft.path_of(tensor)
     if path:
         facts.append(f"path={path!r}")
-    if tensor.dtype != local.dtype or "dtype=" not in values:
+    values = ""
+    if not partial:
+        with torch.no_grad():
+            local = torch.ops.weft.local_tensor(tensor.detach())
+        values = torch._tensor_str._str(local)
+    if "dtype=" not in values:
         facts.append(f"dtype={tensor.dtype}")
     if tensor.grad_fn is not None:
         facts.append(f"grad_fn=<{tensor.grad_fn.name()}>")
     elif tensor.requires_grad:
         facts.append("requires_grad=True")
-    if whole:
-        held = "the whole value"
+    if partial:
+        pending = ", ".join(f"{kind} over {axis}" for axis, kind in partial.items())
+        return f"pending {pending}\n  ({', '.join(facts)}; weft.full_tensor(x), on every rank, gives the value)"
+    if any(layout.axes()):
+        held = f"rank {torch.ops.weft.rank()}'s part, of shape {tuple(local.shape)}"
     else:
-        held = f"rank {rank}'s part, of shape {tuple(local.shape)}" + (", pending" if partial else "")
+        held = "the whole value"
     return f"sharded {values}\n  ({', '.join(facts)}; shown is {held})"
 
 

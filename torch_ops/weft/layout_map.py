@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .mesh import Axes, DeviceMesh, TensorLayout, axes_tuple
+from .strings import checked, shown
 
 
 class LayoutMatch(NamedTuple):
@@ -54,10 +55,11 @@ class LayoutMap(MutableMapping):
 
     def __setitem__(self, pattern: str, axes: Axes | TensorLayout) -> None:
         """Raises ValueError naming the pattern: a duplicate, no valid expression, an axis unknown or used twice."""
+        pattern = checked(pattern, "LayoutMap: pattern")
         if isinstance(axes, TensorLayout):
             if axes.device_mesh != self.device_mesh:
                 raise ValueError(
-                    f"LayoutMap: the layout of {pattern!r} is on {axes.device_mesh}, the map on {self.device_mesh}"
+                    f"LayoutMap: the layout of {shown(pattern)} is on {axes.device_mesh}, the map on {self.device_mesh}"
                 )
             axes = axes.axes
         self._object.insert(pattern, axes_tuple(axes))
@@ -76,10 +78,13 @@ class LayoutMap(MutableMapping):
         return default if found is None else found
 
     def __delitem__(self, pattern: str) -> None:
-        self._object.erase(pattern)
+        self._object.erase(checked(pattern, "LayoutMap: pattern"))
 
     def __contains__(self, pattern: object) -> bool:
-        return isinstance(pattern, str) and self._object.contains(pattern)
+        try:
+            return self._object.contains(checked(pattern, "LayoutMap: pattern"))
+        except ValueError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._object.patterns())
@@ -101,7 +106,7 @@ class LayoutMap(MutableMapping):
             path: in "/" or "." form.
             module_type: of the module that owns the variable ("Linear", "Dense"), for the other framework's leaf names.
         """
-        found = self._object.lookup(path, module_type)
+        found = self._object.lookup(*_names(path, module_type))
         return LayoutMatch(*found) if found else None
 
     def layout_for(self, path: str, shape: Sequence[int], module_type: str = "") -> TensorLayout:
@@ -110,11 +115,12 @@ class LayoutMap(MutableMapping):
         Raises:
             ValueError: several entries match, or the entry names another number of dimensions.
         """
+        path, module_type = _names(path, module_type)
         return TensorLayout._wrap(self._object.layout_for(path, list(shape), module_type))
 
     def matching(self, path: str, module_type: str = "") -> list[str]:
-        """The patterns of all entries that match; never raises."""
-        return self._object.matching(path, module_type)
+        """The patterns of all entries that match."""
+        return self._object.matching(*_names(path, module_type))
 
     def to_json(self) -> str:
         """A plan file's text: mesh and rules."""
@@ -128,17 +134,17 @@ class LayoutMap(MutableMapping):
             ValueError: with line and column.
         """
         mesh = device_mesh._object if device_mesh else None
-        return cls._wrap(torch.classes.weft.LayoutMap.from_json(text, mesh, "layout map"))
+        return cls._wrap(torch.classes.weft.LayoutMap.from_json(checked(text, "LayoutMap: a plan"), mesh, "layout map"))
 
     def save(self, file: str | os.PathLike) -> None:
         """Writes a plan file, replacing one that is there in one step."""
-        self._object.save(os.fspath(file))
+        self._object.save(_file(file))
 
     @classmethod
     def load(cls, file: str | os.PathLike, device_mesh: DeviceMesh | None = None) -> LayoutMap:
         """Reads a plan file."""
         mesh = device_mesh._object if device_mesh else None
-        return cls._wrap(torch.classes.weft.LayoutMap.load(os.fspath(file), mesh))
+        return cls._wrap(torch.classes.weft.LayoutMap.load(_file(file), mesh))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LayoutMap) and self._object.id() == other._object.id()
@@ -159,3 +165,11 @@ class LayoutMap(MutableMapping):
         width = max((len(p) for p, _ in rules), default=0)
         lines = [f"  {p:<{width}} -> {axes}" for p, axes in rules]
         return "\n".join([f"LayoutMap on {self.device_mesh}, {len(rules)} entries", *lines])
+
+
+def _names(path: Any, module_type: Any) -> tuple[str, str]:
+    return checked(path, "LayoutMap: path"), checked(module_type, "LayoutMap: module type")
+
+
+def _file(file: str | os.PathLike) -> str:
+    return checked(os.fsdecode(file), "LayoutMap: file")

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from . import _library  # noqa: F401  (the classes below come with the library)
+from .strings import checked, shown
 
 Axes = Sequence["str | Sequence[str] | None"]
 
@@ -24,8 +25,9 @@ class DeviceMesh:
         device_type: "cpu" or "cuda"; default "cuda" where torch has one, else "cpu".
 
     Raises:
-        ValueError: sizes disagree, a name or rank is repeated, a size is below 1. That the mesh has as many ranks as
-            the world is checked when it is first used.
+        ValueError: sizes disagree, a name or rank is repeated, a size is below 1; or, on all ranks, they make
+            different meshes: in a world of several a mesh that is new costs a small collective, so every rank makes
+            it. That it has as many ranks as the world is checked when it is first used.
     """
 
     def __init__(
@@ -35,8 +37,15 @@ class DeviceMesh:
         devices: Sequence[Any] | None = None,
         device_type: str | None = None,
     ) -> None:
-        kind = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._object = torch.classes.weft.DeviceMesh(list(shape), list(axis_names), _ranks(devices), kind)
+        adopt_world()
+        try:
+            kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
+            names = [checked(name, "DeviceMesh: axis name") for name in axis_names]
+            ranks = _ranks(devices)
+        except ValueError as error:  # the others may be waiting to compare theirs
+            torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
+            raise
+        self._object = torch.classes.weft.DeviceMesh(list(shape), names, ranks, kind)
 
     @classmethod
     def _wrap(cls, obj: Any) -> DeviceMesh:
@@ -53,7 +62,6 @@ class DeviceMesh:
         """
         names = device_mesh.mesh_dim_names or tuple(f"axis{i}" for i in range(device_mesh.ndim))
         mesh = cls(tuple(device_mesh.mesh.shape), names, device_mesh.mesh.flatten().tolist(), device_mesh.device_type)
-        adopt_world()
         groups = [device_mesh.get_group(i).group_name for i in range(device_mesh.ndim)]
         torch.ops.weft.adopt_groups(mesh._object, groups)
         return mesh
@@ -87,7 +95,7 @@ class DeviceMesh:
 
     def axis_size(self, name: str) -> int:
         """Raises ValueError where there is no such axis."""
-        return self._object.axis_size(name)
+        return self._object.axis_size(checked(name, "axis name"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DeviceMesh) and self._object.id() == other._object.id()
@@ -102,7 +110,7 @@ class DeviceMesh:
         return self
 
     def __reduce__(self) -> tuple:
-        return DeviceMesh, (self.shape, self.axis_names, self.ranks, self.device_type)
+        return _unpickle_mesh, (self._object,)
 
     def __str__(self) -> str:
         return str(self._object.__str__())
@@ -125,9 +133,8 @@ class TensorLayout:
     """
 
     def __init__(self, axes: Axes, device_mesh: DeviceMesh, partial: Mapping[str, str] | None = None) -> None:
-        self._object = torch.classes.weft.TensorLayout(
-            axes_tuple(axes), device_mesh._object, dict(partial) if partial else None
-        )
+        pending = {checked(a, "axis name"): checked(kind, "reduction") for a, kind in (partial or {}).items()}
+        self._object = torch.classes.weft.TensorLayout(axes_tuple(axes), device_mesh._object, pending or None)
 
     @classmethod
     def _wrap(cls, obj: Any) -> TensorLayout:
@@ -222,6 +229,10 @@ class TensorLayout:
         return f"TensorLayout({self._object.describe()})"
 
 
+def _unpickle_mesh(obj: Any) -> DeviceMesh:
+    return DeviceMesh._wrap(obj)
+
+
 def _unpickle_layout(obj: Any) -> TensorLayout:
     return TensorLayout._wrap(obj)
 
@@ -229,8 +240,16 @@ def _unpickle_layout(obj: Any) -> TensorLayout:
 def axes_tuple(axes: Axes) -> tuple:
     """Lists do not pass to torch's classes as Any: tuples throughout."""
     if isinstance(axes, str) or not isinstance(axes, Sequence):
-        raise ValueError(f"axes: expected one entry per tensor dimension, such as (None, 'model'); got {axes!r}")
-    return tuple(tuple(a) if isinstance(a, (list, tuple)) else a for a in axes)
+        raise ValueError(f"axes: expected one entry per tensor dimension, such as (None, 'model'); got {shown(axes)}")
+    return tuple(tuple(map(_axis, a)) if isinstance(a, (list, tuple)) else a if a is None else _axis(a) for a in axes)
+
+
+def _axis(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ValueError(
+            f"axes: expected an axis name, None or a tuple of axis names per dimension; {shown(name)} is none of them"
+        )
+    return checked(name, "axis name")
 
 
 def _ranks(devices: Any) -> list[int]:
@@ -245,7 +264,7 @@ def _ranks(devices: Any) -> list[int]:
             continue
         text = str(device).rsplit(":", 1)[-1]
         if not text.isdigit():
-            raise ValueError(f"DeviceMesh: device {device!r} is neither a rank nor a name such as 'cpu:3'")
+            raise ValueError(f"DeviceMesh: device {shown(device)} is neither a rank nor a name such as 'cpu:3'")
         ranks.append(int(text))
     return ranks
 

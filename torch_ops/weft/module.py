@@ -15,6 +15,7 @@ import torch
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, TensorLayout, adopt_world
+from .strings import checked, shown
 from .tensors import as_kind, differ
 
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
@@ -56,6 +57,11 @@ def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tenso
         ValueError: no map is active, several entries match, or the entry is for another number of dimensions.
     """
     adopt_world()
+    try:
+        path, module_type = checked(path, "tag: path"), checked(module_type, "tag: module type")
+    except ValueError as error:
+        differ(str(error), torch.ops.weft.compared_by("tag"))
+        raise
     return as_kind(torch.ops.weft.tag(variable, path, module_type), variable)
 
 
@@ -196,8 +202,8 @@ def _look_up(slots: Iterable[_Slot], layouts: LayoutMap) -> dict[int, _Variable]
             continue  # where one of two tied names is not in the map, the other one counts
         if any(known.layout.axes):
             raise ValueError(
-                f"distribute_module: {known.path!r} and {slot.path!r} are one variable, but the layout map says "
-                f"{known.layout} for the first and {layout} for the second; give both the same, or name one only"
+                f"distribute_module: {shown(known.path)} and {shown(slot.path)} are one variable, but the layout map "
+                f"says {known.layout} for the first and {layout} for the second; give both the same, or name one only"
             )
         known.layout, known.rule = layout, rule
     return variables

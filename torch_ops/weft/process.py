@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+from typing import Any
 
 import torch
 
 from . import _library  # noqa: F401
-from .mesh import DeviceMesh, adopt_world
+from .mesh import adopt_world
+from .strings import checked, shown
 from .tensors import differ
 
 
@@ -17,6 +20,8 @@ def initialize(
     process_id: int | None = None,
     *,
     backend: str | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    first_timeout: float | datetime.timedelta | None = None,
 ) -> None:
     """Joins this process to its job and makes the seed the same on all ranks. Call it once, before the model is built.
 
@@ -28,37 +33,66 @@ def initialize(
         job_addresses: "host:port" of process 0, or of each process with commas between.
         num_processes: how many there are.
         process_id: which one this is, from 0.
+        timeout: how long a collective may take before the ranks raise: seconds, or a timedelta, 1 ms to 24 days;
+            30 minutes where it was never given.
+        first_timeout: the same for what precedes the end of the world's first collective, as ranks compile and load
+            for different times.
         backend: of `torch.distributed.init_process_group`, where the choice above is not what you want.
 
     What is not given comes from KERAS_DISTRIBUTION_JOB_ADDRESSES, KERAS_DISTRIBUTION_NUM_PROCESSES and
-    KERAS_DISTRIBUTION_PROCESS_ID, else from torchrun's MASTER_ADDR, MASTER_PORT, WORLD_SIZE and RANK.
+    KERAS_DISTRIBUTION_PROCESS_ID, else from torchrun's MASTER_ADDR, MASTER_PORT, WORLD_SIZE and RANK. The backends
+    know one time-out, the longer of the two; so does a group that is there, for all that goes over it, where one is
+    given.
 
     Raises:
-        ValueError: before any connection is made: some are set and others not, a value makes no sense, or the group
-            that is there is another one. The message names it.
+        ValueError: before any connection is made: some are set and others not, a value makes no sense (a time-out
+            too), or the group that is there is another one. The message names it.
     """
     import torch.distributed as dist
 
+    if job_addresses is not None:
+        checked(job_addresses, "initialize: job_addresses")
     what = "initialize: whether the arguments fit the group that is there"
     if dist.is_available() and dist.is_initialized():
         try:
             _check_group(num_processes, process_id)
+            adopt_world()
+            _set_timeouts(timeout, first_timeout)
         except ValueError:
             adopt_world()
             differ("they do not", what)  # the error itself tells each rank's number
             raise
     else:
+        _set_timeouts(timeout, first_timeout)
         host, port, rank, world_size, served = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
         if world_size > 1:
             if not dist.is_available():
                 torch.ops.weft.initialize(job_addresses, num_processes, process_id)
                 return
             use = backend or _choose_backend(rank, world_size)
-            address = {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
+            address: dict[str, Any] = (
+                {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
+            )
+            if timeout is not None or first_timeout is not None:
+                address["timeout"] = datetime.timedelta(seconds=max(torch.ops.weft.timeouts()))
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
     adopt_world()
-    torch.ops.weft.check_same([], what, DeviceMesh((torch.ops.weft.world_size(),), ("world",))._object)
+    torch.ops.weft.check_same([], what)
     same_random_state()
+
+
+def _set_timeouts(timeout: Any, first_timeout: Any) -> None:
+    torch.ops.weft.set_timeouts(_seconds(timeout, "timeout"), _seconds(first_timeout, "first_timeout"))
+
+
+def _seconds(timeout: Any, name: str) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, datetime.timedelta):
+        return timeout.total_seconds()
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise ValueError(f"initialize: {name} must be seconds or a timedelta, not {shown(timeout)}")
+    return float(min(timeout, 1e18))  # an int may be too large for a float
 
 
 def _bracketed(host: str) -> str:
@@ -128,9 +162,10 @@ def list_devices(device_type: str | None = None) -> list[str]:
     Raises:
         ValueError: another type.
     """
-    kind = device_type.lower() if device_type else ("gpu" if torch.cuda.is_available() else "cpu")
+    default = "gpu" if torch.cuda.is_available() else "cpu"
+    kind = checked(device_type or default, "list_devices: the device type").lower()
     if kind not in ("cpu", "gpu", "cuda", "tpu"):
-        raise ValueError(f"list_devices: {device_type!r} is no device type; known: cpu, gpu, tpu")
+        raise ValueError(f"list_devices: {shown(device_type)} is no device type; known: cpu, gpu, tpu")
     if kind == "tpu" or (kind != "cpu" and not torch.cuda.is_available()):
         return []
     name = "cpu" if kind == "cpu" else "gpu"

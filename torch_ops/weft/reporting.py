@@ -10,6 +10,7 @@ import torch
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh
 from .module import _slots, active_layouts, map_of, module_type
+from .strings import checked
 
 
 class ReportRow(NamedTuple):
@@ -73,7 +74,7 @@ def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Repo
     is_sharded, layout_of = torch.ops.weft.is_sharded, torch.ops.weft.layout_of
     text, data = torch.ops.weft.report(
         layouts._object,
-        [v.path for v in variables.values()],
+        [checked(v.path, "report: path") for v in variables.values()],
         shapes,
         [v.tensor.element_size() for v in variables.values()],
         [module_type(v.owner) for v in variables.values()],

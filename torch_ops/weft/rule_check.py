@@ -12,6 +12,7 @@ import torch
 
 from .rule_parts import COMBINE, combine, cut, difference, join, parts_of
 from .rules import RuleCheck
+from .strings import shown
 
 Place = tuple[int, int]  # of a tensor: argument, and element of a list or -1
 
@@ -375,5 +376,5 @@ def find_op(name: str) -> torch._ops.OpOverload:
     packet = getattr(getattr(torch.ops, space or "aten"), base, None)
     found = getattr(packet, overload or "default", None)
     if found is None:
-        raise ValueError(f"no op {name} is registered" + (f"; there are {packet.overloads()}" if packet else ""))
+        raise ValueError(f"no op {shown(name)} is registered" + (f"; there are {packet.overloads()}" if packet else ""))
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library  # noqa: F401
+from .strings import checked, shown
 
 
 def register_rule(op: Any, text: str) -> None:
@@ -35,7 +36,7 @@ def register_rule(op: Any, text: str) -> None:
             no such op; it has a rule already; or it is one that a rule cannot speak of (views, ops made of others,
             results that are no tensors).
     """
-    torch.ops.weft.register_rule(op_name(op), text)
+    torch.ops.weft.register_rule(op_name(op), checked(text, "register_rule: the rule"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +86,19 @@ def check_rule(
     """
     from .rule_check import Checker
 
+    if text is not None:
+        checked(text, "check_rule: the rule")
     return Checker(op_name(op), text, args, kwargs or {}, parts).run()
 
 
 def op_name(op: Any) -> str:
     """ "namespace::name.overload" of an op in any of its Python forms."""
     if isinstance(op, str):
-        return op
+        return checked(op, "the op's name")
     if isinstance(op, torch._ops.OpOverload):
         return op.name()
     for attribute in ("_qualified_op_name", "_qualname"):  # of torch.ops and torch.library.custom_op
         name = getattr(op, attribute, None)
         if isinstance(name, str):
             return name
-    raise TypeError(f"{op!r} is no op: pass its name, or the op of torch.ops or torch.library.custom_op")
+    raise TypeError(f"{shown(op)} is no op: pass its name, or the op of torch.ops or torch.library.custom_op")

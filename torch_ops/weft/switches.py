@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library  # noqa: F401
+from .strings import checked
 
 
 class _Scope:
@@ -32,7 +33,18 @@ def random_mode(mode: str) -> _Scope:
     Raises:
         ValueError: another mode.
     """
-    return _Scope(torch.ops.weft.random_mode, mode)
+    return _Scope(torch.ops.weft.random_mode, checked(mode, "random_mode: the mode"))
+
+
+def check_finite(on: bool = True) -> _Scope:
+    """Whether each op on sharded tensors looks for NaN and Inf in this rank's part of what it makes; off at first.
+
+    The rank that finds one raises RuntimeError, which names the op, the rank and the variable's path, and the others
+    raise the same one where they next wait for it. No error is an Inf that the op was given as a number, nor a -Inf
+    that an operand had before: masks are made of them. Each op then reads its results once more; on a GPU the host
+    waits for them.
+    """
+    return _Scope(torch.ops.weft.check_finite, on)
 
 
 def strict(on: bool = True) -> _Scope:

@@ -19,8 +19,7 @@ def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
     Raises:
         ValueError: where not all ranks have this error.
     """
-    mesh = mesh or DeviceMesh((torch.ops.weft.world_size(),), ("world",))
-    torch.ops.weft.check_same(list(error.encode()), what, mesh._object)
+    torch.ops.weft.check_same(list(error.encode()), what, mesh._object if mesh else None)
 
 
 def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function: str) -> TensorLayout:

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 #include <weft/weft.h>
 
+#include <chrono>
 #include <iostream>
 
 namespace {
@@ -43,6 +44,20 @@ void tensors(weft::Mesh mesh) {
   check(weft::local_tensor(sharded).size(0) == 3, "local part");
   check(!collectives.empty() && collectives[0].axis == "x" && collectives[0].bytes > 0, "trace");
   check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("nope") != std::string::npos, "error");
+}
+
+void finite(weft::Mesh mesh) {
+  const at::Tensor x = weft::distribute_tensor(-torch::ones({4}), weft::TensorLayout::from_names(mesh, {{"x"}}));
+  torch::log(x);
+  check(!weft::check_finite(true), "check_finite at first");
+  std::string error;
+  try {
+    torch::log(x);
+  } catch (const c10::Error& e) {
+    error = e.what_without_backtrace();
+  }
+  check(error.find("[log] makes NaN on rank " + std::to_string(weft::rank())) != std::string::npos, "check_finite");
+  check(weft::check_finite(false), "check_finite before");
 }
 
 struct Net : torch::nn::Module {
@@ -165,10 +180,11 @@ void own_ops(weft::Mesh mesh) {
 
 int main(int argc, char** argv) {
   torch::manual_seed(0);
-  weft::initialize();
+  weft::initialize(std::nullopt, std::nullopt, std::nullopt, std::chrono::seconds(60), std::chrono::minutes(2));
   check(weft::world_size() == 2, "world size");
   const weft::Mesh mesh = weft::DeviceMesh::get({2}, {"x"});
   tensors(mesh);
+  finite(mesh);
   modules(mesh);
   own_ops(mesh);
   if (argc > 1) scripted(mesh, argv[1]);

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from ..strings import checked
+
 
 def keras_path(name: str) -> str:
     """The Keras path of a name of `named_parameters()`: what stands behind "_torch_params.", else "." becomes "/"."""
-    return torch.ops.weft.keras_path(name)
+    return torch.ops.weft.keras_path(checked(name, "keras_path: the name"))
 
 
 def torch_name(path: str, prefix: str = "") -> str:
@@ -16,4 +18,4 @@ def torch_name(path: str, prefix: str = "") -> str:
 
     torch_name(keras_path(name), prefix) == name for every parameter of a Keras model.
     """
-    return torch.ops.weft.torch_name(path, prefix)
+    return torch.ops.weft.torch_name(checked(path, "torch_name: the path"), checked(prefix, "torch_name: the prefix"))

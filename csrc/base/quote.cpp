@@ -1,4 +1,4 @@
-#include "paths/quote.h"
+#include "base/quote.h"
 
 namespace weft {
 
@@ -38,20 +38,24 @@ size_t append_character(std::string& out, std::string_view text) {
   return length;
 }
 
+std::string shown(std::string_view text, size_t limit, const std::string& mark) {
+  const size_t whole = text.size();
+  std::string out = mark;
+  while (!text.empty() && out.size() < limit + mark.size()) text.remove_prefix(append_character(out, text));
+  if (text.empty()) return out + mark;
+  return out + "…" + mark + " (" + std::to_string(whole) + " bytes)";
+}
+
 }  // namespace
 
-std::string printable(std::string_view text) {
+bool is_printable(std::string_view text) {
   std::string out;
-  while (!text.empty()) text.remove_prefix(append_character(out, text));
-  return out;
+  for (std::string_view rest = text; !rest.empty();) rest.remove_prefix(append_character(out, rest));
+  return out == text;
 }
 
-std::string quote(std::string_view text, size_t limit) {
-  const size_t whole = text.size();
-  std::string out = "'";
-  while (!text.empty() && out.size() <= limit) text.remove_prefix(append_character(out, text));
-  if (text.empty()) return out + "'";
-  return out + "…' (" + std::to_string(whole) + " bytes)";
-}
+std::string printable(std::string_view text, size_t limit) { return shown(text, limit, ""); }
+
+std::string quote(std::string_view text, size_t limit) { return shown(text, limit, "'"); }
 
 }  // namespace weft

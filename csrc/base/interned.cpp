@@ -1,4 +1,4 @@
-#include "paths/interned.h"
+#include "base/interned.h"
 
 #include <mutex>
 #include <set>
