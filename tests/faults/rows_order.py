@@ -1,7 +1,6 @@
 """Ranks that ask for other collectives than the others do, of the same size."""
 
 import torch
-import weft
 
 from faults.matrix import DIFFERENT, row
 from faults.part import Part
@@ -47,14 +46,16 @@ def other_op(p: Part) -> None:
 
 @row(*DIFFERENT, "all_to_all", "all_gather")
 def other_collective(p: Part) -> None:
-    """an all_to_all against an all_gather."""
+    """an all_to_all against an all_gather, of layouts that were compared before."""
     plain, sharded = p.rows()
-    layout = p.pick((None, None), (None, "a"))
-    p.check_full(torch.ops.weft._distribute_tensor(sharded, weft.TensorLayout(layout, p.mesh)._id), plain)
-    p.go_on()
+    layouts = [(None, None), (None, "a")]
+    for layout in layouts:
+        p.lay(sharded, layout)
+    moved = p.lay(sharded + 1, p.pick(*layouts))
+    p.check_full(moved, plain + 1)
 
 
-@row(*DIFFERENT, "float", "int")
+@row(*DIFFERENT, "Float", "Int")
 def other_dtype(p: Part) -> None:
     """another dtype with as many bytes."""
     plain, sharded = p.rows()

@@ -56,7 +56,6 @@ class World:
     group_timeout: float
     absent: tuple[int, ...]
     env: Mapping[str, str]
-    quick_exit: bool
 
 
 class Forks:
@@ -86,18 +85,16 @@ class Forks:
         group_timeout: float = 10,
         absent: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
-        quick_exit: bool = False,
     ) -> list[RankEnd]:
         """Runs the top-level function `fn(tell, *args)` on all ranks and returns how each ended.
 
         `timeout`: seconds until ranks are ended by force. `group_timeout`: the process group's own. `absent`: ranks that
-        are not waited for, as they stop. `quick_exit`: without Python's own end.
+        are not waited for, as they stop.
         """
         target = (fn.__module__, inspect.getfile(fn), fn.__qualname__)
-        world = World(
-            ranks, target, pickle.dumps(args), timeout, group_timeout, tuple(absent), dict(env or {}), quick_exit
+        self._conn.send(
+            World(ranks, target, pickle.dumps(args), timeout, group_timeout, tuple(absent), dict(env or {}))
         )
-        self._conn.send(world)
         return self._receive(timeout + GRACE)
 
     def _receive(self, timeout: float) -> Any:

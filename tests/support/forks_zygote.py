@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import faulthandler
+import gc
 import os
 import pickle
 import signal
@@ -94,8 +95,7 @@ def live(world, rank: int, listener: socket.socket, told: Connection, released: 
     told.close()
     released.poll(None)
     sys.stdout.flush()
-    if world.quick_exit:
-        os._exit(0)
+    os._exit(0)  # Python's own end takes a second; tests/faults/test_exits.py is about it
 
 
 def run(forks: list[Fork], release: Connection, world) -> list:
@@ -136,9 +136,11 @@ def main() -> Callable[[], None] | None:
     conn = Connection(int(sys.argv[1]))
     sys.path[:] = conn.recv() + [os.path.dirname(__file__)]
     import torch
+    import torch._dynamo  # noqa: F401  (which the first optimizer imports, for seconds)
     import weft  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()  # or each rank would copy the pages that a collection marks
     conn.send("ready")
     while True:
         try:
