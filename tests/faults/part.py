@@ -1,5 +1,7 @@
 """One rank's part in a program of the fault matrix."""
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -7,19 +9,26 @@ import torch
 import weft
 
 ODD = 1  # the rank that does otherwise
+LATE = 0.3  # seconds: those that wait have begun to ask why
 T = TypeVar("T")
 
 
 class Part:
-    """`faulty`: the ranks part; else the same program without the fault, which must raise nothing."""
+    """`faulty`: the ranks part; else the same program without the fault, which must raise nothing.
 
-    def __init__(self, tell: Callable, faulty: bool) -> None:
-        self.tell, self.faulty = tell, faulty
+    `late`: "odd" or "others", who come to the fault later.
+    """
+
+    def __init__(self, tell: Callable, faulty: bool, late: str = "", seed: int = 0) -> None:
+        self.tell, self.faulty, self.random = tell, faulty, random.Random(seed)
+        self._late = {"odd": weft.rank() == ODD, "others": weft.rank() != ODD}.get(late, False)
         self.rank, self.ranks = weft.rank(), weft.world_size()
         self.mesh = weft.DeviceMesh((self.ranks,), ("a",), device_type="cpu")
 
     def odd(self) -> bool:
         """Whether this rank does otherwise, from now on."""
+        if self._late:
+            time.sleep(LATE)
         self.tell("mark")
         return self.faulty and self.rank == ODD
 

@@ -8,11 +8,10 @@ import time
 
 import torch
 import weft
-from torch import nn
-
 from faults.matrix import row
 from faults.part import Part
 from faults.rows_training import Training
+from torch import nn
 
 STOPPED_LIMIT = 5  # seconds: the group's time-out
 KILLED = {"exits": {1: -signal.SIGKILL}, "same": False}  # each names its own socket
@@ -60,6 +59,17 @@ def killed_in_backward(p: Part) -> None:
         training.sharded[0].weight.register_hook(lambda g: die())
     training.update(losses)
     training.step(2)
+
+
+@row(r"rank 1\b", r"number \d+", ranks=3, **KILLED)
+def killed_anywhere(p: Part) -> None:
+    """one rank is killed at a random time in training, three ranks."""
+    training = Training(p)
+    training.step(0)
+    if p.odd():
+        threading.Timer(p.random.uniform(0, 0.2), die).start()
+    for step in range(1, 500 if p.faulty else 5):
+        training.step(step)
 
 
 @row("store|rank 0", exits={0: -signal.SIGKILL})

@@ -1,7 +1,6 @@
 """Ranks that ask for other collectives than the others do, of the same size."""
 
 import torch
-
 from faults.matrix import DIFFERENT, row
 from faults.part import Part
 

@@ -2,10 +2,9 @@
 
 import torch
 import weft
-from torch import nn
-
 from faults.matrix import DIFFERENT, row
 from faults.part import Part
+from torch import nn
 
 
 @row(*DIFFERENT, r"\(2, 4\)", r"\(2, 2\)")

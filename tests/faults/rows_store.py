@@ -2,7 +2,6 @@
 
 import torch.distributed as dist
 import weft
-
 from faults.matrix import DIFFERENT, row
 from faults.part import ODD, Part
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 import weft
-
 from faults.matrix import row
 from faults.part import Part
 

@@ -4,10 +4,9 @@ import copy
 
 import torch
 import weft
-from torch import nn
-
 from faults.matrix import row
 from faults.part import Part
+from torch import nn
 
 ABOUT = (r"on rank 1\b", r"on rank (?!1\b)", r"number \d+", r"\[\w+")  # both ranks, the number and an op
 RULES = {"0/weight": ("a", None), "2/weight": (None, "a")}

@@ -3,10 +3,9 @@
 import torch
 import torch.nn.functional as F
 import weft
-from torch import nn
-
 from faults.matrix import row
 from faults.part import Part
+from torch import nn
 
 BOTH = (r"rank 0\b", r"rank 1\b")
 

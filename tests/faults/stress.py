@@ -2,14 +2,14 @@
 
 A program is 20 steps on four square matrices; each rank computes what its own steps give unsharded beside. At one place
 one rank skips a step, swaps it with the next, takes it twice, or has another number, dtype, size, reduction, layout or
-operand in it. Both programs end by reading all four.
+operand in it. Both programs end by reading all four, and one more sum that all ranks have a part in.
 """
 
 import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -124,6 +124,7 @@ def program(tell: Callable, seed: int, faulty: bool) -> None:
         return weft.distribute_tensor(t, layout, mesh)
 
     shown(lines, lambda t, i: lay(t, layouts[i % 3]), lay, weft.full_tensor, check)
+    lay(torch.ones(SIZE), ("a",)).sum().item()
 
 
 def outcome(ends: list[RankEnd]) -> str:
@@ -151,7 +152,12 @@ def run(forks: Forks, seed: int, faulty: bool = True) -> tuple[str, str]:
     return found, "" if found in ("error", "right") else "\n".join(words)
 
 
-def run_all(forks: Forks, seeds: range) -> tuple[Counter, list[str]]:
+def run_all(forks: Forks, seeds: Iterable[int], progress: Callable = lambda *_: None) -> tuple[Counter, list[str]]:
     """How often each outcome came, and the failures."""
-    results = [run(forks, seed) for seed in seeds]
-    return Counter(found for found, _ in results), [f"{found}\n{words}" for found, words in results if words]
+    counts, failures = Counter(), []
+    for seed in seeds:
+        found, words = run(forks, seed)
+        counts[found] += 1
+        failures += [f"{found}\n{words}"] if words else []
+        progress(seed, found, words)
+    return counts, failures

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from support.forks import Forks
-
 from faults import stress
+from support.forks import Forks
 
 PROGRAMS = range(16)
 

@@ -4,9 +4,8 @@
         for rank in forks(2, fn, *args):      # fn(tell, *args) on each of two ranks, with a Gloo world of their own
             rank.events, rank.exit, rank.hung, rank.output
 
-A world costs some tenths of a second, as nothing is imported again. What ranks tell arrives as it is told, so that a rank
-that is killed later still counts. All ranks live until each has come to its end, as an error on one would otherwise be
-told by its closed sockets.
+A world costs some tenths of a second, as nothing is imported again. What ranks tell arrives as it is told, also from one
+that is killed later. All ranks live until each has come to its end: an error on one would else be told by its sockets.
 """
 
 import inspect
@@ -88,8 +87,8 @@ class Forks:
     ) -> list[RankEnd]:
         """Runs the top-level function `fn(tell, *args)` on all ranks and returns how each ended.
 
-        `timeout`: seconds until ranks are ended by force. `group_timeout`: the process group's own. `absent`: ranks that
-        are not waited for, as they stop.
+        `timeout`: seconds until ranks are ended by force. `group_timeout`: the process group's own. `absent`: ranks
+        that are not waited for, as they stop.
         """
         target = (fn.__module__, inspect.getfile(fn), fn.__qualname__)
         self._conn.send(
