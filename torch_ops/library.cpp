@@ -4,6 +4,7 @@
 #include <comm/failure.h>
 #include <comm/guard.h>
 #include <comm/initialize.h>
+#include <comm/last_work.h>
 #include <debug/trace.h>
 #include <dispatch/call_identity.h>
 #include <dispatch/gather.h>
@@ -69,6 +70,12 @@ void adopt_groups(const MeshPtr& mesh, const Strings& names) {
   std::vector<Group> groups;
   for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
   context().adopt(mesh->mesh, std::move(groups));
+}
+
+void finish_last_work(const Strings& names) {
+  std::vector<Group> groups;
+  for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
+  comm::finish_last_work(std::move(groups));
 }
 
 std::tuple<Strings, Strings, Strings, std::vector<int64_t>, Strings> stop_trace(int64_t number) {
@@ -186,6 +193,8 @@ void define_ops(torch::Library& m) {
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
+  // At the end of a program: of Weft's groups and these.
+  def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {

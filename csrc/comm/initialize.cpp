@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "comm/gloo_world.h"
+#include "comm/last_work.h"
 #include "mesh/context.h"
 
 namespace weft {
@@ -165,11 +166,16 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
                       context().rank(), " of ", context().world_size(), "; now asked to be rank ", rank, " of ", size);
     return;
   }
-  if (size > 1)
+  if (size > 1) {
     context().set_world(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size));
+    comm::finish_last_work_at_exit();
+  }
 }
 
-void set_world(const std::string& group_name) { context().set_world(c10d::resolve_process_group(group_name)); }
+void set_world(const std::string& group_name) {
+  context().set_world(c10d::resolve_process_group(group_name));
+  comm::finish_last_work_at_exit();
+}
 
 int64_t rank() { return context().rank(); }
 int64_t world_size() { return context().world_size(); }

@@ -30,7 +30,6 @@ class MessageTag {
   MessageTag& operator=(const MessageTag&) = delete;
 
  private:
-  c10::intrusive_ptr<c10d::Backend> wrapped_;
   uint32_t* counter_ = nullptr;  // of c10d's Gloo; null: not that
   uint32_t kept_ = 0;
   Tagged* tagged_ = nullptr;

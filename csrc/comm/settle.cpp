@@ -38,11 +38,13 @@ c10::intrusive_ptr<c10d::Backend> meeting_place() {
     if (has_tags(*backend)) return backend;
   }
   const auto store = c10::make_intrusive<c10d::PrefixStore>("weft/side", world->getStore()->clone());
-  return make_gloo_world(store, world->getRank(), world->getSize())->getBackend(c10::DeviceType::CPU);
+  context().set_side(make_gloo_world(store, world->getRank(), world->getSize()));
+  return context().side()->getDefaultBackend();
 }
 
 void Settling::begin() {
   open = false;
+  count_collective({"the settling of collectives", nullptr});
   if (!meeting) meeting = meeting_place();
   const MessageTag tag(*meeting, all_asked());
   pending = issue([&] { return meeting->barrier(c10d::BarrierOptions()); });

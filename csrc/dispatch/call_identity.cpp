@@ -63,7 +63,7 @@ class Parts {
       const uint64_t h = sample(t, kSampled);
       if (h == 0) return;
       call_.plain = mix(call_.plain, h);
-      if (call_.plain_argument < 0) call_.plain_argument = static_cast<int16_t>(argument);
+      if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();
       if (C10_UNLIKELY(checks_plain())) compare(t, argument);
     }
   }

@@ -119,6 +119,21 @@ void Context::adopt(Mesh mesh, std::vector<Group> axis_groups) {
   publish(std::move(bound));
 }
 
+std::vector<Group> Context::groups() {
+  std::vector<Group> all;
+  const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock) return all;
+  for (const Group& group : {world_, side_}) {
+    if (group) all.push_back(group);
+  }
+  for (const auto& bound : owned_bindings_) {
+    for (const Group& group : bound->groups) {
+      if (group && std::find(all.begin(), all.end(), group) == all.end()) all.push_back(group);
+    }
+  }
+  return all;
+}
+
 // The binding but for its groups.
 std::unique_ptr<Context::Bound> Context::place(Mesh mesh) const {
   TORCH_CHECK_VALUE(

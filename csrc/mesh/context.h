@@ -58,6 +58,8 @@ class Context {
   /// Takes the groups of a mesh from outside (one per axis; may be null for an axis of size 1) instead of making them.
   /// A mesh that is bound already keeps its groups.
   void adopt(Mesh mesh, std::vector<Group> axis_groups);
+  /// The world, and all groups that its meshes communicate over; none while another thread makes one.
+  std::vector<Group> groups();
 
   /// State of type T, made at first use; one per context.
   template <class T>

@@ -9,15 +9,6 @@ namespace {
 
 using Backend = c10::intrusive_ptr<c10d::Backend>;
 
-std::vector<Backend> backends_of(const Group& world) {
-  std::vector<Backend> backends;
-  for (const c10::Device& device : world->getDeviceTypes()) {
-    Backend backend = world->getBackend(device.type());
-    if (std::find(backends.begin(), backends.end(), backend) == backends.end()) backends.push_back(std::move(backend));
-  }
-  return backends;
-}
-
 // Until torch 2.15 a split writes the part's name and ranks into the options of the backend that it splits, and the
 // next split then reads them as the whole world's.
 class KeptOptions {
@@ -57,6 +48,15 @@ c10::intrusive_ptr<Options> copied(const c10::intrusive_ptr<Options>& options) {
 }
 
 }  // namespace
+
+std::vector<Backend> backends_of(const Group& group) {
+  std::vector<Backend> backends;
+  for (const c10::Device& device : group->getDeviceTypes()) {
+    Backend backend = group->getBackend(device.type());
+    if (std::find(backends.begin(), backends.end(), backend) == backends.end()) backends.push_back(std::move(backend));
+  }
+  return backends;
+}
 
 Group split_world(const Group& world, const std::vector<int>& ranks, const std::string& name) {
   const std::vector<Backend> backends = backends_of(world);

@@ -126,7 +126,7 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
   OpHistory::Op call{.name = running.name()};
   for (int64_t word : words) call.values = mix(call.values, static_cast<uint64_t>(word));
   for (const at::Tensor& t : tensors) call.plain = mix(call.plain, holds_shards(t) ? 0 : sample(t, kSampled));
-  call.plain_argument = 0;
+  call.plain_operand = "tensors";
   OpHistory::of_thread().add(call);
   running.add(mix(call.values, call.plain));
   std::vector<at::Tensor> out;

@@ -13,7 +13,7 @@ namespace {
 struct Told {
   std::string name;
   uint64_t tensors = 0, values = 0, plain = 0;
-  int64_t plain_argument = -1;
+  std::string plain_operand;
   bool operator==(const Told&) const = default;
 };
 // By the number of collectives before it, and its number since.
@@ -23,7 +23,7 @@ Ops parse(const std::string& text) {
   Ops ops;
   std::istringstream in(text);
   std::pair<int64_t, int64_t> place;
-  for (Told t; in >> place.first >> place.second >> t.name >> t.tensors >> t.values >> t.plain >> t.plain_argument;) {
+  for (Told t; in >> place.first >> place.second >> t.name >> t.tensors >> t.values >> t.plain >> t.plain_operand;) {
     ops[place] = t;
   }
   return ops;
@@ -41,7 +41,7 @@ std::string OpHistory::text() const {
   for (int64_t i = std::max<int64_t>(0, count_ - kKept); i < count_; ++i) {
     const Op& op = last_[i % kKept];
     text += c10::str(op.collectives, ' ', op.since, ' ', op.name, ' ', op.tensors, ' ', op.values, ' ', op.plain, ' ',
-                     op.plain_argument, '\n');
+                     op.plain_operand == nullptr ? "-" : op.plain_operand, '\n');
   }
   return text;
 }
@@ -62,8 +62,8 @@ std::string OpHistory::first_difference(const std::string& mine, const std::stri
     const std::string what =
         op.tensors != other.tensors ? "its sharded operands are not the same values"
         : op.plain != other.plain
-            ? c10::str("its operand number ", std::max(op.plain_argument, other.plain_argument),
-                       ", a plain tensor, has other values on rank ", their_rank, " than on rank ", my_rank)
+            ? c10::str("its operand '", op.plain != 0 ? op.plain_operand : other.plain_operand,
+                       "', a plain tensor, has other values on rank ", their_rank, " than on rank ", my_rank)
             : "its arguments that are not tensors differ";
     return c10::str("; they first differ in [", op.name, "]: ", what);
   }

@@ -14,11 +14,11 @@ class OpHistory {
  public:
   struct Op {
     const char* name = nullptr;
-    Identity tensors = 0;                // of its sharded operands together
-    uint64_t values = 0;                 // of its other arguments
-    uint64_t plain = 0;                  // of its plain operands; 0: none
-    int16_t plain_argument = -1;         // the first of them
-    int64_t collectives = 0, since = 0;  // collectives that were asked for before it, and ops since
+    Identity tensors = 0;                 // of its sharded operands together
+    uint64_t values = 0;                  // of its other arguments
+    uint64_t plain = 0;                   // of its plain operands; 0: none
+    const char* plain_operand = nullptr;  // the name of the first of them
+    int64_t collectives = 0, since = 0;   // collectives that were asked for before it, and ops since
   };
 
   /// Stands for a draw from a random stream, its `values` for what was drawn.

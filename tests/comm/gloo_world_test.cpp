@@ -191,6 +191,13 @@ TEST(GlooChild, DISABLED_LosesItsNeighbour) {
   EXPECT_THROW(all_reduce(at::ones({2}), Reduction::sum, mesh, 0), std::exception);
 }
 
+TEST(GlooChild, DISABLED_LeavesACollective) {
+  initialize();
+  if (rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  std::vector<at::Tensor> tensors{at::ones({2})};
+  context().world()->allreduce(tensors);
+}
+
 // ---- the parents ----
 
 class Gloo : public testing::Test {
@@ -226,10 +233,12 @@ TEST_F(Gloo, ThreeProcessesWithEmptyParts) {
 
 TEST_F(Gloo, InitializesFromTorchrunsVariables) {
   const std::string port = std::to_string(free_port());
-  expect_success(run_processes(2, "GlooChild.DISABLED_Initializes", [&](int rank) {
-    return std::map<std::string, std::string>{
-        {"RANK", std::to_string(rank)}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", port}};
-  }));
+  for (const char* part : {"GlooChild.DISABLED_Initializes", "GlooChild.DISABLED_LeavesACollective"}) {
+    expect_success(run_processes(2, part, [&](int rank) {
+      return std::map<std::string, std::string>{
+          {"RANK", std::to_string(rank)}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", port}};
+    }));
+  }
 }
 
 TEST_F(Gloo, InitializesFromKerassVariables) {

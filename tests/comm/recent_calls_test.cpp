@@ -43,7 +43,7 @@ TEST(RecentCalls, KnowOnlyTheLastOnes) {
   RecentCalls mine, theirs;
   mine.add(call("all_gather"));
   theirs.add(call("all_to_all"));
-  for (int i = 0; i < 40; ++i) theirs.add(call("all_reduce"));
+  for (int i = 0; i < 100; ++i) theirs.add(call("all_reduce"));
   EXPECT_FALSE(mine.first_difference(theirs.text(), 1));
   EXPECT_FALSE(mine.first_difference("", 1));
   EXPECT_FALSE(mine.first_difference("any text\n-1 2 3 x\n", 1));

@@ -88,20 +88,13 @@ def rank(options: argparse.Namespace) -> bool:
         difference = max(float(np.abs(a - b).max()) for a, b in pairs)
         ms = measure(candidates, options.rounds, options.steps)
         if first:
-            ratio = median_between([a / b for a, b in zip(ms["weft"], ms["ddp"], strict=True)])
+            ratio = timing.median_between([a / b for a, b in zip(ms["weft"], ms["ddp"], strict=True)])
             figures = "".join(f"{statistics.median(v):10.2f}" for v in ms.values())
             print(f"{name:24s}{ours.count_params():12,d}{figures}{ratio:>20s}{TARGET:8.1f}", flush=True)
             if not difference < TOLERANCE:
                 print(f"  weights differ by {difference:.1e}")
                 right = False
     return right
-
-
-def median_between(values: list[float]) -> str:
-    """The median and its interval: the values between the binomial's quantiles, a half with each."""
-    low = max(0, int(len(values) / 2 - 0.98 * len(values) ** 0.5))
-    ordered = sorted(values)
-    return f"{statistics.median(values):.2f} ({ordered[low]:.2f} - {ordered[-1 - low]:.2f})"
 
 
 def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,13 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, nu
                 torch.cuda.synchronize()  # no candidate queues behind the one before
             best[name] = min(best[name], per_call(fn, number))
     return best
+
+
+def median_between(values: list[float]) -> str:
+    """The median and its interval: the values between the binomial's quantiles, a half with each."""
+    low = max(0, int(len(values) / 2 - 0.98 * len(values) ** 0.5))
+    ordered = sorted(values)
+    return f"{statistics.median(values):.2f} ({ordered[low]:.2f} - {ordered[-1 - low]:.2f})"
 
 
 def one_rank(device: str = "cpu") -> None:

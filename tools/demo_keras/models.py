@@ -16,7 +16,6 @@ SIZE = 20  # pixels
 SHAPES = ("disc", "ring", "square", "cross", "stripes")
 CHARACTERS = sorted(set(TEXT))
 LENGTH, WIDTH, HEADS, BLOCKS = 40, 96, 4, 2
-ROWS = 650  # of training data; the last batch of an epoch is not full
 PROMPT, NEW = "the weaver ", 40  # the language model goes on with it for so many characters
 
 
@@ -25,7 +24,7 @@ class Workload(NamedTuple):
 
     name: str
     model: Callable[[], Any]
-    data: Callable[[Any], tuple]  # from a numpy generator
+    data: Callable[[Any, int], tuple]  # from a numpy generator, so many rows
     rules: dict[str, tuple]  # each must match a variable's whole path
     ability: Callable[[Any, Any], str]  # from the trained model and a numpy generator: in words
 
@@ -46,7 +45,7 @@ def classifier() -> Any:
     return keras.Model(inputs, layers.Dense(len(SHAPES), name="classes")(x), name="classifier")
 
 
-def images(random: Any, rows: int = ROWS) -> tuple:
+def images(random: Any, rows: int) -> tuple:
     """Noisy pictures of shapes of any colour and place: (rows, SIZE, SIZE, 3) and the shapes' numbers."""
     y = random.integers(0, len(SHAPES), rows)
     x = random.normal(0, 0.25, (rows, SIZE, SIZE, 3))
@@ -126,10 +125,10 @@ def language_model() -> Any:
     return model
 
 
-def pieces(random: Any) -> tuple:
+def pieces(random: Any, rows: int) -> tuple:
     """Pieces of the text, and the same one character later."""
     text = np.array([CHARACTERS.index(c) for c in TEXT])
-    starts = random.integers(0, len(text) - LENGTH, (ROWS, 1))
+    starts = random.integers(0, len(text) - LENGTH, (rows, 1))
     x = text[starts + np.arange(LENGTH + 1)]
     return x[:, :-1], x[:, 1:]
 

@@ -16,6 +16,7 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--epochs", type=at_least(1), default=3, help="over the data of each model")
+    parser.add_argument("--rows", type=at_least(4), default=650, help="of that data; the last batch may be incomplete")
     parser.add_argument("--batch", type=at_least(4), default=32, help="images or pieces of text per step")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the weights, the data and the dropout")
     parser.add_argument("--out", default="out/demo_keras.png", help="where the picture is written")

@@ -14,7 +14,7 @@ from typing import Any
 import options
 import show
 import torch
-from models import ROWS, WORKLOADS, Workload, keras, np
+from models import WORKLOADS, Workload, keras, np
 from ranks import LossesPart
 from show import History
 from tables import human
@@ -50,13 +50,13 @@ def build(workload: Workload, o: Any) -> Any:
 def fit(model: Any, workload: Workload, o: Any, on_step: Callable[[float, float], None]) -> str:
     """Trains it, and returns what it can do then."""
     random = np.random.default_rng(o.seed)
-    x, y = workload.data(random)
+    x, y = workload.data(random, o.rows)
     model.fit(x, y, batch_size=o.batch, epochs=o.epochs, verbose=0, callbacks=[Steps(on_step)])
     return workload.ability(model, random)
 
 
 def steps_of(o: Any) -> int:
-    return -(-ROWS // o.batch) * o.epochs
+    return -(-o.rows // o.batch) * o.epochs
 
 
 def plain(o: Any) -> None:

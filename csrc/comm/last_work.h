@@ -1,0 +1,22 @@
+#pragma once
+// The end of a process. Gloo's worker threads let go of a collective's tensors after they have woken the one that waits
+// for it, and take Python's lock for those that Python knows. A thread that waits for the lock when Python finalizes is
+// ended in the midst of a noexcept destructor, and with it the process: "terminate called without an active exception".
+#include <chrono>
+#include <vector>
+
+#include "mesh/context.h"
+
+namespace weft::comm {
+
+/// Waits until Gloo's workers have let go of all collectives of the groups. What is still under way at the deadline
+/// (other ranks never came to it) is kept for good, so that no worker has to destroy it. The groups go on working.
+void finish_work(const std::vector<Group>& groups, std::chrono::steady_clock::time_point deadline);
+
+/// The same at the end of the process, for its own groups and these: waits half a second at most, however often called.
+void finish_last_work(std::vector<Group> groups = {});
+
+/// Calls that before the process's static objects are destroyed.
+void finish_last_work_at_exit();
+
+}  // namespace weft::comm
