@@ -9,11 +9,7 @@ from faults.part import ODD, Part
 from support.forks import Forks, RankEnd
 
 SLACK = 3  # the machine is shared
-DIFFERENT = (
-    rf"on rank {ODD}\b",
-    rf"on rank (?!{ODD}\b)",
-    r"number \d+",
-)  # two ranks that ask for different collectives
+DIFFERENT = (rf"on rank {ODD}\b", rf"on rank (?!{ODD}\b)", r"number \d+")  # of ranks that ask for different collectives
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,8 @@ def run_controls(forks: Forks, ranks: int) -> list[str]:
     ends = forks(ranks, play_controls, ranks, timeout=120)
     told = [(rank, e) for rank, end in enumerate(ends) for e in [*end.of("raised"), *end.of("wrong")]]
     failures = [f"rank {rank}: {e.kind} {e.data}" for rank, e in told]
-    return failures + [
-        f"rank {r}: {e.hung} {e.exit} {e.output[-3000:]}" for r, e in enumerate(ends) if e.hung or e.exit
-    ]
+    ended = [(rank, end) for rank, end in enumerate(ends) if end.hung or end.exit]
+    return failures + [f"rank {rank}: {end.hung} {end.exit} {end.output[-3000:]}" for rank, end in ended]
 
 
 def play_controls(tell: Callable, ranks: int) -> None:
@@ -94,9 +89,9 @@ def judge(row: Row, ends: list[RankEnd]) -> Verdict:
         for event in end.of("wrong"):
             failures.append(f"rank {rank}: WRONG {event.data[0]}")
         if end.hung:
-            failures.append(f"rank {rank} HANGS in {end.hung}: {end.output[-3000:]}")
+            failures.append(f"rank {rank} HANGS in {end.hung}\n{end.output[-3000:]}")
         elif end.exit != exits.get(rank, 0) and rank in (*living, *exits):
-            failures.append(f"rank {rank} ABORTS: exit {end.exit}: {end.output[-600:]}")
+            failures.append(f"rank {rank} ABORTS: exit {end.exit}\n{end.output[-600:]}")
     raised = {r: e.of("raised")[0] for r, e in living.items() if e.of("raised")}
     texts = {r: e.data[0].split("\nException raised from")[0] for r, e in raised.items()}
     if row.expect == "right":

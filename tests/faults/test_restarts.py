@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = str(Path(__file__).with_name("restarts.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
 
@@ -18,6 +20,7 @@ def losses(folder: Path, *arguments: str) -> tuple[str, str]:
     return (folder / "losses").read_text(), done.stderr
 
 
+@pytest.mark.slow
 def test_killed_rank(tmp_path: Path) -> None:
     usual, _ = losses(tmp_path / "usual")
     restarted, errors = losses(tmp_path / "killed", "kill")

@@ -4,8 +4,8 @@
         for rank in forks(2, fn, *args):      # fn(tell, *args) on each of two ranks, with a Gloo world of their own
             rank.events, rank.exit, rank.hung, rank.output
 
-A world costs some tenths of a second, as nothing is imported again. What ranks tell arrives as it is told, also from one
-that is killed later. All ranks live until each has come to its end: an error on one would else be told by its sockets.
+A world costs some tenths of a second, as nothing is imported again. What ranks tell arrives as it is told, also from
+one that is killed later. All ranks live until each has come to its end: a closed socket would tell the others.
 """
 
 import inspect
