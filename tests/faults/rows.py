@@ -1,0 +1,15 @@
+"""All rows of the fault matrix."""
+
+from faults import (  # noqa: F401  (each adds its own)
+    rows_ends,
+    rows_in_step,
+    rows_order,
+    rows_shapes,
+    rows_store,
+    rows_threads,
+    rows_training,
+    rows_values,
+)
+from faults.matrix import ROWS
+
+__all__ = ["ROWS"]
