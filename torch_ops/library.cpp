@@ -114,17 +114,16 @@ std::tuple<std::string, std::string> report_of(const LayoutMapPtr& map, const St
   return {render(result), to_json(result)};
 }
 
-std::tuple<std::string, int64_t, int64_t, int64_t, bool> find_rendezvous(const std::optional<std::string>& addresses,
-                                                                         std::optional<int64_t> processes,
-                                                                         std::optional<int64_t> process) {
+std::tuple<std::string, int64_t, int64_t, int64_t, std::string> find_rendezvous(
+    const std::optional<std::string>& addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
   const auto r =
       comm::rendezvous_from(addresses, processes, process, [](const char* name) -> std::optional<std::string> {
         const char* text = std::getenv(name);
         if (text == nullptr) return std::nullopt;
         return text;
       });
-  if (!r) return {"", 0, 0, 1, false};
-  return {r->host, r->port, r->rank, r->world_size, r->served};
+  if (!r) return {"", 0, 0, 1, ""};
+  return {r->host, r->port, r->rank, r->world_size, r->prefix};
 }
 
 // Values of a tuple, as the op's schema has them: an empty list has no type of its own when it comes as Any.
@@ -196,7 +195,7 @@ void define_ops(torch::Library& m) {
   def("rank() -> int", []() { return rank(); });
   def("world_size() -> int", []() { return world_size(); });
   def("rendezvous(str? job_addresses=None, int? num_processes=None, int? process_id=None)"
-      " -> (str host, int port, int rank, int world_size, bool served)",
+      " -> (str host, int port, int rank, int world_size, str prefix)",
       &find_rendezvous);
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
   // soon: not waited for; raises at the next collective, or in finish_checks.

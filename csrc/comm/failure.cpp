@@ -34,6 +34,7 @@ constexpr milliseconds kFirstLook{200}, kLongestPause{1000};  // of one that wai
 constexpr milliseconds kOften{1000};                          // for so long it looks again after kFirstLook
 constexpr milliseconds kShortestPause{1};                     // of one that failed
 constexpr milliseconds kLostLook{50}, kLostPatience{600};     // of one whose backend gave up: others tell at kFirstLook
+constexpr milliseconds kLostLog{10000};                       // it is tried again after that
 constexpr milliseconds kStraggler{5000};                      // is warned of then
 
 thread_local uint64_t last_asked = 0;
@@ -79,7 +80,8 @@ class Failures : public ContextState {
   std::atomic<bool> unsettled_{false};  // failed, and it is open whether all have; or parted
   std::mutex mutex_;
   std::optional<FailureLog> log_;  // opened when first needed
-  bool log_lost_ = false;
+  bool no_store_ = false, log_lost_ = false;
+  std::chrono::steady_clock::time_point lost_at_;
   int64_t meetings_ = 0;
   FailureLog::Calls told_calls_;
   int64_t warned_at_ = -1;               // number of the collective
@@ -88,20 +90,24 @@ class Failures : public ContextState {
   std::optional<Failure> parted_;
 };
 
-// False where the world has no store, or has it no more: the process that keeps it may have ended.
+// False where the world has no store, or does not reach it: the process that keeps it may have ended.
 template <class Use>
 bool Failures::use_log(Use&& use) {
-  if (log_lost_) return false;
+  if (no_store_ || (log_lost_ && std::chrono::steady_clock::now() < lost_at_ + kLostLog)) return false;
   try {
-    if (!log_) {
+    if (!log_ || log_lost_) {
       const auto store = context().world()->getStore();
-      log_lost_ = !store;
-      if (log_lost_) return false;
+      no_store_ = !store;
+      if (no_store_) return false;
       log_.emplace(*store, context().world_size());
+      read_.clear();  // it is read from its beginning
+      told_calls_ = {};
     }
     use(*log_);
+    log_lost_ = false;
   } catch (const std::exception&) {
     log_lost_ = true;
+    lost_at_ = std::chrono::steady_clock::now();
   }
   return !log_lost_;
 }
@@ -127,10 +133,11 @@ bool Failures::tell(Failure failure, bool in_collective) {
 
 bool Failures::look(bool waiting) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!read_log()) return false;
-  check();
-  if (waiting) compare_calls();
-  return !log_lost_;
+  if (read_log()) {
+    check();
+    if (waiting) compare_calls();
+  }
+  return !no_store_;
 }
 
 void Failures::meet() {
@@ -236,8 +243,7 @@ void Failures::lose(const std::string& why) {
   if (log_lost_) {
     part(broken(number, call,
                 c10::str(reason(why),
-                         "; the job's store is gone too, and with it the process that keeps "
-                         "it: that of rank 0, or torchrun's")),
+                         "; the job's store, which rank 0 or torchrun keeps, is gone too or cannot be reached")),
          true);
   }
   const std::vector<int64_t> ranks = not_come(call, number);

@@ -1,8 +1,12 @@
 #include "comm/failure_log.h"
 
+#include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
+#include <future>
+#include <memory>
 #include <sstream>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 namespace weft::comm {
@@ -46,13 +50,27 @@ constexpr char kEndOfCollectives = '\x1e';
 
 }  // namespace
 
+namespace {
+
+// The value of `call`, which may hang and so holds all that it uses.
+template <class Call>
+auto in_time(Call call) {
+  auto task = std::make_shared<std::packaged_task<decltype(call())()>>(std::move(call));
+  auto answer = task->get_future();
+  std::thread([task] { (*task)(); }).detach();
+  TORCH_CHECK(answer.wait_for(kTimeout) == std::future_status::ready, "the job's store does not answer");
+  return answer.get();
+}
+
+}  // namespace
+
 std::string Failure::str() const {
   return rank < 0 ? message : c10::str("[", op, "] failed on rank ", rank, ": ", message);
 }
 
 FailureLog::FailureLog(c10d::Store& store, int64_t ranks) : ranks_(ranks), patience_(store.getTimeout()) {
-  // A connection of its own: another thread may be waiting in the world's. Not waited for as long as that one was, since
-  // the process that keeps the store may be the one that has ended.
+  // A connection of its own: another thread may be waiting in the world's. Not waited for as long as that one was,
+  // since the process that keeps the store may be the one that has ended.
   store.setTimeout(kConnecting);
   try {
     store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, store.clone());
@@ -64,13 +82,30 @@ FailureLog::FailureLog(c10d::Store& store, int64_t ranks) : ranks_(ranks), patie
   store_->setTimeout(kTimeout);
 }
 
-void FailureLog::write(const Entry& entry) { store_->set(std::to_string(store_->add("count", 1)), to_text(entry)); }
+void FailureLog::write(const Entry& entry) {
+  in_time([store = store_, text = to_text(entry)] {
+    store->set(std::to_string(store->add("count", 1)), text);
+    return true;
+  });
+}
+
+std::optional<std::string> FailureLog::value(const std::string& key) const {
+  return in_time([store = store_, key]() -> std::optional<std::string> {
+    if (!store->check({key})) return std::nullopt;
+    return store->get_to_str(key);
+  });
+}
+
+int64_t FailureLog::add(const std::string& key, int64_t n) {
+  return in_time([store = store_, key, n] { return store->add(key, n); });
+}
 
 std::optional<FailureLog::Entry> FailureLog::read() {
   const std::string key = std::to_string(next_);
-  if (!store_->check({key})) return std::nullopt;
+  const std::optional<std::string> found = value(key);
+  if (!found) return std::nullopt;
   ++next_;
-  const std::string text = store_->get_to_str(key);
+  const std::string& text = *found;
   if (auto entry = from_text(text, ranks_)) return entry;
   Entry entry;
   entry.writer = -1;
@@ -83,22 +118,23 @@ std::optional<FailureLog::Entry> FailureLog::read() {
 }
 
 void FailureLog::write_calls(int64_t rank, const Calls& calls) {
-  store_->set(c10::str("calls/", rank), calls.collectives + kEndOfCollectives + calls.ops);
+  in_time([store = store_, key = c10::str("calls/", rank), text = calls.collectives + kEndOfCollectives + calls.ops] {
+    store->set(key, text);
+    return true;
+  });
 }
 
 FailureLog::Calls FailureLog::calls_of(int64_t rank) {
-  const std::string key = c10::str("calls/", rank);
-  if (!store_->check({key})) return {};
-  const std::string text = store_->get_to_str(key);
+  const std::string text = value(c10::str("calls/", rank)).value_or("");
   const size_t end = text.find(kEndOfCollectives);
   if (end == std::string::npos) return {};
   return {text.substr(0, end), text.substr(end + 1)};
 }
 
-bool FailureLog::first_to_see_difference() { return store_->add("difference", 1) == 1; }
+bool FailureLog::first_to_see_difference() { return add("difference", 1) == 1; }
 
-void FailureLog::come_to(int64_t meeting) { store_->add(c10::str("meeting/", meeting), 1); }
+void FailureLog::come_to(int64_t meeting) { add(c10::str("meeting/", meeting), 1); }
 
-int64_t FailureLog::have_come_to(int64_t meeting) { return store_->add(c10::str("meeting/", meeting), 0); }
+int64_t FailureLog::have_come_to(int64_t meeting) { return add(c10::str("meeting/", meeting), 0); }
 
 }  // namespace weft::comm

@@ -1,6 +1,8 @@
 #pragma once
 // What ranks write in the world's store for the others to read when something has gone wrong. Internal to failure.cpp.
-// Whatever stands there is checked before it is used: the store may be shared with strangers.
+// Whatever stands there is checked before it is used: the store may be shared with strangers. No call waits for more
+// than a few seconds, by raising then: TCP itself waits a quarter of an hour for a store that cannot be reached any
+// more.
 #include <c10/util/intrusive_ptr.h>
 
 #include <chrono>
@@ -53,6 +55,9 @@ class FailureLog {
   int64_t have_come_to(int64_t meeting);
 
  private:
+  std::optional<std::string> value(const std::string& key) const;
+  int64_t add(const std::string& key, int64_t n);
+
   const int64_t ranks_;
   std::chrono::milliseconds patience_;
   c10::intrusive_ptr<c10d::Store> store_;

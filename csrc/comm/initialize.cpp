@@ -4,8 +4,11 @@
 #include <c10/util/StringUtil.h>
 #include <weft/distributed.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -63,11 +66,21 @@ std::vector<std::string> split(const std::string& text) {
   for (char c : text) {
     if (c == ',') {
       out.emplace_back();
-    } else if (c != ' ') {
+    } else if (c != ' ' || !out.back().empty()) {
       out.back() += c;
     }
   }
+  for (std::string& item : out) item.erase(item.find_last_not_of(' ') + 1);
   return out;
+}
+
+// A name, or an address of IP version 4 or 6.
+void check_host(const std::string& host, const std::string& name) {
+  const bool possible = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::strchr(".-_:%", c) != nullptr;
+  });
+  TORCH_CHECK_VALUE(possible, name, " names the host ", quote(host),
+                    ", but a host has letters, digits, '.', '-' and '_' only, or is an IPv6 address");
 }
 
 // Who serves the address; sets host and port.
@@ -91,6 +104,7 @@ void read_address(Rendezvous& rendezvous, const MaybeSetting& addresses, const E
                            : std::string("neither job_addresses, nor KERAS_DISTRIBUTION_JOB_ADDRESSES, nor MASTER_ADDR "
                                          "and MASTER_PORT are set"));
   TORCH_CHECK_VALUE(!host->text.empty(), "MASTER_ADDR is empty; it must be the address of the process of rank 0");
+  check_host(host->text, "MASTER_ADDR");
   rendezvous.host = host->text;
   rendezvous.port = parse_integer(*port, 1, 65535);
   rendezvous.served = environment("TORCHELASTIC_USE_AGENT_STORE") == std::optional<std::string>("True");
@@ -108,6 +122,7 @@ std::pair<std::string, int> parse_address(const std::string& text, const std::st
   if (bracketed) host = host.substr(1, host.size() - 2);
   TORCH_CHECK_VALUE(!host.empty() && (bracketed || host.find(':') == std::string::npos), name, " has ", quote(text),
                     ", which is no address; write host:port, such as 10.0.0.1:1234 or [::1]:1234");
+  check_host(host, name);
   return {host, parse_integer({text.substr(colon + 1), c10::str("the port of ", quote(text), " in ", name)}, 1, 65535)};
 }
 

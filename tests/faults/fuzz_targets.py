@@ -136,15 +136,15 @@ def addresses(rng: random.Random) -> Iterator[Input]:
         for name in names:
             os.environ.pop(name, None)
         os.environ.update(variables)
-        host, port, rank, size, served = torch.ops.weft.rendezvous(*arguments)
-        assert 0 <= rank < size and served <= (size > 1)
+        host, port, rank, size, prefix = torch.ops.weft.rendezvous(*arguments)
+        assert 0 <= rank < size and bool(prefix) <= (size > 1)
         if size > 1:
             assert host and not re.search(r"\s", host) and 0 < port < 65536, f"host {host!r}, port {port}"
             for name in names:
                 os.environ.pop(name, None)
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             again = torch.ops.weft.rendezvous(address, size, rank)
-            assert again == (host, port, rank, size, False), f"{address} is read as {again}"
+            assert again == (host, port, rank, size, ""), f"{address} is read as {again}"
         return True
 
     while True:

@@ -64,15 +64,16 @@ def initialize(
             raise
     else:
         _set_timeouts(timeout, first_timeout)
-        host, port, rank, world_size, served = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
+        host, port, rank, world_size, prefix = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
         if world_size > 1:
             if not dist.is_available():
                 torch.ops.weft.initialize(job_addresses, num_processes, process_id)
                 return
             use = backend or _choose_backend(rank, world_size)
-            address: dict[str, Any] = (
-                {"init_method": "env://"} if served else {"init_method": f"tcp://{_bracketed(host)}:{port}"}
-            )
+            address: dict[str, Any] = {"init_method": f"tcp://{_bracketed(host)}:{port}"}
+            if prefix:  # torchrun's store outlives a restart: each attempt has keys of its own
+                store = dist.TCPStore(host, port, world_size, is_master=False)
+                address = {"store": dist.PrefixStore(prefix, store)}
             if timeout is not None or first_timeout is not None:
                 address["timeout"] = datetime.timedelta(seconds=max(torch.ops.weft.timeouts()))
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
