@@ -39,7 +39,7 @@ STEPS = (
     "{x}[{dim}] = {number}",
     "{x} = {x} - {x}.{reduction}({dim}, keepdim=True)",
     "{x} = torch.tanh({x}.to({dtype})).double()",
-    "{x} = {x}.view(3, 4, 12).transpose(0, 1).reshape(12, 12)",
+    "{x} = {x}.view(3, 4, 12).transpose(0, 1).reshape(12, 12).clone()",
     "{x} = lay({x}, {layout})",
     "{x} = {x} + zeros_by_dropout({x}, {number})",
     "{x} = torch.tanh(gradient({x}, {y}))",
