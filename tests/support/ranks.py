@@ -96,16 +96,10 @@ class RankPool:
     """
 
     def __init__(
-        self,
-        nprocs: int,
-        *,
-        init: bool = True,
-        import_weft: bool = True,
-        env: Mapping[str, str] | None = None,
-        inside: Sequence[Sequence[str]] = (),
+        self, nprocs: int, *, init: bool = True, import_weft: bool = True, env: Mapping[str, str] | None = None
     ) -> None:
         self.nprocs, self._init, self._import_weft, self._env = nprocs, init, import_weft, env
-        self._inside = inside or [()] * nprocs  # a command that runs each rank's, in a network of its own, say
+        self.inside: Sequence[Sequence[str]] = [()] * nprocs  # commands that run the ranks' own, in networks, say
         self._bare = False  # for a script: nothing is imported before it
         self._ranks: list[_Rank] = []
         self._tmp: tempfile.TemporaryDirectory | None = None
@@ -157,7 +151,7 @@ class RankPool:
         for rank, environ in enumerate(_environments(self.nprocs, self._env)):
             ours, theirs = socket.socketpair()
             with theirs:
-                command = [*self._inside[rank], sys.executable, str(WORKER), str(theirs.fileno())]
+                command = [*self.inside[rank], sys.executable, str(WORKER), str(theirs.fileno())]
                 self._ranks.append(_Rank(rank, command, environ, self._tmp.name, theirs.fileno()))
             self._ranks[-1].conn = Connection(ours.detach())
         self._exchange(options, "starting the ranks", START_TIMEOUT)
