@@ -99,7 +99,7 @@ bool Failures::use_log(Use&& use) {
       const auto store = context().world()->getStore();
       no_store_ = !store;
       if (no_store_) return false;
-      log_.emplace(*store, context().world_size());
+      log_.emplace(store, context().world_size());
       read_.clear();  // it is read from its beginning
       told_calls_ = {};
     }

@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kPrefix = "weft/failures";
 constexpr std::chrono::milliseconds kConnecting{2000};
-constexpr std::chrono::milliseconds kTimeout{5000};  // the store's file may have been removed
+constexpr std::chrono::milliseconds kTimeout{3000};  // the store's file may have been removed
 
 std::string to_text(const FailureLog::Entry& e) {
   const Failure& f = e.failure;
@@ -68,17 +68,18 @@ std::string Failure::str() const {
   return rank < 0 ? message : c10::str("[", op, "] failed on rank ", rank, ": ", message);
 }
 
-FailureLog::FailureLog(c10d::Store& store, int64_t ranks) : ranks_(ranks), patience_(store.getTimeout()) {
+FailureLog::FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks)
+    : ranks_(ranks), patience_(store->getTimeout()) {
   // A connection of its own: another thread may be waiting in the world's. Not waited for as long as that one was,
   // since the process that keeps the store may be the one that has ended.
-  store.setTimeout(kConnecting);
+  store->setTimeout(kConnecting);
   try {
-    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, store.clone());
+    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, in_time([store] { return store->clone(); }));
   } catch (...) {
-    store.setTimeout(patience_);
+    store->setTimeout(patience_);
     throw;
   }
-  store.setTimeout(patience_);
+  store->setTimeout(patience_);
   store_->setTimeout(kTimeout);
 }
 

@@ -31,7 +31,7 @@ class FailureLog {
     Failure failure;
   };
 
-  FailureLog(c10d::Store& store, int64_t ranks);
+  FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks);
   /// How long ranks are waited for.
   std::chrono::milliseconds patience() const { return patience_; }
 

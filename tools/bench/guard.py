@@ -2,10 +2,11 @@
 
     python tools/bench/guard.py [--rounds N] [--only REGEX] [--detail]
 
-On two Gloo ranks, in one process each, taking turns. The guard gives every value an identity and every message the tag of
-its collective; it is always on, and can be switched off only here. Printed are rank 0's median milliseconds of a step and
-the median of the rounds' ratios, in brackets where it lies at 95 % confidence; target: at most 1.05. `--detail` instead
-measures full_tensor of 1,024 floats with and without c10d's TORCH_DISTRIBUTED_DEBUG=DETAIL, in processes of their own.
+On two Gloo ranks, in one process each, taking turns. The guard gives every value an identity and every message the tag
+of its collective; it is always on, and can be switched off only here. Printed are rank 0's median milliseconds of a
+step and the median of the rounds' ratios, in brackets where it lies at 95 % confidence; target: at most 1.05.
+`--detail` instead measures full_tensor of 1,024 floats with and without c10d's TORCH_DISTRIBUTED_DEBUG=DETAIL, in
+processes of their own.
 """
 
 import argparse

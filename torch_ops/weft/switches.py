@@ -55,8 +55,8 @@ def strict(on: bool = True) -> _Scope:
 def check_plain(on: bool = True) -> _Scope:
     """Whether each plain operand of an op on sharded tensors is compared between the ranks, as it is used.
 
-    A plain tensor counts as the same value on all ranks. That a sample of its values is (128 words of eight bytes, all of
-    a small tensor; none of one on a GPU, which would have to be waited for) is always made sure of, with the next
+    A plain tensor counts as the same value on all ranks. That a sample of its values is (128 words of eight bytes, all
+    of a small tensor; none of one on a GPU, which would have to be waited for) is always made sure of, with the next
     collective. Switched on, all values are compared at once, on GPUs too: a small collective for each such operand.
 
     Raises:
