@@ -104,19 +104,17 @@ void set_check_plain(bool on) {
 }
 
 CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {
+  const at::Tensor none;
   Parts parts(op);
   for (size_t a = 0; a < op.arguments.size(); ++a) {
     const c10::IValue& v = arguments[a];
     if (op.arguments[a].kind == OpInfo::Kind::tensor) {
-      parts.add_tensor(v.isTensor() ? v.toTensor() : at::Tensor(), a);
+      parts.add_tensor(v.isTensor() ? v.toTensor() : none, a);
     } else if (op.arguments[a].kind == OpInfo::Kind::value) {
       parts.add_value(v);
-    } else if (v.isTensorList()) {
-      const auto list = v.toTensorList();
-      for (size_t e = 0; e < list.size(); ++e) parts.add_tensor(list.get(e), a);
     } else if (v.isList()) {
-      const auto list = v.toListRef();
-      for (const c10::IValue& item : list) parts.add_tensor(item.isTensor() ? item.toTensor() : at::Tensor(), a);
+      // By reference: a list's own interface counts each tensor up and down.
+      for (const c10::IValue& item : v.toListRef()) parts.add_tensor(item.isTensor() ? item.toTensor() : none, a);
     }
   }
   return {parts.finish(), parts.path};
