@@ -13,7 +13,7 @@ namespace weft::comm {
 namespace {
 
 constexpr const char* kPrefix = "weft/failures";
-constexpr std::chrono::milliseconds kConnecting{2000};
+constexpr std::chrono::milliseconds kConnecting{1500};
 constexpr std::chrono::milliseconds kTimeout{3000};  // the store's file may have been removed
 
 std::string to_text(const FailureLog::Entry& e) {
@@ -54,11 +54,11 @@ namespace {
 
 // The value of `call`, which may hang and so holds all that it uses.
 template <class Call>
-auto in_time(Call call) {
+auto in_time(Call call, std::chrono::milliseconds limit = kTimeout) {
   auto task = std::make_shared<std::packaged_task<decltype(call())()>>(std::move(call));
   auto answer = task->get_future();
   std::thread([task] { (*task)(); }).detach();
-  TORCH_CHECK(answer.wait_for(kTimeout) == std::future_status::ready, "the job's store does not answer");
+  TORCH_CHECK(answer.wait_for(limit) == std::future_status::ready, "the job's store does not answer");
   return answer.get();
 }
 
@@ -74,7 +74,7 @@ FailureLog::FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ran
   // since the process that keeps the store may be the one that has ended.
   store->setTimeout(kConnecting);
   try {
-    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, in_time([store] { return store->clone(); }));
+    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, in_time([store] { return store->clone(); }, kConnecting));
   } catch (...) {
     store->setTimeout(patience_);
     throw;
