@@ -173,6 +173,17 @@ void run_out(const OpInfo& op, Stack& stack) {
   stack.insert(stack.end(), back.begin(), back.end());
 }
 
+// A sparse gradient is a plain one of all rows (dispatch/sparse.h).
+void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
+  if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
+  for (size_t i = 0; i < op.arguments.size(); ++i) {
+    c10::IValue& v = argument(op, stack, i);
+    if (v.isTensor()) v = full_tensor(v.toTensor());
+  }
+  BelowAutograd guard;
+  op.handle.callBoxed(&stack);
+}
+
 void refuse_memory(const OpInfo& op, Stack&) {
   TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op.short_name,
                               "] a sharded tensor has no memory of its own to set, resize or share; use "
@@ -216,6 +227,7 @@ Special find_special(const OpInfo& op) {
       {"_index_put_impl", &run_indexing},
       {"_index_put_impl_", &run_indexing},
       {"_unsafe_index_put", &run_indexing},
+      {"_embedding_bag_backward", &run_embedding_bag_backward},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},
       {"set_", &refuse_memory},
