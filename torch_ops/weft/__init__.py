@@ -14,6 +14,7 @@ hand; every op on it then runs on the local shards, with the collectives it need
 """
 
 from . import at_exit as _at_exit  # noqa: F401
+from . import layouts
 from ._library import library_path, torch_version_built_for
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch
