@@ -6,19 +6,19 @@ import dataclasses
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from .check_steps import Step, Value
+from .check_values import alike, apart, brief, largest_of, part_of, scalar, summary, variables, whole
 from .layout_map import LayoutMap
-from .mesh import DeviceMesh
 from .module import distribute_module
 from .process import rank, world_size
 from .strings import shown
 from .switches import random_mode
-from .tensors import _map, full_tensor, is_sharded, layout_of, local_tensor, shard_batch
+from .tensors import _map, is_sharded, local_tensor, shard_batch
 from .tracing import human, trace
 
 _VALUES = ("forward", "backward", "buffer")  # kinds of differences that rounding can make
@@ -124,7 +124,8 @@ def check(
         seed: of the model's values and of the step's random ops. The random state is put back at the end.
 
     Returns:
-        A `Check`, also where the sharded step raises what the plain one does not.
+        A `Check`, also where the sharded step raises what the plain one does not: the ranks may be out of step then, as
+        its text says, and have to be started again.
 
     Raises:
         ValueError: on all ranks: the arguments are of other kinds than these, `model_fn` gives other values when it is
@@ -173,7 +174,9 @@ class _Run:
         if isinstance(self.model_fn, torch.nn.Module) or not callable(self.model_fn):
             raise ValueError("check: pass a function that makes the model, such as `lambda: Net()`: two are needed")
         if not isinstance(self.layouts, LayoutMap) and not callable(self.layouts):
-            raise ValueError(f"check: layouts must be a LayoutMap or a function of the model, not {shown(self.layouts)}")
+            raise ValueError(
+                f"check: layouts must be a LayoutMap or a function of the model, not {shown(self.layouts)}"
+            )
         if self.tolerance is not None and not self.tolerance > 0:
             raise ValueError(f"check: tolerance must be above 0, not {shown(self.tolerance)}")
 
@@ -205,7 +208,7 @@ class _Run:
         self.dtype_of_model = dtypes[0] if dtypes else torch.get_default_dtype()
         if self.tolerance is None:
             self.tolerance = max(1e-5, 2 * torch.finfo(self.dtype_of_model).eps ** 0.45)
-        mesh = self.mesh(plain.model)
+        mesh = together(lambda: self.map_for(plain.model)).device_mesh
         report: dict[str, Any] = {"mesh": str(mesh), "loss": scalar(plain.loss), "notes": (), "seconds": 0.0}
         apart = self.ranks_apart(plain, facts)
         if apart is not None:
@@ -219,9 +222,6 @@ class _Run:
         found, worst, gradients = self.compared(plain, sharded)
         report["sharded_loss"] = scalar(sharded.loss)
         return Check(first=found, **report, outputs=len(plain.values), gradients=gradients, worst=worst)
-
-    def mesh(self, model: torch.nn.Module) -> DeviceMesh:
-        return self.map_for(model).device_mesh
 
     def map_for(self, model: torch.nn.Module) -> LayoutMap:
         layouts = self.layouts if isinstance(self.layouts, LayoutMap) else self.layouts(model)
@@ -300,7 +300,10 @@ class _Run:
             if (want.call, want.key) != (got.call, got.key):
                 break
             part = part_of(want.tensor, got.tensor)
-            if part is not None and apart(local_tensor(got.tensor), part, float(want.tensor.abs().max()))[1] > self.tolerance:
+            if (
+                part is not None
+                and apart(local_tensor(got.tensor), part, float(want.tensor.abs().max()))[1] > self.tolerance
+            ):
                 return got.call
         return None
 
@@ -317,9 +320,9 @@ class _Run:
                     continue
                 kind, name = mine[:2]
                 text = (
-                    f"the plain step differs between ranks: {kind} of {name} is {brief(mine[2])} on rank 0, but on rank "
-                    f"{r} {other[0]} of {other[1]} is {brief(other[2])}; every rank must run the same model on the same "
-                    "batch"
+                    f"the plain step differs between ranks: {kind} of {name} is {brief(mine[2])} on rank 0, but on "
+                    f"rank {r} {other[0]} of {other[1]} is {brief(other[2])}; every rank must run the same model on "
+                    "the same batch"
                 )
                 named = (name,) if kind == "variable" else ()
                 module = name if kind == "output" else ""
@@ -341,7 +344,9 @@ class _Run:
         for path in reversed(wanted):  # about the order in which they are made
             want, got = wanted[path], ours[path].grad
             if (want is None) != (got is None):
-                found.append((path, float("nan"), float("inf"), "has a gradient" if want is None else "has no gradient"))
+                found.append(
+                    (path, float("nan"), float("inf"), "has a gradient" if want is None else "has no gradient")
+                )
             elif want is not None and got is not None:
                 found.append((path, *apart(whole(got), want, _SMALL * top)))
         buffers = dict(sharded.model.named_buffers())
@@ -444,79 +449,3 @@ def gathered(mine: Any) -> list:
     everyone: list = [None] * world_size()
     dist.all_gather_object(everyone, mine)
     return everyone
-
-
-def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def largest_of(tensors: Iterable[torch.Tensor]) -> float:
-    """The largest element that is no infinity, nor stands for one, as in masks."""
-    found = [t.detach().abs().to(torch.float64) for t in tensors if t.is_floating_point() and t.numel()]
-    return max((float(torch.where(t < 1e30, t, 0.0).max()) for t in found), default=0.0)
-
-
-def whole(t: torch.Tensor) -> torch.Tensor:
-    return full_tensor(t.detach()) if is_sharded(t) else t.detach()
-
-
-def part_of(want: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
-    """This rank's part of a whole value, in the layout of another tensor; None where nobody has parts of it."""
-    if not is_sharded(like):
-        return want
-    layout = layout_of(like)
-    if layout.partial or any(map(any, layout._object.blocks())) or want.shape != like.shape or not want.numel():
-        return None
-    at = layout.device_mesh.coordinates
-    for dim, axes in enumerate(layout.axes):
-        for axis in (axes,) if isinstance(axes, str) else axes or ():
-            parts = want.chunk(layout.device_mesh.axis_size(axis), dim)
-            if at[axis] >= len(parts):
-                return None
-            want = parts[at[axis]]
-    return want
-
-
-def scalar(t: torch.Tensor | None) -> float | None:
-    return float(whole(t)) if t is not None and t.numel() == 1 else None
-
-
-def summary(t: torch.Tensor) -> list[float]:
-    """Its size, sums, and a few of its values."""
-    flat = t.detach().flatten()
-    if flat.is_complex():
-        flat = torch.view_as_real(flat).flatten()
-    wide = flat.to(torch.float64)
-    few = wide[:: max(1, len(wide) // 4)].tolist()
-    return [float(len(wide)), float(wide.sum()), float(wide.abs().sum()), *few]
-
-
-def alike(one: list[float], other: list[float], tolerance: float) -> bool:
-    scale = max(map(abs, one), default=0.0)
-    return len(one) == len(other) and all(a == b or a != a and b != b or abs(a - b) <= tolerance * scale
-                                          for a, b in zip(one, other, strict=True))
-
-
-def brief(numbers: list[float]) -> str:
-    return f"{numbers[0]:.0f} elements that sum to {numbers[1]:.6g}" if numbers else "none"
-
-
-def apart(got: torch.Tensor, want: torch.Tensor, floor: float) -> tuple[float, float, str]:
-    """(largest difference, relative to the largest element, in words)"""
-    want = want.detach()
-    if got.shape != want.shape or got.dtype != want.dtype:
-        text = f"is {got.dtype} {tuple(got.shape)}, plain {want.dtype} {tuple(want.shape)}"
-        return float("nan"), float("inf"), text
-    if want.numel() == 0:
-        return 0.0, 0.0, ""
-    kind = torch.complex128 if want.is_complex() else torch.float64
-    g, w = got.to(want.device, kind), want.to(kind)
-    same = (g == w) | (torch.isnan(g) & torch.isnan(w))
-    difference = torch.where(same, torch.zeros_like(g), g - w).abs()
-    largest = float(difference.max()) if not torch.isnan(difference).any() else float("inf")
-    finite = w.abs()[torch.isfinite(w)]
-    scale = max(float(finite.max()) if finite.numel() else 0.0, floor)
-    relative = 0.0 if largest == 0 else largest / scale if scale > 0 else float("inf")
-    places = int((difference > 0).sum())
-    text = f"differs at {places} of {want.numel()} places by up to {largest:.3g}, the largest element being {scale:.3g}"
-    return largest, relative, text

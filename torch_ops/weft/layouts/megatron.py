@@ -17,9 +17,9 @@ def megatron(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str]
 
     Pairs of linear layers are split by columns and rows: a feed-forward by its inner features, gates included, an
     attention by its heads, so that each costs one all-reduce forward and one backward. Keys and values whose heads do
-    not divide stay whole beside queries that do; queries, keys and values in one matrix are split as that matrix is, and
-    are laid out anew where the model takes them apart. Experts are split inside; embeddings of the vocabulary and the
-    head that is as wide by rows of the vocabulary. All else stays whole.
+    not divide stay whole beside queries that do; queries, keys and values in one matrix are split as that matrix is,
+    and gathered where the model takes them apart. Experts are split inside; embeddings of the vocabulary, and a head
+    that is as wide, by its words. All else stays whole.
 
     What belongs together is found by where linear layers stand in the modules and by their sizes, not by names, in
     modules of torch.nn, transformers and torchvision. A guess that is wrong costs speed, never the result.
@@ -40,7 +40,7 @@ def megatron(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str]
         ValueError: no module, no such axis, or a lazy parameter without a shape.
     """
     axes, parts = parts_along(mesh, axis, "megatron")
-    variables, tensors = parameters_of(model, "megatron")
+    variables = parameters_of(model, "megatron")
     dims: dict[str, int] = {}  # by the parameter's first path, which of its dimensions is split
     reasons: dict[str, str] = {}
     finder = Finder(model)
@@ -52,7 +52,7 @@ def megatron(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str]
     def split_outputs(x: Linear) -> None:
         split(x.weight, x.out_dim)
         if x.bias is not None:
-            split(x.bias, tensors[x.bias].dim() - 1)
+            split(x.bias, len(variables[x.bias].shape) - 1)
 
     for group in finder.groups:
         columns, problem = columns_to_split(group, finder, parts)

@@ -52,7 +52,7 @@ class Plan:
         return next((p for p in (pattern, pattern.replace(".", "/")) if p in self.made), None)
 
 
-def parameters_of(module: torch.nn.Module, function: str) -> tuple[dict[str, Variable], dict[str, torch.Tensor]]:
+def parameters_of(module: torch.nn.Module, function: str) -> dict[str, Variable]:
     """The module's parameters by path, a tied one under each of its paths.
 
     Raises:
@@ -61,7 +61,6 @@ def parameters_of(module: torch.nn.Module, function: str) -> tuple[dict[str, Var
     if not isinstance(module, torch.nn.Module):
         raise ValueError(f"layouts.{function}: a torch.nn.Module is needed, got {type(module).__name__}")
     variables: dict[str, Variable] = {}
-    tensors: dict[str, torch.Tensor] = {}
     first: dict[int, str] = {}
     for path, parameter in module.named_parameters():
         if torch.nn.parameter.is_lazy(parameter):
@@ -72,8 +71,7 @@ def parameters_of(module: torch.nn.Module, function: str) -> tuple[dict[str, Var
         path = checked(slot.path, f"layouts.{function}: path")
         known = first.setdefault(id(slot.tensor), path)
         variables[path] = Variable(tuple(slot.tensor.shape), module_type(slot.owner), known)
-        tensors[path] = slot.tensor
-    return variables, tensors
+    return variables
 
 
 def parts_along(mesh: DeviceMesh, axis: str | Iterable[str], function: str) -> tuple[tuple[str, ...], int]:

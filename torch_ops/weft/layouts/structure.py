@@ -9,6 +9,7 @@ place to pair what is left in them.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -58,6 +59,7 @@ class Finder:
                 self.linears.append(x)
                 for holder in holders(path):
                     self.within[holder] = (self.within.get(holder, (at, at))[0], at + 1)
+        self.widths = Counter(x.inputs for x in self.linears)
         self.lists = {path for path, m in self.modules.items() if self.is_list_of_layers(path, m)}
         stacks = {holder for path in self.lists for holder in holders(path)}
         for path, m in reversed(self.modules.items()):  # children come before their parents
@@ -77,7 +79,7 @@ class Finder:
             self.attention(path)
             self.feed_forward(path)
             self.chains(path, module)
-        for group in experts_of(module, path):
+        for group in experts_of(module, path, self.widths):
             self.take(group)
 
     def pending(self, path: str) -> list[Linear]:
@@ -194,8 +196,12 @@ def linears_of(module: nn.Module, path: str) -> Iterator[Linear]:
         yield Linear(path, joined(path, "weight"), named("bias"), weight.shape[0], weight.shape[1], 1, 0)
 
 
-def experts_of(module: nn.Module, path: str) -> Iterator[Group]:
-    """Experts as stacks of matrices in one parameter, [expert, outputs, inputs] or [expert, inputs, outputs]."""
+def experts_of(module: nn.Module, path: str, widths: Counter[int]) -> Iterator[Group]:
+    """Experts as stacks of matrices in one parameter, [expert, outputs, inputs] or [expert, inputs, outputs].
+
+    Where their sizes fit both ways, that one holds which gives what more linear layers of the model take, then the one
+    that has biases of the outputs' size.
+    """
     own = dict(module.named_parameters(recurse=False))
     stacks = [name for name, p in own.items() if p.dim() == 3]
     found = []
@@ -204,12 +210,13 @@ def experts_of(module: nn.Module, path: str) -> Iterator[Group]:
             row = stack_of(own, path, name, dims)
             others = [stack_of(own, path, n, dims) for n in stacks if n != name and len(own[n]) == len(own[name])]
             columns = [x for x in others if x.inputs == row.outputs and x.outputs in (row.inputs, 2 * row.inputs)]
-            columns = [] if row.square else columns
-            found.append((-len(columns), dims, -at, columns, row))
+            if columns and not row.square:
+                biases = sum(x.bias is not None for x in columns)
+                found.append(((-len(columns), -widths[row.outputs], -biases, dims, -at), columns, row))
     taken: set[str] = set()
-    for _, _, _, columns, row in sorted(found, key=lambda f: f[:3]):
+    for _, columns, row in sorted(found, key=lambda f: f[0]):
         weights = {x.weight for x in (row, *columns)}
-        if columns and not weights & taken:
+        if not weights & taken:
             taken |= weights
             yield Group(path, tuple(columns), row, False)
 
