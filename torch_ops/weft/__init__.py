@@ -14,7 +14,9 @@ hand; every op on it then runs on the local shards, with the collectives it need
 """
 
 from . import at_exit as _at_exit  # noqa: F401
+from . import layouts
 from ._library import library_path, torch_version_built_for
+from .checking import Check, Difference, check
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
@@ -42,10 +44,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "active_layouts",
+    "check",
+    "Check",
     "check_finite",
     "check_plain",
     "check_rule",
     "DeviceMesh",
+    "Difference",
     "distribute_module",
     "distribute_tensor",
     "distribute_variable",
@@ -57,6 +62,7 @@ __all__ = [
     "layout_of",
     "LayoutMap",
     "LayoutMatch",
+    "layouts",
     "library_path",
     "list_devices",
     "local_tensor",
