@@ -33,78 +33,70 @@ def _whole(x: torch.Tensor) -> torch.Tensor:
     return whole.requires_grad_() if x.requires_grad else whole
 
 
-def _read_only(array: Any) -> Any:
-    """Whoever writes to it is told so: what is written would reach neither the tensor nor the other ranks."""
+def _with_weft(core: Callable, instead: Callable) -> Callable:
+    """Core's own where it can, so that plain tensors pay nothing; of a sharded one it raises, before it has read or
+    written anything, that this has no memory, or what it raises of the whole value too."""
+
+    @functools.wraps(core)
+    def call(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return core(self, *args, **kwargs)
+        except Exception:
+            if not any(map(_is_sharded, (self, *args))):
+                raise
+        return instead(core, self, *args, **kwargs)
+
+    return call
+
+
+def _read(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return core(_whole(x), *args, **kwargs)
+
+
+def _read_array(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Read-only: what is written to it would reach neither the tensor nor the other ranks."""
+    array = core(_whole(x), *args, **kwargs)
     array.flags.writeable = False
     return array
 
 
-def _reads_whole(original: Callable, finish: Callable[[Any], Any] = lambda result: result) -> Callable:
-    """Tries core's first, so that plain tensors pay nothing; what it raises of a sharded one is that it has no memory,
-    or what it raises of the whole too."""
-
-    @functools.wraps(original)
-    def read(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(self, *args, **kwargs)
-        except Exception:
-            if not _is_sharded(self):
-                raise
-        return finish(original(_whole(self), *args, **kwargs))
-
-    return read
+def _export(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    if kwargs.get("copy") is False:
+        raise BufferError(
+            "weft: dlpack with copy=False: a sharded tensor has no memory of its own to share. Leave copy out for a "
+            "copy of the whole value, or export weft.local_tensor(x), which shares this rank's part"
+        )
+    return core(_whole(x), *args, **kwargs)
 
 
-def _exports_whole(original: Callable) -> Callable:
-    @functools.wraps(original)
-    def export(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not _is_sharded(self):
-            return original(self, *args, **kwargs)
-        if kwargs.get("copy") is False:
-            raise BufferError(
-                "weft: dlpack with copy=False: a sharded tensor has no memory of its own to share. Leave copy out for "
-                "a copy of the whole value, or export weft.local_tensor(x), which shares this rank's part"
-            )
-        return original(_whole(self), *args, **kwargs)
-
-    return export
+def _write(core: Callable, x: torch.Tensor, *args: Any) -> torch.Tensor:
+    """A Python function for each element: of the whole value, on every rank, which is then written back."""
+    plain = [_whole(a) if _is_sharded(a) else a for a in (x, *args)]
+    core(*plain)
+    return x.copy_(plain[0]) if _is_sharded(x) else x
 
 
-def _writes_whole(original: Callable) -> Callable:
-    """A Python function for each element: of the whole value, the same on every rank, which is then written back."""
-
-    @functools.wraps(original)
-    def write(self: torch.Tensor, *args: Any) -> torch.Tensor:
-        if not any(map(_is_sharded, (self, *args))):
-            return original(self, *args)
-        plain = [_whole(x) if _is_sharded(x) else x for x in (self, *args)]
-        original(*plain)
-        return self.copy_(plain[0]) if _is_sharded(self) else self
-
-    return write
-
-
-def _makes_plain(original: Callable) -> Callable:
+def _make(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Core asks the dispatch key for the new tensor's device, which ours has not; the tensor itself knows it."""
+    return core(torch.empty(0, dtype=x.dtype, device=x.device), *args, **kwargs)
 
-    @functools.wraps(original)
-    def make(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        like = torch.empty(0, dtype=self.dtype, device=self.device) if _is_sharded(self) else self
-        return original(like, *args, **kwargs)
 
-    return make
+_INSTEAD = {
+    "numpy": _read_array,
+    "tolist": _read,
+    "__dlpack__": _export,
+    "apply_": _write,
+    "map_": _write,
+    "map2_": _write,
+    "new": _make,
+    "new_tensor": _make,
+}
 
 
 def install() -> None:
     """Puts them in place of core's own, once."""
-    cls = torch.Tensor
-    cls.numpy = _reads_whole(cls.numpy, _read_only)
-    cls.tolist = _reads_whole(cls.tolist)
-    cls.__dlpack__ = _exports_whole(cls.__dlpack__)
+    for name, instead in _INSTEAD.items():
+        setattr(torch.Tensor, name, _with_weft(getattr(torch.Tensor, name), instead))
     for module in (torch, torch.utils.dlpack):
         if hasattr(module, "to_dlpack"):
-            module.to_dlpack = _exports_whole(module.to_dlpack)
-    for name in ("apply_", "map_", "map2_"):
-        setattr(cls, name, _writes_whole(getattr(cls, name)))
-    for name in ("new", "new_tensor"):
-        setattr(cls, name, _makes_plain(getattr(cls, name)))
+            module.to_dlpack = _with_weft(module.to_dlpack, _export)
