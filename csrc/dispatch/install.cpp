@@ -55,7 +55,7 @@ bool has_out(const c10::FunctionSchema& schema) {
 void register_op(State& s, const c10::OperatorName& name) {
   const size_t colons = name.name.find("::");
   const std::string space = name.name.substr(0, colons);
-  if (space == "weft" || space == "prim" || space == "c10d" || space == "_c10d_functional") return;
+  if (space == "weft" || space == "prim") return;
   auto op = c10::Dispatcher::singleton().findOp(name);
   if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
   // Composite ops are made of others, which come here one by one; a kernel on them would break their backward. But

@@ -14,6 +14,7 @@
 #include "dispatch/handler.h"
 #include "dispatch/indexing.h"
 #include "dispatch/pending_copy.h"
+#include "dispatch/process_groups.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
 
@@ -249,6 +250,7 @@ Special find_special(const OpInfo& op) {
   };
   if (auto it = table->find(op.short_name); it != table->end()) return it->second;
   if (auto it = in_place_views->find(op.short_name); it != in_place_views->end()) return it->second;
+  if (is_collective(op)) return &run_collective;
   if (op.instead != nullptr) return &run_instead;
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;

@@ -20,6 +20,7 @@ from .checking import Check, Difference, check
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
+from .metrics import install as _install_metrics
 from .module import active_layouts, distribute_module, register_layouts, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
@@ -39,6 +40,7 @@ from .tensors import (
 from .tracing import Trace, TraceRow, trace
 
 _install_display()
+_install_metrics()
 
 __version__ = "0.1.0"
 
