@@ -11,9 +11,11 @@
 #include <dispatch/call_identity.h>
 #include <dispatch/gather.h>
 #include <dispatch/install.h>
+#include <dispatch/opaque.h>
 #include <dispatch/user_rules.h>
 #include <mesh/context.h>
 #include <module/convert.h>
+#include <module/set_data.h>
 #include <module/variables.h>
 #include <paths/adapter.h>
 #include <plan/cache.h>
@@ -233,6 +235,11 @@ void define_ops(torch::Library& m) {
       [](const at::Tensor& t, const LayoutPtr& l, const std::string& path, const std::string& rule) {
         return lay_out_variable(t, layout_from(l), canonical_path(path), rule);
       });
+  // `value` as the data of a sharded variable (module/set_data.h).
+  def("_as_data_of(Tensor variable, Tensor value) -> Tensor",
+      [](const at::Tensor& variable, const at::Tensor& value) { return as_data_of(variable, value); });
+  // From now on `plain.data = sharded` of Python is seen to by the Python package.
+  def("_python_sets_data() -> ()", []() { python_sets_data = true; });
   def("_empty(int[] size, " WEFT_CLASS "TensorLayout layout, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
       [](const std::vector<int64_t>& size, const LayoutPtr& l, std::optional<at::ScalarType> dtype,
          std::optional<at::Device> device) {

@@ -9,6 +9,9 @@
 #include "dispatch/gather.h"
 
 namespace weft {
+
+std::atomic<bool> python_sets_data{false};
+
 namespace {
 
 const char* const kOpaque[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
@@ -53,6 +56,16 @@ at::Tensor max_pool1d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArr
   return std::get<0>(at::max_pool1d_with_indices(self, kernel, stride, padding, dilation, ceil_mode));
 }
 
+// Asked before `self.set_data(from)`. A sharded tensor takes any value; a plain one would have to become another object.
+bool has_compatible_shallow_copy_type(const at::Tensor& self, const at::Tensor& from) {
+  if (holds_shards(self)) return true;
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      python_sets_data.load(), "[set_data] the data of a plain tensor of shape ", self.sizes(),
+      " cannot be set to a sharded one of shape ", from.sizes(), ", layout ", sharded(from).layout()->describe(),
+      "; put the sharded tensor itself where the plain one is, or copy its value with copy_");
+  return false;
+}
+
 // Of these only the lengths are read; all else is made of other ops.
 const char* const kReadsLengths[] = {"lstm.data",
                                      "gru.data",
@@ -83,6 +96,7 @@ void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
     }
     library->impl("tensor_split.tensor_indices_or_sections", TORCH_FN(tensor_split));
     library->impl("max_pool1d", TORCH_FN(max_pool1d));
+    library->impl("_has_compatible_shallow_copy_type", TORCH_FN(has_compatible_shallow_copy_type));
     libraries.push_back(std::move(library));
   }
 }

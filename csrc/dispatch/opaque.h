@@ -3,6 +3,7 @@
 // they run whole on every rank.
 #include <torch/library.h>
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -10,5 +11,9 @@ namespace weft {
 
 /// Registers them; `libraries` keeps the registrations.
 void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries);
+
+/// Whether `plain.data = sharded` of Python makes the object sharded, before core is asked. Else, as in C++, it is an
+/// error.
+extern std::atomic<bool> python_sets_data;
 
 }  // namespace weft

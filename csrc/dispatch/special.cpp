@@ -185,6 +185,19 @@ void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   op.handle.callBoxed(&stack);
 }
 
+// As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
+void run_set(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor(), source = argument(op, stack, 1).toTensor();
+  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[", op.short_name, "] a plain tensor of shape ", self.sizes(),
+                              " cannot share the data of a sharded one of shape ", source.sizes(), ", layout ",
+                              sharded(source).layout()->describe(), "; in Python `plain.data = sharded` makes it one");
+  TORCH_CHECK(self.scalar_type() == source.scalar_type() && self.device() == source.device(), "[", op.short_name,
+              "] self is ", self.scalar_type(), " on ", self.device(), ", the source ", source.scalar_type(), " on ",
+              source.device(), "; they must be the same");
+  self.unsafeGetTensorImpl()->shallow_copy_from(source.getIntrusivePtr());
+  finish(op, stack, self);
+}
+
 void refuse_memory(const OpInfo& op, Stack&) {
   TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op.short_name,
                               "] a sharded tensor has no memory of its own to set, resize or share; use "
@@ -234,7 +247,7 @@ Special find_special(const OpInfo& op) {
       {"set_", &refuse_memory},
       {"set_.source_Storage", &refuse_memory},
       {"set_.source_Storage_storage_offset", &refuse_memory},
-      {"set_.source_Tensor", &refuse_memory},
+      {"set_.source_Tensor", &run_set},
       {"set_.source_Tensor_storage_offset", &refuse_memory},
       {"record_stream", &run_on_local},
       {"is_pinned", &run_on_local},

@@ -7,9 +7,14 @@ namespace weft {
 namespace {
 
 Replay replay_chain = nullptr;
+SetData set_data_of = nullptr;
+
+// What the local shard decides: all else is the same for every sharded tensor.
+constexpr c10::DispatchKeySet kOfLocal({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative,
+                                        c10::DispatchKey::AutocastCUDA, c10::DispatchKey::AutocastCPU});
 
 c10::DispatchKeySet keys_for(const at::Tensor& local) {
-  // No Dense bit: `plain.data = sharded` then is refused by core instead of smuggling the key onto a plain tensor.
+  // No Dense bit: core then does not copy the key onto a plain tensor (dispatch/opaque.cpp answers it).
   c10::DispatchKeySet keys(kKey);
   keys = keys | c10::DispatchKeySet(local.is_cuda() ? c10::DispatchKey::AutocastCUDA : c10::DispatchKey::AutocastCPU);
   for (auto k : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {
@@ -21,6 +26,7 @@ c10::DispatchKeySet keys_for(const at::Tensor& local) {
 }  // namespace
 
 void set_replay(Replay replay) { replay_chain = replay; }
+void set_set_data(SetData set_data) { set_data_of = set_data; }
 
 ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry)
     : ShardedTensorImpl(std::move(local), layout, geometry, new_identity()) {}
@@ -113,10 +119,9 @@ void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
   layout_ = other.layout_;
   generation_ = other.generation_;
   seen_writes_ = other.seen_writes_;
-  key_set_ = key_set_ - c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
-  key_set_ =
-      key_set_ | (other.key_set_ & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+  key_set_ = (key_set_ - kOfLocal) | (other.key_set_ & kOfLocal);
   data_type_ = other.data_type_;
+  device_opt_ = other.device_opt_;
   set_geometry(geometry);
 }
 
@@ -194,11 +199,7 @@ c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::shallow_copy_and_detach(
 }
 
 void ShardedTensorImpl::shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& impl) {
-  auto* other = dynamic_cast<ShardedTensorImpl*>(impl.get());
-  TORCH_CHECK_VALUE(other != nullptr,
-                    "cannot set the data of a sharded tensor to a plain tensor: use weft.distribute_tensor(value, "
-                    "weft.layout_of(tensor)) first");
-  become(*other);
+  set_data_of(*this, at::Tensor(impl));
 }
 
 at::Tensor make_sharded(at::Tensor local, Layout layout, const Geometry& geometry) {

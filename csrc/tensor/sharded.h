@@ -49,6 +49,7 @@ struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
   std::mutex mutex;                     // guards local, layout and incoming while they are replaced
   std::shared_ptr<Incoming> incoming;   // null: the content is here
   const std::string* path = nullptr;    // interned, of the variable, where it was tagged
+  Layout home = nullptr;                // of a variable, while its value has another number of dimensions
   std::atomic<Identity> identity{0};    // of the root's value
 };
 
@@ -185,5 +186,9 @@ Geometry geometry_of(const at::Tensor& t);
 /// Replays the view ops of `chain` on `root` (a sharded tensor); set by the dispatch folder, which runs ops.
 using Replay = at::Tensor (*)(const at::Tensor& root, const ViewStep& chain);
 void set_replay(Replay replay);
+
+/// `variable.set_data(value)`, of any tensor; set by the module folder, which lays out plain ones.
+using SetData = void (*)(ShardedTensorImpl& variable, const at::Tensor& value);
+void set_set_data(SetData set_data);
 
 }  // namespace weft

@@ -105,15 +105,6 @@ def test_plain_tensors_keep_their_own_errors_and_results(x, tmp_path):
     assert torch.equal(torch.load(tmp_path / "x.pt"), weft.full_tensor(x))
 
 
-def test_plain_data_cannot_become_sharded(x):
-    plain = torch.ones(2, 3)
-    with pytest.raises(RuntimeError, match="incompatible tensor type"):
-        plain.data = x
-    assert plain.sum() == 6.0
-    with pytest.raises(RuntimeError, match="incompatible tensor type|weft.distribute_tensor"):
-        x.data = plain
-
-
 def test_compile_is_refused_or_runs_right(x):
     @torch.compile(backend="eager", fullgraph=True)
     def double(t):

@@ -16,7 +16,9 @@ hand; every op on it then runs on the local shards, with the collectives it need
 from . import at_exit as _at_exit  # noqa: F401
 from . import layouts
 from ._library import library_path, torch_version_built_for
+from .assignment import install as _install_assignment
 from .checking import Check, Difference, check
+from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
@@ -39,6 +41,8 @@ from .tensors import (
 )
 from .tracing import Trace, TraceRow, trace
 
+_install_assignment()
+_install_compiling()
 _install_display()
 _install_metrics()
 

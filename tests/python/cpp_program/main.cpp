@@ -46,6 +46,24 @@ void tensors(weft::Mesh mesh) {
   check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("nope") != std::string::npos, "error");
 }
 
+// A sharded tensor takes a plain value in its own layout; a plain one cannot become sharded.
+void data(weft::Mesh mesh) {
+  const auto rows = weft::TensorLayout::from_names(mesh, {{"x"}, {}});
+  at::Tensor sharded = weft::distribute_tensor(torch::ones({4, 6}), rows), plain = torch::ones({4, 6});
+  const at::Tensor value = torch::randn({5, 6});
+  sharded.set_data(value);
+  check_same(sharded, value, "set_data");
+  check(weft::layout_of(sharded) == rows, "layout after set_data");
+  std::string error;
+  try {
+    plain.set_data(sharded);
+  } catch (const c10::NotImplementedError& e) {
+    error = e.what_without_backtrace();
+  }
+  check(error.find("[set_data] the data of a plain tensor of shape [4, 6]") != std::string::npos, "set_data of plain");
+  check(!weft::is_sharded(plain) && plain.sum().item<double>() == 24, "plain after set_data");
+}
+
 void finite(weft::Mesh mesh) {
   const at::Tensor x = weft::distribute_tensor(-torch::ones({4}), weft::TensorLayout::from_names(mesh, {{"x"}}));
   torch::log(x);
@@ -184,6 +202,7 @@ int main(int argc, char** argv) {
   check(weft::world_size() == 2, "world size");
   const weft::Mesh mesh = weft::DeviceMesh::get({2}, {"x"});
   tensors(mesh);
+  data(mesh);
   finite(mesh);
   modules(mesh);
   own_ops(mesh);

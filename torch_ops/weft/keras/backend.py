@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -133,6 +134,29 @@ def install(keras: versions.Keras) -> None:
 
     set_distribution.__doc__ = original.__doc__
     rebind(original, set_distribution)
+    _tell_of_clear_session(lib)
+
+
+def _tell_of_clear_session(lib: ModuleType) -> None:
+    """Keras's clear_session drops the distribution with everything else that is global."""
+    from keras.src.backend.common import global_state
+
+    original, told = global_state.clear_session, False
+
+    @functools.wraps(original)
+    def clear_session(free_memory: bool = True) -> None:
+        nonlocal told
+        distribution = lib.distribution()
+        original(free_memory)
+        if distribution is not None and not told:
+            told = True
+            warnings.warn(
+                f"keras.utils.clear_session() has dropped the {type(distribution).__name__} distribution: what is made "
+                "and trained from here on is not distributed. Call keras.distribution.set_distribution again after it",
+                stacklevel=2,
+            )
+
+    rebind(original, clear_session)
 
 
 def _check_initialize(lib: ModuleType) -> None:

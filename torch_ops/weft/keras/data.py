@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,6 +47,20 @@ def distribute_batch(batch: Any, distribution: Any) -> Any:
         debug.batch(tensor)
     found = {id(plain): tensor for plain, tensor in zip(tensors, laid_out, strict=True)}
     return tree.map_structure(lambda leaf: found.get(id(leaf), leaf), batch, none_is_leaf=True)
+
+
+@contextmanager
+def telling_of_parts() -> Iterator[None]:
+    """Where the ranks' batches turn out to differ, the error says what ranks that load their own parts must set."""
+    try:
+        yield
+    except ValueError as e:
+        if "[shard_batch]" in str(e) or "the batch (shapes" in str(e):
+            e.add_note(
+                "weft.keras: every rank gives the same whole batch, of which it keeps its part; where each loads a part "
+                "of its own (tf.data's shard, a DistributedSampler), set auto_shard_dataset=False of the distribution"
+            )
+        raise
 
 
 def _layout(shape: tuple[int, ...], distribution: Any) -> weft.TensorLayout:
@@ -96,6 +111,18 @@ def _joined(part: torch.Tensor, layout: weft.TensorLayout, sizes: list[int]) -> 
     return _empty(whole, (total, *rest), layout).copy_(whole)
 
 
+def _refuse_distributed_dataset(data: Any) -> None:
+    """TensorFlow's datasets of a tf.distribute strategy, which know TensorFlow's replicas and not Keras's ranks."""
+    kinds = ("DistributedDataset", "DistributedDatasetsFromFunction", "DistributedDatasetInterface")
+    for parent in type(data).__mro__:
+        if parent.__name__ in kinds and parent.__module__.startswith("tensorflow."):
+            raise ValueError(
+                f"{type(data).__name__}: a dataset that a tf.distribute strategy has distributed cannot feed ranks of "
+                "keras.distribution. Give the tf.data.Dataset of whole batches, of which each rank takes its part; or, "
+                "with auto_shard_dataset=False, the one of this rank's own part"
+            )
+
+
 def install(keras: versions.Keras) -> None:
     """Keras's adapters hand every rank the batches as they come: the step lays them out."""
     import keras.src.trainers.data_adapters as adapters
@@ -107,6 +134,7 @@ def install(keras: versions.Keras) -> None:
         distribution = lib.distribution()
         if distribution is None:
             return original(*args, **kwargs)
+        _refuse_distributed_dataset(args[0] if args else kwargs.get("x"))
         # To the adapters, which would refuse the input or take their share of it, it is a job of one process.
         alone = {"_is_multi_process": False, "_num_processes": 1, "_process_id": 0}
         before = {name: getattr(distribution, name) for name in alone}

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from . import backend, data, layouts, saving, steps, values, variables, versions
+from . import backend, data, exporting, layouts, saving, steps, values, variables, versions
 
 _enabled: versions.Keras | None = None
 
@@ -21,7 +21,7 @@ def enable() -> str:
     global _enabled
     if _enabled is None:
         keras = versions.find()
-        for hooks in (backend, layouts, values, variables, data, steps, saving):
+        for hooks in (backend, layouts, values, variables, data, steps, saving, exporting):
             hooks.install(keras)
         _enabled = keras
         if os.environ.get("RANK", "0") == "0":

@@ -72,7 +72,7 @@ def install(keras: versions.Keras) -> None:
     def _(original: Callable, model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(filepath, io.IOBase):  # each rank has its own
             return original(model, filepath, *args, **kwargs)
-        return _once(
+        return once(
             lib.distribution(),
             f"saving a model to {filepath}",
             lambda: original(model, filepath, *args, **kwargs),
@@ -83,7 +83,7 @@ def install(keras: versions.Keras) -> None:
     def _(
         original: Callable, model: Any, filepath: Any, max_shard_size: Any = None, objects_to_skip: Any = None
     ) -> Any:
-        return _once(
+        return once(
             lib.distribution(),
             f"saving weights to {filepath}",
             lambda: original(model, filepath, max_shard_size, objects_to_skip),
@@ -92,7 +92,7 @@ def install(keras: versions.Keras) -> None:
 
     @wrap(legacy_h5_format, "save_model_to_hdf5")
     def _(original: Callable, model: Any, filepath: Any, overwrite: bool = True, include_optimizer: bool = True) -> Any:
-        return _once(
+        return once(
             lib.distribution(),
             f"saving a model to {filepath}",
             lambda: original(model, filepath, overwrite, include_optimizer),
@@ -114,26 +114,26 @@ def install(keras: versions.Keras) -> None:
 
         save = original(self, epoch, batch, logs, filepath)
         if save:
-            _once(lib.distribution(), f"making the folder {folder}", make_folder, lambda: None)
+            once(lib.distribution(), f"making the folder {folder}", make_folder, lambda: None)
         return save
 
     @wrap(BackupAndRestore, "_save_model")
     def _(original: Callable, self: Any) -> None:
         what = f"backing up to {self.backup_dir}"
-        _once(lib.distribution(), what, lambda: original(self), lambda: gather(self.model))
+        once(lib.distribution(), what, lambda: original(self), lambda: gather(self.model))
 
     @wrap(BackupAndRestore, "on_train_begin")
     def _(original: Callable, self: Any, logs: Any = None) -> None:
         # It may put an older backup in place of one that cannot be read: rank 0 does, and the others load after it.
         distribution, what = lib.distribution(), f"restoring from {self.backup_dir}"
-        _once(distribution, what, lambda: original(self, logs), lambda: None)
+        once(distribution, what, lambda: original(self, logs), lambda: None)
         if distribution is not None:
             _together(distribution, what, lambda: original(self, logs) if weft.rank() > 0 else None)
 
     @wrap(BackupAndRestore, "on_train_end")
     def _(original: Callable, self: Any, logs: Any = None) -> None:
         what = f"removing the backup in {self.backup_dir}"
-        _once(lib.distribution(), what, lambda: original(self, logs), lambda: None)
+        once(lib.distribution(), what, lambda: original(self, logs), lambda: None)
 
 
 def _ask_once(original: Callable, distribution_of: Callable, io_utils: Any) -> None:
@@ -146,7 +146,7 @@ def _ask_once(original: Callable, distribution_of: Callable, io_utils: Any) -> N
             return not exists or io_utils.ask_to_proceed_with_overwrite(str(filepath))
 
         if not overwrite and distribution_of() is not None:
-            if not _once(distribution_of(), f"looking for {filepath}", may_write, lambda: None):
+            if not once(distribution_of(), f"looking for {filepath}", may_write, lambda: None):
                 return None
             overwrite = True
         return original(model, filepath, overwrite, *args, **kwargs)
@@ -172,7 +172,7 @@ def _together(distribution: Any, what: str, action: Callable) -> Any:
     return out
 
 
-def _once(distribution: Any, what: str, write: Callable, take_part: Callable) -> Any:
+def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> Any:
     """`write` on rank 0, `take_part` on the others; back on all ranks when it is done, with rank 0's result.
 
     Where `write` fails, rank 0 goes through what it has not gathered yet, and its error is raised on all ranks, which

@@ -33,9 +33,10 @@ class ShardedStep:
         if distribution is None:
             return self._step(batches)
         prepare(self._model, distribution)
-        batches = [data.distribute_batch(b, distribution) for b in batches]
-        out = tree.map_structure(values.whole, self._step(batches))
-        torch.ops.weft.finish_checks()  # of the batch, where nothing else was sent
+        with data.telling_of_parts():
+            batches = [data.distribute_batch(b, distribution) for b in batches]
+            out = tree.map_structure(values.whole, self._step(batches))
+            torch.ops.weft.finish_checks()  # of the batch, where nothing else was sent
         reporting.warn_of_unused_rules(self._model, distribution)
         return out
 

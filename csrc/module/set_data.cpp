@@ -1,0 +1,127 @@
+#include "module/set_data.h"
+
+#include <c10/util/StringUtil.h>
+#include <comm/collectives.h>
+#include <dispatch/call_identity.h>
+#include <dispatch/refuse.h>
+#include <redistribute/redistribute.h>
+#include <tensor/below_autograd.h>
+#include <tensor/op_history.h>
+#include <tensor/sharded.h>
+
+#include <limits>
+
+#include "module/convert.h"
+
+namespace weft {
+namespace {
+
+constexpr const char* kName = "set_data";
+constexpr int64_t kSampled = 4096;  // words of a plain value: as of what is laid out otherwise
+
+// Splits of whole dimensions fit every shape; blocks, which views leave behind, do not.
+Layout without_blocks(Layout layout) {
+  TensorLayout::Dims dims = layout->dims();
+  for (auto& dim : dims) {
+    for (Split& split : dim) split.block = 0;
+  }
+  return TensorLayout::get(layout->mesh(), std::move(dims));
+}
+
+// The layout that the variable keeps, whatever it is set to.
+Layout home_of(const ShardedTensorImpl& variable) {
+  const Layout home = variable.cell().home;
+  return home != nullptr ? home : without_blocks(variable.layout());
+}
+
+// Ranks with other values are found as with an op's plain operands.
+Identity identify(const at::Tensor& value, const std::string* path, Mesh mesh) {
+  const std::string what = c10::str("[", kName, "] the plain value", path == nullptr ? "" : " of ",
+                                    path == nullptr ? "" : *path, ", which counts as the same on all ranks: its ");
+  std::vector<int64_t> facts{static_cast<int64_t>(value.scalar_type())};
+  facts.insert(facts.end(), value.sizes().begin(), value.sizes().end());
+  comm::check_same_soon(facts, what + "shape and dtype", mesh);
+  OpHistory::Op call{.name = kName};
+  for (int64_t fact : facts) call.values = mix(call.values, static_cast<uint64_t>(fact));
+  // Weights may be memory that is filled later.
+  if (!value.requires_grad()) {
+    call.plain = sample(value, kSampled);
+    call.plain_operand = "value";
+    if (checks_plain()) {
+      const auto whole = sample(value.cpu(), std::numeric_limits<int64_t>::max());
+      comm::check_same({static_cast<int64_t>(whole)}, what + "values", mesh);
+    }
+  }
+  OpHistory::of_thread().add(call);
+  return mix(mix(new_root(kName), call.values), call.plain);
+}
+
+at::Tensor from_plain(const ShardedTensorImpl& variable, const at::Tensor& value) {
+  check_strided(kName, value);
+  const Layout home = home_of(variable);
+  const Layout layout =
+      home->ndim() == value.dim() ? home : TensorLayout::replicated(home->mesh(), value.dim());
+  const std::string* path = variable.interned_path();
+  const RunningOp running(kName, identify(value, path, home->mesh()), path);
+  at::Tensor out = lay_out(value, layout);
+  Cell& cell = sharded(out).cell();
+  cell.path = path;
+  if (layout != home) cell.home = home;
+  return out;
+}
+
+// The layout of the root under which a view of all of it, with its dimensions in another order, lies as `home`. Null: it
+// is another view.
+Layout of_root(const Geometry& view, const Geometry& root, Layout home) {
+  const auto n = root.sizes.size();
+  if (view.sizes.size() != n || view.offset != root.offset) return nullptr;
+  TensorLayout::Dims dims(n);
+  std::vector<bool> taken(n);
+  for (size_t d = 0; d < n; ++d) {
+    size_t r = 0;
+    while (r < n && (taken[r] || view.sizes[d] != root.sizes[r] || view.strides[d] != root.strides[r])) ++r;
+    if (r == n) return nullptr;
+    taken[r] = true;
+    dims[r] = home->dim(static_cast<int64_t>(d));
+  }
+  return TensorLayout::get(home->mesh(), std::move(dims));
+}
+
+void bring_home(const ShardedTensorImpl& variable, const at::Tensor& value) {
+  const ShardedTensorImpl& impl = sharded(value);
+  const std::string* path = variable.interned_path();
+  // Another variable's data is shared as it lies.
+  if (path == nullptr || impl.interned_path() != nullptr) return;
+  const Layout home = home_of(variable);
+  Cell& cell = impl.cell();
+  const Layout now = impl.layout();
+  if (home->mesh() != now->mesh()) return;
+  cell.path = path;
+  if (home->ndim() != value.dim()) {
+    cell.home = home;
+  } else if (const Layout to = now == home ? nullptr : of_root(impl.geometry(), cell.geometry, home)) {
+    BelowAutograd guard;
+    const RunningOp running(kName, impl.identity(), path, /*keeps_value=*/true);
+    redistribute_content(cell, to);
+  }
+}
+
+at::Tensor data_of(const ShardedTensorImpl& variable, const at::Tensor& value) {
+  if (!holds_shards(value)) return from_plain(variable, value);
+  bring_home(variable, value);
+  return value;
+}
+
+[[maybe_unused]] const bool set_data_is_set = (set_set_data([](ShardedTensorImpl& variable, const at::Tensor& value) {
+                                                 variable.become(sharded(data_of(variable, value)));
+                                               }),
+                                               true);
+
+}  // namespace
+
+at::Tensor as_data_of(const at::Tensor& variable, const at::Tensor& value) {
+  TORCH_CHECK_VALUE(holds_shards(variable), kName, ": a plain tensor has no layout to keep");
+  return data_of(sharded(variable), value);
+}
+
+}  // namespace weft
