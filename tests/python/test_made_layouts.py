@@ -108,7 +108,8 @@ def test_fsdp_leaves_the_smallest_whole(mesh):
         whole = {path for path in sizes if path not in got(layouts, model)}
         assert whole == {path for path, size in sizes.items() if size < smallest}, share
     layouts = weft.layouts.fsdp(model, mesh, "data", whole=0.1)
-    assert "whole over data: 14 of 34 parameters, of 224 of 5824 elements: fewer than 24 elements" in repr(layouts)
+    assert "whole over data: 14 of 34 parameters: fewer than 24 elements, or than 2 rows" in repr(layouts)
+    assert "whole over data: 3.8% of 5824 elements in all" in repr(layouts)
     large = Model(words=4096)
     assert not any("norm" in p for p in got(weft.layouts.fsdp(large, mesh, "data"), large)), "by default: 1 %"
 
@@ -222,6 +223,31 @@ def test_experts_in_stacks(mesh, turned, fused):
         column, row = row, column
     expected = {"up": column, "down": row, "up_bias": (None, "model")} | ({} if fused else {"gate": column})
     assert got(weft.layouts.megatron(model, mesh, "model"), model) == expected
+
+
+def test_square_experts_beside_fused_columns(mesh):
+    model = nn.Module()
+    model.both, model.down = nn.Parameter(torch.zeros(4, 16, 8)), nn.Parameter(torch.zeros(4, 8, 8))
+    assert got(weft.layouts.megatron(model, mesh, "model"), model) == {
+        "both": (None, "model", None),
+        "down": (None, None, "model"),
+    }
+    alike = nn.Module()
+    alike.one, alike.two = nn.Parameter(torch.zeros(4, 8, 8)), nn.Parameter(torch.zeros(4, 8, 8))
+    assert got(weft.layouts.megatron(alike, mesh, "model"), alike) == {}, "nothing tells which feeds which"
+
+
+@pytest.mark.parametrize("inner", [16, 24], ids=["square row", "wide row"])
+@pytest.mark.parametrize("query", [False, True], ids=["queries at once", "queries in two steps"])
+def test_low_rank_attention(mesh, inner, query):
+    """DeepSeek's: what comes after the narrow layers is split by heads, these are not."""
+    layers = {"qa": linear(16, 6), "qn": nn.LayerNorm(6), "qb": linear(6, 28)} if query else {"q": linear(16, 28)}
+    layers |= {"ka": linear(16, 5), "kn": nn.LayerNorm(4), "kb": linear(4, 32), "o": linear(inner, 16)}
+    model = Layers(**layers)
+    model.num_heads = 4
+    columns = ["qb", "kb"] if query else ["q", "kb"]
+    split = got(weft.layouts.megatron(model, mesh, "model"), model)
+    assert split == {f"{n}.weight": COLUMN for n in columns} | {"o.weight": ROW}
 
 
 def test_multihead_attention_and_encoder_layers(mesh):

@@ -76,6 +76,7 @@ class Finder:
         if isinstance(module, nn.Sequential):
             self.chains(path, module)
         elif not stack and not isinstance(module, (nn.ModuleList, nn.ModuleDict)) and path in self.within:
+            self.low_rank_attention(path)
             self.attention(path)
             self.feed_forward(path)
             self.chains(path, module)
@@ -145,6 +146,24 @@ class Finder:
         alike = [x for x in near if row.inputs % x.outputs == 0 and x.inputs == near[0].inputs]
         return alike if len(alike) == len(near) == 2 and alike[0].outputs == alike[1].outputs else []
 
+    def low_rank_attention(self, path: str) -> None:
+        """Queries, keys and values that come through narrow layers: those after these are as wide as the row's inputs.
+
+        The narrow ones and their norms stay whole, so that each head finds all of what it is made from.
+        """
+        left = self.pending(path)
+        row = next((x for x in reversed(left) if x.outputs == left[0].inputs), None)
+        size = head_size([self.modules[path]], row.inputs) if row is not None else None
+        if row is None or size is None:
+            return
+        narrow = [x.outputs for x in left if x.outputs < row.inputs and x.inputs == row.outputs]
+        columns = [x for x in left if x is not row and x.outputs >= row.inputs]
+        after = [x for x in columns if narrow and x.inputs <= max(narrow)]
+        rest = [x for x in columns if x not in after]
+        whole_heads = all(x.outputs % (row.inputs // size) == 0 for x in columns)
+        if after and len(columns) > 1 and whole_heads and all(x.inputs == row.outputs for x in rest):
+            self.take(Group(path, tuple(columns), row, True))
+
     def chains(self, path: str, module: nn.Module) -> None:
         """Children that follow each other with nothing between that has parameters."""
         children = {x.owner: x for x in self.pending(path) if x.owner.rpartition(".")[0] == path and x.owner != path}
@@ -210,7 +229,8 @@ def experts_of(module: nn.Module, path: str, widths: Counter[int]) -> Iterator[G
             row = stack_of(own, path, name, dims)
             others = [stack_of(own, path, n, dims) for n in stacks if n != name and len(own[n]) == len(own[name])]
             columns = [x for x in others if x.inputs == row.outputs and x.outputs in (row.inputs, 2 * row.inputs)]
-            if columns and not row.square:
+            columns = [x for x in columns if not (x.square and row.square)]  # which of them is the row, none tells
+            if columns:
                 biases = sum(x.bias is not None for x in columns)
                 found.append(((-len(columns), -widths[row.outputs], -biases, dims, -at), columns, row))
     taken: set[str] = set()
