@@ -275,6 +275,25 @@ def test_vocabulary(mesh):
     assert "words.weight" not in got(weft.layouts.megatron(tiny, mesh, "model"), tiny)
 
 
+def test_weights_made_of_others(mesh):
+    """By weight_norm and such: what they are made of stays whole."""
+    model = Layers(words=nn.utils.parametrizations.weight_norm(nn.Embedding(64, 8)), a=linear(8, 16), b=linear(16, 8))
+    nn.utils.parametrizations.weight_norm(model.a)
+    layouts = weft.layouts.megatron(model, mesh, "model")
+    assert got(layouts, model) == {} and "a/parametrizations/weight/original1 (16, 8): not recognised" in repr(layouts)
+    made = got(weft.layouts.fsdp(model, mesh, "data", whole=0), model)
+    assert made["a.parametrizations.weight.original1"] == ("data", None)
+
+
+@pytest.mark.parametrize("config", [{"heads": 3, 0: 1, "num_heads": "x"}, 7, torch.Size([2])])
+def test_heads_told_by_a_config_of_any_kind(config):
+    model = Layers(q=linear(12, 12), k=linear(12, 12), v=linear(12, 12), o=linear(12, 12))
+    model.config = config
+    mesh = weft.DeviceMesh((2,), ("model",), device_type="cpu")
+    split = got(weft.layouts.megatron(model, mesh, "model"), model)
+    assert bool(split) == (not isinstance(config, dict)), "three heads do not divide by two"
+
+
 def test_what_is_no_linear_layer_is_told(mesh):
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
     layouts = weft.layouts.megatron(model, mesh, "model")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -198,21 +198,24 @@ def holders(path: str) -> Iterator[str]:
 def linears_of(module: nn.Module, path: str) -> Iterator[Linear]:
     """The matrices that are the module's own."""
 
-    def named(name: str) -> str | None:
-        return joined(path, name) if isinstance(getattr(module, name, None), nn.Parameter) else None
+    own = dict(module.named_parameters(recurse=False))  # one that is made of others is none of them
 
-    weight = getattr(module, "weight", None)
+    def found(name: str, bias: str, turned: bool = False) -> Iterator[Linear]:
+        if name in own and own[name].dim() == 2:
+            outputs, inputs = own[name].shape[::-1] if turned else own[name].shape
+            yield Linear(
+                path, joined(path, name), joined(path, bias) if bias in own else None, inputs, outputs, *dims[turned]
+            )
+
+    dims = ((0, 1), (1, 0))
     if isinstance(module, nn.MultiheadAttention):
-        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            w = getattr(module, name)
-            if w is not None:
-                bias = named("in_proj_bias") if name == "in_proj_weight" else None
-                yield Linear(path, joined(path, name), bias, w.shape[1], w.shape[0], 0, 1)
+        yield from found("in_proj_weight", "in_proj_bias")
+        for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            yield from found(name, "")
     elif isinstance(module, nn.Linear):
-        yield Linear(path, joined(path, "weight"), named("bias"), weight.shape[1], weight.shape[0], 0, 1)
-    elif type(module).__name__ == "Conv1D" and isinstance(weight, nn.Parameter) and weight.dim() == 2:
-        # Of transformers: GPT-2's linear layer, whose weight is [inputs, outputs].
-        yield Linear(path, joined(path, "weight"), named("bias"), weight.shape[0], weight.shape[1], 1, 0)
+        yield from found("weight", "bias")
+    elif type(module).__name__ == "Conv1D":  # of transformers: GPT-2's linear layer, whose weight is [inputs, outputs]
+        yield from found("weight", "bias", turned=True)
 
 
 def experts_of(module: nn.Module, path: str, widths: Counter[int]) -> Iterator[Group]:
@@ -258,8 +261,8 @@ def head_size(modules: Sequence[nn.Module], width: int) -> int | None:
         facts = {
             (name, value)
             for holder in holders
-            for name, value in vars(holder).items()
-            if "head" in name and type(value) is int and value > 0 and width % value == 0
+            for name, value in (holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})).items()
+            if isinstance(name, str) and "head" in name and type(value) is int and value > 0 and width % value == 0
         }
         of_one = [value for name, value in facts if name == "head_dim"]
         counts = [value for name, value in facts if "dim" not in name and "size" not in name]
@@ -270,13 +273,16 @@ def head_size(modules: Sequence[nn.Module], width: int) -> int | None:
 
 def embeddings_of(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
     """(path of the weight, weight) of each table of embeddings."""
-    return [(joined(path, "weight"), m.weight) for path, m in model.named_modules() if isinstance(m, nn.Embedding)]
+    tables = ((path, m._parameters.get("weight")) for path, m in model.named_modules() if isinstance(m, nn.Embedding))
+    return [(joined(path, "weight"), table) for path, table in tables if table is not None]
 
 
 def vocabulary_of(model: nn.Module) -> torch.Tensor | None:
     """The table that a linear layer has as its weight too, else the one of most rows if it is no small part of all."""
     tables = [table for _, table in embeddings_of(model)]
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    matrices = [
+        w for m in model.modules() if isinstance(m, nn.Linear) and (w := m._parameters.get("weight")) is not None
+    ]
     tied = {id(w) for w in matrices}
     table = max(tables, key=lambda t: (id(t) in tied, len(t)), default=None)
     largest = max((w.numel() for w in matrices), default=0)
