@@ -1,5 +1,9 @@
 """weft.check: a right model is told as right, a wrong rule, a rank that goes its own way and errors by their place."""
 
+import itertools
+import sys
+import types
+
 import pytest
 import torch
 import weft
@@ -87,6 +91,17 @@ def alone():
 
 def test_in_one_process():
     assert alone()
+
+
+def test_a_terminal_is_told_what_takes_long(monkeypatch, capsys):
+    clock = itertools.count(0.0, 3.0)
+    monkeypatch.setattr("weft.checking.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    alone()
+    assert "weft.check" not in capsys.readouterr().err, "it is no terminal"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    alone()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "weft.check: 3 s, the plain step" and any("comparing gradients" in line for line in lines)
 
 
 class Dies(nn.Module):

@@ -73,11 +73,12 @@ def _by_pattern(left: LayoutMap, right: LayoutMap) -> LayoutMap:
     """Where no map knows the variables: entries of the same text, and paths that a pattern of the other map matches."""
     layouts = LayoutMap(left.device_mesh)
     for one, other in ((left, right), (right, left)):
+        named = dict(other.rules())
         for pattern, axes in one.rules():
             if pattern in layouts:
                 continue
-            match = other.lookup(pattern) if _PATH.fullmatch(pattern) and pattern not in other else None
-            theirs = dict(other.rules()).get(pattern, match.axes if match else (None,) * len(axes))
+            match = other.lookup(pattern) if _PATH.fullmatch(pattern) and pattern not in named else None
+            theirs = named.get(pattern, match.axes if match else (None,) * len(axes))
             both = (axes, theirs) if one is left else (theirs, axes)
             layouts[pattern] = _axes_of_both(pattern, *both, frozenset())
     return layouts
