@@ -346,6 +346,8 @@ def test_maps_by_hand_joined(mesh):
     ]
     assert both["b/c"].axes == (None, ("data", "model")), "the path wins over the pattern"
     assert (two | one)["b/c"].axes == (None, ("model", "data"))
+    forms = weft.LayoutMap(mesh, {"a.b": ("data", None)}) | weft.LayoutMap(mesh, {"a/b": ("model", None)})
+    assert forms["a.b"] == forms["a/b"] and forms["a/b"].axes == (("data", "model"), None), "one path in two forms"
     crossing = weft.LayoutMap(mesh, {r".*/1": ("data", None)}) | weft.LayoutMap(mesh, {r"a/.*": ("model", None)})
     with pytest.raises(ValueError, match="'a/1' matches 2 entries"):
         crossing["a/1"]
