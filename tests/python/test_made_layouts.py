@@ -108,7 +108,8 @@ def test_fsdp_leaves_the_smallest_whole(mesh):
         whole = {path for path in sizes if path not in got(layouts, model)}
         assert whole == {path for path, size in sizes.items() if size < smallest}, share
     layouts = weft.layouts.fsdp(model, mesh, "data", whole=0.1)
-    assert "whole over data: 14 of 34 parameters, of 224 of 5824 elements: fewer than 24 elements" in repr(layouts)
+    assert "whole over data: 14 of 34 parameters: fewer than 24 elements, or than 2 rows" in repr(layouts)
+    assert "whole over data: 3.8% of 5824 elements in all" in repr(layouts)
     large = Model(words=4096)
     assert not any("norm" in p for p in got(weft.layouts.fsdp(large, mesh, "data"), large)), "by default: 1 %"
 
@@ -224,6 +225,31 @@ def test_experts_in_stacks(mesh, turned, fused):
     assert got(weft.layouts.megatron(model, mesh, "model"), model) == expected
 
 
+def test_square_experts_beside_fused_columns(mesh):
+    model = nn.Module()
+    model.both, model.down = nn.Parameter(torch.zeros(4, 16, 8)), nn.Parameter(torch.zeros(4, 8, 8))
+    assert got(weft.layouts.megatron(model, mesh, "model"), model) == {
+        "both": (None, "model", None),
+        "down": (None, None, "model"),
+    }
+    alike = nn.Module()
+    alike.one, alike.two = nn.Parameter(torch.zeros(4, 8, 8)), nn.Parameter(torch.zeros(4, 8, 8))
+    assert got(weft.layouts.megatron(alike, mesh, "model"), alike) == {}, "nothing tells which feeds which"
+
+
+@pytest.mark.parametrize("inner", [16, 24], ids=["square row", "wide row"])
+@pytest.mark.parametrize("query", [False, True], ids=["queries at once", "queries in two steps"])
+def test_low_rank_attention(mesh, inner, query):
+    """DeepSeek's: what comes after the narrow layers is split by heads, these are not."""
+    layers = {"qa": linear(16, 6), "qn": nn.LayerNorm(6), "qb": linear(6, 28)} if query else {"q": linear(16, 28)}
+    layers |= {"ka": linear(16, 5), "kn": nn.LayerNorm(4), "kb": linear(4, 32), "o": linear(inner, 16)}
+    model = Layers(**layers)
+    model.num_heads = 4
+    columns = ["qb", "kb"] if query else ["q", "kb"]
+    split = got(weft.layouts.megatron(model, mesh, "model"), model)
+    assert split == {f"{n}.weight": COLUMN for n in columns} | {"o.weight": ROW}
+
+
 def test_multihead_attention_and_encoder_layers(mesh):
     layer = nn.TransformerDecoderLayer(16, 4, 24)
     split = got(weft.layouts.megatron(nn.TransformerDecoder(layer, 2), mesh, "model"), nn.TransformerDecoder(layer, 2))
@@ -247,6 +273,25 @@ def test_vocabulary(mesh):
     assert 4 * table >= largest and "words.weight" in got(weft.layouts.megatron(small, mesh, "model"), small)
     tiny = Model(words=5)
     assert "words.weight" not in got(weft.layouts.megatron(tiny, mesh, "model"), tiny)
+
+
+def test_weights_made_of_others(mesh):
+    """By weight_norm and such: what they are made of stays whole."""
+    model = Layers(words=nn.utils.parametrizations.weight_norm(nn.Embedding(64, 8)), a=linear(8, 16), b=linear(16, 8))
+    nn.utils.parametrizations.weight_norm(model.a)
+    layouts = weft.layouts.megatron(model, mesh, "model")
+    assert got(layouts, model) == {} and "a/parametrizations/weight/original1 (16, 8): not recognised" in repr(layouts)
+    made = got(weft.layouts.fsdp(model, mesh, "data", whole=0), model)
+    assert made["a.parametrizations.weight.original1"] == ("data", None)
+
+
+@pytest.mark.parametrize("config", [{"heads": 3, 0: 1, "num_heads": "x"}, 7, torch.Size([2])])
+def test_heads_told_by_a_config_of_any_kind(config):
+    model = Layers(q=linear(12, 12), k=linear(12, 12), v=linear(12, 12), o=linear(12, 12))
+    model.config = config
+    mesh = weft.DeviceMesh((2,), ("model",), device_type="cpu")
+    split = got(weft.layouts.megatron(model, mesh, "model"), model)
+    assert bool(split) == (not isinstance(config, dict)), "three heads do not divide by two"
 
 
 def test_what_is_no_linear_layer_is_told(mesh):
@@ -301,6 +346,8 @@ def test_maps_by_hand_joined(mesh):
     ]
     assert both["b/c"].axes == (None, ("data", "model")), "the path wins over the pattern"
     assert (two | one)["b/c"].axes == (None, ("model", "data"))
+    forms = weft.LayoutMap(mesh, {"a.b": ("data", None)}) | weft.LayoutMap(mesh, {"a/b": ("model", None)})
+    assert forms["a.b"] == forms["a/b"] and forms["a/b"].axes == (("data", "model"), None), "one path in two forms"
     crossing = weft.LayoutMap(mesh, {r".*/1": ("data", None)}) | weft.LayoutMap(mesh, {r"a/.*": ("model", None)})
     with pytest.raises(ValueError, match="'a/1' matches 2 entries"):
         crossing["a/1"]

@@ -1,9 +1,13 @@
 """weft.check: a right model is told as right, a wrong rule, a rank that goes its own way and errors by their place."""
 
+import itertools
+import sys
+import types
+
 import pytest
 import torch
 import weft
-from ranks import models
+from ranks.zoo.run import batch_of, build
 from support.ranks import run_ranks
 from torch import nn
 
@@ -69,13 +73,13 @@ def test_a_right_model(world, request):
 
 def stock(name):
     mesh = mesh_of(2, 2)
-    _, batch = models.build(name)
     layouts = lambda m: weft.layouts.fsdp(m, mesh, "data") | weft.layouts.megatron(m, mesh, "model")  # noqa: E731
-    return told(weft.check(lambda: models.build(name)[0], batch, layouts))
+    return told(weft.check(lambda: build(name), batch_of(name), layouts))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "resnet", "t5"])
+@pytest.mark.parametrize("name", ["deepseek_v3", "gpt2", "gpt_oss", "llama", "resnet", "t5"])
 def test_stock_models(ranks4, name):
+    """Dropout included."""
     found = same_on_all(ranks4(stock, name, timeout=120))
     assert found["ok"] and found["gradients"] > 10 and "mesh (data=2, model=2)" in found["text"], found["text"]
 
@@ -87,6 +91,17 @@ def alone():
 
 def test_in_one_process():
     assert alone()
+
+
+def test_a_terminal_is_told_what_takes_long(monkeypatch, capsys):
+    clock = itertools.count(0.0, 3.0)
+    monkeypatch.setattr("weft.checking.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    alone()
+    assert "weft.check" not in capsys.readouterr().err, "it is no terminal"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    alone()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "weft.check: 3 s, the plain step" and any("comparing gradients" in line for line in lines)
 
 
 class Dies(nn.Module):

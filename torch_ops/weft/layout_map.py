@@ -200,7 +200,7 @@ class LayoutMap(MutableMapping):
         rules = self.rules()
         width = max((len(p) for p, _ in rules), default=0)
         lines = [f"  {p:<{width}} -> {axes}" for p, axes in rules]
-        notes = [f"  {note}" for note in self._plan.notes] if self._plan is not None else []
+        notes = self._plan.notes_shown() if self._plan is not None else []
         return "\n".join([f"LayoutMap on {self.device_mesh}, {len(rules)} entries", *lines, *notes])
 
 

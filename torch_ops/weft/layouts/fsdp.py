@@ -49,9 +49,9 @@ def fsdp(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str], *,
     splits = {p: split_along(v.shape, dims[v.first], axes) for p, v in variables.items() if v.first not in kept}
     notes = ()
     if kept:
-        subject = f"{len(kept)} of {len(sizes)} parameters, of {sum(kept.values())} of {sum(sizes.values())} elements"
+        subject = f"{len(kept)} of {len(sizes)} parameters"
         reason = f"fewer than {smallest} elements, or than {parts} rows"
-        notes = (Note(", ".join(axes), subject, reason),)
+        notes = (Note(", ".join(axes), subject, reason, sum(kept.values())),)
     return made_map(mesh, Plan(variables, frozenset(axes), notes), splits)
 
 

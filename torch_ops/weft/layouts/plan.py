@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from ..layout_map import LayoutMap
 from ..mesh import DeviceMesh
 from ..module import _slots, module_type
 from ..strings import checked, shown
+
+_SHOWN = 12  # notes of an axis that print
 
 
 class Variable(NamedTuple):
@@ -30,6 +33,7 @@ class Note(NamedTuple):
     axis: str
     subject: str  # "layers/[0-11]/gate/weight (4, 32)"
     reason: str
+    elements: int
 
     def __str__(self) -> str:
         return f"whole over {self.axis}: {self.subject}: {self.reason}"
@@ -43,6 +47,9 @@ class Plan:
     inner: frozenset[str] = frozenset()  # axes whose splits are gathered where used: of a dimension always the inner
     notes: tuple[Note, ...] = ()
     made: set[str] = dataclasses.field(default_factory=set)  # entries that give way to a user's
+
+    def notes_shown(self) -> list[str]:
+        return shown_notes(self.notes, self.variables)
 
     def copy(self) -> Plan:
         return dataclasses.replace(self, made=set(self.made))
@@ -141,6 +148,21 @@ def filled(form: tuple[str | None, ...], numbers: Iterable[str]) -> str:
     return "/".join(next(number) if word is None else re.escape(word) for word in form)
 
 
+def shown_notes(notes: Sequence[Note], variables: Mapping[str, Variable]) -> list[str]:
+    """Lines of those with most elements, and what the others are together."""
+    total = sum(math.prod(v.shape) for path, v in variables.items() if v.first == path)
+    out = []
+    for axis in dict.fromkeys(n.axis for n in notes):
+        mine = [n for n in notes if n.axis == axis]
+        most = sorted(mine, key=lambda n: -n.elements)[:_SHOWN]
+        out += [f"  {n}" for n in mine if n in most]
+        if len(mine) > len(most):
+            out.append(f"  whole over {axis}: {len(mine) - len(most)} others, smaller")
+        elements = sum(n.elements for n in mine)
+        out.append(f"  whole over {axis}: {elements / max(total, 1):.1%} of {total} elements in all")
+    return out
+
+
 def noted(axis: str, reasons: Mapping[str, str], variables: Mapping[str, Variable]) -> tuple[Note, ...]:
     """One note for parameters that differ in the numbers of their paths alone."""
     groups: dict[tuple, list[tuple[str, ...]]] = {}
@@ -155,5 +177,5 @@ def noted(axis: str, reasons: Mapping[str, str], variables: Mapping[str, Variabl
             spans.append(str(values[0]) if len(values) == 1 else f"[{values[0]}-{values[-1]}]")
         number = iter(spans)
         path = "/".join(next(number) if word is None else word for word in form)
-        out.append(Note(axis, f"{path} {shape}", reason))
+        out.append(Note(axis, f"{path} {shape}", reason, len(numbers) * math.prod(shape)))
     return tuple(out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -76,6 +76,7 @@ class Finder:
         if isinstance(module, nn.Sequential):
             self.chains(path, module)
         elif not stack and not isinstance(module, (nn.ModuleList, nn.ModuleDict)) and path in self.within:
+            self.low_rank_attention(path)
             self.attention(path)
             self.feed_forward(path)
             self.chains(path, module)
@@ -145,6 +146,24 @@ class Finder:
         alike = [x for x in near if row.inputs % x.outputs == 0 and x.inputs == near[0].inputs]
         return alike if len(alike) == len(near) == 2 and alike[0].outputs == alike[1].outputs else []
 
+    def low_rank_attention(self, path: str) -> None:
+        """Queries, keys and values that come through narrow layers: those after these are as wide as the row's inputs.
+
+        The narrow ones and their norms stay whole, so that each head finds all of what it is made from.
+        """
+        left = self.pending(path)
+        row = next((x for x in reversed(left) if x.outputs == left[0].inputs), None)
+        size = head_size([self.modules[path]], row.inputs) if row is not None else None
+        if row is None or size is None:
+            return
+        narrow = [x.outputs for x in left if x.outputs < row.inputs and x.inputs == row.outputs]
+        columns = [x for x in left if x is not row and x.outputs >= row.inputs]
+        after = [x for x in columns if narrow and x.inputs <= max(narrow)]
+        rest = [x for x in columns if x not in after]
+        whole_heads = all(x.outputs % (row.inputs // size) == 0 for x in columns)
+        if after and len(columns) > 1 and whole_heads and all(x.inputs == row.outputs for x in rest):
+            self.take(Group(path, tuple(columns), row, True))
+
     def chains(self, path: str, module: nn.Module) -> None:
         """Children that follow each other with nothing between that has parameters."""
         children = {x.owner: x for x in self.pending(path) if x.owner.rpartition(".")[0] == path and x.owner != path}
@@ -179,21 +198,24 @@ def holders(path: str) -> Iterator[str]:
 def linears_of(module: nn.Module, path: str) -> Iterator[Linear]:
     """The matrices that are the module's own."""
 
-    def named(name: str) -> str | None:
-        return joined(path, name) if isinstance(getattr(module, name, None), nn.Parameter) else None
+    own = dict(module.named_parameters(recurse=False))  # one that is made of others is none of them
 
-    weight = getattr(module, "weight", None)
+    def found(name: str, bias: str, turned: bool = False) -> Iterator[Linear]:
+        if name in own and own[name].dim() == 2:
+            outputs, inputs = own[name].shape[::-1] if turned else own[name].shape
+            yield Linear(
+                path, joined(path, name), joined(path, bias) if bias in own else None, inputs, outputs, *dims[turned]
+            )
+
+    dims = ((0, 1), (1, 0))
     if isinstance(module, nn.MultiheadAttention):
-        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            w = getattr(module, name)
-            if w is not None:
-                bias = named("in_proj_bias") if name == "in_proj_weight" else None
-                yield Linear(path, joined(path, name), bias, w.shape[1], w.shape[0], 0, 1)
+        yield from found("in_proj_weight", "in_proj_bias")
+        for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            yield from found(name, "")
     elif isinstance(module, nn.Linear):
-        yield Linear(path, joined(path, "weight"), named("bias"), weight.shape[1], weight.shape[0], 0, 1)
-    elif type(module).__name__ == "Conv1D" and isinstance(weight, nn.Parameter) and weight.dim() == 2:
-        # Of transformers: GPT-2's linear layer, whose weight is [inputs, outputs].
-        yield Linear(path, joined(path, "weight"), named("bias"), weight.shape[0], weight.shape[1], 1, 0)
+        yield from found("weight", "bias")
+    elif type(module).__name__ == "Conv1D":  # of transformers: GPT-2's linear layer, whose weight is [inputs, outputs]
+        yield from found("weight", "bias", turned=True)
 
 
 def experts_of(module: nn.Module, path: str, widths: Counter[int]) -> Iterator[Group]:
@@ -210,7 +232,8 @@ def experts_of(module: nn.Module, path: str, widths: Counter[int]) -> Iterator[G
             row = stack_of(own, path, name, dims)
             others = [stack_of(own, path, n, dims) for n in stacks if n != name and len(own[n]) == len(own[name])]
             columns = [x for x in others if x.inputs == row.outputs and x.outputs in (row.inputs, 2 * row.inputs)]
-            if columns and not row.square:
+            columns = [x for x in columns if not (x.square and row.square)]  # which of them is the row, none tells
+            if columns:
                 biases = sum(x.bias is not None for x in columns)
                 found.append(((-len(columns), -widths[row.outputs], -biases, dims, -at), columns, row))
     taken: set[str] = set()
@@ -238,8 +261,8 @@ def head_size(modules: Sequence[nn.Module], width: int) -> int | None:
         facts = {
             (name, value)
             for holder in holders
-            for name, value in vars(holder).items()
-            if "head" in name and type(value) is int and value > 0 and width % value == 0
+            for name, value in (holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})).items()
+            if isinstance(name, str) and "head" in name and type(value) is int and value > 0 and width % value == 0
         }
         of_one = [value for name, value in facts if name == "head_dim"]
         counts = [value for name, value in facts if "dim" not in name and "size" not in name]
@@ -250,13 +273,16 @@ def head_size(modules: Sequence[nn.Module], width: int) -> int | None:
 
 def embeddings_of(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
     """(path of the weight, weight) of each table of embeddings."""
-    return [(joined(path, "weight"), m.weight) for path, m in model.named_modules() if isinstance(m, nn.Embedding)]
+    tables = ((path, m._parameters.get("weight")) for path, m in model.named_modules() if isinstance(m, nn.Embedding))
+    return [(joined(path, "weight"), table) for path, table in tables if table is not None]
 
 
 def vocabulary_of(model: nn.Module) -> torch.Tensor | None:
     """The table that a linear layer has as its weight too, else the one of most rows if it is no small part of all."""
     tables = [table for _, table in embeddings_of(model)]
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    matrices = [
+        w for m in model.modules() if isinstance(m, nn.Linear) and (w := m._parameters.get("weight")) is not None
+    ]
     tied = {id(w) for w in matrices}
     table = max(tables, key=lambda t: (id(t) in tied, len(t)), default=None)
     largest = max((w.numel() for w in matrices), default=0)

@@ -72,12 +72,17 @@ def _found(layouts: LayoutMap, paths: Iterable[str], variables: dict[str, Variab
 def _by_pattern(left: LayoutMap, right: LayoutMap) -> LayoutMap:
     """Where no map knows the variables: entries of the same text, and paths that a pattern of the other map matches."""
     layouts = LayoutMap(left.device_mesh)
+    seen: set[str] = set()
     for one, other in ((left, right), (right, left)):
+        named = dict(other.rules())
         for pattern, axes in one.rules():
-            if pattern in layouts:
+            is_path = _PATH.fullmatch(pattern) is not None
+            text = pattern.replace(".", "/") if is_path else pattern  # a path has two forms
+            if text in seen:
                 continue
-            match = other.lookup(pattern) if _PATH.fullmatch(pattern) and pattern not in other else None
-            theirs = dict(other.rules()).get(pattern, match.axes if match else (None,) * len(axes))
+            seen.add(text)
+            match = other.lookup(pattern) if is_path and pattern not in named else None
+            theirs = named.get(pattern, match.axes if match else (None,) * len(axes))
             both = (axes, theirs) if one is left else (theirs, axes)
             layouts[pattern] = _axes_of_both(pattern, *both, frozenset())
     return layouts
