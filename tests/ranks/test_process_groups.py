@@ -166,6 +166,15 @@ def parts(mesh: weft.DeviceMesh) -> None:
     assert all(torch.equal(g, X) for g in got)
 
 
+def plain_into_sharded(mesh: weft.DeviceMesh) -> None:
+    """What each rank gave has arrived on all of them: written as any plain value is."""
+    out = copies(weft.distribute_tensor(X, ("a", None), mesh))
+    dist.all_gather(out, X + weft.rank())
+    for rank, got in enumerate(out):
+        assert weft.is_sharded(got)
+        same(got, X + rank, f"of rank {rank}", exact=True)
+
+
 def plain_as_ever(mesh: weft.DeviceMesh) -> None:
     own = torch.full((2,), float(weft.rank() + 1))
     dist.all_reduce(own)
@@ -173,7 +182,7 @@ def plain_as_ever(mesh: weft.DeviceMesh) -> None:
     assert functional.all_reduce(torch.ones(1), "sum", dist.group.WORLD).item() == mesh.size
 
 
-OTHERS = (names_the_sum, averages_a_loss, lists_of_objects, parts, plain_as_ever)
+OTHERS = (names_the_sum, averages_a_loss, lists_of_objects, parts, plain_into_sharded, plain_as_ever)
 CASES: dict[str, Callable[[weft.DeviceMesh], None]] = (
     {f"leaves: {name}": lambda mesh, call=call: leaves(mesh, call) for name, call in LEAVES.items()}
     | {f"gives: {name}": lambda mesh, call=call: gives(mesh, call) for name, call in GIVES.items()}

@@ -17,6 +17,7 @@ _WAY_OUT = (
 # What each name is for the user who called it.
 _MESSAGES = {
     "data_ptr": "data_ptr(): " + _WAY_OUT,
+    "const_data_ptr": "const_data_ptr(): " + _WAY_OUT,
     "__reduce_ex__": "torch.save, pickle and copy.copy: "
     + _WAY_OUT
     + ". For a checkpoint: {k: weft.full_tensor(v) for k, v in model.state_dict().items()}",
@@ -116,7 +117,8 @@ def install() -> None:
 
     torch._tensor_str._str = tensor_str
     for name in _MESSAGES:
-        _guard(torch.Tensor, name)
+        if hasattr(torch.Tensor, name):  # not every torch has each
+            _guard(torch.Tensor, name)
     _guard(torch.nn.Parameter, "__reduce_ex__")
     for cls in (torch.Tensor, torch.nn.Parameter):
         _guard_deepcopy(cls)
