@@ -56,13 +56,14 @@ at::Tensor max_pool1d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArr
   return std::get<0>(at::max_pool1d_with_indices(self, kernel, stride, padding, dilation, ceil_mode));
 }
 
-// Asked before `self.set_data(from)`. A sharded tensor takes any value; a plain one would have to become another object.
+// Asked before `self.set_data(from)`. A sharded tensor takes any value; a plain one would have to become another
+// object.
 bool has_compatible_shallow_copy_type(const at::Tensor& self, const at::Tensor& from) {
   if (holds_shards(self)) return true;
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      python_sets_data.load(), "[set_data] the data of a plain tensor of shape ", self.sizes(),
-      " cannot be set to a sharded one of shape ", from.sizes(), ", layout ", sharded(from).layout()->describe(),
-      "; put the sharded tensor itself where the plain one is, or copy its value with copy_");
+  TORCH_CHECK_NOT_IMPLEMENTED(python_sets_data.load(), "[set_data] the data of a plain tensor of shape ", self.sizes(),
+                              " cannot be set to a sharded one of shape ", from.sizes(), ", layout ",
+                              sharded(from).layout()->describe(),
+                              "; put the sharded tensor itself where the plain one is, or copy its value with copy_");
   return false;
 }
 

@@ -36,31 +36,27 @@ Layout home_of(const ShardedTensorImpl& variable) {
 
 // Ranks with other values are found as with an op's plain operands.
 Identity identify(const at::Tensor& value, const std::string* path, Mesh mesh) {
-  const std::string what = c10::str("[", kName, "] the plain value", path == nullptr ? "" : " of ",
-                                    path == nullptr ? "" : *path, ", which counts as the same on all ranks: its ");
-  std::vector<int64_t> facts{static_cast<int64_t>(value.scalar_type())};
-  facts.insert(facts.end(), value.sizes().begin(), value.sizes().end());
-  comm::check_same_soon(facts, what + "shape and dtype", mesh);
-  OpHistory::Op call{.name = kName};
-  for (int64_t fact : facts) call.values = mix(call.values, static_cast<uint64_t>(fact));
+  OpHistory::Op call{.name = kName, .plain_operand = "value"};
+  call.plain = mix(1, static_cast<uint64_t>(value.scalar_type()));
+  for (int64_t size : value.sizes()) call.plain = mix(call.plain, static_cast<uint64_t>(size));
   // Weights may be memory that is filled later.
-  if (!value.requires_grad()) {
-    call.plain = sample(value, kSampled);
-    call.plain_operand = "value";
-    if (checks_plain()) {
-      const auto whole = sample(value.cpu(), std::numeric_limits<int64_t>::max());
-      comm::check_same({static_cast<int64_t>(whole)}, what + "values", mesh);
-    }
+  const bool filled = !value.requires_grad();
+  if (checks_plain()) {
+    const uint64_t whole = filled ? sample(value.cpu(), std::numeric_limits<int64_t>::max()) : 0;
+    comm::check_same({static_cast<int64_t>(mix(call.plain, whole))},
+                     c10::str("[", kName, "] the plain operand 'value'", path == nullptr ? "" : " for ",
+                              path == nullptr ? "" : *path, " counts as the same value on all ranks, and"),
+                     mesh);
   }
+  if (filled) call.plain = mix(call.plain, sample(value, kSampled));
   OpHistory::of_thread().add(call);
-  return mix(mix(new_root(kName), call.values), call.plain);
+  return mix(new_root(kName), call.plain);
 }
 
 at::Tensor from_plain(const ShardedTensorImpl& variable, const at::Tensor& value) {
   check_strided(kName, value);
   const Layout home = home_of(variable);
-  const Layout layout =
-      home->ndim() == value.dim() ? home : TensorLayout::replicated(home->mesh(), value.dim());
+  const Layout layout = home->ndim() == value.dim() ? home : TensorLayout::replicated(home->mesh(), value.dim());
   const std::string* path = variable.interned_path();
   const RunningOp running(kName, identify(value, path, home->mesh()), path);
   at::Tensor out = lay_out(value, layout);
@@ -70,8 +66,8 @@ at::Tensor from_plain(const ShardedTensorImpl& variable, const at::Tensor& value
   return out;
 }
 
-// The layout of the root under which a view of all of it, with its dimensions in another order, lies as `home`. Null: it
-// is another view.
+// The layout of the root under which a view of all of it, with its dimensions in another order, lies as `home`. Null:
+// it is another view.
 Layout of_root(const Geometry& view, const Geometry& root, Layout home) {
   const auto n = root.sizes.size();
   if (view.sizes.size() != n || view.offset != root.offset) return nullptr;

@@ -1,12 +1,13 @@
-"""Model.export of sharded models, what Keras cannot do with them, and a session that is cleared."""
+"""What is around training: Model.export, datasets of TensorFlow's, a session that is cleared."""
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from keras_torch.cases import MLP_RULES, features, mlp
-from keras_torch.harness import differences, distribute, keras, np, plain, refusal, torch, weft
+from keras_torch.harness import differences, distribute, keras, np, plain, refusal, side_by_side, torch, weft
 from support.ranks import RankPool
 
 
@@ -139,3 +140,22 @@ def test_datasets_that_shard_themselves() -> None:
         for strategy, notes in pool(own_parts, timeout=100):
             assert "tf.distribute" in strategy and "auto_shard_dataset=False" in strategy
             assert "auto_shard_dataset=False" in notes, notes
+
+
+def tensorflow_data() -> dict[str, float]:
+    """A tf.data pipeline of whole batches; an incomplete last one."""
+    import tensorflow as tf
+
+    def run() -> Any:
+        model = mlp()
+        model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        history = model.fit(tf.data.Dataset.from_tensor_slices(features(21, 8)).batch(8), epochs=2, verbose=0)
+        return [history.history, model.get_weights()]
+
+    expected, got = side_by_side(run, (2, 1), MLP_RULES)
+    return {path: d for path, d in differences(expected, got).items() if not d < 2e-5}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_tensorflow_data(keras2: RankPool) -> None:
+    assert keras2(tensorflow_data, timeout=120) == [{}] * 2

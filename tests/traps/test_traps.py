@@ -30,7 +30,7 @@ def net(mesh=None):
 
 
 def set_data(mesh):
-    """Core copies an implementation's fields over another's, which must be of one class (tests/ranks/test_assignment)."""
+    """Core copies the fields of one implementation over another's, which must be of its class."""
     x, plain, view = split(mesh), torch.ones(7, 5), torch.ones(7, 5)[1:]
     with pytest.raises(ValueError, match="view"):
         view.data = x

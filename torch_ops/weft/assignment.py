@@ -130,7 +130,7 @@ def _install_apply() -> None:
             new = fn(tensor)
             if new is tensor or not is_sharded(tensor) or not isinstance(new, torch.Tensor):
                 return new
-            return _keep_layout(tensor, new, "")
+            return _keep_layout(tensor, new, "_apply")
 
         kept._weft_keeping = True
         return kept

@@ -80,6 +80,15 @@ def distribute_module(
     one is initialised by `param_init_fn(submodule)`, else by its `reset_parameters()`, else by the `_init_weights` of
     a transformers model. Random initialisation gives the values it would give unsharded, whatever the layout.
 
+    From then on a variable keeps its layout and path, whatever is put in its place: `p.data = value` and `p.set_`, also
+    of another shape (`resize_token_embeddings`), conversions (`.to`, `to_empty`), `load_state_dict(assign=True)`,
+    parametrizations, a Parameter, buffer or module assigned where a sharded one was. A plain value is laid out, in
+    memory of its own; a plain Parameter becomes sharded and stays the same object. A sharded value is shared with the
+    variable: brought to its layout, unless it is another variable's data or a part of a larger tensor, which is shared
+    as it lies. Of other dimensions than the layout is for, a value is replicated until one has them again. A plain
+    Parameter that is in use by a live graph is refused with a ValueError that names the path. To lay a variable out
+    otherwise: distribute the module again.
+
     Args:
         module: any module; a scripted one too.
         layout_map: default: the active map (`register_layouts`). With `mesh`, a plain dict of patterns will do.

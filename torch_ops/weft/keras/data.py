@@ -57,8 +57,8 @@ def telling_of_parts() -> Iterator[None]:
     except ValueError as e:
         if "[shard_batch]" in str(e) or "the batch (shapes" in str(e):
             e.add_note(
-                "weft.keras: every rank gives the same whole batch, of which it keeps its part; where each loads a part "
-                "of its own (tf.data's shard, a DistributedSampler), set auto_shard_dataset=False of the distribution"
+                "weft.keras: every rank gives the same whole batch, of which it keeps its part; where each loads a "
+                "part of its own (tf.data's shard, a DistributedSampler), set auto_shard_dataset=False"
             )
         raise
 
