@@ -1,5 +1,5 @@
-"""Embeddings with sparse gradients on sharded parameters: plain torch's numbers, with all optimizers that take them; and
-what plain sparse tensors do beside sharded ones."""
+"""Embeddings with sparse gradients on sharded parameters, with all optimizers that take them, and what plain sparse
+tensors do beside sharded ones: plain torch's numbers."""
 
 import warnings
 
