@@ -189,8 +189,10 @@ void define_ops(torch::Library& m) {
       [](std::optional<double> timeout, std::optional<double> first) {
         set_timeouts(comm::timeout_from(timeout, "timeout"), comm::timeout_from(first, "first_timeout"));
       });
-  def("timeouts() -> (float timeout, float first_timeout)", []() {
-    const auto seconds = [](std::chrono::milliseconds t) { return std::chrono::duration<double>(t).count(); };
+  def("timeouts() -> (float? timeout, float? first_timeout)", []() {
+    const auto seconds = [](std::optional<std::chrono::milliseconds> t) {
+      return t ? std::make_optional(std::chrono::duration<double>(*t).count()) : std::nullopt;
+    };
     return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
   });
   def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });

@@ -6,6 +6,7 @@
 namespace weft::comm {
 
 thread_local const Moving* Moving::current_ = nullptr;
+thread_local const Comparing* Comparing::current_ = nullptr;
 
 Call Call::of(const Event& event) {
   Call call;
@@ -21,6 +22,7 @@ Call Call::of(const Event& event) {
     call.to = moving->to;
     call.sizes.assign(moving->sizes.begin(), moving->sizes.end());
   }
+  if (const Comparing* comparing = Comparing::current()) call.comparing = comparing->what;
   return call;
 }
 
@@ -31,6 +33,7 @@ std::string Call::str() const {
   text += c10::str(" over '", event.mesh->axis_name(event.axis), "' of ", event.mesh->str());
   if (op != nullptr) text += c10::str(" for [", op, "]");
   if (path != nullptr) text += c10::str(" of ", *path);
+  if (!comparing.empty()) return text + " that compares \"" + comparing + '"';
   text += c10::str(", ", c10::toString(event.dtype));
   if (from == nullptr) return text;
   return text + c10::str(" of shape (", c10::Join(", ", sizes), ") from ", from->str(), " to ", to->str());

@@ -32,12 +32,29 @@ class Moving {
   static thread_local const Moving* current_;
 };
 
+/// While it lives, collectives on this thread compare what the text names.
+class Comparing {
+ public:
+  explicit Comparing(const std::string& what) : what(what), outer_(current_) { current_ = this; }
+  ~Comparing() { current_ = outer_; }
+  Comparing(const Comparing&) = delete;
+  Comparing& operator=(const Comparing&) = delete;
+  static const Comparing* current() { return current_; }
+
+  const std::string& what;
+
+ private:
+  const Comparing* outer_;
+  static thread_local const Comparing* current_;
+};
+
 struct Call {
   Event event{};             // mesh null: something that all ranks do together over no axis
   const char* op = nullptr;  // null: none
   const std::string* path = nullptr;
   Layout from = nullptr, to = nullptr;  // null: not known
   Sizes sizes;
+  std::string comparing;  // empty: nothing
   Identity identity = 0;
 
   /// What the thread is about to do.

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <base/hash.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "comm/axis.h"
+#include "comm/call.h"
 #include "comm/collectives.h"
 #include "comm/riders.h"
 #include "comm/settings.h"
@@ -19,14 +21,9 @@
 namespace weft::comm {
 namespace {
 
-// FNV-1a over the words' bytes: the same on all machines, unlike std::hash.
 uint64_t hash_of(const std::vector<int64_t>& words) {
-  uint64_t h = 14695981039346656037ull;
-  auto add = [&](uint64_t word) {
-    for (int i = 0; i < 8; ++i) h = (h ^ ((word >> (8 * i)) & 0xff)) * 1099511628211ull;
-  };
-  add(words.size());
-  for (int64_t word : words) add(static_cast<uint64_t>(word));
+  uint64_t h = words.size();
+  for (int64_t word : words) h = mix(h, static_cast<uint64_t>(word));
   return h;
 }
 
@@ -130,6 +127,7 @@ class Check final : public Rider {
 
   void begin() {
     const NoOp hidden;
+    const Comparing comparing(what_);
     sent_ = true;
     at::Tensor mine = at::zeros({mesh_->size()}, at::kLong);
     mine.data_ptr<int64_t>()[place_] = hash_;
@@ -138,6 +136,7 @@ class Check final : public Rider {
   }
   void finish() {
     const NoOp hidden;
+    const Comparing comparing(what_);
     while (reducing_) {
       reducing_->wait();
       begin_next();
@@ -228,6 +227,7 @@ Mesh world_mesh() {
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
   if (context().world_size() == 1) return;
   if (mesh == nullptr) mesh = world_mesh();
+  const Comparing comparing(what);
   const std::string set = settings();
   const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh))};
   std::vector<int64_t> of_settings, hashes;

@@ -3,10 +3,7 @@
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
-#include <future>
-#include <memory>
 #include <sstream>
-#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 namespace weft::comm {
@@ -46,21 +43,8 @@ std::string shown(const std::string& text) {
   return text.size() > kLongest ? out + "..." : out;
 }
 
+constexpr const char* kStore = "the job's store";
 constexpr char kEndOfCollectives = '\x1e';
-
-}  // namespace
-
-namespace {
-
-// The value of `call`, which may hang and so holds all that it uses.
-template <class Call>
-auto in_time(Call call, std::chrono::milliseconds limit = kTimeout) {
-  auto task = std::make_shared<std::packaged_task<decltype(call())()>>(std::move(call));
-  auto answer = task->get_future();
-  std::thread([task] { (*task)(); }).detach();
-  TORCH_CHECK(answer.wait_for(limit) == std::future_status::ready, "the job's store does not answer");
-  return answer.get();
-}
 
 }  // namespace
 
@@ -68,13 +52,14 @@ std::string Failure::str() const {
   return rank < 0 ? message : c10::str("[", op, "] failed on rank ", rank, ": ", message);
 }
 
-FailureLog::FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks)
-    : ranks_(ranks), patience_(store->getTimeout()) {
+FailureLog::FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks, TimedCalls& calls)
+    : ranks_(ranks), patience_(store->getTimeout()), calls_(calls) {
   // A connection of its own: another thread may be waiting in the world's. Not waited for as long as that one was,
   // since the process that keeps the store may be the one that has ended.
   store->setTimeout(kConnecting);
   try {
-    store_ = c10::make_intrusive<c10d::PrefixStore>(kPrefix, in_time([store] { return store->clone(); }, kConnecting));
+    store_ = c10::make_intrusive<c10d::PrefixStore>(
+        kPrefix, calls_.within(kConnecting, kStore, [store] { return store->clone(); }));
   } catch (...) {
     store->setTimeout(patience_);
     throw;
@@ -84,21 +69,21 @@ FailureLog::FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ran
 }
 
 void FailureLog::write(const Entry& entry) {
-  in_time([store = store_, text = to_text(entry)] {
+  calls_.within(kTimeout, kStore, [store = store_, text = to_text(entry)] {
     store->set(std::to_string(store->add("count", 1)), text);
     return true;
   });
 }
 
-std::optional<std::string> FailureLog::value(const std::string& key) const {
-  return in_time([store = store_, key]() -> std::optional<std::string> {
+std::optional<std::string> FailureLog::value(const std::string& key) {
+  return calls_.within(kTimeout, kStore, [store = store_, key]() -> std::optional<std::string> {
     if (!store->check({key})) return std::nullopt;
     return store->get_to_str(key);
   });
 }
 
 int64_t FailureLog::add(const std::string& key, int64_t n) {
-  return in_time([store = store_, key, n] { return store->add(key, n); });
+  return calls_.within(kTimeout, kStore, [store = store_, key, n] { return store->add(key, n); });
 }
 
 std::optional<FailureLog::Entry> FailureLog::read() {
@@ -119,10 +104,12 @@ std::optional<FailureLog::Entry> FailureLog::read() {
 }
 
 void FailureLog::write_calls(int64_t rank, const Calls& calls) {
-  in_time([store = store_, key = c10::str("calls/", rank), text = calls.collectives + kEndOfCollectives + calls.ops] {
-    store->set(key, text);
-    return true;
-  });
+  calls_.within(
+      kTimeout, kStore,
+      [store = store_, key = c10::str("calls/", rank), text = calls.collectives + kEndOfCollectives + calls.ops] {
+        store->set(key, text);
+        return true;
+      });
 }
 
 FailureLog::Calls FailureLog::calls_of(int64_t rank) {

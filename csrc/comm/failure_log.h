@@ -1,5 +1,5 @@
 #pragma once
-// What ranks write in the world's store for the others to read when something has gone wrong. Internal to failure.cpp.
+// What ranks write in the world's store for the others to read when something has gone wrong. Internal to failures.cpp.
 // Whatever stands there is checked before it is used: the store may be shared with strangers. No call waits for more
 // than a few seconds, by raising then: TCP itself waits a quarter of an hour for a store that cannot be reached any
 // more.
@@ -10,6 +10,8 @@
 #include <optional>
 #include <string>
 #include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include "comm/timed_calls.h"
 
 namespace weft::comm {
 
@@ -31,7 +33,8 @@ class FailureLog {
     Failure failure;
   };
 
-  FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks);
+  /// `calls` must live as long as it.
+  FailureLog(const c10::intrusive_ptr<c10d::Store>& store, int64_t ranks, TimedCalls& calls);
   /// How long ranks are waited for.
   std::chrono::milliseconds patience() const { return patience_; }
 
@@ -55,11 +58,12 @@ class FailureLog {
   int64_t have_come_to(int64_t meeting);
 
  private:
-  std::optional<std::string> value(const std::string& key) const;
+  std::optional<std::string> value(const std::string& key);
   int64_t add(const std::string& key, int64_t n);
 
   const int64_t ranks_;
   std::chrono::milliseconds patience_;
+  TimedCalls& calls_;
   c10::intrusive_ptr<c10d::Store> store_;
   int64_t next_ = 1;
 };

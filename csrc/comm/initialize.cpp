@@ -173,6 +173,19 @@ c10::intrusive_ptr<c10d::Store> open_store(const Rendezvous& rendezvous) {
 
 namespace {
 
+// How long the world's backends wait.
+std::chrono::milliseconds own_timeout(c10d::ProcessGroup& world) {
+  std::chrono::milliseconds longest{0};
+  for (const c10::Device& device : world.getDeviceTypes()) {
+    try {
+      longest = std::max(longest, world.getBackend(device.type())->getBackendOptions()->timeout);
+    } catch (const c10::Error&) {  // it has no options
+      longest = std::max(longest, comm::kDefaultTimeout);
+    }
+  }
+  return longest;
+}
+
 void join(Group world) {
   context().set_world(std::move(world));
   comm::watch_forks();
@@ -199,7 +212,7 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
   set_timeouts(timeout, first_timeout);
   if (size == 1) return;
   join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size,
-                             comm::timeouts().longest()));
+                             comm::timeouts().longest(comm::kDefaultTimeout)));
 }
 
 void set_world(const std::string& group_name) { join(c10d::resolve_process_group(group_name)); }
@@ -207,7 +220,8 @@ void set_world(const std::string& group_name) { join(c10d::resolve_process_group
 void set_timeouts(std::optional<std::chrono::milliseconds> timeout,
                   std::optional<std::chrono::milliseconds> first_timeout) {
   comm::timeouts().set(timeout, first_timeout);
-  if (context().world() && (timeout || first_timeout)) context().world()->setTimeout(comm::timeouts().longest());
+  const Group& world = context().world();
+  if (world && (timeout || first_timeout)) world->setTimeout(comm::timeouts().longest(own_timeout(*world)));
 }
 
 int64_t rank() { return context().rank(); }

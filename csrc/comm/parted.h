@@ -1,5 +1,5 @@
 #pragma once
-// What is said of ranks that have parted. Internal to failure.cpp.
+// What is said of ranks that have parted. Internal to failures.cpp and waiting.cpp.
 #include <cstdint>
 #include <functional>
 #include <string>

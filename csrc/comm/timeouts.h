@@ -13,12 +13,14 @@ constexpr std::chrono::milliseconds kDefaultTimeout = std::chrono::minutes(30); 
 /// The settings. Read and set from any thread.
 class Timeouts {
  public:
-  /// Of each collective but the first.
-  std::chrono::milliseconds steady() const { return std::chrono::milliseconds(steady_.load()); }
-  /// Of the first of a world, before which ranks compile and load for different times.
-  std::chrono::milliseconds first() const { return std::chrono::milliseconds(first_.load()); }
-  /// What the world's backends are made with, as they know but one.
-  std::chrono::milliseconds longest() const { return std::max(steady(), first()); }
+  /// Of each collective but the first. None: not given, the backend's own holds.
+  std::optional<std::chrono::milliseconds> steady() const { return given(steady_); }
+  /// Of the first of a world, before which ranks compile and load for different times. None: as above.
+  std::optional<std::chrono::milliseconds> first() const { return given(first_); }
+  /// What the world's backends must wait for, as they know but one; `own` is theirs.
+  std::chrono::milliseconds longest(std::chrono::milliseconds own) const {
+    return std::max(steady().value_or(own), first().value_or(own));
+  }
   /// Sets those that are given. Raises ValueError for one that is not from 1 ms to kLongest, and sets none.
   void set(std::optional<std::chrono::milliseconds> steady, std::optional<std::chrono::milliseconds> first);
 
@@ -26,7 +28,11 @@ class Timeouts {
   static constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 24);
 
  private:
-  std::atomic<int64_t> steady_{kDefaultTimeout.count()}, first_{kDefaultTimeout.count()};
+  static std::optional<std::chrono::milliseconds> given(const std::atomic<int64_t>& ms) {
+    const int64_t value = ms.load();
+    return value == 0 ? std::nullopt : std::make_optional(std::chrono::milliseconds(value));
+  }
+  std::atomic<int64_t> steady_{0}, first_{0};  // 0: not given
 };
 
 /// Those of the process.

@@ -39,6 +39,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     }
     const Layout target = sharded(leaf).layout()->without_partial();
     if (holds_shards(grad) && sharded(grad).layout() == target) return out;
+    if (grad.layout() != at::kStrided) return out;  // of all rows, on every rank: see dispatch/sparse.h
     const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
     grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
     return out;

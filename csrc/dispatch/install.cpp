@@ -14,6 +14,8 @@
 #include "dispatch/handler.h"
 #include "dispatch/opaque.h"
 #include "dispatch/refuse.h"
+#include "dispatch/sparse.h"
+#include "dispatch/transformer_layers.h"
 
 namespace weft {
 namespace install_detail {
@@ -28,7 +30,7 @@ struct State {
   bool installed = false;
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
-  std::vector<std::unique_ptr<torch::Library>> opaque, mixed;
+  std::vector<std::unique_ptr<torch::Library>> composites, mixed;
   std::unique_ptr<torch::Library> fallbacks, definitions;
   std::vector<c10::RegistrationHandleRAII> listener;
 };
@@ -53,7 +55,7 @@ bool has_out(const c10::FunctionSchema& schema) {
 void register_op(State& s, const c10::OperatorName& name) {
   const size_t colons = name.name.find("::");
   const std::string space = name.name.substr(0, colons);
-  if (space == "weft" || space == "prim" || space == "c10d" || space == "_c10d_functional") return;
+  if (space == "weft" || space == "prim") return;
   auto op = c10::Dispatcher::singleton().findOp(name);
   if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
   // Composite ops are made of others, which come here one by one; a kernel on them would break their backward. But
@@ -95,7 +97,9 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   }
   s.definitions = std::make_unique<torch::Library>(torch::Library::DEF, "weft", std::nullopt, __FILE__, __LINE__);
   define(*s.definitions);
-  register_opaque(s.opaque);
+  register_opaque(s.composites);
+  register_sparse(s.composites);
+  register_transformer_layers(s.composites);
   // Told of every op there is, then of each new one.
   s.listener.push_back(dispatcher.addRegistrationListener(std::make_unique<Listener>()));
   s.installed = true;

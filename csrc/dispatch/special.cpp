@@ -14,6 +14,7 @@
 #include "dispatch/handler.h"
 #include "dispatch/indexing.h"
 #include "dispatch/pending_copy.h"
+#include "dispatch/process_groups.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/views.h"
 
@@ -173,6 +174,17 @@ void run_out(const OpInfo& op, Stack& stack) {
   stack.insert(stack.end(), back.begin(), back.end());
 }
 
+// A sparse gradient is a plain one of all rows (dispatch/sparse.h).
+void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
+  if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
+  for (size_t i = 0; i < op.arguments.size(); ++i) {
+    c10::IValue& v = argument(op, stack, i);
+    if (v.isTensor()) v = full_tensor(v.toTensor());
+  }
+  BelowAutograd guard;
+  op.handle.callBoxed(&stack);
+}
+
 // As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor(), source = argument(op, stack, 1).toTensor();
@@ -229,6 +241,7 @@ Special find_special(const OpInfo& op) {
       {"_index_put_impl", &run_indexing},
       {"_index_put_impl_", &run_indexing},
       {"_unsafe_index_put", &run_indexing},
+      {"_embedding_bag_backward", &run_embedding_bag_backward},
       {"resize_", &run_resize},
       {"resize_as_", &refuse_memory},
       {"set_", &refuse_memory},
@@ -250,6 +263,7 @@ Special find_special(const OpInfo& op) {
   };
   if (auto it = table->find(op.short_name); it != table->end()) return it->second;
   if (auto it = in_place_views->find(op.short_name); it != in_place_views->end()) return it->second;
+  if (is_collective(op)) return &run_collective;
   if (op.instead != nullptr) return &run_instead;
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;

@@ -14,7 +14,8 @@ namespace weft {
 /// @param job_addresses "host:port" of process 0, or of each process with commas between
 /// @param num_processes how many there are
 /// @param process_id    which one this is, from 0
-/// @param timeout       how long a collective may take, 1 ms to 24 days; 30 minutes where it was never given
+/// @param timeout       how long a collective may take, 1 ms to 24 days; where it was never given as long as the group
+///                      waits, which is 30 minutes for one that is made here
 /// @param first_timeout the same for what precedes the end of the world's first one: ranks compile and load for
 ///                      different times
 /// What is not given is taken from KERAS_DISTRIBUTION_JOB_ADDRESSES, KERAS_DISTRIBUTION_NUM_PROCESSES and

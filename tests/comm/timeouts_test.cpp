@@ -26,17 +26,20 @@ std::string error_of(F&& call) {
 
 TEST(Timeouts, KeepWhatIsNotGiven) {
   Timeouts t;
-  EXPECT_EQ(t.steady(), 30min);
-  EXPECT_EQ(t.first(), 30min);
+  EXPECT_EQ(t.steady(), std::nullopt);
+  EXPECT_EQ(t.first(), std::nullopt);
+  EXPECT_EQ(t.longest(2h), 2h);
   t.set(5s, std::nullopt);
   EXPECT_EQ(t.steady(), 5s);
-  EXPECT_EQ(t.longest(), 30min);
+  EXPECT_EQ(t.first(), std::nullopt) << "the backend's own holds";
+  EXPECT_EQ(t.longest(2h), 2h);
+  EXPECT_EQ(t.longest(1s), 5s);
   t.set(std::nullopt, 1ms);
   EXPECT_EQ(t.steady(), 5s);
   EXPECT_EQ(t.first(), 1ms);
-  EXPECT_EQ(t.longest(), 5s);
+  EXPECT_EQ(t.longest(2h), 5s);
   t.set(Timeouts::kLongest, Timeouts::kLongest);
-  EXPECT_EQ(t.longest(), 24 * 24h);
+  EXPECT_EQ(t.longest(1s), 24 * 24h);
 }
 
 TEST(Timeouts, RefuseWhatIsNoTime) {
@@ -45,8 +48,8 @@ TEST(Timeouts, RefuseWhatIsNoTime) {
     EXPECT_THAT(error_of([&] { t.set(bad, 1s); }), HasSubstr("initialize: timeout is "));
     EXPECT_THAT(error_of([&] { t.set(1s, bad); }), HasSubstr("initialize: first_timeout is "));
   }
-  EXPECT_EQ(t.steady(), 30min) << "none is set where one is wrong";
-  EXPECT_EQ(t.first(), 30min);
+  EXPECT_EQ(t.steady(), std::nullopt) << "none is set where one is wrong";
+  EXPECT_EQ(t.first(), std::nullopt);
 }
 
 TEST(Timeouts, FromSeconds) {

@@ -96,6 +96,15 @@ def item_on_one(p: Part) -> None:
     p.go_on()
 
 
+@row(*DIFFERENT, "full_tensor")
+def numpy_on_one(p: Part) -> None:
+    """one rank alone calls numpy, then goes on."""
+    plain, sharded = p.rows(50)
+    if p.odd():
+        p.check(sharded.numpy(), plain)
+    p.go_on()
+
+
 @row(*DIFFERENT)
 def order_of_a_dict(p: Part) -> None:
     """a dict of tensors that one rank filled in another order."""

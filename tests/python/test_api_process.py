@@ -108,18 +108,22 @@ def test_timeouts_of_a_new_group():
 def with_timeouts_of_the_programs_group():
     weft.initialize()
     kept = times_of_the_group()
+    long = datetime.timedelta(hours=2)
+    dist.group.WORLD._get_backend(torch.device("cpu"))._set_default_timeout(long)
+    weft.initialize(timeout=20)
+    half_given = times_of_the_group()
     weft.initialize(timeout=20, first_timeout=50)
     message = ""
     try:  # on one rank alone
         weft.initialize(timeout=[20, -20][weft.rank()])
     except ValueError as e:
         message = str(e)
-    return kept, times_of_the_group(), message, adopt()[3]
+    return kept, half_given, times_of_the_group(), message, adopt()[3]
 
 
 def test_timeouts_of_a_group_that_is_there():
-    for kept, set_to, message, total in run_ranks(2, with_timeouts_of_the_programs_group):
-        assert kept == 1800.0 and set_to == 50.0 and total == 3.0
+    for kept, half_given, set_to, message, total in run_ranks(2, with_timeouts_of_the_programs_group):
+        assert kept == 1800.0 and half_given == 7200.0 and set_to == 50.0 and total == 3.0
         assert "rank 1 differs from rank 0" in message
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 import weft
-from support.cases import on_worlds
+from support.cases import SOON, on_worlds
 from support.ranks import run_programs, run_ranks
 
 ROWS = 8
@@ -53,11 +53,11 @@ def on_one_rank(world):
 def test_on_one_rank_is_raised_by_all(world):
     for rank, (first, *later) in enumerate(run_ranks(world, on_one_rank, [world])):
         kind, text, took = first
-        assert kind == "IndexError" and "index out of range" in text and "[embedding]" in text and took < 5, first
+        assert kind == "IndexError" and "index out of range" in text and "[embedding]" in text and took < SOON, first
         assert rank == 1 or "failed on rank 1" in text, text
         for kind, text, took in later:
             assert kind == "RuntimeError" and "out of step since [embedding] failed on rank 1" in text, text
-            assert took < 5
+            assert took < SOON
 
 
 def in_a_submesh(world):
@@ -72,7 +72,7 @@ def in_a_submesh(world):
 
 def test_on_one_line_of_a_mesh_is_raised_by_all():
     for kind, text, took in run_ranks(4, in_a_submesh, [4]):
-        assert kind == "IndexError" and "[embedding]" in text and took < 5, text
+        assert kind == "IndexError" and "[embedding]" in text and took < SOON, text
 
 
 def before_a_new_mesh(world):
@@ -90,7 +90,7 @@ def before_a_new_mesh(world):
 
 def test_before_a_new_mesh_is_raised_by_all():
     for (kind, text, took), (_, later, _) in run_ranks(4, before_a_new_mesh, [4]):
-        assert kind == "IndexError" and "[embedding]" in text and took < 5, text
+        assert kind == "IndexError" and "[embedding]" in text and took < SOON, text
         assert "[embedding] failed on" in later
 
 
@@ -116,7 +116,7 @@ def in_backward(world):
 
 def test_in_backward_is_raised_by_all():
     for kind, text, took in run_ranks(2, in_backward, [2]):
-        assert kind == "IndexError" and "[embedding]" in text and took < 5, text
+        assert kind == "IndexError" and "[embedding]" in text and took < SOON, text
 
 
 def of_matrices(world):
@@ -137,7 +137,7 @@ def test_of_a_matrix_is_raised_by_all():
     for inverse, unchecked, values in run_ranks(2, of_matrices, [2]):
         assert inverse[0] == "_LinAlgError" and "Batch element 3" in inverse[1], inverse
         assert unchecked[0] == "", unchecked
-        assert values[0] == "_LinAlgError" and "_linalg_svd] failed on" in values[1] and values[2] < 5, values
+        assert values[0] == "_LinAlgError" and "_linalg_svd] failed on" in values[1] and values[2] < SOON, values
 
 
 def on_all_ranks(world):
@@ -160,7 +160,7 @@ results = on_worlds(on_all_ranks, 2, 4)
 def test_on_all_ranks_alike_leaves_them_in_step(results):
     for found in results:
         for kind, text, took in found:
-            assert kind == "IndexError" and "index out of range" in text and took < 5, text
+            assert kind == "IndexError" and "index out of range" in text and took < SOON, text
 
 
 def value_of_a_distribution(world):
@@ -172,7 +172,7 @@ def value_of_a_distribution(world):
 
 def test_parameters_of_distributions():
     for kind, text, took in run_ranks(2, value_of_a_distribution, [2]):
-        assert kind == "RuntimeError" and "[bernoulli" in text and took < 5, text
+        assert kind == "RuntimeError" and "[bernoulli" in text and took < SOON, text
 
 
 SCRIPT = """

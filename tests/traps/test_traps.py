@@ -170,13 +170,10 @@ def into_plain(mesh):
 def no_memory(mesh):
     x = split(mesh)
     for call, word in (
-        (lambda: x.numpy(), "full_tensor"),
-        (lambda: x.tolist(), "full_tensor"),
         (lambda: torch.save(x, io.BytesIO()), "full_tensor"),
-        (lambda: torch.utils.dlpack.to_dlpack(x), "full_tensor"),
         (lambda: x.untyped_storage(), "full_tensor"),
         (lambda: x.resize_(3, 3), "cannot be resized"),
-        (lambda: x.data_ptr(), ""),
+        (lambda: x.data_ptr(), "full_tensor"),
     ):
         with pytest.raises((RuntimeError, NotImplementedError), match=word):
             call()

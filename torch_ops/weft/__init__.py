@@ -14,12 +14,15 @@ hand; every op on it then runs on the local shards, with the collectives it need
 """
 
 from . import at_exit as _at_exit  # noqa: F401
+from . import layouts
 from ._library import library_path, torch_version_built_for
 from .assignment import install as _install_assignment
+from .checking import Check, Difference, check
 from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
+from .metrics import install as _install_metrics
 from .module import active_layouts, distribute_module, register_layouts, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
@@ -41,15 +44,19 @@ from .tracing import Trace, TraceRow, trace
 _install_assignment()
 _install_compiling()
 _install_display()
+_install_metrics()
 
 __version__ = "0.1.0"
 
 __all__ = [
     "active_layouts",
+    "check",
+    "Check",
     "check_finite",
     "check_plain",
     "check_rule",
     "DeviceMesh",
+    "Difference",
     "distribute_module",
     "distribute_tensor",
     "distribute_variable",
@@ -61,6 +68,7 @@ __all__ = [
     "layout_of",
     "LayoutMap",
     "LayoutMatch",
+    "layouts",
     "library_path",
     "list_devices",
     "local_tensor",

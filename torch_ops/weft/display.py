@@ -1,15 +1,14 @@
-"""How sharded tensors print, and what they say where torch needs memory that no single process has."""
+"""How sharded tensors print, and what they say where torch shares memory that no single process has."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from . import _library  # noqa: F401
+from . import _library, readers  # noqa: F401
 
 _WAY_OUT = (
     "a sharded tensor has no memory of its own. weft.full_tensor(x) gives the whole value as a plain tensor (a "
@@ -17,9 +16,7 @@ _WAY_OUT = (
 )
 # What each name is for the user who called it.
 _MESSAGES = {
-    "numpy": "numpy(): " + _WAY_OUT,
-    "tolist": "tolist(): " + _WAY_OUT,
-    "__dlpack__": "dlpack: " + _WAY_OUT,
+    "data_ptr": "data_ptr(): " + _WAY_OUT,
     "__reduce_ex__": "torch.save, pickle and copy.copy: "
     + _WAY_OUT
     + ". For a checkpoint: {k: weft.full_tensor(v) for k, v in model.state_dict().items()}",
@@ -105,32 +102,8 @@ def _guard_deepcopy(cls: type) -> None:
     cls.__deepcopy__ = deepcopied
 
 
-def _mend_new_tensor(cls: type) -> None:
-    """Core's `new_tensor` asks the dispatch key for its device, which ours has not; the tensor itself knows it."""
-    original = cls.new_tensor
-
-    @functools.wraps(original)
-    def new_tensor(self: torch.Tensor, data: Any, **kwargs: Any) -> torch.Tensor:
-        if not torch.ops.weft.is_sharded(self):
-            return original(self, data, **kwargs)
-        defaults = {"dtype": self.dtype, "device": self.device}
-        return torch.tensor(data, **defaults | {k: v for k, v in kwargs.items() if v is not None})
-
-    cls.new_tensor = new_tensor
-
-
-def _guard_to_dlpack(original: Callable) -> Callable:
-    @functools.wraps(original)
-    def to_dlpack(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(tensor, torch.Tensor) and torch.ops.weft.is_sharded(tensor):
-            raise NotImplementedError(f"weft: {_MESSAGES['__dlpack__']}")
-        return original(tensor, *args, **kwargs)
-
-    return to_dlpack
-
-
 def install() -> None:
-    """Hooks printing, deepcopy, new_tensor and the messages into torch.Tensor, once."""
+    """Hooks printing, deepcopy and the messages, and what reads values, into torch.Tensor, once."""
     if getattr(torch.Tensor, "_weft_display", False):
         return
     plain_str = torch._tensor_str._str
@@ -147,8 +120,5 @@ def install() -> None:
     _guard(torch.nn.Parameter, "__reduce_ex__")
     for cls in (torch.Tensor, torch.nn.Parameter):
         _guard_deepcopy(cls)
-    _mend_new_tensor(torch.Tensor)
-    for module in (torch, torch.utils.dlpack):
-        if hasattr(module, "to_dlpack"):
-            module.to_dlpack = _guard_to_dlpack(module.to_dlpack)
+    readers.install()
     torch.Tensor._weft_display = True

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from .mesh import Axes, DeviceMesh, TensorLayout, axes_tuple
 from .strings import checked, shown
+
+if TYPE_CHECKING:
+    from .layouts.plan import Plan
 
 
 class LayoutMatch(NamedTuple):
@@ -31,10 +34,14 @@ class LayoutMap(MutableMapping):
         layouts = weft.LayoutMap(mesh)
         layouts[r"layers/.*/q_proj/weight"] = ("model", None)
 
+    `weft.layouts` makes maps for a whole model; `one | other` gives each variable the axes of both.
+
     Args:
         device_mesh: the mesh that the entries' axes belong to.
         entries: patterns and axes to begin with.
     """
+
+    _plan: Plan | None = None  # of a map that weft.layouts made
 
     def __init__(self, device_mesh: DeviceMesh, entries: Mapping[str, Any] | None = None) -> None:
         if not isinstance(device_mesh, DeviceMesh):
@@ -54,7 +61,11 @@ class LayoutMap(MutableMapping):
         return DeviceMesh._wrap(self._object.mesh())
 
     def __setitem__(self, pattern: str, axes: Axes | TensorLayout) -> None:
-        """Raises ValueError naming the pattern: a duplicate, no valid expression, an axis unknown or used twice."""
+        """An entry; one that weft.layouts made with that text, or for that very path, gives way to it.
+
+        Raises:
+            ValueError: naming the pattern: a duplicate, no valid expression, an axis unknown or used twice.
+        """
         pattern = checked(pattern, "LayoutMap: pattern")
         if isinstance(axes, TensorLayout):
             if axes.device_mesh != self.device_mesh:
@@ -62,7 +73,12 @@ class LayoutMap(MutableMapping):
                     f"LayoutMap: the layout of {shown(pattern)} is on {axes.device_mesh}, the map on {self.device_mesh}"
                 )
             axes = axes.axes
-        self._object.insert(pattern, axes_tuple(axes))
+        axes = axes_tuple(axes)
+        made = self._plan.given_way(pattern) if self._plan is not None else None
+        if made is not None and made in self:
+            TensorLayout(axes, self.device_mesh)  # raises before anything is changed
+            self._object.erase(made)
+        self._object.insert(pattern, axes)
 
     def __getitem__(self, path: str) -> TensorLayout | None:
         """The layout that a path's entry names; None where no entry matches.
@@ -146,6 +162,24 @@ class LayoutMap(MutableMapping):
         mesh = device_mesh._object if device_mesh else None
         return cls._wrap(torch.classes.weft.LayoutMap.load(_file(file), mesh))
 
+    def __or__(self, other: LayoutMap) -> LayoutMap:
+        """Each variable with the axes of both maps: `fsdp(...) | megatron(...)`.
+
+        Where both split one dimension, the left map's axes are the outer ones, but those of `layouts.fsdp` always the
+        inner. A map of `weft.layouts` knows its model, and the result is then made for that model, path by path; maps
+        written by hand are joined entry by entry, entries of the same text as one, and a path that two others of them
+        match stays refused where it is looked up.
+
+        Raises:
+            ValueError: the maps are on different meshes; or, naming the path and both layouts, an axis splits
+                different dimensions of a variable, or the layouts are for different numbers of dimensions.
+        """
+        if not isinstance(other, LayoutMap):
+            return NotImplemented
+        from .layouts.union import union
+
+        return union(self, other)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LayoutMap) and self._object.id() == other._object.id()
 
@@ -153,7 +187,9 @@ class LayoutMap(MutableMapping):
         return hash(self._object.id())
 
     def __deepcopy__(self, memo: dict) -> LayoutMap:
-        return LayoutMap(self.device_mesh, dict(self.rules()))
+        copied = LayoutMap(self.device_mesh, dict(self.rules()))
+        copied._plan = self._plan.copy() if self._plan is not None else None
+        return copied
 
     __copy__ = lambda self: self.__deepcopy__({})  # noqa: E731
 
@@ -164,7 +200,8 @@ class LayoutMap(MutableMapping):
         rules = self.rules()
         width = max((len(p) for p, _ in rules), default=0)
         lines = [f"  {p:<{width}} -> {axes}" for p, axes in rules]
-        return "\n".join([f"LayoutMap on {self.device_mesh}, {len(rules)} entries", *lines])
+        notes = [f"  {note}" for note in self._plan.notes] if self._plan is not None else []
+        return "\n".join([f"LayoutMap on {self.device_mesh}, {len(rules)} entries", *lines, *notes])
 
 
 def _names(path: Any, module_type: Any) -> tuple[str, str]:

@@ -34,7 +34,7 @@ def initialize(
         num_processes: how many there are.
         process_id: which one this is, from 0.
         timeout: how long a collective may take before the ranks raise: seconds, or a timedelta, 1 ms to 24 days;
-            30 minutes where it was never given.
+            where it was never given as long as the group waits, which is 30 minutes for one that is made here.
         first_timeout: the same for what precedes the end of the world's first collective, as ranks compile and load
             for different times.
         backend: of `torch.distributed.init_process_group`, where the choice above is not what you want.
@@ -75,7 +75,8 @@ def initialize(
                 store = dist.TCPStore(host, port, world_size, is_master=False)
                 address = {"store": dist.PrefixStore(prefix, store)}
             if timeout is not None or first_timeout is not None:
-                address["timeout"] = datetime.timedelta(seconds=max(torch.ops.weft.timeouts()))
+                own = dist.constants.default_pg_timeout.total_seconds()
+                address["timeout"] = datetime.timedelta(seconds=max(t or own for t in torch.ops.weft.timeouts()))
             dist.init_process_group(use, rank=rank, world_size=world_size, **address)
     adopt_world()
     torch.ops.weft.check_same([], what)

@@ -84,6 +84,8 @@ MODELS = {
     "granitemoe": experts(
         "GraniteMoeForCausalLM", **SPECIAL, num_local_experts=4, num_experts_per_tok=2
     ),
+    # Its router asks for the sizes of the experts' parts by tolist().
+    "jetmoe": experts("JetMoeForCausalLM", **SPECIAL, kv_channels=8, num_local_experts=4, num_experts_per_tok=2),
     "mamba": state_space("MambaForCausalLM", hidden_size=32, num_hidden_layers=2, state_size=4),
     "mamba2": state_space(
         "Mamba2ForCausalLM", hidden_size=32, num_hidden_layers=2, state_size=8, num_heads=8, head_dim=8, n_groups=2,
