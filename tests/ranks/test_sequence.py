@@ -44,8 +44,12 @@ def modules(width: int) -> dict[str, nn.Module]:
 
 def step(n: int, shape: tuple[int, ...]) -> dict[str, tuple]:
     """By module: what moved forward, what backward, and the bytes of its parameters."""
-    weft.random_mode("replay")
-    where, out = mesh(n), {}
+    with weft.random_mode("replay"):
+        return as_plain(mesh(n), shape)
+
+
+def as_plain(where: weft.DeviceMesh, shape: tuple[int, ...]) -> dict[str, tuple]:
+    out = {}
     torch.manual_seed(1)
     for name, plain in modules(shape[-1]).items():
         sharded = copy.deepcopy(plain)
