@@ -35,6 +35,7 @@ def gathered():
     mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
     with weft.register_layouts(weft.LayoutMap(mesh, {"a/weight": ("m", None)})):
         w = weft.tag(torch.ones(4, 4), "a.weight")
+    weft.distribute_tensor(w, (None, "m"), mesh)  # the ranks compare a pair of layouts when it is first asked for
     outer = weft.trace()
     with outer:
         with weft.trace() as inner:
