@@ -4,6 +4,7 @@
 #include <c10/util/StringUtil.h>
 #include <comm/failure.h>
 #include <comm/settings.h>
+#include <tensor/sharded.h>
 
 #include <atomic>
 
@@ -18,6 +19,11 @@ bool strict() { return is_strict.load(std::memory_order_relaxed); }
 void set_strict(bool strict) {
   is_strict.store(strict, std::memory_order_relaxed);
   comm::note_setting("strict", strict ? "on" : "");
+}
+
+int64_t bytes_to_gather(const at::Tensor& tensor) {
+  const bool whole = !holds_shards(tensor) || sharded(tensor).layout()->is_replicated();
+  return whole ? 0 : static_cast<int64_t>(tensor.nbytes());
 }
 
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes) {

@@ -1,5 +1,7 @@
 #pragma once
 // What happens when an op has no rule: said once, or refused.
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 
@@ -8,6 +10,8 @@ namespace weft {
 /// Whether an op that would have to gather its inputs is refused instead (process-wide).
 bool strict();
 void set_strict(bool strict);
+/// What it takes to have the whole value on every rank; 0 where it is there.
+int64_t bytes_to_gather(const at::Tensor& tensor);
 /// Warns once per op and process that its inputs are gathered; raises under strict().
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes);
 

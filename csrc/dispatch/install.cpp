@@ -89,7 +89,7 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
   for (auto kind : {c10::DispatchKey::Sparse, c10::DispatchKey::SparseCsr, c10::DispatchKey::NestedTensor,
                     c10::DispatchKey::Quantized}) {
-    const auto mixed = c10::toRuntimePerBackendFunctionalityKey(kind, c10::toBackendComponent(kKey));
+    const auto mixed = mixed_key(kind);
     s.fallbacks->fallback(torch::dispatch(mixed, torch::CppFunction::makeFromBoxedFunction<&refuse_mixed>()));
     // The one op on two tensors whose kernel is core's for every backend.
     s.mixed.push_back(std::make_unique<torch::Library>(torch::Library::IMPL, "aten", mixed, __FILE__, __LINE__));

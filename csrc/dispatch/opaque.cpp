@@ -26,7 +26,7 @@ void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::S
     if (!v.isTensor() || !holds_shards(v.toTensor())) continue;
     const at::Tensor t = v.toTensor();
     mesh = sharded(t).layout()->mesh();
-    if (!sharded(t).layout()->is_replicated()) bytes += t.numel() * static_cast<int64_t>(t.element_size());
+    bytes += bytes_to_gather(t);
     v = full_tensor(t);
   }
   warn_gather(op.schema().name(), "it reads memory by itself", bytes);

@@ -1,6 +1,7 @@
 #include "dispatch/refuse.h"
 
 #include <c10/util/Exception.h>
+#include <tensor/key.h>
 
 namespace weft {
 namespace {
@@ -22,6 +23,10 @@ const char* kind_of(const at::Tensor& t) {
 
 void check_strided(const std::string& op, const at::Tensor& tensor) {
   if (const char* kind = tensor.defined() ? kind_of(tensor) : nullptr) refuse(op, kind);
+}
+
+c10::DispatchKey mixed_key(c10::DispatchKey kind) {
+  return c10::toRuntimePerBackendFunctionalityKey(kind, c10::toBackendComponent(kKey));
 }
 
 void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*) {

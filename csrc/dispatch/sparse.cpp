@@ -5,12 +5,13 @@
 #include <layout/shard.h>
 #include <mesh/context.h>
 #include <tensor/below_autograd.h>
-#include <tensor/key.h>
 #include <tensor/sharded.h>
 #include <weft/tensor.h>
 
 #include <bit>
 #include <optional>
+
+#include "dispatch/refuse.h"
 
 namespace weft {
 namespace {
@@ -127,7 +128,7 @@ at::Tensor make(int64_t sparse_dim, int64_t dense_dim, at::IntArrayRef sizes, co
 }  // namespace
 
 void register_sparse(std::vector<std::unique_ptr<torch::Library>>& libraries) {
-  const auto key = c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Sparse, c10::toBackendComponent(kKey));
+  const auto key = mixed_key(c10::DispatchKey::Sparse);
   torch::Library& library =
       *libraries.emplace_back(std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__));
   library.impl("_sparse_coo_tensor_with_dims_and_tensors", TORCH_FN(make));

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "dispatch/gather.h"
+#include "dispatch/refuse.h"
 
 namespace weft {
 namespace {
@@ -43,11 +44,39 @@ OptionalTensor seen(const OptionalTensor& mask, std::optional<int64_t> type) {
   return *type == kOfKeys ? seen.unsqueeze(1).unsqueeze(1) : seen;
 }
 
+// A nested tensor of [length, width] parts: what it is padded, and which places are padding.
+struct Padded {
+  explicit Padded(const at::Tensor& nested) : values(nested.to_padded_tensor(0.0)) {
+    const at::Tensor lengths = nested._nested_tensor_size().select(1, 0).to(values.device());
+    padding = at::arange(values.size(1), lengths.options()).unsqueeze(0).ge(lengths.unsqueeze(1));
+  }
+  at::Tensor nest(const at::Tensor& result) const {
+    return at::_nested_tensor_from_mask(full_tensor(result), padding.logical_not(), /*mask_check=*/false);
+  }
+  at::Tensor values, padding;
+};
+
+void check_no_mask(const char* op, const OptionalTensor& mask) {
+  TORCH_CHECK(!mask || !mask->defined(), "[", op, "] nested tensors take no mask");
+}
+
 std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                                             int64_t /*embed_dim*/, int64_t heads, const at::Tensor& qkv_weight,
+                                             int64_t embed_dim, int64_t heads, const at::Tensor& qkv_weight,
                                              const at::Tensor& qkv_bias, const at::Tensor& proj_weight,
                                              const at::Tensor& proj_bias, const OptionalTensor& mask, bool need_weights,
                                              bool average_weights, std::optional<int64_t> mask_type) {
+  if (query.is_nested() || key.is_nested() || value.is_nested()) {
+    constexpr const char* kOp = "_native_multi_head_attention";
+    check_no_mask(kOp, mask);
+    TORCH_CHECK_NOT_IMPLEMENTED(query.is_same(key) && key.is_same(value), "[", kOp,
+                                "] nested tensors with sharded weights: self-attention only; give padded tensors and a "
+                                "key_padding_mask, or gather the weights with weft.full_tensor");
+    const Padded padded(query);
+    const auto [result, weights] =
+        attention(padded.values, padded.values, padded.values, embed_dim, heads, qkv_weight, qkv_bias, proj_weight,
+                  proj_bias, padded.padding, need_weights, average_weights, kOfKeys);
+    return {padded.nest(result), weights.defined() ? full_tensor(weights) : weights};
+  }
   const auto [q, k, v] = project({query, key, value}, heads, qkv_weight, qkv_bias);
   const OptionalTensor pairs = seen(mask, mask_type);
   at::Tensor context, weights;
@@ -69,6 +98,13 @@ at::Tensor encoder_layer(const at::Tensor& src, int64_t embed_dim, int64_t heads
                          const at::Tensor& norm_bias_1, const at::Tensor& norm_weight_2, const at::Tensor& norm_bias_2,
                          const at::Tensor& ffn_weight_1, const at::Tensor& ffn_bias_1, const at::Tensor& ffn_weight_2,
                          const at::Tensor& ffn_bias_2, const OptionalTensor& mask, std::optional<int64_t> mask_type) {
+  if (src.is_nested()) {
+    check_no_mask("_transformer_encoder_layer_fwd", mask);
+    const Padded padded(src);
+    return padded.nest(encoder_layer(padded.values, embed_dim, heads, qkv_weight, qkv_bias, proj_weight, proj_bias,
+                                     use_gelu, norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2,
+                                     ffn_weight_1, ffn_bias_1, ffn_weight_2, ffn_bias_2, padded.padding, kOfKeys));
+  }
   const auto norm_1 = [&](const at::Tensor& x) {
     return at::layer_norm(x, {embed_dim}, norm_weight_1, norm_bias_1, eps);
   };
@@ -91,65 +127,13 @@ at::Tensor encoder_layer(const at::Tensor& src, int64_t embed_dim, int64_t heads
   return norm_2(x + feed_forward(x));
 }
 
-// A nested tensor of [length, width] parts: what it is padded, and which places are padding.
-struct Padded {
-  explicit Padded(const at::Tensor& nested) : values(nested.to_padded_tensor(0.0)) {
-    const at::Tensor lengths = nested._nested_tensor_size().select(1, 0).to(values.device());
-    padding = at::arange(values.size(1), lengths.options()).unsqueeze(0).ge(lengths.unsqueeze(1));
-  }
-  at::Tensor nest(const at::Tensor& result) const {
-    return at::_nested_tensor_from_mask(full_tensor(result), padding.logical_not(), /*mask_check=*/false);
-  }
-  at::Tensor values, padding;
-};
-
-void check_no_mask(const char* op, const OptionalTensor& mask) {
-  TORCH_CHECK(!mask || !mask->defined(), "[", op, "] nested tensors take no mask");
-}
-
-std::tuple<at::Tensor, at::Tensor> nested_attention(const at::Tensor& query, const at::Tensor& key,
-                                                    const at::Tensor& value, int64_t embed_dim, int64_t heads,
-                                                    const at::Tensor& qkv_weight, const at::Tensor& qkv_bias,
-                                                    const at::Tensor& proj_weight, const at::Tensor& proj_bias,
-                                                    const OptionalTensor& mask, bool need_weights, bool average_weights,
-                                                    std::optional<int64_t> /*mask_type*/) {
-  constexpr const char* kOp = "_native_multi_head_attention";
-  check_no_mask(kOp, mask);
-  TORCH_CHECK_NOT_IMPLEMENTED(query.is_same(key) && key.is_same(value), "[", kOp,
-                              "] nested tensors with sharded weights: self-attention only; give padded tensors and a "
-                              "key_padding_mask, or gather the weights with weft.full_tensor");
-  const Padded padded(query);
-  const auto [result, weights] =
-      attention(padded.values, padded.values, padded.values, embed_dim, heads, qkv_weight, qkv_bias, proj_weight,
-                proj_bias, padded.padding, need_weights, average_weights, kOfKeys);
-  return {padded.nest(result), weights.defined() ? full_tensor(weights) : weights};
-}
-
-at::Tensor nested_encoder_layer(const at::Tensor& src, int64_t embed_dim, int64_t heads, const at::Tensor& qkv_weight,
-                                const at::Tensor& qkv_bias, const at::Tensor& proj_weight, const at::Tensor& proj_bias,
-                                bool use_gelu, bool norm_first, double eps, const at::Tensor& norm_weight_1,
-                                const at::Tensor& norm_bias_1, const at::Tensor& norm_weight_2,
-                                const at::Tensor& norm_bias_2, const at::Tensor& ffn_weight_1,
-                                const at::Tensor& ffn_bias_1, const at::Tensor& ffn_weight_2,
-                                const at::Tensor& ffn_bias_2, const OptionalTensor& mask,
-                                std::optional<int64_t> /*mask_type*/) {
-  check_no_mask("_transformer_encoder_layer_fwd", mask);
-  const Padded padded(src);
-  return padded.nest(encoder_layer(padded.values, embed_dim, heads, qkv_weight, qkv_bias, proj_weight, proj_bias,
-                                   use_gelu, norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2,
-                                   ffn_weight_1, ffn_bias_1, ffn_weight_2, ffn_bias_2, padded.padding, kOfKeys));
-}
-
 // nn.TransformerEncoder asks it before it makes a nested tensor: it is to go on with the padded one.
 bool left_aligned(const at::Tensor& /*values*/, const at::Tensor& /*mask*/) { return false; }
 
 // Without having asked.
 at::Tensor from_mask(const at::Tensor& values, const at::Tensor& mask, bool mask_check) {
-  int64_t bytes = 0;
-  for (const at::Tensor* t : {&values, &mask}) {
-    if (holds_shards(*t) && !sharded(*t).layout()->is_replicated()) bytes += static_cast<int64_t>(t->nbytes());
-  }
-  warn_gather("_nested_tensor_from_mask", "nested tensors cannot be sharded", bytes);
+  warn_gather("_nested_tensor_from_mask", "nested tensors cannot be sharded",
+              bytes_to_gather(values) + bytes_to_gather(mask));
   return at::_nested_tensor_from_mask(full_tensor(values), full_tensor(mask), mask_check);
 }
 
@@ -167,10 +151,9 @@ void register_transformer_layers(std::vector<std::unique_ptr<torch::Library>>& l
     library.impl("_nested_tensor_from_mask", TORCH_FN(from_mask));
     library.impl("_nested_tensor_from_mask_left_aligned", TORCH_FN(left_aligned));
   }
-  torch::Library& nested = library_at(
-      c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::NestedTensor, c10::toBackendComponent(kKey)));
-  nested.impl("_native_multi_head_attention", TORCH_FN(nested_attention));
-  nested.impl("_transformer_encoder_layer_fwd", TORCH_FN(nested_encoder_layer));
+  torch::Library& nested = library_at(mixed_key(c10::DispatchKey::NestedTensor));
+  nested.impl("_native_multi_head_attention", TORCH_FN(attention));
+  nested.impl("_transformer_encoder_layer_fwd", TORCH_FN(encoder_layer));
 }
 
 }  // namespace weft
