@@ -17,7 +17,8 @@ from . import at_exit as _at_exit  # noqa: F401
 from . import layouts
 from ._library import library_path, torch_version_built_for
 from .assignment import install as _install_assignment
-from .checking import Check, Difference, check
+from .check_report import Check, Difference
+from .checking import check
 from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .layout_map import LayoutMap, LayoutMatch

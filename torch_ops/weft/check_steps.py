@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -53,16 +53,20 @@ class Step:
     values: list[Value] = dataclasses.field(default_factory=list)
     loss: torch.Tensor | None = None
 
+    @property
+    def watches_ops(self) -> bool:
+        """Instead of what modules give."""
+        return self.ops_of is not None or self.backward_ops
+
     def run(self, batch: Any, loss: Callable[[Any, Any], Any] | None, backward: bool = True) -> None:
         self.open: list[int] = []
-        modes = [_Ops(self)] if self.ops_of is not None or self.backward_ops else []
         with self.hooks():
             self.enter("", "")
-            with _all(modes):
+            with _Ops(self) if self.watches_ops else nullcontext():
                 output = called(self.model, batch)
                 total = loss(output, batch) if loss is not None else loss_of(output)
                 self.loss = total.detach() if total is not None else None
-                if self.ops_of is None and not self.backward_ops and total is not None:
+                if not self.watches_ops and total is not None:
                     self.keep(0, (), total)
                 if backward and total is not None and total.requires_grad:
                     self.open = []  # what runs now belongs to no call that is open
@@ -77,12 +81,10 @@ class Step:
         self.calls.append(Call(path, kind))
 
     def keep(self, call: int, key: tuple, output: Any, op: str = "", args: Any = ()) -> None:
-        tensors: list[torch.Tensor] = []
-        _map(output, lambda t: tensors.append(t) or t)
+        tensors = tensors_in(output)
         if not tensors:
             return
-        operands: list[torch.Tensor] = []
-        _map(args, lambda t: operands.append(t) or t)
+        operands = tensors_in(args)
         named = tuple(dict.fromkeys(p for t in operands if (p := path_of(t))))
         layouts = ", ".join(str(layout_of(t)) if is_sharded(t) else f"plain {tuple(t.shape)}" for t in operands)
         with torch.no_grad():
@@ -100,7 +102,7 @@ class Step:
 
             def after(m: Any, args: Any, output: Any) -> None:
                 call = self.open.pop()
-                if self.ops_of is None and not self.backward_ops:
+                if not self.watches_ops:
                     self.keep(call, (), output)
 
             handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
@@ -141,13 +143,10 @@ class _Ops(TorchDispatchMode):
         return (*key, self.counts[key])
 
 
-@contextmanager
-def _all(modes: list[TorchDispatchMode]) -> Iterator[None]:
-    if not modes:
-        yield
-        return
-    with modes[0]:
-        yield
+def tensors_in(values: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    _map(values, lambda t: found.append(t) or t)
+    return found
 
 
 def called(model: torch.nn.Module, batch: Any) -> Any:
@@ -164,8 +163,7 @@ def loss_of(output: Any) -> torch.Tensor | None:
         return own
     if isinstance(output, torch.Tensor) and output.numel() == 1 and output.is_floating_point():
         return output.sum()
-    found: list[torch.Tensor] = []
-    _map(output, lambda t: found.append(t) or t)
+    found = tensors_in(output)
     squares = [t.float().square().mean() if t.dtype.itemsize < 4 else t.square().mean() for t in found if fraction(t)]
     return sum(squares[1:], squares[0]) if squares else None
 

@@ -11,80 +11,21 @@ from typing import Any
 
 import torch
 
+from .check_ranks import gathered, together
+from .check_report import Check, Difference
 from .check_steps import Step, Value
 from .check_values import alike, apart, brief, largest_of, part_of, scalar, summary, variables, whole
 from .layout_map import LayoutMap
 from .module import distribute_module
-from .process import rank, world_size
+from .process import rank
 from .strings import shown
 from .switches import random_mode
 from .tensors import _map, is_sharded, local_tensor, shard_batch
-from .tracing import human, trace
+from .tracing import trace
 
 _VALUES = ("forward", "backward", "buffer")  # kinds of differences that rounding can make
 _SMALL = 1e-3  # of the largest of all values, or gradients: what is smaller is measured against that
 _QUIET = 2.0  # seconds before a terminal is told what is being done
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """What first is not as it should be."""
-
-    kind: str  # "forward", "backward", "buffer"; "ranks": plain already; "error": the sharded step raised
-    module: str  # path and type of the module, as far as it is known
-    op: str  # the op that made it, in that module; empty: not found
-    operands: str  # the op's, as they were laid out
-    variables: tuple[str, ...]  # paths of the variables among them, or of the one whose gradient or value is wrong
-    largest: float  # difference of two elements; nan where shapes, dtypes or errors tell
-    relative: float  # to the largest element
-    text: str  # a sentence
-
-    def __str__(self) -> str:
-        parts = [f"first {self.kind}: {self.text}"]
-        if self.module:
-            parts.append(f"  module:    {self.module}")
-        if self.op:
-            parts.append(f"  op:        {self.op}, operands {self.operands}")
-        if self.variables:
-            parts.append(f"  variables: {', '.join(self.variables)}")
-        return "\n".join(parts)
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """What `check` found. True where sharded is as plain; prints as a few lines."""
-
-    first: Difference | None
-    mesh: str
-    outputs: int  # of modules that were compared
-    gradients: int
-    loss: float | None  # plain
-    sharded_loss: float | None
-    worst: float  # the largest relative difference of all that were compared
-    collectives: int  # of the sharded step
-    bytes: int  # that this rank sent
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        return self.first is None
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __str__(self) -> str:
-        head = "sharded as plain" if self.ok else "sharded is not as plain"
-        lines = [
-            f"{head}: {self.outputs} outputs of modules, {self.gradients} gradients, relative differences up to "
-            f"{self.worst:.1e}; {self.mesh}, {self.collectives} collectives, {human(self.bytes)} sent, "
-            f"{self.seconds:.1f} s"
-        ]
-        if self.loss is not None and self.sharded_loss is not None:
-            lines.append(f"loss {self.sharded_loss:.6g}, plain {self.loss:.6g}")
-        if self.first is not None:
-            lines.append(str(self.first))
-        return "\n".join([*lines, *(f"note: {n}" for n in self.notes)])
 
 
 def check(
@@ -422,30 +363,3 @@ class _Run:
         if now - self.begin > _QUIET and now - self.told > 1 and rank() == 0 and sys.stderr.isatty():
             self.told = now
             print(f"weft.check: {now - self.begin:.0f} s, {what}", file=sys.stderr)
-
-
-def together(call: Callable[[], Any]) -> Any:
-    """What it returns. Where it raises on one rank, all raise: that rank its own error."""
-    out, error = None, None
-    try:
-        out = call()
-    except Exception as e:
-        error = e
-    texts = gathered(f"{type(error).__name__}: {error}" if error is not None else "")
-    if error is not None:
-        raise error
-    for r, text in enumerate(texts):
-        if text:
-            raise RuntimeError(f"check: rank {r} raised {text}")
-    return out
-
-
-def gathered(mine: Any) -> list:
-    """The ranks' values, in order."""
-    if world_size() == 1:
-        return [mine]
-    import torch.distributed as dist
-
-    everyone: list = [None] * world_size()
-    dist.all_gather_object(everyone, mine)
-    return everyone

@@ -12,11 +12,7 @@ from typing import Any
 
 import torch
 
-from . import _library  # noqa: F401
-
-
-def _is_sharded(x: Any) -> bool:
-    return isinstance(x, torch.Tensor) and torch.ops.weft.is_sharded(x)
+from .tensors import is_sharded
 
 
 def _whole(x: torch.Tensor) -> torch.Tensor:
@@ -42,7 +38,7 @@ def _with_weft(core: Callable, instead: Callable) -> Callable:
         try:
             return core(self, *args, **kwargs)
         except Exception:
-            if not any(map(_is_sharded, (self, *args))):
+            if not any(map(is_sharded, (self, *args))):
                 raise
         return instead(core, self, *args, **kwargs)
 
@@ -71,9 +67,9 @@ def _export(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 def _write(core: Callable, x: torch.Tensor, *args: Any) -> torch.Tensor:
     """A Python function for each element: of the whole value, on every rank, which is then written back."""
-    plain = [_whole(a) if _is_sharded(a) else a for a in (x, *args)]
+    plain = [_whole(a) if is_sharded(a) else a for a in (x, *args)]
     core(*plain)
-    return x.copy_(plain[0]) if _is_sharded(x) else x
+    return x.copy_(plain[0]) if is_sharded(x) else x
 
 
 def _make(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
