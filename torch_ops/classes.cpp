@@ -1,10 +1,11 @@
 #include "classes.h"
 
 #include <c10/util/Exception.h>
-#include <comm/collectives.h>
-#include <comm/or_differ.h>
-#include <layout/shard.h>
-#include <mesh/context.h>
+
+#include "comm/agree/check_same.h"
+#include "comm/agree/or_differ.h"
+#include "layout/shard.h"
+#include "mesh/context.h"
 
 namespace weft {
 namespace {

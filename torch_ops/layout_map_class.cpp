@@ -1,6 +1,5 @@
 // torch.classes.weft.LayoutMap.
-#include <base/quote.h>
-
+#include "base/quote.h"
 #include "classes.h"
 
 namespace weft {

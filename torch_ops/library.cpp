@@ -1,36 +1,36 @@
 // All of torch.ops.weft: every schema in one table. Registered by a guarded installer, not by static macros: a second
 // copy of the library must leave the first one and the process alone.
-#include <base/quote.h>
-#include <comm/collectives.h>
-#include <comm/failure.h>
-#include <comm/guard.h>
-#include <comm/initialize.h>
-#include <comm/last_work.h>
-#include <comm/timeouts.h>
-#include <debug/trace.h>
-#include <dispatch/call_identity.h>
-#include <dispatch/gather.h>
-#include <dispatch/install.h>
-#include <dispatch/opaque.h>
-#include <dispatch/user_rules.h>
-#include <mesh/context.h>
-#include <module/convert.h>
-#include <module/set_data.h>
-#include <module/variables.h>
-#include <paths/adapter.h>
-#include <plan/cache.h>
-#include <random/mode.h>
-#include <rules/describe.h>
-#include <rules/registry.h>
-#include <tensor/sharded.h>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/library.h>
 #include <weft/weft.h>
 
 #include <cstdlib>
-#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
+#include "base/quote.h"
 #include "classes.h"
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/guard.h"
+#include "comm/world/initialize.h"
+#include "comm/world/last_work.h"
+#include "comm/world/timeouts.h"
+#include "debug/trace.h"
+#include "dispatch/call_identity.h"
+#include "dispatch/gather.h"
+#include "dispatch/install.h"
+#include "dispatch/opaque.h"
+#include "dispatch/user_rules.h"
+#include "mesh/context.h"
+#include "module/set_data.h"
+#include "module/variables.h"
+#include "paths/adapter.h"
+#include "plan/cache.h"
+#include "random/mode.h"
+#include "redistribute/tensors.h"
+#include "rules/describe.h"
+#include "rules/registry.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

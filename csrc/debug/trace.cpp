@@ -1,15 +1,15 @@
 #include "debug/trace.h"
 
 #include <c10/util/Exception.h>
-#include <comm/collectives.h>
-#include <mesh/context.h>
-#include <tensor/identity.h>
 
 #include <atomic>
 #include <map>
 #include <mutex>
 
-#include "debug/log.h"
+#include "comm/lockstep/event.h"
+#include "mesh/context.h"
+#include "mesh/log.h"
+#include "tensor/identity.h"
 
 namespace weft {
 namespace {
@@ -68,7 +68,7 @@ std::vector<TraceRow> trace_stop(int64_t trace) {
 }
 
 void install_trace() {
-  comm::set_observer(&observe);
+  comm::observer.store(&observe, std::memory_order_release);
   if (log_on(LogLevel::debug)) watchers.fetch_add(1, std::memory_order_relaxed);
 }
 

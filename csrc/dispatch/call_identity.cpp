@@ -1,14 +1,15 @@
 #include "dispatch/call_identity.h"
 
 #include <c10/util/StringUtil.h>
-#include <comm/collectives.h>
-#include <comm/settings.h>
-#include <tensor/op_history.h>
-#include <tensor/sharded.h>
 
 #include <atomic>
 #include <bit>
 #include <limits>
+
+#include "comm/agree/check_same.h"
+#include "comm/agree/settings.h"
+#include "tensor/op_history.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

@@ -1,9 +1,9 @@
 #pragma once
 // Which call of an op this is, as the identity of its results (tensor/identity.h).
-#include <rules/op_info.h>
-#include <tensor/identity.h>
-
 #include <string>
+
+#include "rules/op_info.h"
+#include "tensor/identity.h"
 
 namespace weft {
 

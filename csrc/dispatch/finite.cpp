@@ -2,12 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
-#include <mesh/context.h>
 #include <weft/switches.h>
 
 #include <cmath>
 
 #include "base/quote.h"
+#include "mesh/context.h"
 
 namespace weft {
 namespace {

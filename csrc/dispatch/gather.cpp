@@ -2,13 +2,13 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
-#include <comm/failure.h>
-#include <comm/settings.h>
-#include <tensor/sharded.h>
 
 #include <atomic>
 
-#include "debug/log.h"
+#include "comm/agree/settings.h"
+#include "comm/lockstep/failure.h"
+#include "mesh/log.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

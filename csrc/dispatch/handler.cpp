@@ -1,23 +1,21 @@
 #include "dispatch/handler.h"
 
 #include <ATen/ops/empty_strided.h>
-#include <comm/failure.h>
-#include <comm/settle.h>
-#include <mesh/context.h>
-#include <redistribute/redistribute.h>
-#include <tensor/below_autograd.h>
 
 #include <algorithm>
 #include <chrono>
 
-#include "debug/log.h"
-#include "dispatch/causal.h"
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/settle.h"
 #include "dispatch/gather.h"
-#include "dispatch/gradient.h"
-#include "dispatch/halo.h"
-#include "dispatch/masked.h"
 #include "dispatch/refuse.h"
-#include "dispatch/views.h"
+#include "gradient/gradient.h"
+#include "mesh/context.h"
+#include "mesh/log.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "tensor/strided.h"
+#include "views/views.h"
 
 namespace weft {
 namespace {
@@ -244,19 +242,12 @@ void Handler::call_local() {
   if (C10_UNLIKELY(op_.tells)) comm::settle();
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
-  std::optional<HaloCall> halos;
-  if (C10_UNLIKELY(!plan_->halos.empty())) halos.emplace(op_, *plan_, mesh_, stack_);
-  comm::run_local(op_.short_name, [&] {
-    if (C10_UNLIKELY(!plan_->masked.empty())) {
-      run_masked(op_, plan_->masked, stack_);
-    } else if (C10_UNLIKELY(plan_->causal.has_value())) {
-      run_causal(op_, *plan_->causal, stack_);
-    } else {
-      op_.handle.callBoxed(&stack_);
-    }
-    if (C10_UNLIKELY(finite.has_value())) finite->results(stack_);
-  });
-  if (halos) halos->finish(stack_);
+  if (C10_UNLIKELY(plan_->local != nullptr)) {
+    plan_->local->run(op_, mesh_, stack_);
+  } else {
+    comm::run_local(op_.short_name, [&] { op_.handle.callBoxed(&stack_); });
+  }
+  if (C10_UNLIKELY(finite.has_value())) comm::run_local(op_.short_name, [&] { finite->results(stack_); });
   if (one_view && stack_.back().isTensor()) plan_->local_view.learn(operands_[0].local, stack_.back().toTensor());
 }
 

@@ -2,11 +2,11 @@
 // One op call on sharded tensors. run() is the whole story.
 #include <ATen/core/boxing/KernelFunction.h>
 #include <ATen/core/stack.h>
-#include <plan/cache.h>
-#include <plan/plan.h>
-#include <rules/op_info.h>
 
 #include "dispatch/finite.h"
+#include "plan/cache.h"
+#include "plan/plan.h"
+#include "rules/op_info.h"
 
 namespace weft {
 

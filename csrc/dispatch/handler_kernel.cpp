@@ -1,18 +1,17 @@
 // What stands between the dispatcher and a Handler: what is known of each op, and the kernel that looks it up.
-#include <comm/guard.h>
-#include <rules/registry.h>
-
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
+#include "comm/lockstep/guard.h"
 #include "dispatch/call_identity.h"
-#include "dispatch/gradient.h"
 #include "dispatch/handler.h"
 #include "dispatch/install.h"
 #include "dispatch/special.h"
+#include "gradient/gradient.h"
+#include "rules/registry.h"
 
 namespace weft {
 namespace {

@@ -2,11 +2,11 @@
 
 #include <ATen/core/List.h>
 #include <ATen/ops/nonzero.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <weft/tensor.h>
 
 #include "dispatch/handler.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

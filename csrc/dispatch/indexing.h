@@ -1,6 +1,6 @@
 #pragma once
 // Indexing with masks: of these, how many places they choose is known to no rule.
-#include <rules/op_info.h>
+#include "rules/op_info.h"
 
 namespace weft {
 

@@ -2,7 +2,6 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
-#include <tensor/key.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
@@ -10,12 +9,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/installed.h"
 #include "debug/trace.h"
 #include "dispatch/handler.h"
 #include "dispatch/opaque.h"
 #include "dispatch/refuse.h"
 #include "dispatch/sparse.h"
 #include "dispatch/transformer_layers.h"
+#include "tensor/key.h"
 
 namespace weft {
 namespace install_detail {
@@ -26,8 +27,6 @@ namespace {
 
 struct State {
   std::mutex mutex;
-  std::string error;
-  bool installed = false;
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
   std::vector<std::unique_ptr<torch::Library>> composites, mixed;
@@ -102,7 +101,6 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   register_transformer_layers(s.composites);
   // Told of every op there is, then of each new one.
   s.listener.push_back(dispatcher.addRegistrationListener(std::make_unique<Listener>()));
-  s.installed = true;
   install_detail::register_queued();
 }
 
@@ -123,14 +121,10 @@ void install(void (*define)(torch::Library& library)) noexcept {
   State& s = state();
   try {
     install_or_throw(s, define);
+    set_install_error("");
   } catch (const std::exception& e) {
-    s.error = e.what();
+    set_install_error(e.what());
   }
-}
-
-void require_installed() {
-  const State& s = state();
-  TORCH_CHECK(s.installed, "weft is not active in this process: ", s.error);
 }
 
 }  // namespace weft

@@ -8,11 +8,9 @@
 namespace weft {
 
 /// Registers the handler on every op that is not composite, the fallbacks, and the listener for later ops. Never
-/// throws: where the key or the namespace is taken (a second copy of the library) the reason is kept. `define` adds the
-/// classes and ops of torch.ops.weft.
+/// throws: where the key or the namespace is taken (a second copy of the library) base/installed.h has the reason.
+/// `define` adds the classes and ops of torch.ops.weft.
 void install(void (*define)(torch::Library& library)) noexcept;
-/// Raises the reason where install() could not.
-void require_installed();
 
 namespace install_detail {
 extern std::atomic<bool> queued;

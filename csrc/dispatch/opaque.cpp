@@ -2,11 +2,11 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <tensor/key.h>
-#include <tensor/sharded.h>
 #include <weft/tensor.h>
 
 #include "dispatch/gather.h"
+#include "tensor/key.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 

@@ -1,14 +1,15 @@
 #include "dispatch/process_groups.h"
 
 #include <c10/util/StringUtil.h>
-#include <mesh/context.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
-
-#include <algorithm>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <torch/csrc/distributed/c10d/Work.hpp>
+
+#include <algorithm>
 #include <unordered_set>
+
+#include "mesh/context.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

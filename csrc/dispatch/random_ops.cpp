@@ -2,17 +2,18 @@
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
-#include <comm/failure.h>
-#include <layout/shard.h>
-#include <mesh/context.h>
-#include <plan/plan.h>
-#include <random/mode.h>
-#include <random/random.h>
-#include <redistribute/redistribute.h>
-#include <tensor/below_autograd.h>
-#include <tensor/op_history.h>
-#include <tensor/sharded.h>
 #include <weft/tensor.h>
+
+#include "comm/lockstep/failure.h"
+#include "layout/shard.h"
+#include "mesh/context.h"
+#include "plan/plan.h"
+#include "random/mode.h"
+#include "random/random.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "tensor/op_history.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

@@ -7,9 +7,6 @@
 
 namespace weft {
 
-/// Raises NotImplementedError for a tensor that no shard can stand for.
-void check_strided(const std::string& op, const at::Tensor& tensor);
-
 /// The dispatch key of calls that have tensors of that kind (Sparse, NestedTensor, …) beside sharded ones.
 c10::DispatchKey mixed_key(c10::DispatchKey kind);
 

@@ -1,17 +1,17 @@
 #include "dispatch/sparse.h"
 
 #include <ATen/Functions.h>
-#include <base/hash.h>
-#include <layout/shard.h>
-#include <mesh/context.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <weft/tensor.h>
 
 #include <bit>
 #include <optional>
 
+#include "base/hash.h"
 #include "dispatch/refuse.h"
+#include "layout/shard.h"
+#include "mesh/context.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

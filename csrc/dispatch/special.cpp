@@ -2,21 +2,21 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/ScalarType.h>
-#include <random/random.h>
-#include <rules/overloads.h>
-#include <tensor/below_autograd.h>
 #include <weft/tensor.h>
 
 #include <unordered_map>
 
 #include "dispatch/gather.h"
-#include "dispatch/gradient_buckets.h"
 #include "dispatch/handler.h"
 #include "dispatch/indexing.h"
-#include "dispatch/pending_copy.h"
 #include "dispatch/process_groups.h"
 #include "dispatch/random_ops.h"
-#include "dispatch/views.h"
+#include "gradient/gradient_buckets.h"
+#include "gradient/pending_copy.h"
+#include "random/random.h"
+#include "rules/overloads.h"
+#include "tensor/below_autograd.h"
+#include "views/views.h"
 
 namespace weft {
 namespace {
@@ -40,8 +40,7 @@ void run_as_strided(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor();
   const auto sizes = argument(op, stack, 1).toIntVector(), strides = argument(op, stack, 2).toIntVector();
   const c10::IValue offset = argument(op, stack, 3);
-  finish(op, stack,
-         as_strided(op.handle, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
+  finish(op, stack, as_strided(op, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
 }
 
 // t_, transpose_, unsqueeze_, ...: the view op, whose result self becomes.

@@ -1,8 +1,6 @@
 #include "dispatch/transformer_layers.h"
 
 #include <ATen/Functions.h>
-#include <tensor/key.h>
-#include <tensor/sharded.h>
 #include <weft/tensor.h>
 
 #include <array>
@@ -12,6 +10,8 @@
 
 #include "dispatch/gather.h"
 #include "dispatch/refuse.h"
+#include "tensor/key.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

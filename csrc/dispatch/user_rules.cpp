@@ -1,17 +1,17 @@
 #include "dispatch/user_rules.h"
 
-#include <base/quote.h>
 #include <c10/util/StringUtil.h>
-#include <comm/settings.h>
-#include <rules/registry.h>
-#include <rules/validate.h>
 #include <weft/rules.h>
 
 #include <algorithm>
 #include <mutex>
 
+#include "base/installed.h"
+#include "base/quote.h"
+#include "comm/agree/settings.h"
 #include "dispatch/handler.h"
-#include "dispatch/install.h"
+#include "rules/registry.h"
+#include "rules/validate.h"
 
 namespace weft {
 namespace {

@@ -1,8 +1,7 @@
-#include <weft/layout.h>
-
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <c10/util/hash.h>
+#include <weft/layout.h>
 
 #include <mutex>
 #include <unordered_map>

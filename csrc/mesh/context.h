@@ -3,6 +3,7 @@
 // per process; a thread can stand for a rank of its own with a ContextGuard (the C++ tests run ranks as threads).
 #include <c10/util/SmallVector.h>
 #include <c10/util/intrusive_ptr.h>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <weft/mesh.h>
 
 #include <array>
@@ -12,7 +13,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <vector>
 
 namespace weft {

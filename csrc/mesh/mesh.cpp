@@ -1,7 +1,6 @@
-#include <weft/mesh.h>
-
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <weft/mesh.h>
 
 #include <algorithm>
 #include <limits>

@@ -1,8 +1,9 @@
 #include "mesh/split.h"
 
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
 #include <algorithm>
 #include <cstdint>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 namespace weft {
 namespace {

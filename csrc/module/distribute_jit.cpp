@@ -1,11 +1,11 @@
 // distribute_module for scripted modules, whose variables are attributes of their objects.
-#include <comm/or_differ.h>
-#include <dispatch/install.h>
 #include <torch/csrc/jit/api/module.h>
 #include <weft/module.h>
 
 #include <unordered_set>
 
+#include "base/installed.h"
+#include "comm/agree/or_differ.h"
 #include "module/variables.h"
 
 namespace weft {

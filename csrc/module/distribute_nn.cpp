@@ -1,13 +1,13 @@
 // distribute_module for LibTorch's modules.
 #include <c10/util/Exception.h>
-#include <comm/or_differ.h>
-#include <dispatch/install.h>
-#include <paths/adapter.h>
 #include <torch/nn/module.h>
 #include <torch/nn/modules.h>
 #include <weft/module.h>
 
+#include "base/installed.h"
+#include "comm/agree/or_differ.h"
 #include "module/variables.h"
+#include "paths/adapter.h"
 
 namespace weft {
 namespace {

@@ -1,17 +1,17 @@
 #include "module/set_data.h"
 
 #include <c10/util/StringUtil.h>
-#include <comm/collectives.h>
-#include <dispatch/call_identity.h>
-#include <dispatch/refuse.h>
-#include <redistribute/redistribute.h>
-#include <tensor/below_autograd.h>
-#include <tensor/op_history.h>
-#include <tensor/sharded.h>
 
 #include <limits>
 
-#include "module/convert.h"
+#include "comm/agree/check_same.h"
+#include "dispatch/call_identity.h"
+#include "redistribute/redistribute.h"
+#include "redistribute/tensors.h"
+#include "tensor/below_autograd.h"
+#include "tensor/op_history.h"
+#include "tensor/sharded.h"
+#include "tensor/strided.h"
 
 namespace weft {
 namespace {

@@ -1,19 +1,19 @@
 #include "module/variables.h"
 
-#include <base/interned.h>
-#include <base/quote.h>
-#include <comm/collectives.h>
-#include <comm/or_differ.h>
-#include <debug/log.h>
-#include <dispatch/install.h>
-#include <paths/adapter.h>
-#include <tensor/sharded.h>
 #include <weft/module.h>
 #include <weft/tensor.h>
 
 #include <mutex>
 
-#include "module/convert.h"
+#include "base/installed.h"
+#include "base/interned.h"
+#include "base/quote.h"
+#include "comm/agree/check_same.h"
+#include "comm/agree/or_differ.h"
+#include "mesh/log.h"
+#include "paths/adapter.h"
+#include "redistribute/tensors.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {

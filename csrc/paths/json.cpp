@@ -1,10 +1,10 @@
 #include "paths/json.h"
 
 #include <c10/util/Exception.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <unordered_set>
 
 #include "base/quote.h"

@@ -1,6 +1,6 @@
 // LayoutMap <-> JSON plan files.
 #include <c10/util/Exception.h>
-#include <unistd.h>
+#include <nlohmann/json.hpp>
 #include <weft/layout_map.h>
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/quote.h"
 #include "paths/json.h"

@@ -1,11 +1,11 @@
 // The report as text and as JSON.
+#include <nlohmann/json.hpp>
 #include <weft/layout_map.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/quote.h"
 

@@ -1,10 +1,10 @@
 #include "plan/axis.h"
 
 #include <ATen/core/Tensor.h>
-#include <comm/reduction.h>
 
 #include <algorithm>
 
+#include "comm/wire/reduction.h"
 #include "plan/cost.h"
 
 namespace weft {

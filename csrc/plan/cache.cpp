@@ -1,7 +1,5 @@
 #include "plan/cache.h"
 
-#include <mesh/context.h>
-
 #include <array>
 #include <atomic>
 #include <bit>
@@ -9,6 +7,8 @@
 #include <list>
 #include <mutex>
 #include <unordered_map>
+
+#include "mesh/context.h"
 
 namespace weft {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "local/halo.h"
 #include "plan/written.h"
 
 namespace weft {
@@ -71,7 +72,8 @@ double halo_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
   const int input = std::max(call.tensor("self"), call.tensor("input"));
   const double bytes = group_bytes(call.tensors[input], axis) / window.in * static_cast<double>(rows);
   const bool backward = call.tensor("grad_output") >= 0;
-  const int fetches = !backward || call.tensor("weight") >= 0, returns = backward && call.results[0].defined;
+  const int fetches = !backward || window.kind == Window::Kind::convolution,
+            returns = backward && call.results[0].defined;
   return (fetches + returns) * (kAlpha + bytes * kBeta);
 }
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "debug/log.h"
+#include "mesh/log.h"
 #include "plan/meta_kernels.h"
 #include "plan/plan.h"
 #include "tensor/below_autograd.h"

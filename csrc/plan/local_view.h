@@ -2,9 +2,10 @@
 // What a view op makes of a shard. Shards of one geometry are viewed alike: it is remembered from the first time, and
 // the op need not be called again.
 #include <ATen/core/Tensor.h>
-#include <layout/shard.h>
 
 #include <atomic>
+
+#include "layout/shard.h"
 
 namespace weft {
 

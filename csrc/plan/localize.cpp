@@ -2,6 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <utility>
+
+#include "local/causal.h"
+#include "local/masked.h"
+#include "local/windowed.h"
 
 namespace weft {
 
@@ -74,70 +80,90 @@ void localize_arguments(const Call& call, const BoundRule& bound, const std::vec
   }
 }
 
-void mask_indices(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                  const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+namespace {
+
+using Local = std::shared_ptr<const LocalCall>;
+
+bool is_split(const std::vector<AxisChoice>& choices, int factor) {
+  return std::any_of(choices.begin(), choices.end(),
+                     [&](const AxisChoice& c) { return c.kind == AxisChoice::split && c.factor == factor; });
+}
+
+// Indices into a dimension that is split.
+Local masked_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                  const Layouts& layouts, c10::IntArrayRef coordinates) {
   for (size_t f = 0; f < bound.factors.size(); ++f) {
-    if (!bound.factors[f].masked) continue;
-    const bool is_split = std::any_of(choices.begin(), choices.end(), [&](const AxisChoice& c) {
-      return c.kind == AxisChoice::split && c.factor == static_cast<int>(f);
-    });
-    if (!is_split) continue;
-    auto add = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g) {
-      for (size_t d = 0; d < t.dims.size(); ++d) {
-        if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f) || layout == nullptr) continue;
-        const auto ranges = local_indices(layout, static_cast<int64_t>(d), g.sizes[d], coordinates);
-        Plan::Masked m;
-        m.offset = ranges.empty() ? 0 : ranges[0].start;
-        m.length = ranges.empty() ? 0 : ranges[0].length;
-        m.whole = g.sizes[d];
-        m.index_tensor = -1;
-        for (size_t i = 0; i < bound.tensors.size(); ++i) {
-          if (bound.tensors[i].operand == bound.factors[f].index_operand) m.index_tensor = static_cast<int>(i);
-        }
-        plan.masked.push_back(m);
-        return true;
+    const BoundRule::Factor& factor = bound.factors[f];
+    if (!factor.masked || !is_split(choices, static_cast<int>(f))) continue;
+    MaskedCall::Recipe recipe{-1, factor.ignored.empty() ? -1 : call.op.argument(factor.ignored), {}};
+    IndexRange held{0, 0};
+    int64_t whole = -1;
+    auto look = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g, int argument) {
+      for (size_t d = 0; d < t.dims.size() && layout != nullptr; ++d) {
+        if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f)) continue;
+        if (argument >= 0) recipe.tables.push_back({argument, static_cast<int64_t>(d)});
+        if (whole >= 0) continue;
+        whole = g.sizes[d];
+        const auto ranges = local_indices(layout, static_cast<int64_t>(d), whole, coordinates);
+        if (!ranges.empty()) held = ranges[0];
       }
-      return false;
     };
-    bool done = false;
-    for (size_t i = 0; i < bound.tensors.size() && !done; ++i) {
-      done = add(bound.tensors[i], layouts.tensors[i], call.tensors[i].geometry);
+    for (size_t i = 0; i < bound.tensors.size(); ++i) {
+      if (bound.tensors[i].operand == factor.index_operand) recipe.index = call.tensors[i].argument;
+      look(bound.tensors[i], layouts.tensors[i], call.tensors[i].geometry, call.tensors[i].argument);
     }
-    for (size_t r = 0; r < bound.results.size() && !done; ++r) {
-      done = add(bound.results[r], layouts.results[r], call.results[r].geometry);
+    for (size_t r = 0; r < bound.results.size(); ++r) {
+      look(bound.results[r], layouts.results[r], call.results[r].geometry, -1);
     }
+    return std::make_shared<MaskedCall>(std::move(recipe), held.start, held.length, whole);
   }
+  return nullptr;
 }
 
-void find_causal(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                 const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan) {
+// Queries that are split and masked by their place.
+Local causal_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                  const Layouts& layouts, c10::IntArrayRef coordinates) {
   const int query = call.tensor("query");
-  for (const AxisChoice& c : choices) {
-    if (c.kind != AxisChoice::split || !bound.factors[c.factor].causal || query < 0) continue;
-    const auto& dims = bound.tensors[query].dims;
-    for (size_t d = 0; d < dims.size(); ++d) {
-      if (dims[d].size() != 1 || dims[d][0] != c.factor) continue;
-      const int64_t size = call.tensors[query].geometry.sizes[d];
-      const auto ranges = local_indices(layouts.tensors[query], static_cast<int64_t>(d), size, coordinates);
-      plan.causal = ranges.empty() ? Rows{} : Rows{ranges[0].start, ranges[0].start + ranges[0].length};
-    }
+  if (query < 0) return nullptr;
+  const auto& dims = bound.tensors[query].dims;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d].size() != 1 || !bound.factors[dims[d][0]].causal || !is_split(choices, dims[d][0])) continue;
+    const int64_t size = call.tensors[query].geometry.sizes[d];
+    const auto ranges = local_indices(layouts.tensors[query], static_cast<int64_t>(d), size, coordinates);
+    return std::make_shared<CausalCall>(ranges.empty() ? Rows{}
+                                                       : Rows{ranges[0].start, ranges[0].start + ranges[0].length});
   }
+  return nullptr;
 }
 
-void find_halos(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
-                c10::IntArrayRef coordinates, Plan& plan) {
+// Split dimensions that a window slides over.
+Local windowed_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                    c10::IntArrayRef coordinates) {
+  std::vector<Halo> halos;
+  std::vector<Window> windows;
   const auto& dims = bound.tensors.empty() ? std::vector<BoundRule::Dim>() : bound.tensors[0].dims;
   for (size_t d = dims.size(); d-- > 0;) {
     if (dims[d].size() != 1 || !bound.factors[dims[d][0]].halo) continue;
     const Window& window = *bound.factors[dims[d][0]].window;
-    plan.windows.push_back(window);
+    windows.push_back(window);
     for (size_t a = 0; a < choices.size(); ++a) {
       const int64_t parts = call.mesh->axis_size(static_cast<int>(a));
       if (choices[a].kind != AxisChoice::split || choices[a].factor != dims[d][0] || parts == 1) continue;
-      plan.halos.push_back(
+      halos.push_back(
           make_halo(window, static_cast<int>(a), parts, coordinates[a], static_cast<int64_t>(dims.size() - d)));
     }
   }
+  if (halos.empty()) return nullptr;
+  return std::make_shared<WindowedCall>(std::move(halos), std::move(windows));
+}
+
+}  // namespace
+
+Local local_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
+                 const Layouts& layouts, c10::IntArrayRef coordinates) {
+  if (Local masked = masked_call(call, bound, choices, layouts, coordinates)) return masked;
+  if (Local causal = causal_call(call, bound, choices, layouts, coordinates)) return causal;
+  return windowed_call(call, bound, choices, coordinates);
 }
 
 }  // namespace weft

@@ -9,16 +9,10 @@ namespace weft {
 void localize_arguments(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
                         const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan);
 
-/// Indices into a dimension that is split: plan.masked.
-void mask_indices(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
-                  const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan);
-
-/// Queries that are split and masked by their place: plan.causal.
-void find_causal(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
-                 const Layouts& layouts, c10::IntArrayRef coordinates, Plan& plan);
-
-/// Split dimensions that a window slides over: plan.halos.
-void find_halos(const Call& call, const rules::BoundRule& bound, const std::vector<AxisChoice>& choices,
-                c10::IntArrayRef coordinates, Plan& plan);
+/// What it takes to run the op on the shards, more than these arguments: indices into a split dimension, queries that
+/// are split and masked by their place, split dimensions that a window slides over. Null: nothing.
+std::shared_ptr<const LocalCall> local_call(const Call& call, const rules::BoundRule& bound,
+                                            const std::vector<AxisChoice>& choices, const Layouts& layouts,
+                                            c10::IntArrayRef coordinates);
 
 }  // namespace weft

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "plan/halo.h"
+#include "local/local_call.h"
 #include "plan/local_view.h"
 #include "rules/bound.h"
 #include "rules/op_info.h"
@@ -44,21 +44,12 @@ struct Plan {
     Layout to;  // as it is, less the reductions
   };
   std::vector<Reduce> reductions;
-  /// Index arguments into a split dimension: shifted to the shard, what lies outside is masked.
-  struct Masked {
-    int index_tensor;
-    int64_t offset, length;  // of the shard
-    int64_t whole;           // length of the dimension
-  };
-  std::vector<Masked> masked;
-  std::optional<Rows> causal;            // the queries of this rank, where these are split and masked by place
-  std::vector<Halo> halos;               // split dimensions that a window slides over
-  std::vector<Window> windows;           // with halos: of all such dimensions, the last one first
-  rules::Composite composite = nullptr;  // runs instead, on the tensors as they are
-  bool gathered = false;                 // no rule: inputs replicated
-  int64_t gathered_bytes = 0;            // that had to be gathered because of it, per rank
-  std::string reason;                    // gathered: why
-  LocalView local_view;                  // of a view op with one operand and one result
+  std::shared_ptr<const LocalCall> local;  // null: the op on the local arguments
+  rules::Composite composite = nullptr;    // runs instead, on the tensors as they are
+  bool gathered = false;                   // no rule: inputs replicated
+  int64_t gathered_bytes = 0;              // that had to be gathered because of it, per rank
+  std::string reason;                      // gathered: why
+  LocalView local_view;                    // of a view op with one operand and one result
 };
 
 /// The plan of a call for the rank at `coordinates`. Raises where no plan exists.

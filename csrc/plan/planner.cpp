@@ -81,9 +81,7 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
     if (after != own || layouts.tensors[i] != own) plan.write_backs.push_back({static_cast<int>(i), after});
   }
   localize_arguments(call, bound, choices, layouts, coordinates, plan);
-  mask_indices(call, bound, choices, layouts, coordinates, plan);
-  find_causal(call, bound, choices, layouts, coordinates, plan);
-  find_halos(call, bound, choices, coordinates, plan);
+  plan.local = local_call(call, bound, choices, layouts, coordinates);
 }
 
 // Pointwise with broadcasting over the given tensors.
@@ -148,7 +146,7 @@ bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
     if (!call.op.rules.empty() && !bind_first(entry, bound, plan.reason)) return false;
     plan_bound(entry, bound, coordinates, part);
     // An argument that every entry shares cannot take a value of its own for one of them.
-    if (!part.patches.empty() || !part.masked.empty())
+    if (!part.patches.empty() || part.local != nullptr)
       return plan.reason = "its entries need arguments of their own", false;
     for (size_t i = 0; i < tensors.size(); ++i) plan.inputs[tensors[i]] = part.inputs[i];
     for (size_t r = 0; r < results.size() && r < part.outputs.size(); ++r) plan.outputs[results[r]] = part.outputs[r];

@@ -1,7 +1,8 @@
+#include "random/box.h"
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/ops/empty.h>
-#include <random/box.h>
 
 namespace weft::random {
 namespace {

@@ -1,9 +1,10 @@
 #pragma once
 // A shard as dense boxes of the whole tensor: where each element lies in the tensor (its global index) and in memory.
 #include <c10/util/FunctionRef.h>
-#include <random/random.h>
 
 #include <array>
+
+#include "random/random.h"
 
 namespace weft::random {
 

@@ -1,9 +1,11 @@
 // The conditions and messages are torch's own (ATen/native/DistributionTemplates.h).
+#include "random/checked.h"
+
 #include <ATen/native/DistributionTemplates.h>
 #include <ATen/ops/_assert_async.h>
 #include <ATen/ops/view_as_real.h>
-#include <random/checked.h>
-#include <random/draw.h>
+
+#include "random/draw.h"
 
 namespace weft::random {
 namespace {

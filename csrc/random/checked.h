@@ -2,7 +2,7 @@
 // Random ops on a shard: parameters are checked as torch checks them, then the shard is filled. Checks on scalars come
 // before anything that depends on the shard, so that all ranks raise; those on the values of a tensor parameter can
 // only see the shard's own values.
-#include <random/random.h>
+#include "random/random.h"
 
 namespace weft::random {
 

@@ -2,8 +2,9 @@
 // A draw is what a random op fills its result with: a distribution and its parameters.
 #include <ATen/Dispatch.h>
 #include <ATen/Dispatch_v2.h>
-#include <random/random.h>
-#include <random/rejection.h>
+
+#include "random/random.h"
+#include "random/rejection.h"
 
 namespace weft::random {
 

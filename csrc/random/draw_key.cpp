@@ -1,10 +1,11 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
-#include <random/random.h>
-#include <tensor/identity.h>
-#include <tensor/op_history.h>
 
 #include <mutex>
+
+#include "random/random.h"
+#include "tensor/identity.h"
+#include "tensor/op_history.h"
 
 namespace weft::random {
 namespace {

@@ -1,9 +1,10 @@
 // The CPU's loops over a shard, and the way to the GPU's.
 #include <ATen/MemoryOverlap.h>
-#include <cuda/kernels.h>
-#include <random/box.h>
-#include <random/draw.h>
-#include <random/philox_block.h>
+
+#include "random/box.h"
+#include "random/cuda/kernels.h"
+#include "random/draw.h"
+#include "random/philox_block.h"
 
 namespace weft::random {
 namespace {

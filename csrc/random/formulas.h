@@ -25,12 +25,13 @@
 //   poisson, binomial, gamma: rejection.h
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
-#include <random/philox.h>
 
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <type_traits>
+
+#include "random/philox.h"
 
 namespace weft::random {
 

@@ -1,7 +1,8 @@
-#include <comm/settings.h>
-#include <random/mode.h>
+#include "random/mode.h"
 
 #include <atomic>
+
+#include "comm/agree/settings.h"
 
 namespace weft::random {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 // Philox for the CPU's loops: the words of four consecutive counters at once.
-#include <random/philox.h>
-
 #include <cstring>
+
+#include "random/philox.h"
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif

@@ -6,10 +6,11 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/operator_name.h>
 #include <ATen/core/stack.h>
-#include <layout/shard.h>
 
 #include <optional>
 #include <vector>
+
+#include "layout/shard.h"
 
 namespace weft::random {
 

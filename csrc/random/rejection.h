@@ -12,7 +12,7 @@
 // PTRS and BTRS: W. Hoermann, "The transformed rejection method for generating Poisson random variables" (1993) and
 // "The generation of binomial random variates" (1993). G. Marsaglia, W. W. Tsang, "A simple method for generating
 // gamma variables" (2000).
-#include <random/formulas.h>
+#include "random/formulas.h"
 
 namespace weft::random {
 

@@ -1,7 +1,7 @@
 // The random ops: which arguments of which op are what.
-#include <random/checked.h>
-
 #include <unordered_map>
+
+#include "random/checked.h"
 
 namespace weft::random {
 namespace {

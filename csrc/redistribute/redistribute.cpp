@@ -7,7 +7,7 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "comm/call.h"
+#include "comm/lockstep/call.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/route.h"

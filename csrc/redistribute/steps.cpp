@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "comm/collectives.h"
+#include "comm/wire/collectives.h"
 #include "layout/shard.h"
 
 namespace weft::relayout {

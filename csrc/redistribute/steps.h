@@ -11,12 +11,13 @@
 // split a dimension limits which steps apply.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
-#include <layout/shard.h>
 #include <weft/layout.h>
 
 #include <array>
 #include <compare>
 #include <vector>
+
+#include "layout/shard.h"
 
 namespace weft::relayout {
 

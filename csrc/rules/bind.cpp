@@ -350,7 +350,7 @@ class Binding {
         if (a.kind == Attribute::halo) {
           const auto& dims = bound_.tensors[0].dims;
           for (size_t d = 0; d < dims.size(); ++d) {
-            if (dims[d].size() == 1 && dims[d][0] == f) factor.window = window_of(call_, dims.size() - d);
+            if (dims[d].size() == 1 && dims[d][0] == f) factor.window = window_of(call_, dims.size() - d, a.window);
           }
           windows_ = windows_ && factor.window.has_value();
         } else if (a.kind == Attribute::causal) {
@@ -363,6 +363,7 @@ class Binding {
         } else if (a.kind == Attribute::masked) {
           factor.masked = true;
           factor.index_operand = a.index_operand;
+          factor.ignored = a.argument;
           factor.reduction = Reduction::sum;
         } else {
           factor.reduction = a.reduction;

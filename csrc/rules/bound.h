@@ -2,14 +2,14 @@
 // A rule bound to the shapes and arguments of one call.
 #include <ATen/core/ivalue.h>
 #include <c10/util/SmallVector.h>
-#include <layout/shard.h>
-#include <tensor/sharded.h>
 
 #include <string>
 #include <vector>
 
+#include "layout/shard.h"
 #include "rules/rule.h"
 #include "rules/window.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 
@@ -68,6 +68,7 @@ struct BoundRule {
     bool causal = false;           // with is_causal, masked by place
     bool masked = false;
     int index_operand = -1;  // masked: the operand (of the rule) that holds indices into it
+    std::string ignored;     // masked: the argument with the index that is left out; empty: results are zeros
     Reduction reduction = Reduction::none;
     bool contracted = false;  // in no result
     std::string via;

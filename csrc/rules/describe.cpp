@@ -1,7 +1,6 @@
 #include "rules/describe.h"
 
 #include <c10/util/Exception.h>
-
 #include <nlohmann/json.hpp>
 
 #include "rules/op_info.h"

@@ -142,6 +142,29 @@ class Parser {
     return word();
   }
 
+  // The place in the list of the word that comes next.
+  template <class T>
+  T one_of(std::initializer_list<const char*> words) {
+    skip();
+    const size_t begin = at_;
+    const std::string found = word();
+    const auto* it = std::find(words.begin(), words.end(), found);
+    if (it == words.end()) {
+      at_ = begin;
+      fail("'" + found + "' is none of: " + c10::Join(", ", std::vector<std::string>(words.begin(), words.end())));
+    }
+    return static_cast<T>(it - words.begin());
+  }
+
+  // A number, or what core calls it in its enumerations (at::Reduction, EmbeddingBagMode).
+  int value_of(const std::string& argument) {
+    skip();
+    if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) return number();
+    if (argument == "reduction") return one_of<int>({"none", "mean", "sum"});
+    if (argument == "mode") return one_of<int>({"sum", "mean", "max"});
+    return number();
+  }
+
   Attribute attribute() {
     Attribute a;
     const size_t begin = at_;
@@ -167,7 +190,7 @@ class Parser {
     if (kind == "when" || kind == "unless") {
       a.kind = kind == "when" ? Attribute::when : Attribute::unless;
       a.argument = word();
-      if (accept('=')) a.value = number();
+      if (accept('=')) a.value = value_of(a.argument);
       return a;
     }
     if (kind == "size") {
@@ -186,6 +209,7 @@ class Parser {
       a.kind = Attribute::free;
     } else if (kind == "halo") {
       a.kind = Attribute::halo;
+      a.window = one_of<Window::Kind>({"convolution", "average", "maximum"});
     } else if (kind == "causal") {
       a.kind = Attribute::causal;
     } else if (kind == "whole") {
@@ -200,6 +224,11 @@ class Parser {
       a.kind = Attribute::masked;
       skip();
       a.index_operand = number();
+      if (one_of<int>({"zero", "ignore"}) == 1) {
+        skip();
+        if (!accept('@')) fail("expected @ and the argument whose value is ignored");
+        a.argument = word();
+      }
     } else {
       static const std::set<std::string> known{"sum", "max", "min", "product", "norm2"};
       if (!known.count(kind)) {

@@ -1,7 +1,6 @@
 #include "rules/op_info.h"
 
-#include <base/hash.h>
-
+#include "base/hash.h"
 #include "rules/registry.h"
 
 namespace weft {

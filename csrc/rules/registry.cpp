@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <unordered_map>
 
 #include "rules/overloads.h"
@@ -17,11 +18,11 @@ namespace {
 // must not throw; they are filled in when the table is first asked for.
 struct Table {
   std::recursive_mutex mutex;
-  std::vector<std::pair<const char*, void (*)()>> pending;
+  std::vector<Family> pending;
   std::multimap<std::string, RuleEntry> rules;
   std::unordered_map<std::string, Composite> composites;
   std::unordered_map<std::string, std::string> insteads;
-  std::string family;  // being filled in
+  bool supports_empty_shards = false;  // the family that is being filled in
 };
 Table& table() {
   static Table* t = new Table();
@@ -31,18 +32,18 @@ Table& filled() {
   Table& t = table();
   std::lock_guard<std::recursive_mutex> lock(t.mutex);
   if (t.pending.empty()) return t;
-  // In one order whatever the linker's; pointwise last, as it leaves alone what has a rule of its own.
+  // In one order whatever the linker's.
   auto pending = std::move(t.pending);
   t.pending.clear();
   std::sort(pending.begin(), pending.end(), [](const auto& a, const auto& b) {
-    const std::string x = a.first, y = b.first;
-    return std::make_pair(x == "pointwise", x) < std::make_pair(y == "pointwise", y);
+    return std::make_pair(a.traits & Family::last, std::string_view(a.name)) <
+           std::make_pair(b.traits & Family::last, std::string_view(b.name));
   });
-  for (const auto& [name, fill] : pending) {
-    t.family = name;
-    fill();
+  for (const Family& family : pending) {
+    t.supports_empty_shards = (family.traits & Family::supports_empty_shards) != 0;
+    family.fill();
   }
-  t.family.clear();
+  t.supports_empty_shards = false;
   return t;
 }
 
@@ -53,16 +54,10 @@ std::vector<const RuleEntry*> own_rules(const std::string& op) {
   return out;
 }
 
-// Families whose kernels take shards with nothing in them; others (those of users, too) are spared them.
-bool takes_nothing(const std::string& family) {
-  static const char* const families[] = {"pointwise", "view", "matmul", "reduction", "indexing", "embedding"};
-  return std::find(std::begin(families), std::end(families), family) != std::end(families);
-}
-
 void add(RuleEntry entry) {
   Table& t = table();
   std::lock_guard<std::recursive_mutex> lock(t.mutex);
-  entry.nonempty = !takes_nothing(t.family);
+  entry.nonempty = !t.supports_empty_shards;
   t.rules.emplace(entry.op, std::move(entry));
 }
 
@@ -89,7 +84,7 @@ std::vector<std::string> bases(const std::string& op) {
 
 }  // namespace
 
-Family::Family(const char* name, void (*fill)()) { table().pending.emplace_back(name, fill); }
+RegisterFamily::RegisterFamily(const Family& family) { table().pending.push_back(family); }
 
 void rule(const std::string& op, const std::string& text) {
   RuleEntry entry;

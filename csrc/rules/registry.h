@@ -30,14 +30,27 @@ std::vector<const RuleEntry*> all();
 /// Overloads of aten that core tags as pointwise.
 std::vector<std::string> ops_tagged_pointwise();
 
-/// A file of the table: RULES(family) { rule(...); ... }
+/// A file of the table: RULES(family) { rule(...); ... }, or RULES(family, traits).
 struct Family {
-  Family(const char* name, void (*fill)());
+  enum Traits : unsigned {
+    none = 0,
+    /// Its kernels take shards with nothing in them; those of other families, and of users' ops, are spared them.
+    supports_empty_shards = 1,
+    /// Filled in after the others: it leaves alone what has a rule of its own.
+    last = 2,
+  };
+  const char* name;
+  void (*fill)();
+  unsigned traits;
+};
+struct RegisterFamily {
+  explicit RegisterFamily(const Family& family);
 };
 
 }  // namespace weft::rules
 
-#define RULES(family)                                                           \
-  static void family##_rules();                                                 \
-  static const ::weft::rules::Family family##_family(#family, &family##_rules); \
+#define RULES(family, ...)                                                                \
+  static void family##_rules();                                                           \
+  static const ::weft::rules::RegisterFamily family##_family(                             \
+      {#family, &family##_rules, ::weft::rules::Family::none __VA_OPT__(|) __VA_ARGS__}); \
   static void family##_rules()

@@ -24,12 +24,15 @@
 // free f                results without f are the same whatever part of f a rank has
 // size f g @arg         the int argument `arg` is the length of f (times g): tells f's size, and is localized
 // size f @arg.1         entry 1 of the int list `arg` is
-// when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2
-// halo f                f is a dimension that a window slides over, of other lengths in the input and in the result,
+// when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2; of core's
+//                       `reduction` (none, mean, sum) and `mode` of bags (sum, mean, max) by name: `when reduction=sum`
+// halo f kind           f is a dimension that a window slides over, of other lengths in the input and in the result,
 //                       each split by its own: the rows that a rank lacks are fetched from the others, their gradients
-//                       returned; what the window is the arguments say (window.h)
+//                       returned; where the window is the arguments say (window.h). kind: convolution, average, maximum
 // causal f              where argument `is_causal` is true, f is masked by its place in the whole
-// masked f              f is split by masking: the indices of operand `i` (masked f i) are shifted, the results pending
+// masked f i zero       f is split by masking: the indices of operand i are shifted to the shard, and results at those
+//                       of others are zeros, so that the results are pending
+// masked f i ignore @arg  such indices take the value of argument `arg`, which the op leaves out
 // exact                 nothing broadcasts: a dimension of size 1 against a larger one is not split either
 // linear 0|1   0+1      operand 0 or 1 alone (both together) may be pending, then the results are too (sum, avg)
 // carry 0|1   0+1       the same for any kind of pending reduction: the op only moves values
@@ -44,6 +47,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "rules/window.h"
 
 namespace weft::rules {
 
@@ -66,9 +71,10 @@ struct Attribute {
   Reduction reduction = Reduction::none;  // reduce
   std::string via;                        // whole: a composite's name
   int index_operand = -1;                 // masked
+  Window::Kind window = {};               // halo
   std::vector<std::vector<int>> groups;   // linear, carry: alternatives of operands pending together; -1: all
   std::vector<std::string> product;       // size: the factors
-  std::string argument;                   // size, when, unless
+  std::string argument;                   // size, when, unless; masked: of what is ignored, empty: zeros
   int entry = -1;                         // size: of a list
   int value = -1;                         // when: the value asked for; -1: any but 0
 };

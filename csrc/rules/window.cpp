@@ -44,7 +44,7 @@ int64_t Window::results_of(const Rows& reads) const {
   return transposed ? (reads.length() - 1) * stride + reach() + 1 : (reads.length() - reach() - 1) / stride + 1;
 }
 
-std::optional<Window> window_of(const Call& call, int64_t from_end) {
+std::optional<Window> window_of(const Call& call, int64_t from_end, Window::Kind kind) {
   auto length = [&](const char* tensor) -> int64_t {
     const int i = call.tensor(tensor);
     if (i < 0) return -1;
@@ -52,6 +52,7 @@ std::optional<Window> window_of(const Call& call, int64_t from_end) {
     return sizes[sizes.size() - from_end];
   };
   Window w;
+  w.kind = kind;
   w.in = std::max(length("input"), length("self"));
   w.out = length("grad_output");
   if (w.out < 0 && !call.results.empty()) {

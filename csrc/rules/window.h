@@ -17,6 +17,8 @@ struct Rows {
 };
 
 struct Window {
+  enum class Kind : uint8_t { convolution, average, maximum };
+  Kind kind = Kind::convolution;
   int64_t in = 0, out = 0;  // lengths of the input's and the result's dimension
   int64_t kernel = 1, stride = 1, padding = 0, dilation = 1;
   bool transposed = false;
@@ -34,6 +36,6 @@ struct Window {
 
 /// The window of a call along its `from_end`-th dimension from the end, told by the arguments `kernel_size` (without
 /// it: the shape of `weight`), `stride`, `padding`, `dilation` and `transposed`. nullopt where there is none.
-std::optional<Window> window_of(const Call& call, int64_t from_end);
+std::optional<Window> window_of(const Call& call, int64_t from_end, Window::Kind kind);
 
 }  // namespace weft

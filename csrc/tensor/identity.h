@@ -2,14 +2,15 @@
 // Which value a sharded tensor holds, told without looking at it: a hash of how it was made. Two ranks that run the
 // same program give the same tensor the same identity; where one skipped, swapped or repeated an op, or passed it
 // another number, the identities of all that follows from it differ. Collectives carry the identity of what they move
-// (comm/call.h), so that what does not belong together never meets. It depends on the program alone: never on layouts,
-// plans, local values, addresses or reference counts.
+// (comm/lockstep/call.h), so that what does not belong together never meets. It depends on the program alone: never on
+// layouts, plans, local values, addresses or reference counts.
 #include <ATen/core/Tensor.h>
-#include <base/hash.h>
 
 #include <cstdint>
 #include <string>
 #include <utility>
+
+#include "base/hash.h"
 
 namespace weft {
 

@@ -5,16 +5,17 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/TensorImpl.h>
 #include <c10/util/SmallVector.h>
-#include <layout/shard.h>
-#include <tensor/identity.h>
-#include <tensor/key.h>
-#include <tensor/pooled.h>
 #include <weft/layout.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
+
+#include "layout/shard.h"
+#include "tensor/identity.h"
+#include "tensor/key.h"
+#include "tensor/pooled.h"
 
 namespace weft {
 

@@ -1,10 +1,10 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <weft/layout_map.h>
 
 #include <cstdio>
 #include <fstream>
+#include <unistd.h>
 
 namespace weft {
 namespace {

@@ -1,8 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <weft/layout_map.h>
-
 #include <nlohmann/json.hpp>
+#include <weft/layout_map.h>
 
 namespace weft {
 namespace {

@@ -1,10 +1,11 @@
 // Each op draws from its distribution, keeps to its range, and refuses what torch refuses. Keys are fixed, so these
 // bounds (five standard errors, Kolmogorov-Smirnov at 1e-6) either hold or not.
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <random/fixture.h>
 
 #include <cmath>
 #include <limits>
+
+#include "random/fixture.h"
 
 namespace weft::random {
 namespace {

@@ -2,11 +2,12 @@
 // What the tests of random values share: running a sampler on a whole tensor or on a part of it.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <random/random.h>
 
 #include <functional>
 #include <random>
 #include <string>
+
+#include "random/random.h"
 
 namespace weft::random::testing {
 

@@ -1,6 +1,6 @@
 // The promise that a value depends on the key and its global index alone, and which value it is.
-#include <random/fixture.h>
-#include <random/philox.h>
+#include "random/fixture.h"
+#include "random/philox.h"
 
 namespace weft::random {
 namespace {

@@ -1,12 +1,13 @@
 // The generator, the keys and the mode.
 #include <ATen/CPUGeneratorImpl.h>
-#include <random/fixture.h>
-#include <random/mode.h>
-#include <random/philox.h>
-#include <random/philox_block.h>
 
 #include <set>
 #include <thread>
+
+#include "random/fixture.h"
+#include "random/mode.h"
+#include "random/philox.h"
+#include "random/philox_block.h"
 
 namespace weft::random {
 namespace {

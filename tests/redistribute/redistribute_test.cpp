@@ -8,7 +8,8 @@
 #include <numeric>
 #include <random>
 
-#include "comm/collectives.h"
+#include "comm/lockstep/event.h"
+#include "comm/wire/collectives.h"
 #include "layout/shard.h"
 #include "support/run_ranks.h"
 
@@ -229,7 +230,7 @@ void check_random_cases(const std::vector<int64_t>& shape, int count) {
   if (const char* times = std::getenv("WEFT_PROPERTIES")) count *= std::atoi(times);  // for a longer search
   for (int i = 0; i < count; ++i) cases.push_back(random_case(random, mesh));
 
-  comm::set_observer(observe);
+  comm::observer.store(observe);
   test::run_ranks(static_cast<int>(mesh->size()), [&](int rank) {
     for (Case& c : cases) {
       seen = 0;
@@ -244,7 +245,7 @@ void check_random_cases(const std::vector<int64_t>& shape, int count) {
       c.collectives[rank] = seen;
     }
   });
-  comm::set_observer(nullptr);
+  comm::observer.store(nullptr);
   for (const Case& c : cases) {
     check(c);
     if (testing::Test::HasFatalFailure()) return;

@@ -1,12 +1,14 @@
+#include "redistribute/route.h"
+
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "comm/collectives.h"
+#include "comm/lockstep/event.h"
+#include "comm/wire/collectives.h"
 #include "layout/shard.h"
 #include "redistribute/redistribute.h"
-#include "redistribute/route.h"
 #include "support/run_ranks.h"
 
 namespace weft {
@@ -24,14 +26,14 @@ void observe(const comm::Event& event) {
 // The collectives that rank 0 takes part in.
 std::vector<std::string> collectives(std::vector<int64_t> sizes, Layout from, Layout to) {
   seen.clear();
-  comm::set_observer(observe);
+  comm::observer.store(observe);
   test::run_ranks(static_cast<int>(from->mesh()->size()), [&](int rank) {
     recording = rank == 0;
     const std::vector<int64_t> coordinates = from->mesh()->coordinates_of(rank);
     redistribute_local(at::ones(local_sizes(from, sizes, coordinates)), sizes, from, to);
     recording = false;
   });
-  comm::set_observer(nullptr);
+  comm::observer.store(nullptr);
   return seen;
 }
 

@@ -56,10 +56,12 @@ TEST(Notation, FoldedEntriesOnesAndPrefixes) {
 
 TEST(Notation, Attributes) {
   const Rule r = parse(
-      "v d, j c -> d c;  masked v 1;  whole j via softmax;  size d c @sizes.1;  when mode=2;  unless train;  exact;"
+      "v d, j c -> d c;  masked v 1 ignore @pad;  whole j via softmax;  size d c @sizes.1;  when mode=2;  unless "
+      "train;  exact;"
       "  carry 0+1;  linear *;  free d");
   ASSERT_EQ(r.attributes.size(), 9u);
   EXPECT_EQ(r.attributes[0].index_operand, 1);
+  EXPECT_EQ(r.attributes[0].argument, "pad");
   EXPECT_EQ(r.attributes[1].via, "softmax");
   EXPECT_EQ(r.attributes[2].product, (std::vector<std::string>{"d", "c"}));
   EXPECT_EQ(r.attributes[2].argument, "sizes");

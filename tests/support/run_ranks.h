@@ -1,12 +1,12 @@
 #pragma once
 // Ranks as threads: what several processes would do, in one test and within a debugger's reach.
+#include <weft/mesh.h>
+
 #include <functional>
 #include <string>
 #include <vector>
 
-#include <weft/mesh.h>
-
-#include "comm/loopback.h"
+#include "comm/loopback/loopback.h"
 
 namespace weft::test {
 

@@ -4,8 +4,8 @@
 
 namespace weft::rules {
 
-RULES(indexing) {
-  rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1;  linear 0;  exact");
+RULES(indexing, Family::supports_empty_shards) {
+  rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1 zero;  linear 0;  exact");
   rule("index_select", "..., j -> ...~@dim;  whole @dim;  whole j;  linear 0");
   rule({"scatter.src", "scatter.value", "scatter_reduce.two", "scatter.reduce", "scatter.value_reduce"},
        "..., ...~@dim, ?...~@dim -> ...;  whole @dim;  exact");

@@ -4,7 +4,7 @@
 
 namespace weft::rules {
 
-RULES(matmul) {
+RULES(matmul, Family::supports_empty_shards) {
   rule({"mm", "_foreach_mm"}, "m k, k n -> m n;  sum k;  linear 0|1");
   rule("bmm", "b m k, b k n -> b m n;  sum k;  linear 0|1");
   rule("mv", "m k, k -> m;  sum k;  linear 0|1");

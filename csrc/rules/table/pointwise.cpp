@@ -3,7 +3,7 @@
 
 namespace weft::rules {
 
-RULES(pointwise) {
+RULES(pointwise, Family::supports_empty_shards | Family::last) {
   // Sums go through these: pending stays pending.
   rule({"add.Tensor", "sub.Tensor"}, "..., ... -> ...;  linear 0+1");
   rule("mul.Tensor", "..., ... -> ...;  linear 0|1");

@@ -4,7 +4,7 @@
 
 namespace weft::rules {
 
-RULES(reduction) {
+RULES(reduction, Family::supports_empty_shards) {
   rule("sum", "... -> ;  sum ...;  linear 0");
   rule("sum.dim_IntList", "... -> ...-@dim;  sum @dim;  linear 0");
   rule("nansum", "... -> ...-@dim;  sum @dim");

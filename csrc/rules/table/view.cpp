@@ -4,7 +4,7 @@
 
 namespace weft::rules {
 
-RULES(view) {
+RULES(view, Family::supports_empty_shards) {
   rule({"view", "_unsafe_view", "reshape", "_reshape_copy", "view_copy"},
        "groups of dimensions with equal products share factors, folded ones are compounds;  carry 0", &bind_reshape);
   rule({"t", "transpose.int", "permute", "unsqueeze", "squeeze", "squeeze.dim", "squeeze.dims", "expand", "t_copy",

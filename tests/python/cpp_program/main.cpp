@@ -7,6 +7,8 @@
 #include <chrono>
 #include <iostream>
 
+#include "comm/agree/check_same.h"
+
 namespace {
 
 void check(bool ok, const char* what) {

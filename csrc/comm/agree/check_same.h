@@ -1,0 +1,29 @@
+#pragma once
+// Values that all ranks must have alike are compared, or gathered, by one small collective of the world.
+#include <weft/layout.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace weft::comm {
+
+/// Raises the same ValueError on all ranks where `words` (anything that must agree: shapes, dtypes, layouts) or the
+/// mesh (null: none) differs between ranks; the message names `what`, the ranks that differ, and the meshes if it is
+/// these. Costs one small collective of the world; the mesh is not bound before, as making its groups takes ranks that
+/// agree about it.
+void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
+/// `check_same` of a mesh that all ranks make; costs nothing where it was compared before.
+void check_mesh(Mesh mesh);
+constexpr const char* kMeshMade = "the device mesh";  // what ranks compare there
+/// Every rank's words, as many on each, by rank of the world. One small collective of the world, which binds no mesh.
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words);
+/// All ranks in one line, whatever their meshes are, on a device that the world can send from.
+Mesh world_mesh();
+/// `check_same`, not waited for. It rides in the next all-reduce that takes riders (comm/wire/riders.h) and raises when
+/// that arrives; where another collective comes first, or `finish_checks`, it raises there.
+void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
+/// Waits for those that have found no ride.
+void finish_checks();
+
+}  // namespace weft::comm

@@ -1,0 +1,173 @@
+#include "comm/wire/axis.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <atomic>
+
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/message_tag.h"
+#include "comm/lockstep/settle.h"
+#include "comm/world/fork.h"
+
+// c10d's names of torch 2.11, which 2.12 and later keep as deprecated aliases.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+namespace weft::comm {
+namespace {
+
+constexpr int64_t kLargestGathered = int64_t{1} << 20;
+
+c10d::Backend& backend_of(const Axis& axis, c10::DeviceType device) { return *axis.group->getBackend(device); }
+
+// Its messages meet only those of the same collective.
+template <class Call>
+auto issue(const Axis& axis, const at::Tensor& tensor, Call&& call) {
+  c10d::Backend& backend = backend_of(axis, tensor.device().type());
+  note_issued(backend);
+  const MessageTag tag(backend, asked());
+  return weft::comm::issue(call);
+}
+
+// Some backends return no work where the caller's stream did it all.
+template <class Call>
+void run(const Axis& axis, const at::Tensor& tensor, Call&& call) {
+  if (const auto work = issue(axis, tensor, call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
+}
+
+// Backends know only a few dtypes, but bytes are bytes.
+bool moves_as_is(c10::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+    case at::kDouble:
+    case at::kHalf:
+    case at::kBFloat16:
+    case at::kInt:
+    case at::kLong:
+    case at::kByte:
+    case at::kChar:
+      return true;
+    default:
+      return false;
+  }
+}
+at::Tensor bytes_of(const at::Tensor& tensor) {
+  if (moves_as_is(tensor.scalar_type())) return tensor;
+  // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
+  // `pack`, which made it real. Flat, since view(dtype) looks at the last stride even where its dimension is 1 long.
+  return tensor.as_strided({tensor.numel()}, {1}).view(at::kByte);
+}
+
+c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at::Tensor input,
+                                        std::vector<int64_t> output_splits, std::vector<int64_t> input_splits,
+                                        bool async) {
+  if (!moves_as_is(input.scalar_type())) {
+    const int64_t width = static_cast<int64_t>(input.element_size());
+    for (int64_t& n : output_splits) n *= width;
+    for (int64_t& n : input_splits) n *= width;
+    output = bytes_of(output);
+    input = bytes_of(input);
+  }
+  c10d::AllToAllOptions options;
+  options.asyncOp = async;
+  return axis.group->alltoall_base(output, input, output_splits, input_splits, options);
+}
+
+c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output, const at::Tensor& input, bool async) {
+  at::Tensor to = bytes_of(output), from = bytes_of(input);
+  c10d::AllgatherOptions options;
+  options.asyncOp = async;
+  return axis.group->_allgather_base(to, from, options);
+}
+
+c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::Tensor input,
+                                       c10d::ReduceOp::RedOpType op, bool async) {
+  c10d::ReduceScatterOptions options;
+  options.reduceOp = op;
+  options.asyncOp = async;
+  return axis.group->_reduce_scatter_base(output, input, options);
+}
+
+}  // namespace
+
+Axis::Axis(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
+  const MeshBinding& binding = context().bind(mesh);
+  coordinate = binding.coordinates[axis];
+  group = binding.groups[axis].get();
+  group_ranks = &binding.group_ranks[axis];
+  TORCH_INTERNAL_ASSERT(group != nullptr, "axis ", axis, " of ", mesh->str(), " has no process group");
+}
+
+std::vector<int64_t> Axis::by_group_rank() const {
+  std::vector<int64_t> out(size);
+  for (int64_t c = 0; c < size; ++c) out[group_rank(c)] = c;
+  return out;
+}
+
+bool uses_gloo(const Axis& axis, c10::DeviceType device) { return backend_of(axis, device).getBackendName() == "gloo"; }
+
+void begin(const Event& event) {
+  check_not_forked();
+  if (const auto first = before_collective.load(std::memory_order_relaxed)) first();
+  count_collective(event);
+  if (const Observer told = observer.load(std::memory_order_acquire)) told(event);
+}
+
+bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {
+  return axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device);
+}
+
+void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  run(axis, output, [&] { return gather(axis, output, input, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  return issue(axis, output, [&] { return gather(axis, output, input, /*async=*/true); });
+}
+
+void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
+                   std::vector<int64_t> input_splits) {
+  run(axis, output, [&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                   std::vector<int64_t> output_splits,
+                                                   std::vector<int64_t> input_splits) {
+  return issue(axis, output,
+               [&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/true); });
+}
+
+void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
+  std::vector<at::Tensor> tensors{bytes_of(tensor)};
+  c10d::BroadcastOptions options;
+  options.rootRank = root_group_rank;
+  options.asyncOp = false;
+  run(axis, tensor, [&] { return axis.group->broadcast(tensors, options); });
+}
+
+void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op) {
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  c10d::AllreduceOptions options;
+  options.reduceOp = op;
+  options.asyncOp = false;
+  run(axis, tensors[0], [&] { return axis.group->allreduce(tensors, options); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_all_reduce_flat(const Axis& axis, at::Tensor tensor,
+                                                     c10d::ReduceOp::RedOpType op) {
+  std::vector<at::Tensor> tensors{std::move(tensor)};
+  c10d::AllreduceOptions options;
+  options.reduceOp = op;
+  return issue(axis, tensors[0], [&] { return axis.group->allreduce(tensors, options); });
+}
+
+void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op) {
+  run(axis, output, [&] { return scatter(axis, output, input, op, /*async=*/false); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                         c10d::ReduceOp::RedOpType op) {
+  return issue(axis, output, [&] { return scatter(axis, output, input, op, /*async=*/true); });
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,83 @@
+#pragma once
+// One mesh axis as this rank sees it, and the c10d calls over its group. Internal to comm/.
+#include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+
+#include <atomic>
+#include <vector>
+
+#include "comm/lockstep/event.h"
+#include "comm/lockstep/failure.h"
+#include "comm/wire/collectives.h"
+#include "comm/world/one_thread.h"
+#include "comm/world/python_lock.h"
+#include "mesh/context.h"
+
+namespace weft::comm {
+
+/// Lives as long as a collective over the axis.
+struct Axis {
+  Axis(Mesh mesh, int axis);
+
+  WithoutPythonLock unlocked;
+  OneThread alone;
+  int64_t size;
+  int64_t coordinate;  // of this rank
+  c10d::ProcessGroup* group;
+  const std::vector<int64_t>* group_ranks;  // empty: as the coordinates
+  int64_t group_rank(int64_t coordinate) const {
+    return group_ranks->empty() ? coordinate : (*group_ranks)[coordinate];
+  }
+  /// The coordinates in the order of their ranks in the group.
+  std::vector<int64_t> by_group_rank() const;
+  bool ordered() const { return group_ranks->empty(); }
+};
+
+/// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
+bool uses_gloo(const Axis& axis, c10::DeviceType device);
+
+/// Whether that many bytes are reduced sooner by gathering them and reducing here. Of two ranks each sends as much
+/// either way, and waits for the other once, not twice; a large buffer is then the dearer part. Gloo's ranks wait long:
+/// each step wakes threads.
+bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes);
+
+/// Called before each collective (null: nothing): checks between ranks that wait for one end before the next.
+inline std::atomic<void (*)()> before_collective{nullptr};
+
+/// Counts a collective, one of no elements too, and tells the observer, if there is one. Raises where the ranks have
+/// parted.
+void begin(const Event& event);
+
+/// Every collective is run by it, whose `body` is this rank's part. What fails there, for want of memory say, is told
+/// to the ranks that wait for it.
+template <class Body>
+auto collective(const Event& event, Body&& body) {
+  begin(event);
+  try {
+    return body();
+  } catch (...) {
+    tell_failure(event.kind, /*in_collective=*/true);
+    throw;
+  }
+}
+
+/// The calls below take flat contiguous tensors and return when later work on the current stream sees the result. Those
+/// that only move data take any dtype.
+void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input);
+void exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input, std::vector<int64_t> output_splits,
+                   std::vector<int64_t> input_splits);
+void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank);
+void all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
+void reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input, c10d::ReduceOp::RedOpType op);
+
+/// The same, not waited for: the tensors must live until the work is done (null: it is).
+c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input);
+c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                   std::vector<int64_t> output_splits,
+                                                   std::vector<int64_t> input_splits);
+c10::intrusive_ptr<c10d::Work> begin_all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
+c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
+                                                         c10d::ReduceOp::RedOpType op);
+
+}  // namespace weft::comm

@@ -1,0 +1,55 @@
+#include "comm/wire/buffer.h"
+
+#include <ATen/ops/empty.h>
+
+#include <mutex>
+#include <vector>
+
+#include "mesh/context.h"
+
+namespace weft::comm {
+namespace {
+
+constexpr int64_t kSmallest = int64_t{128} << 10;  // bytes; glibc keeps smaller blocks itself
+constexpr int kMostIdle = 64;                      // requests that a free one is kept for
+
+// Of one rank.
+struct Buffers : ContextState {
+  struct Buffer {
+    c10::Storage storage;
+    int idle = 0;  // requests that it was free and not the one
+  };
+  std::mutex mutex;
+  std::vector<Buffer> all;
+};
+
+bool fits(const c10::Storage& storage, int64_t bytes) {
+  const auto size = static_cast<int64_t>(storage.nbytes());
+  return bytes <= size && size <= bytes + bytes / 4;
+}
+
+}  // namespace
+
+at::Tensor take_buffer(int64_t elements, const at::TensorOptions& options) {
+  const int64_t bytes = elements * static_cast<int64_t>(options.dtype().itemsize());
+  if (!options.device().is_cpu() || bytes < kSmallest) return at::empty({elements}, options);
+  auto& buffers = context().state<Buffers>();
+  std::lock_guard<std::mutex> lock(buffers.mutex);
+  c10::Storage found;
+  for (Buffers::Buffer& buffer : buffers.all) {
+    if (!buffer.storage.unique()) continue;
+    if (!found && fits(buffer.storage, bytes)) {
+      found = buffer.storage;
+      buffer.idle = 0;
+    } else {
+      ++buffer.idle;
+    }
+  }
+  std::erase_if(buffers.all, [](const Buffers::Buffer& buffer) { return buffer.idle > kMostIdle; });
+  if (found) return at::empty({0}, options).set_(found, 0, {elements}, {1});
+  at::Tensor made = at::empty({elements}, options);
+  buffers.all.push_back({made.storage()});
+  return made;
+}
+
+}  // namespace weft::comm

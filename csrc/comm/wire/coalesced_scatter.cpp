@@ -1,0 +1,158 @@
+// One reduce-scatter for several tensors, not waited for.
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "comm/lockstep/event.h"
+#include "comm/lockstep/failure.h"
+#include "comm/wire/axis.h"
+#include "comm/wire/buffer.h"
+#include "comm/wire/collectives.h"
+#include "comm/wire/pack.h"
+#include "comm/wire/reduction.h"
+
+namespace weft::comm {
+namespace {
+
+// What arrives: every rank's parts for this one, to be reduced here; or, reduced by the backend, the sums and padding.
+class Scattered : public PendingParts {
+ public:
+  Scattered(at::Tensor sent, at::Tensor arriving, bool exchanged, int64_t elements, c10::ScalarType dtype,
+            Reduction reduction, int64_t ranks, c10::intrusive_ptr<c10d::Work> work, bool watch)
+      : sent_(std::move(sent)),
+        arriving_(std::move(arriving)),
+        exchanged_(exchanged),
+        elements_(elements),
+        dtype_(dtype),
+        reduction_(reduction),
+        ranks_(ranks),
+        work_(std::move(work)),
+        watch_(watch) {}
+
+  at::Tensor wait() override {
+    const WithoutPythonLock unlocked;
+    const OneThread alone;
+    if (work_) wait_for(*work_, watch_);
+    sent_.reset();
+    const at::Tensor arrived = std::move(arriving_);
+    if (exchanged_) return reduce_locally(arrived.view({ranks_, elements_}), reduction_);
+    return lift(arrived, dtype_, reduction_, ranks_).narrow(0, 0, elements_);
+  }
+
+ private:
+  at::Tensor sent_, arriving_;
+  bool exchanged_;
+  int64_t elements_;  // of this rank's parts
+  c10::ScalarType dtype_;
+  Reduction reduction_;
+  int64_t ranks_;
+  c10::intrusive_ptr<c10d::Work> work_;
+  bool watch_;  // see failure.h
+};
+
+struct Ready : PendingParts {
+  explicit Ready(at::Tensor parts) : parts(std::move(parts)) {}
+  at::Tensor wait() override { return std::move(parts); }
+  at::Tensor parts;
+};
+
+int64_t elements_for(const ToScatter& t, int64_t coordinate) {
+  return t.sizes[coordinate] * row_elements(t.input.sizes(), t.dim);
+}
+
+bool is_even(const ToScatter& t) {
+  return std::all_of(t.sizes.begin(), t.sizes.end(), [&](int64_t size) { return size == t.sizes[0]; });
+}
+
+// For each rank of the group in turn its parts of all tensors; totals[c] elements for coordinate c, `room` of the
+// buffer at least.
+at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, const std::vector<int64_t>& totals,
+                      int64_t room) {
+  int64_t length = 0;
+  for (int64_t total : totals) length += std::max(total, room);
+  at::Tensor flat = take_buffer(length, tensors[0].input.options());
+  if (line.ordered() && std::all_of(tensors.begin(), tensors.end(), is_even)) {
+    // One copy for each tensor: [outer, n * length, inner] -> [n, outer, length, inner].
+    const at::Tensor rows = flat.view({line.size, length / line.size});
+    int64_t offset = 0;
+    for (const ToScatter& t : tensors) {
+      const int64_t elements = elements_for(t, 0);
+      const at::Tensor source = t.input.unflatten(t.dim, {line.size, t.sizes[0]}).movedim(t.dim, 0);
+      rows.narrow(1, offset, elements).unflatten(1, source.sizes().slice(1)).copy_(source);
+      offset += elements;
+    }
+    return flat;
+  }
+  std::vector<int64_t> starts(tensors.size());
+  std::vector<int64_t> offsets(line.size);
+  for (int64_t c = 0, offset = 0; c < line.size; ++c) {
+    const int64_t owner = line.ordered() ? c : line.by_group_rank()[c];
+    offsets[owner] = offset;
+    offset += std::max(totals[owner], room);
+  }
+  for (int64_t c = 0; c < line.size; ++c) {
+    int64_t offset = offsets[c];
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const ToScatter& t = tensors[i];
+      const at::Tensor source = t.input.narrow(t.dim, starts[i], t.sizes[c]);
+      if (source.numel() > 0) flat.narrow(0, offset, source.numel()).view(source.sizes()).copy_(source);
+      starts[i] += t.sizes[c];
+      offset += source.numel();
+    }
+  }
+  return flat;
+}
+
+}  // namespace
+
+std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatter>& tensors, Reduction reduction,
+                                                       Mesh mesh, int axis) {
+  TORCH_INTERNAL_ASSERT(!tensors.empty(), "nothing to scatter");
+  const c10::ScalarType dtype = tensors[0].input.scalar_type();
+  const int64_t n = mesh->axis_size(axis);
+  if (n == 1) {
+    std::vector<at::Tensor> whole;
+    for (const ToScatter& t : tensors) whole.push_back(plain_contiguous(t.input).view({-1}));
+    return std::make_unique<Ready>(at::cat(whole));
+  }
+  const Axis line(mesh, axis);
+  std::vector<int64_t> totals(n);
+  for (const ToScatter& t : tensors) {
+    TORCH_INTERNAL_ASSERT(t.input.scalar_type() == dtype, "tensors scattered together are of one dtype");
+    TORCH_INTERNAL_ASSERT(static_cast<int64_t>(t.sizes.size()) == n &&
+                              std::accumulate(t.sizes.begin(), t.sizes.end(), int64_t{0}) == t.input.size(t.dim),
+                          "lengths ", t.sizes, " for dimension ", t.dim, " of a shard of shape ", t.input.sizes());
+    for (int64_t c = 0; c < n; ++c) totals[c] += elements_for(t, c);
+  }
+  const int64_t mine = totals[line.coordinate];
+  const int64_t elements = std::accumulate(totals.begin(), totals.end(), int64_t{0});
+  check_reduction(dtype, reduction);
+  const int64_t bytes = elements * static_cast<int64_t>(tensors[0].input.element_size());
+  const Event event{"reduce_scatter", mesh, axis, (n - 1) * bytes / n, elements, dtype, reduction};
+  return collective(event, [&]() -> std::unique_ptr<PendingParts> {
+    if (elements == 0) return std::make_unique<Ready>(pack_parts(line, tensors, totals, 0));
+    // As in reduce_scatter.
+    const bool gloo = uses_gloo(line, tensors[0].input.device().type());
+    if (gloo || !has_lowering(dtype, reduction)) {
+      at::Tensor sent = pack_parts(line, tensors, totals, 0);
+      at::Tensor arriving = take_buffer(n * mine, sent.options());
+      std::vector<int64_t> input_splits(n);
+      for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
+      auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));
+      return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, n,
+                                         std::move(work), gloo);
+    }
+    const int64_t room = *std::max_element(totals.begin(), totals.end());
+    at::Tensor sent = lower(pack_parts(line, tensors, totals, room), reduction);
+    Sizes shape(sent.sizes().begin(), sent.sizes().end());
+    shape[0] /= n;
+    at::Tensor arriving = at::empty(shape, sent.options());
+    auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));
+    return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, n,
+                                       std::move(work), gloo);
+  });
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,132 @@
+#include "comm/wire/pack.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+namespace weft::comm {
+namespace {
+
+bool is_identity(c10::IntArrayRef order) {
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (order[i] != static_cast<int64_t>(i)) return false;
+  }
+  return true;
+}
+
+// Whether all data of `sizes` before `dim` is of length one, so that pieces along dim lie one after the other.
+bool is_leading(c10::IntArrayRef sizes, int64_t dim) { return product(sizes.slice(0, dim)) == 1; }
+
+}  // namespace
+
+int64_t product(c10::IntArrayRef sizes) {
+  int64_t n = 1;
+  for (int64_t size : sizes) n *= size;
+  return n;
+}
+
+int64_t row_elements(c10::IntArrayRef sizes, int64_t dim) {
+  return product(sizes.slice(0, dim)) * product(sizes.slice(dim + 1));
+}
+
+Wire::Wire(const at::Tensor& input, c10::IntArrayRef order) : tensor_(input) {
+  if (order.empty()) {
+    if (!input.is_contiguous()) {
+      strides_from_ = memory_order(input.strides());
+      if (is_identity(strides_from_)) strides_from_.clear();
+    }
+    return;
+  }
+  TORCH_INTERNAL_ASSERT(static_cast<int64_t>(order.size()) == input.dim(), "an order of ", order.size(),
+                        " dimensions for a tensor of ", input.dim());
+  if (is_identity(order)) return;
+  order_.assign(order.begin(), order.end());
+  position_.resize(order.size());
+  for (size_t i = 0; i < order.size(); ++i) position_[order[i]] = static_cast<int64_t>(i);
+  tensor_ = input.permute(order);
+}
+
+at::Tensor Wire::empty_result(c10::IntArrayRef sizes, c10::ScalarType dtype) const {
+  const auto options = tensor_.options().dtype(dtype);
+  if (strides_from_.empty()) return at::empty(sizes, options);
+  Sizes strides(sizes.size());
+  int64_t stride = 1;
+  for (size_t i = strides_from_.size(); i-- > 0;) {
+    strides[strides_from_[i]] = stride;
+    stride *= std::max<int64_t>(sizes[strides_from_[i]], 1);
+  }
+  return at::empty_strided(sizes, strides, options);
+}
+
+at::Tensor Wire::unpermuted(const at::Tensor& tensor) const {
+  return order_.empty() ? tensor : tensor.permute(position_);
+}
+
+at::Tensor Wire::result(at::Tensor tensor) const {
+  if (!strides_from_.empty()) {
+    at::Tensor out = empty_result(tensor.sizes(), tensor.scalar_type());
+    return out.copy_(tensor);
+  }
+  return unpermuted(tensor);
+}
+
+at::Tensor plain_contiguous(const at::Tensor& tensor) { return tensor.contiguous().resolve_conj().resolve_neg(); }
+
+at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>& lengths,
+                const std::vector<int64_t>& sequence, int64_t padded) {
+  const int64_t n = static_cast<int64_t>(lengths.size());
+  const bool even = std::all_of(lengths.begin(), lengths.end(), [&](int64_t l) { return l == lengths[0]; });
+  const bool in_place = sequence.empty() && (n == 1 || is_leading(input.sizes(), dim));
+  const int64_t row = row_elements(input.sizes(), dim);
+  if (in_place && (padded == 0 || (even && padded == lengths[0] * row))) return plain_contiguous(input).view({-1});
+  if (even && sequence.empty() && padded <= lengths[0] * row && input.size(dim) > 0) {
+    // One copy for all pieces: [outer, n * length, inner] -> [n, outer, length, inner].
+    return plain_contiguous(input.unflatten(dim, {n, lengths[0]}).movedim(dim, 0)).view({-1});
+  }
+  int64_t total = 0;
+  for (int64_t length : lengths) total += std::max(length * row, padded);
+  at::Tensor flat = at::empty({total}, input.options());
+  Sizes sizes(input.sizes().begin(), input.sizes().end());
+  std::vector<int64_t> starts(n);
+  std::exclusive_scan(lengths.begin(), lengths.end(), starts.begin(), int64_t{0});
+  int64_t offset = 0;
+  for (int64_t p = 0; p < n; ++p) {
+    const int64_t i = sequence.empty() ? p : sequence[p];
+    sizes[dim] = lengths[i];
+    if (lengths[i] > 0) {
+      flat.narrow(0, offset, lengths[i] * row).view(sizes).copy_(input.narrow(dim, starts[i], lengths[i]));
+    }
+    offset += std::max(lengths[i] * row, padded);
+  }
+  return flat;
+}
+
+at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef sizes, int64_t dim,
+                  const std::vector<int64_t>& lengths, const std::vector<int64_t>& offsets) {
+  Sizes whole(sizes.begin(), sizes.end());
+  whole[dim] = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const int64_t row = row_elements(sizes, dim);
+  bool adjacent = true;
+  int64_t next = offsets.empty() ? 0 : offsets[0];
+  for (size_t p = 0; p < lengths.size(); ++p) {
+    adjacent = adjacent && offsets[p] == next;
+    next = offsets[p] + lengths[p] * row;
+  }
+  if (adjacent && is_leading(sizes, dim)) {
+    const int64_t start = offsets.empty() ? 0 : offsets[0];
+    return wire.result(flat.narrow(0, start, next - start).view(whole));
+  }
+  at::Tensor out = wire.empty_result(whole, flat.scalar_type());
+  std::vector<at::Tensor> pieces;
+  pieces.reserve(lengths.size());
+  Sizes piece(sizes.begin(), sizes.end());
+  for (size_t p = 0; p < lengths.size(); ++p) {
+    piece[dim] = lengths[p];
+    pieces.push_back(flat.narrow(0, offsets[p], lengths[p] * row).view(piece));
+  }
+  at::cat_out(out, pieces, dim);
+  return wire.unpermuted(out);
+}
+
+}  // namespace weft::comm

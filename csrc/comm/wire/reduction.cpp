@@ -1,0 +1,114 @@
+#include "comm/wire/reduction.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/ScalarType.h>
+#include <c10/util/Exception.h>
+
+namespace weft::comm {
+namespace {
+
+// The dtype of the lowered tensor. Gloo and NCCL know the same integers; sums and products of the unsigned ones wrap
+// alike in a wider or a signed type.
+c10::ScalarType lowered_dtype(c10::ScalarType dtype, Reduction reduction) {
+  if (c10::isFloat8Type(dtype)) return at::kFloat;
+  switch (dtype) {
+    case at::kBool:
+      return at::kByte;
+    case at::kShort:
+    case at::kUInt16:
+      return at::kInt;
+    case at::kUInt32:
+    case at::kUInt64:
+      return at::kLong;
+    case at::kHalf:
+    case at::kBFloat16:
+      return reduction == Reduction::norm2 ? at::kFloat : dtype;  // squares leave half's range early
+    default:
+      return dtype;
+  }
+}
+
+bool is_ordered(Reduction reduction) { return reduction == Reduction::max || reduction == Reduction::min; }
+
+}  // namespace
+
+bool can_reduce(c10::ScalarType dtype, Reduction reduction) {
+  const bool floating = c10::isFloatingType(dtype), complex = c10::isComplexType(dtype);
+  if (is_ordered(reduction)) return !complex && dtype != at::kUInt64;
+  if (reduction == Reduction::avg) return floating || complex;
+  return reduction != Reduction::norm2 || floating;
+}
+
+void check_reduction(c10::ScalarType dtype, Reduction reduction) {
+  TORCH_INTERNAL_ASSERT(reduction != Reduction::none, "nothing is pending");
+  TORCH_CHECK_VALUE(can_reduce(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
+                    " cannot be reduced; convert the tensor before it is reduced");
+}
+
+bool has_lowering(c10::ScalarType dtype, Reduction reduction) {
+  return !(c10::isComplexType(dtype) && reduction == Reduction::product);
+}
+
+at::Tensor lower(const at::Tensor& part, Reduction reduction) {
+  if (part.is_complex()) return at::view_as_real(part);
+  if (part.scalar_type() == at::kBool) return part.view(at::kByte);
+  at::Tensor lowered = part.to(lowered_dtype(part.scalar_type(), reduction));
+  return reduction == Reduction::norm2 ? lowered.square() : lowered;
+}
+
+c10d::ReduceOp::RedOpType reduce_op(c10::ScalarType dtype, Reduction reduction) {
+  const bool truth = dtype == at::kBool;
+  switch (reduction) {
+    case Reduction::max:
+      return c10d::ReduceOp::MAX;
+    case Reduction::min:
+      return c10d::ReduceOp::MIN;
+    case Reduction::product:
+      return truth ? c10d::ReduceOp::MIN : c10d::ReduceOp::PRODUCT;  // and
+    default:
+      return truth ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;  // or, as torch adds truth values
+  }
+}
+
+at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, int64_t ranks) {
+  if (reduction == Reduction::avg) lowered.div_(ranks);
+  if (reduction == Reduction::norm2) lowered.sqrt_();
+  if (c10::isComplexType(dtype)) return at::view_as_complex(lowered);
+  if (dtype == at::kBool) return lowered.view(at::kBool);
+  return lowered.to(dtype);
+}
+
+at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tensor room) {
+  const c10::ScalarType dtype = parts.scalar_type();
+  if (dtype == at::kBool) {
+    const bool all = reduction == Reduction::product || reduction == Reduction::min;
+    return all ? parts.all(0) : parts.any(0);
+  }
+  // Kernels for rare dtypes are patchy: reduce what a backend would see.
+  if (parts.is_complex() && (reduction == Reduction::sum || reduction == Reduction::avg)) {
+    return at::view_as_complex(reduce_locally(at::view_as_real(parts), reduction));
+  }
+  if (!parts.is_complex() && lowered_dtype(dtype, Reduction::sum) != dtype) {
+    return reduce_locally(parts.to(lowered_dtype(dtype, Reduction::sum)), reduction).to(dtype);
+  }
+  switch (reduction) {
+    case Reduction::sum:
+      if (parts.size(0) == 2) return room.defined() ? at::add_out(room, parts[0], parts[1]) : parts[0].add_(parts[1]);
+      return parts.sum(0, /*keepdim=*/false, dtype);
+    case Reduction::avg:
+      return parts.mean(0);
+    case Reduction::max:
+      return parts.amax(0);
+    case Reduction::min:
+      return parts.amin(0);
+    case Reduction::product:
+      return parts.prod(0, /*keepdim=*/false, dtype);
+    case Reduction::norm2:
+      return at::linalg_vector_norm(parts, 2, at::IntArrayRef{0});
+    case Reduction::none:
+      break;
+  }
+  TORCH_INTERNAL_ASSERT(false, "nothing is pending");
+}
+
+}  // namespace weft::comm

@@ -1,0 +1,72 @@
+#include "comm/world/last_work.h"
+
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#ifndef USE_C10D_GLOO
+#define USE_C10D_GLOO  // without it the headers below are empty
+#endif
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "comm/world/as_gloo.h"
+#include "comm/world/python_lock.h"
+#include "mesh/split.h"
+
+namespace weft::comm {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kLastPatience{500}, kPause{1};
+
+// What a Gloo group keeps about its workers, which only classes derived from it may see.
+class Workers : public c10d::ProcessGroupGloo {
+ public:
+  using Work = c10::intrusive_ptr<AsyncWork>;
+
+  static bool idle(ProcessGroupGloo& gloo) {
+    const std::unique_lock<std::mutex> lock(gloo.*(&Workers::workMutex_), std::try_to_lock);
+    if (!lock || !(gloo.*(&Workers::workQueue_)).empty()) return false;  // a worker destroys works with the lock held
+    for (const Work& work : gloo.*(&Workers::workInProgress_)) {
+      if (work) return false;
+    }
+    return true;
+  }
+
+  static void keep_works(ProcessGroupGloo& gloo) {
+    const std::unique_lock<std::mutex> lock(gloo.*(&Workers::workMutex_), std::try_to_lock);
+    if (!lock) return;
+    static auto* kept = new std::vector<Work>();  // leaked on purpose
+    for (const Work& work : gloo.*(&Workers::workQueue_)) kept->push_back(work);
+    for (const Work& work : gloo.*(&Workers::workInProgress_)) kept->push_back(work);
+  }
+};
+
+}  // namespace
+
+void finish_work(const std::vector<Group>& groups, steady_clock::time_point deadline) {
+  const WithoutPythonLock unlocked;
+  for (const Group& group : groups) {
+    for (const auto& backend : backends_of(group)) {
+      c10d::ProcessGroupGloo* gloo = as_gloo(*backend);
+      if (gloo == nullptr) continue;
+      while (!Workers::idle(*gloo) && steady_clock::now() < deadline) std::this_thread::sleep_for(kPause);
+      Workers::keep_works(*gloo);
+    }
+  }
+}
+
+void finish_last_work(std::vector<Group> groups) {
+  static const auto deadline = steady_clock::now() + kLastPatience;
+  for (Group& group : context().groups()) groups.push_back(std::move(group));
+  finish_work(groups, deadline);
+}
+
+void finish_last_work_at_exit() {
+  static const int registered = std::atexit([] { finish_last_work(); });
+  (void)registered;
+}
+
+}  // namespace weft::comm

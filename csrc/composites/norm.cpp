@@ -1,0 +1,265 @@
+// Normalizations and vector norms over split dimensions. Formulas: Ioffe & Szegedy 2015 (batch), Ba et al. 2016
+// (layer), Zhang & Sennrich 2019 (RMS); the gradients are theirs written with means.
+#include <ATen/Functions.h>
+
+#include <cmath>
+#include <limits>
+
+#include "composites/arguments.h"
+#include "composites/composites.h"
+#include "redistribute/redistribute.h"
+#include "tensor/sharded.h"
+
+namespace weft::rules {
+
+using Op = const c10::OperatorHandle&;
+
+namespace {
+
+std::vector<int64_t> last_dims(int64_t ndim, size_t count) {
+  std::vector<int64_t> dims;
+  for (int64_t d = ndim - static_cast<int64_t>(count); d < ndim; ++d) dims.push_back(d);
+  return dims;
+}
+std::vector<int64_t> first_dims(int64_t ndim, size_t rest) {
+  std::vector<int64_t> dims;
+  for (int64_t d = 0; d < ndim - static_cast<int64_t>(rest); ++d) dims.push_back(d);
+  return dims;
+}
+at::Tensor sum_over(const at::Tensor& t, const std::vector<int64_t>& dims) { return dims.empty() ? t : t.sum(dims); }
+at::Tensor or_none(bool wanted, const at::Tensor& t) { return wanted ? t : at::Tensor(); }
+
+// Shape [1, c, 1, ...] against [b, c, ...].
+at::Tensor per_channel(const at::Tensor& t, int64_t ndim) {
+  std::vector<int64_t> sizes(ndim, 1);
+  sizes[1] = t.numel();
+  return t.reshape(sizes);
+}
+std::vector<int64_t> all_but_channels(int64_t ndim) {
+  std::vector<int64_t> dims = {0};
+  for (int64_t d = 2; d < ndim; ++d) dims.push_back(d);
+  return dims;
+}
+
+// Of what is saved for backward: that of the input in CPU kernels, unless a parameter is wider.
+at::ScalarType statistics_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
+  const at::ScalarType wide = accumulation_type(input.scalar_type());
+  if (!input.is_cpu()) return wide;
+  for (const at::Tensor& p : parameters) {
+    if (p.defined() && p.scalar_type() != input.scalar_type()) return wide;
+  }
+  return input.scalar_type();
+}
+
+}  // namespace
+
+void run_layer_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor x = accumulated(a.tensor(0)), weight = a.tensor(2), bias = a.tensor(3);
+  const auto dims = last_dims(x.dim(), a.ints(1).size());
+  const at::Tensor mean = x.mean(dims, true), centered = x - mean;
+  const at::Tensor rstd = (centered * centered).mean(dims, true).add_(a[4].toDouble()).rsqrt_();
+  at::Tensor out = centered * rstd;
+  if (weight.defined()) out = out * weight;
+  if (bias.defined()) out = out + bias;
+  const at::ScalarType saved = statistics_dtype(a.tensor(0), {weight, bias});
+  a.finish(out.to(a.tensor(0).scalar_type()), mean.to(saved), rstd.to(saved));
+}
+
+void run_layer_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor grad = accumulated(a.tensor(0)), x = accumulated(a.tensor(1)), mean = a.tensor(3),
+                   rstd = a.tensor(4), weight = a.tensor(5);
+  const auto mask = a[7].toBoolList();
+  const size_t k = a.ints(2).size();
+  const auto dims = last_dims(x.dim(), k), batch = first_dims(x.dim(), k);
+  const at::Tensor hat = (x - mean) * rstd;
+  const at::Tensor g = weight.defined() ? grad * weight : grad;
+  at::Tensor gx, gw, gb;
+  if (mask[0]) {
+    gx = ((g - g.mean(dims, true)) - hat * (g * hat).mean(dims, true)) * rstd;
+    gx = gx.to(a.tensor(1).scalar_type());
+  }
+  if (mask[1]) gw = sum_over(grad * hat, batch).to(weight.defined() ? weight.scalar_type() : grad.scalar_type());
+  if (mask[2]) gb = sum_over(grad, batch).to(a.tensor(6).defined() ? a.tensor(6).scalar_type() : grad.scalar_type());
+  a.finish(gx, gw, gb);
+}
+
+void run_rms_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor x = accumulated(a.tensor(0)), weight = a.tensor(2);
+  const auto dims = last_dims(x.dim(), a.ints(1).size());
+  const double eps = a[3].isNone() ? (x.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
+                                                                     : std::numeric_limits<float>::epsilon())
+                                   : a[3].toDouble();
+  const at::Tensor rstd = (x * x).mean(dims, true).add_(eps).rsqrt_();
+  at::Tensor out = x * rstd;
+  if (weight.defined()) out = out * weight;
+  a.finish(out.to(a.tensor(0).scalar_type()), rstd);
+}
+
+void run_rms_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor grad = accumulated(a.tensor(0)), x = accumulated(a.tensor(1)), rstd = a.tensor(3),
+                   weight = a.tensor(4);
+  const auto mask = a[5].toBoolList();
+  const size_t k = a.ints(2).size();
+  const auto dims = last_dims(x.dim(), k), batch = first_dims(x.dim(), k);
+  const at::Tensor hat = x * rstd, g = weight.defined() ? grad * weight : grad;
+  at::Tensor gx, gw;
+  if (mask[0]) gx = ((g - hat * (g * hat).mean(dims, true)) * rstd).to(a.tensor(1).scalar_type());
+  if (mask[1] && weight.defined()) gw = sum_over(grad * hat, batch).to(weight.scalar_type());
+  a.finish(gx, gw);
+}
+
+void run_batch_norm(Op op, CompositeStack& stack) {
+  // Training: statistics over the batch of all shards.
+  Arguments a(op, stack);
+  const at::Tensor input = a.tensor(0), x = accumulated(input), weight = a.tensor(1), bias = a.tensor(2);
+  at::Tensor running_mean = a.tensor(3), running_var = a.tensor(4);
+  const double momentum = a[6].toDouble(), eps = a[7].toDouble();
+  const auto dims = all_but_channels(x.dim());
+  const double count = static_cast<double>(x.numel()) / static_cast<double>(x.size(1));
+  const at::Tensor mean = x.mean(dims, false), centered = x - per_channel(mean, x.dim());
+  const at::Tensor var = (centered * centered).mean(dims, false), rstd = (var + eps).rsqrt_();
+  at::Tensor out = centered * per_channel(rstd, x.dim());
+  if (weight.defined()) out = out * per_channel(weight, x.dim());
+  if (bias.defined()) out = out + per_channel(bias, x.dim());
+  if (running_mean.defined()) running_mean.mul_(1 - momentum).add_(mean, momentum);
+  if (running_var.defined()) running_var.mul_(1 - momentum).add_(var, momentum * count / std::max(count - 1, 1.0));
+  const at::ScalarType saved = statistics_dtype(input, {running_mean, running_var});
+  a.finish(out.to(input.scalar_type()), mean.to(saved), rstd.to(saved));
+}
+
+void run_batch_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor grad = accumulated(a.tensor(0)), x = accumulated(a.tensor(1)), weight = a.tensor(2),
+                   mean = a.tensor(5), rstd = a.tensor(6);
+  const auto mask = a[9].toBoolList();
+  const int64_t n = x.dim();
+  const auto dims = all_but_channels(n);
+  const double count = static_cast<double>(x.numel()) / static_cast<double>(x.size(1));
+  const at::Tensor hat = (x - per_channel(mean, n)) * per_channel(rstd, n);
+  const at::Tensor gw = (grad * hat).sum(dims), gb = grad.sum(dims);
+  at::Tensor gx;
+  if (mask[0]) {
+    at::Tensor scale = weight.defined() ? rstd * weight : rstd;
+    gx = (grad - per_channel(gb, n) / count - hat * (per_channel(gw, n) / count)) * per_channel(scale, n);
+    gx = gx.to(a.tensor(1).scalar_type());
+  }
+  a.finish(gx, or_none(mask[1], gw), or_none(mask[2], gb));
+}
+
+// cuDNN's batch norm has rules of its own for what it saves and writes; as the general one it is one rule less.
+void run_cudnn_batch_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  auto [out, mean, rstd] = at::native_batch_norm(a.tensor(0), a.tensor(1), a.tensor(2), a.tensor(3), a.tensor(4),
+                                                 a[5].toBool(), a[6].toDouble(), a[7].toDouble());
+  a.finish(out, mean, rstd, at::empty({0}, a.tensor(0).options().dtype(at::kByte)));
+}
+
+void run_cudnn_batch_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  auto [x, weight, bias] =
+      at::native_batch_norm_backward(a.tensor(1), a.tensor(0), a.tensor(2), a.tensor(3), a.tensor(4), a.tensor(5),
+                                     a.tensor(6), true, a[7].toDouble(), {true, true, true});
+  a.finish(x, weight, bias);
+}
+
+namespace {
+
+// A norm of each shard stays pending where norms of parts combine: sums of absolutes, largest, root of squares.
+at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bool keepdim,
+                       std::optional<at::ScalarType> dtype) {
+  Reduction reduction = Reduction::none;
+  if (order == 2) reduction = Reduction::norm2;
+  if (order == 1) reduction = Reduction::sum;
+  if (order == std::numeric_limits<double>::infinity()) reduction = Reduction::max;
+  if (order == -std::numeric_limits<double>::infinity()) reduction = Reduction::min;
+  dims = wrapped_dims(std::move(dims), x.dim());
+  if (reduction == Reduction::none) {
+    const at::Tensor y = dtype ? x.to(*dtype) : x;
+    at::Tensor sum = order == 0 ? y.ne(0).to(c10::toRealValueType(y.scalar_type())).sum(dims, keepdim)
+                                : y.abs().pow(order).sum(dims, keepdim).pow(1 / order);
+    return sum;
+  }
+  const ShardedTensorImpl& impl = sharded(x);
+  Layout layout = impl.layout();
+  const Mesh mesh = layout->mesh();
+  // Pending norms of parts pass; any other pending value is needed whole.
+  TensorLayout::Partial partial{};
+  bool whole = false;
+  for (int a = 0; a < mesh->ndim(); ++a) {
+    const Reduction r = layout->partial()[a];
+    if (r == Reduction::none) continue;
+    whole = whole || r != Reduction::norm2 || reduction != Reduction::norm2;
+    partial[a] = r;
+  }
+  at::Tensor local = impl.local();
+  if (whole) {
+    local = redistribute_local(local, x.sizes(), layout, layout->without_partial());
+    layout = layout->without_partial();
+    partial = {};
+  }
+  TensorLayout::Dims out_dims;
+  Geometry geometry;
+  for (int64_t d = 0; d < x.dim(); ++d) {
+    const bool reduced = std::find(dims.begin(), dims.end(), d) != dims.end();
+    if (reduced) {
+      for (const Split& s : layout->dim(d)) partial[s.axis] = reduction;
+      if (keepdim) out_dims.emplace_back();
+      if (keepdim) geometry.sizes.push_back(1);
+    } else {
+      out_dims.push_back(layout->dim(d));
+      geometry.sizes.push_back(x.size(d));
+    }
+  }
+  geometry.strides = row_major_strides(geometry.sizes);
+  int64_t length = 1;
+  for (int64_t d : dims) length *= local.size(d);
+  at::Tensor out;
+  if (length == 0) {
+    // Nothing here: what does not change the others' combination.
+    const double identity = order < 0 ? std::numeric_limits<double>::infinity() : 0;
+    auto sizes = at::linalg_vector_norm(local.to(at::kMeta), 2, dims, keepdim, dtype);
+    out = at::full(sizes.sizes(), identity, local.options().dtype(sizes.scalar_type()));
+  } else {
+    out = at::linalg_vector_norm(local, order, dims, keepdim, dtype);
+  }
+  return make_sharded(std::move(out), TensorLayout::get(mesh, std::move(out_dims), partial), geometry);
+}
+
+}  // namespace
+
+void run_vector_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  at::Tensor out = vector_norm(a.tensor(0), a[1].toScalar().toDouble(), a.ints(2), a[3].toBool(), a.dtype(4));
+  a.finish(out);
+}
+
+void run_norm(Op op, CompositeStack& stack) {
+  // norm (self, p), (self, p, dim, keepdim), either with a dtype at the end
+  Arguments a(op, stack);
+  const size_t n = op.schema().arguments().size();
+  const bool dims = n > 3;
+  const double order = a[1].isNone() ? 2 : a[1].toScalar().toDouble();
+  a.finish(vector_norm(a.tensor(0), order, dims ? a.ints(2) : std::vector<int64_t>(), dims && a[3].toBool(),
+                       n % 2 == 1 ? a.dtype(n - 1) : std::nullopt));
+}
+
+void run_distance(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  a.finish(vector_norm(a.tensor(0) - a.tensor(1), a[2].toScalar().toDouble(), {}, false, std::nullopt));
+}
+
+void run_foreach_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  c10::List<at::Tensor> norms;
+  for (const at::Tensor& t : a[0].toTensorVector()) {
+    norms.push_back(holds_shards(t) ? vector_norm(t, a[1].toScalar().toDouble(), {}, false, a.dtype(2))
+                                    : at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2)));
+  }
+  a.finish(norms);
+}
+
+}  // namespace weft::rules

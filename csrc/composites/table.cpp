@@ -1,0 +1,53 @@
+// Distributed kernels, written as the ops they are made of, on sharded tensors: the engine adds the collectives.
+#include "composites/composites.h"
+#include "rules/registry.h"
+
+namespace weft::rules {
+
+RULES(composites) {
+  composite("softmax", &run_softmax);
+  composite("safe_softmax", &run_safe_softmax);
+  composite("log_softmax", &run_log_softmax);
+  composite("softmax_backward", &run_softmax_backward);
+  composite("log_softmax_backward", &run_log_softmax_backward);
+  composite("logsumexp", &run_logsumexp);
+  composite("variance", &run_variance);
+  composite("vector_norm", &run_vector_norm);
+  composite("layer_norm", &run_layer_norm);
+  composite("layer_norm_backward", &run_layer_norm_backward);
+  composite("rms_norm", &run_rms_norm);
+  composite("rms_norm_backward", &run_rms_norm_backward);
+  composite("batch_norm", &run_batch_norm);
+  composite("batch_norm_backward", &run_batch_norm_backward);
+  composite("cudnn_batch_norm", &run_cudnn_batch_norm);
+  composite("cudnn_batch_norm_backward", &run_cudnn_batch_norm_backward);
+  composite("mean", &run_mean);
+  composite("mean_loss", &run_mean_loss);
+  composite("mean_loss_backward", &run_mean_loss_backward);
+  composite("nll_loss", &run_nll_loss);
+  composite("arg_extreme", &run_arg_extreme);
+  composite("extreme", &run_extreme);
+  composite("any_all", &run_any_all);
+  composite("allclose", &run_allclose);
+  composite("unscale", &run_unscale);
+  composite("norm", &run_norm);
+  composite("distance", &run_distance);
+  composite("squeeze", &run_squeeze);
+  composite("native_dropout", &run_native_dropout);
+  composite("foreach_norm", &run_foreach_norm);
+
+  instead("linalg_vector_norm", "vector_norm");
+  instead("native_dropout", "native_dropout");
+  instead("cudnn_batch_norm", "cudnn_batch_norm");
+  instead("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
+  for (const char* op : {"squeeze", "squeeze.dim", "squeeze_copy", "squeeze_copy.dim"}) instead(op, "squeeze");
+  for (const char* op : {"norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype"}) {
+    instead(op, "norm");
+  }
+  instead("dist", "distance");
+  instead("allclose", "allclose");
+  instead("_amp_foreach_non_finite_check_and_unscale_", "unscale");
+  instead("_foreach_norm.Scalar", "foreach_norm");
+}
+
+}  // namespace weft::rules

@@ -1,0 +1,92 @@
+#include "gradient/gradient.h"
+
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+
+#include "gradient/gradient_buckets.h"
+#include "redistribute/redistribute.h"
+#include "redistribute/tensors.h"
+#include "tensor/below_autograd.h"
+
+namespace weft {
+namespace {
+
+using torch::autograd::AccumulateGrad;
+using torch::autograd::variable_list;
+
+// What is done to a gradient leaves its value.
+RunningOp running_for(const at::Tensor& grad, const at::Tensor& variable) {
+  const ShardedTensorImpl* of = sharded_impl(grad);
+  const ShardedTensorImpl* tagged = sharded_impl(variable);
+  return RunningOp("gradient", of != nullptr ? of->identity() : 0,
+                   tagged != nullptr ? tagged->interned_path() : nullptr,
+                   /*keeps_value=*/true);
+}
+
+class LeafGradient final : public torch::autograd::FunctionPreHook {
+ public:
+  explicit LeafGradient(AccumulateGrad* node) : node_(node) {}
+
+  variable_list operator()(const variable_list& grads) override {
+    variable_list out = grads;
+    const at::Tensor& leaf = node_->variable;
+    at::Tensor& grad = out[0];
+    if (!grad.defined() || !leaf.defined()) return out;
+    const RunningOp running = running_for(grad, leaf);
+    if (!holds_shards(leaf)) {
+      if (holds_shards(grad)) grad = full_tensor(grad);
+      return out;
+    }
+    const Layout target = sharded(leaf).layout()->without_partial();
+    if (holds_shards(grad) && sharded(grad).layout() == target) return out;
+    if (grad.layout() != at::kStrided) return out;  // of all rows, on every rank: see dispatch/sparse.h
+    const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
+    grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
+    return out;
+  }
+
+ private:
+  AccumulateGrad* node_;  // owns this hook
+};
+
+class PlainGradient final : public torch::autograd::FunctionPreHook {
+ public:
+  explicit PlainGradient(uint32_t output) : output_(output) {}
+
+  variable_list operator()(const variable_list& grads) override {
+    variable_list out = grads;
+    if (output_ < out.size() && holds_shards(out[output_])) {
+      const RunningOp running = running_for(out[output_], out[output_]);
+      out[output_] = full_tensor(out[output_]);
+    }
+    return out;
+  }
+  uint32_t output() const { return output_; }
+
+ private:
+  uint32_t output_;  // of the node
+};
+
+}  // namespace
+
+void hook_plain_result(const at::Tensor& t) {
+  const auto* meta = static_cast<torch::autograd::AutogradMeta*>(t.unsafeGetTensorImpl()->autograd_meta());
+  for (const auto& hook : meta->grad_fn_->tensor_pre_hooks()) {
+    const auto* ours = dynamic_cast<PlainGradient*>(hook.get());
+    if (ours != nullptr && ours->output() == meta->output_nr_) return;
+  }
+  meta->grad_fn_->add_tensor_pre_hook(std::make_unique<PlainGradient>(meta->output_nr_));
+}
+
+void hook_leaf(const at::Tensor& leaf) {
+  // It exists once autograd has recorded an op on the leaf, and dies with the graph.
+  const auto node = torch::autograd::impl::try_get_grad_accumulator(leaf);
+  if (!node) return;
+  for (const auto& hook : node->pre_hooks()) {
+    if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
+  }
+  auto* accumulate = dynamic_cast<AccumulateGrad*>(node.get());
+  if (accumulate != nullptr) node->add_pre_hook(std::make_unique<LeafGradient>(accumulate));
+}
+
+}  // namespace weft

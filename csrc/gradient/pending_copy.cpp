@@ -1,0 +1,84 @@
+#include "gradient/pending_copy.h"
+
+#include <weft/tensor.h>
+
+#include "comm/wire/reduction.h"
+#include "comm/wire/riders.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+constexpr size_t kLargest = 64 << 10;  // bytes: what is larger is not worth a copy to send
+
+class PendingCopy final : public Incoming, public comm::Rider {
+ public:
+  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, comm::Ride ride)
+      : cell_(cell), value_(std::move(value)), ride_(std::move(ride)) {
+    identity = new_identity();
+  }
+
+  void arrive() override {
+    BelowAutograd guard;
+    const RunningOp running("copy_", identity, nullptr);
+    comm::Riders::finish(*this, ride_);
+  }
+  at::Tensor to_send(const comm::Ride& ride) override { return ride == ride_ ? value_.view({-1}) : at::Tensor(); }
+  void receive(const at::Tensor& reduced) override {
+    const auto cell = cell_.lock();  // weak: the cell holds this
+    if (!cell) return;
+    BelowAutograd guard;
+    cell->local.copy_(reduced.view(value_.sizes()));
+    replace_content(*cell, cell->local, cell->layout);
+  }
+
+ private:
+  const c10::weak_intrusive_ptr<Cell> cell_;
+  const at::Tensor value_;
+  const comm::Ride ride_;
+};
+
+// The axis over which the layout is pending, where that is all there is to it; -1: there is more or less.
+int pending_axis(Layout layout) {
+  int found = -1;
+  for (int axis = 0; axis < layout->mesh()->ndim(); ++axis) {
+    const AxisState state = layout->state(axis);
+    if (state.kind == AxisState::replicated) continue;
+    if (state.kind == AxisState::split || found >= 0) return -1;
+    found = axis;
+  }
+  return found;
+}
+
+}  // namespace
+
+bool copy_when_reduced(const at::Tensor& destination, const at::Tensor& source) {
+  if (!holds_shards(destination) || !holds_shards(source)) return false;
+  const ShardedTensorImpl& to = sharded(destination);
+  const Layout from = sharded(source).layout();
+  if (!from->has_partial() || !to.layout()->is_replicated() || to.chain() || from->mesh() != to.layout()->mesh()) {
+    return false;
+  }
+  if (!source.sizes().equals(destination.sizes()) || source.scalar_type() != destination.scalar_type() ||
+      source.device() != destination.device() || source.nbytes() > kLargest) {
+    return false;
+  }
+  const int axis = pending_axis(from);
+  if (axis < 0) return false;
+  const Reduction reduction = from->state(axis).reduction;
+  if (!comm::has_lowering(source.scalar_type(), reduction)) return false;
+  BelowAutograd guard;
+  const bool shared = to.local().storage().use_count() > 1;  // somebody looks into this memory without asking
+  at::Tensor value = sharded(source).local().clone(at::MemoryFormat::Contiguous);
+  const comm::Ride ride{from->mesh(), axis, reduction, value.scalar_type(), value.device()};
+  const auto cell = to.shared_cell();
+  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), ride);
+  await_content(*cell, copy);
+  const bool may_wait = comm::Riders::wait_for_ride(copy);
+  if (shared || !may_wait) copy->arrive();
+  sharded(destination).wrote();
+  return true;
+}
+
+}  // namespace weft

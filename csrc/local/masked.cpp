@@ -1,0 +1,72 @@
+#include "local/masked.h"
+
+#include <ATen/Functions.h>
+#include <c10/util/Exception.h>
+
+#include "comm/lockstep/failure.h"
+
+namespace weft {
+namespace {
+
+// An empty shard has no row 0 to read: one of zeros stands in.
+at::Tensor with_a_row(const at::Tensor& t, int64_t dim) {
+  if (t.size(dim) > 0) return t;
+  auto sizes = t.sizes().vec();
+  sizes[dim] = 1;
+  return at::zeros(sizes, t.options());
+}
+
+}  // namespace
+
+struct MaskedCall::Shifted {
+  at::Tensor index, outside;  // outside: which entries lie in other shards
+};
+
+// Every rank masks what others hold, so an index that nobody holds is looked for first. On a GPU that would make the
+// host wait for it: there it is masked everywhere, as core's own check is an assertion of the card.
+void MaskedCall::check_range(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const {
+  if (!index.is_cpu()) return;
+  at::Tensor wrong = index.lt(0).logical_or_(index.ge(whole_));
+  if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
+  TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[", op.short_name,
+                    "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [0, ", whole_,
+                    "), the length of the dimension that is split");
+}
+
+MaskedCall::Shifted MaskedCall::shift(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const {
+  check_range(op, index, ignored);
+  at::Tensor shifted = index - offset_;
+  at::Tensor outside = shifted.lt(0).logical_or_(shifted.ge(length_));
+  return {shifted.masked_fill_(outside, 0), outside};
+}
+
+void MaskedCall::run(const OpInfo& op, Mesh, std::vector<c10::IValue>& stack) const {
+  comm::run_local(op.short_name, [&] { run_shifted(op, stack); });
+}
+
+void MaskedCall::run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) const {
+  const size_t base = stack.size() - op.arguments.size();
+  c10::IValue& index = stack[base + recipe_.index];
+  if (recipe_.ignored >= 0) {
+    c10::IValue& given = stack[base + recipe_.ignored];
+    const at::Tensor ignored = index.toTensor().eq(given.toInt());
+    const Shifted s = shift(op, index.toTensor(), ignored);
+    constexpr int64_t kNone = -100;  // no place of the shard
+    index = s.index.masked_fill(ignored.logical_or(s.outside), kNone);
+    given = kNone;
+    op.handle.callBoxed(&stack);
+    return;
+  }
+  const Shifted s = shift(op, index.toTensor());
+  index = s.index;
+  for (const Table& t : recipe_.tables) {
+    stack[base + t.argument] = with_a_row(stack[base + t.argument].toTensor(), t.dim);
+  }
+  op.handle.callBoxed(&stack);
+  const at::Tensor out = stack.back().toTensor();
+  at::Tensor outside = s.outside;
+  while (outside.dim() < out.dim()) outside = outside.unsqueeze(-1);
+  out.masked_fill_(outside, 0);
+}
+
+}  // namespace weft

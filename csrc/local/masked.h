@@ -1,0 +1,39 @@
+#pragma once
+// Ops with a split dimension that other operands index: indices shifted to the shard, what lies outside masked.
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "local/local_call.h"
+
+namespace weft {
+
+/// The results hold this shard's part of a sum over the axes that split the indexed dimension.
+class MaskedCall final : public LocalCall {
+ public:
+  struct Table {
+    int argument;
+    int64_t dim;
+  };
+  struct Recipe {
+    int index;    // the argument with the indices
+    int ignored;  // the argument with the index that is left out; -1: results at others' indices are zeros
+    std::vector<Table> tables;  // arguments that are read at the indices, and the dimension that is
+  };
+  /// The shard holds the `length` places from `offset` on, of `whole`.
+  MaskedCall(Recipe recipe, int64_t offset, int64_t length, int64_t whole)
+      : recipe_(std::move(recipe)), offset_(offset), length_(length), whole_(whole) {}
+  /// Raises IndexError, on the rank that has it, for an index outside the whole (not on a GPU).
+  void run(const OpInfo& op, Mesh mesh, std::vector<c10::IValue>& stack) const override;
+
+ private:
+  struct Shifted;
+  void check_range(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const;
+  Shifted shift(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored = {}) const;
+  void run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) const;
+
+  const Recipe recipe_;
+  const int64_t offset_, length_, whole_;
+};
+
+}  // namespace weft

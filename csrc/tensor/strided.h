@@ -1,0 +1,17 @@
+#pragma once
+// Sparse, nested, quantized and mkldnn tensors have no shards.
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "tensor/strided.h"
+
+namespace weft {
+
+/// Raises NotImplementedError for a tensor that no shard can stand for. An undefined one passes.
+void check_strided(const std::string& op, const at::Tensor& tensor);
+
+/// Raises it for a tensor of that kind ("sparse", …).
+[[noreturn]] void refuse_kind(const std::string& op, const std::string& kind);
+
+}  // namespace weft

@@ -1,0 +1,231 @@
+#include "views/views.h"
+
+#include <ATen/ops/as_strided.h>
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/permute.h>
+#include <ATen/ops/select.h>
+#include <ATen/ops/slice.h>
+#include <ATen/ops/view_as_real.h>
+
+#include "mesh/context.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "views/region.h"
+
+namespace weft {
+namespace {
+
+at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
+  std::vector<c10::IValue> stack;
+  stack.emplace_back(step.previous ? replay(root, *step.previous) : root);
+  stack.insert(stack.end(), step.arguments.begin(), step.arguments.end());
+  BelowAutograd guard;
+  step.op->callBoxed(&stack);
+  return step.output < 0 ? stack[0].toTensor() : stack[0].toTensorList().get(step.output);
+}
+[[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
+
+// Writes `value` (whole, in the view's dimensions) into the region of the root's shard.
+void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, const std::vector<Range>& ranges,
+                  at::Tensor value, c10::IntArrayRef coordinates) {
+  // The view's dimensions in the order of the root's.
+  std::vector<int64_t> order;
+  for (const Range& r : ranges) {
+    if (r.view_dim >= 0) order.push_back(r.view_dim);
+  }
+  for (int64_t v = value.dim() - 1; v >= 0; --v) {
+    if (std::find(order.begin(), order.end(), v) != order.end()) continue;
+    value = value.select(v, 0);  // length 1 or broadcast
+    for (int64_t& o : order) o -= o > v;
+  }
+  value = value.permute(order);
+  at::Tensor target = shard;
+  int64_t at = 0;  // dimension of `value`
+  std::vector<int64_t> dropped;
+  for (size_t d = 0; d < ranges.size(); ++d) {
+    const Range& r = ranges[d];
+    // Positions of the range that lie in this shard, and where.
+    std::vector<int64_t> positions, places;
+    int64_t place = 0;
+    for (const IndexRange& run : local_indices(layout, static_cast<int64_t>(d), root.sizes[d], coordinates)) {
+      for (int64_t k = 0; k < r.length; ++k) {
+        const int64_t index = r.start + k * r.step;
+        if (index < run.start || index >= run.start + run.length) continue;
+        positions.push_back(k);
+        places.push_back(place + index - run.start);
+      }
+      place += run.length;
+    }
+    if (places.empty()) return;  // nothing of it here
+    const bool strided = [&] {
+      for (size_t k = 1; k < places.size(); ++k) {
+        if (places[k] - places[k - 1] != (places.size() > 1 ? places[1] - places[0] : 1)) return false;
+        if (positions[k] - positions[k - 1] != 1) return false;
+      }
+      return places.size() < 2 || places[1] > places[0];
+    }();
+    TORCH_CHECK_NOT_IMPLEMENTED(strided, "a write through a view whose part on this shard is not evenly spaced (",
+                                layout->describe(), "); write to the tensor itself, or to full_tensor(view)");
+    const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
+    target = target.slice(static_cast<int64_t>(d), places.front(), places.back() + 1, step);
+    if (r.view_dim >= 0) {
+      value = value.slice(at, positions.front(), positions.back() + 1);
+      ++at;
+    } else {
+      dropped.push_back(static_cast<int64_t>(d));
+    }
+  }
+  for (size_t k = dropped.size(); k-- > 0;) target = target.select(dropped[k], 0);
+  target.copy_(value);
+}
+
+// The root as a view with another dtype sees it: a complex one with its real and imaginary parts as a last dimension.
+struct Root {
+  at::Tensor shard;
+  Layout layout;
+  Geometry geometry;
+};
+
+Root root_seen_by(const Cell& cell, const at::Tensor& view) {
+  Root root{cell.local, cell.layout, cell.geometry};
+  if (view.scalar_type() == cell.local.scalar_type()) return root;
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      cell.local.is_complex() && view.scalar_type() == c10::toRealValueType(cell.local.scalar_type()),
+      "cannot carry a write through this view back to its base: the view is of ", view.scalar_type(), ", the base of ",
+      cell.local.scalar_type(), "; write to the base, or to a clone() of the view");
+  root.shard = at::view_as_real(cell.local);
+  TensorLayout::Dims dims = cell.layout->dims();
+  dims.emplace_back();
+  root.layout = TensorLayout::get(cell.layout->mesh(), std::move(dims), cell.layout->partial());
+  for (int64_t& s : root.geometry.strides) s *= 2;
+  root.geometry.sizes.push_back(2);
+  root.geometry.strides.push_back(1);
+  root.geometry.offset *= 2;
+  return root;
+}
+
+// Writes `value`, the whole of what `view` now is, into the shard of its root.
+void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
+  TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
+  if (value.numel() == 0) return;
+  const Root root = root_seen_by(cell, view);
+  if (view.is_complex() && view.is_conj() != root.shard.is_conj()) value = value.conj();
+  if (view.is_neg() != root.shard.is_neg()) value = value.neg();
+  const Geometry geometry = sharded(view).geometry();
+  if (const auto ranges = decode_region(root.geometry, geometry)) {
+    const auto& coordinates = context().bind(root.layout->mesh()).coordinates;
+    return write_region(root.shard, root.layout, root.geometry, *ranges, std::move(value), coordinates);
+  }
+  // It folds or splits dimensions: by way of the whole in the whole's own memory order.
+  const Layout whole = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
+  at::Tensor memory = at::empty_strided(root.geometry.sizes, root.geometry.strides, root.shard.options());
+  memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, whole));
+  memory.as_strided(geometry.sizes, geometry.strides, geometry.offset - root.geometry.offset).copy_(value);
+  root.shard.copy_(redistribute_local(memory, root.geometry.sizes, whole, root.layout));
+}
+
+}  // namespace
+
+at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, const at::Tensor& base,
+                     const at::Tensor& ran_on, at::Tensor local, Layout layout, const Geometry& geometry, int element) {
+  const ShardedTensorImpl& impl = sharded(base);
+  auto step = c10::make_intrusive<ViewStep>();
+  step->previous = impl.chain();
+  step->op = &op.handle;
+  step->arguments.assign(arguments.begin(), arguments.end());
+  step->output = element;
+  const bool moved = impl.is_moved() || !ran_on.is_same(impl.local());
+  return make_view(impl, std::move(local), layout, geometry, std::move(step), moved);
+}
+
+at::Tensor share(const at::Tensor& self) { return at::Tensor(sharded(self).alias()); }
+
+void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) {
+  ShardedTensorImpl& impl = sharded(tensor);
+  BelowAutograd guard;
+  if (!impl.is_moved()) {
+    const at::Tensor part = redistribute_local(value, tensor.sizes(), from, impl.layout());
+    if (!part.is_same(impl.local())) impl.local().copy_(part);
+    impl.wrote();
+    return;
+  }
+  Cell& root = impl.cell();
+  // A part of a pending sum cannot be written.
+  if (root.layout->has_partial()) redistribute_content(root, root.layout->without_partial());
+  carry_back(root, tensor,
+             redistribute_local(value, tensor.sizes(), from, TensorLayout::replicated(from->mesh(), tensor.dim())));
+  impl.wrote();
+  // Its own copy is made anew when next read.
+  root.writes.fetch_add(1, std::memory_order_acq_rel);
+}
+
+bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
+  Cell& cell = impl.cell();
+  if (impl.chain() && impl.geometry().numel() != cell.geometry.numel()) return false;
+  TensorLayout::Partial left = cell.layout->partial();
+  for (int a = 0; a < to->mesh()->ndim(); ++a) {
+    if (to->partial()[a] == Reduction::none) left[a] = Reduction::none;
+  }
+  if (left == cell.layout->partial()) return false;
+  BelowAutograd guard;
+  redistribute_content(cell, TensorLayout::get(to->mesh(), cell.layout->dims(), left));
+  return true;
+}
+
+at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                      int64_t offset) {
+  const Geometry base = sharded(self).geometry();
+  Geometry view;
+  view.sizes.assign(sizes.begin(), sizes.end());
+  view.strides.assign(strides.begin(), strides.end());
+  view.offset = offset;
+  const auto ranges = decode_region(base, view);
+  BelowAutograd guard;
+  if (!ranges) {
+    // It folds or splits dimensions: seen in the whole's own memory order, of which only a replicated tensor has all.
+    const ShardedTensorImpl& impl = sharded(self);
+    const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
+    at::Tensor memory = impl.local();
+    if (impl.layout() != whole || !memory.strides().equals(base.strides)) {
+      memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
+      memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), whole));
+    }
+    const std::vector<c10::IValue> arguments = {sizes, strides, offset};
+    at::Tensor local = memory.as_strided(sizes, strides, offset - base.offset + memory.storage_offset());
+    return wrap_view(op, arguments, self, memory, std::move(local),
+                     TensorLayout::replicated(whole->mesh(), static_cast<int64_t>(sizes.size())), view, -1);
+  }
+  at::Tensor out = share(self);
+  std::vector<int> view_dims;
+  for (size_t d = ranges->size(); d-- > 0;) {
+    const Range& r = (*ranges)[d];
+    if (r.view_dim < 0) {
+      out = out.select(static_cast<int64_t>(d), r.start);
+    } else {
+      view_dims.insert(view_dims.begin(), r.view_dim);
+      const int64_t end = r.length == 0 ? r.start : r.start + (r.length - 1) * r.step + 1;
+      if (r.start != 0 || r.step != 1 || r.length != base.sizes[d]) {
+        out = out.slice(static_cast<int64_t>(d), r.start, end, std::max<int64_t>(r.step, 1));
+      }
+    }
+  }
+  // Dimensions of length 1 and broadcast ones, then the view's order.
+  std::vector<int64_t> order(sizes.size());
+  int64_t next = static_cast<int64_t>(view_dims.size());
+  for (size_t v = 0; v < sizes.size(); ++v) {
+    auto it = std::find(view_dims.begin(), view_dims.end(), static_cast<int>(v));
+    if (it != view_dims.end()) {
+      order[v] = it - view_dims.begin();
+    } else {
+      out = out.unsqueeze(-1);
+      order[v] = next++;
+    }
+  }
+  bool identity = true;
+  for (size_t v = 0; v < order.size(); ++v) identity = identity && order[v] == static_cast<int64_t>(v);
+  if (!identity) out = out.permute(order);
+  if (!out.sizes().equals(sizes)) out = out.expand(sizes);
+  return out;
+}
+
+}  // namespace weft

@@ -1,0 +1,30 @@
+#pragma once
+// Views of sharded tensors: chains to the root, writes through views whose data had to be moved.
+#include "rules/op_info.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+
+/// The result of a view op: shares `base`'s cell. `ran_on` is the local tensor the op ran on: where that is not base's
+/// shard the result is a copy (moved). `arguments` are the op's value arguments in schema order.
+at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, const at::Tensor& base,
+                     const at::Tensor& ran_on, at::Tensor local, Layout layout, const Geometry& geometry, int element);
+
+/// Writes `value` (the new whole value, this rank's part of it in layout `from`) into `tensor`, in tensor's own layout,
+/// through its chain to the root where tensor is a moved view. Raises NotImplementedError, the same on all ranks,
+/// where the write cannot be carried to the root.
+void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from);
+
+/// Carries out pending reductions of the tensor once, for all that share its cell; false where it is only a part of
+/// its root (then each reader reduces what it needs).
+bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to);
+
+/// at::as_strided on the root's geometry, as autograd sends it: decoded into a permutation, slices and selections.
+/// Where the numbers mix dimensions the whole is gathered. `op` is aten::as_strided itself.
+at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                      int64_t offset);
+
+/// A view with the same elements, sharing everything (detach, alias).
+at::Tensor share(const at::Tensor& self);
+
+}  // namespace weft

@@ -1,0 +1,460 @@
+#include "comm/wire/collectives.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/event.h"
+#include "layout/shard.h"
+#include "mesh/context.h"
+#include "support/run_ranks.h"
+
+namespace weft::comm {
+namespace {
+
+using test::errors_of_ranks;
+using test::line;
+using test::run_ranks;
+using testing::Each;
+using testing::HasSubstr;
+
+constexpr at::ScalarType kAll[] = {at::kFloat,  at::kDouble, at::kHalf,   at::kBFloat16,     at::kByte,
+                                   at::kChar,   at::kShort,  at::kInt,    at::kLong,         at::kBool,
+                                   at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat, at::kFloat8_e4m3fn};
+
+// Small whole numbers, so that sums are exact in every dtype and in any order; different on each rank.
+at::Tensor values(c10::IntArrayRef sizes, at::ScalarType dtype, int64_t seed) {
+  int64_t n = 1;
+  for (int64_t s : sizes) n *= s;
+  at::Tensor x = (at::arange(n, at::kLong) * (seed + 3) + 5 * seed).remainder(4);
+  if (dtype == at::kComplexFloat) return at::complex(x.to(at::kFloat), x.to(at::kFloat).neg() + seed).view(sizes);
+  return x.to(dtype).view(sizes);
+}
+
+// Rare dtypes have no kernel for equal.
+at::Tensor comparable(const at::Tensor& x) {
+  return x.is_complex() || x.scalar_type() == at::kBool ? x : x.to(at::kDouble);
+}
+
+void expect_same(const at::Tensor& got, const at::Tensor& expected, const std::string& what) {
+  EXPECT_EQ(got.scalar_type(), expected.scalar_type()) << what;
+  ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+  EXPECT_TRUE(at::equal(comparable(got), comparable(expected))) << what << "\n" << got << "\n" << expected;
+}
+
+std::vector<int64_t> chunks(int64_t size, int64_t parts) {
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < parts; ++i) out.push_back(chunk_length(size, parts, i));
+  return out;
+}
+at::Tensor chunk_of(const at::Tensor& x, int64_t dim, int64_t parts, int64_t i) {
+  return x.narrow(dim, chunk_start(x.size(dim), parts, i), chunk_length(x.size(dim), parts, i));
+}
+
+// The same elements in other memory: row-major, channels_last, transposed, a slice of something larger, broadcast.
+enum Memory { row_major, channels_last, transposed, sliced };
+at::Tensor relaid(const at::Tensor& x, Memory memory) {
+  switch (memory) {
+    case row_major:
+      return x.contiguous();
+    case channels_last:
+      return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
+    case transposed:
+      return x.transpose(0, -1).contiguous().transpose(0, -1);
+    default:
+      return at::stack({x, x}, -1).select(-1, 1);
+  }
+}
+
+Mesh reversed(int n) {
+  std::vector<int64_t> ranks(n);
+  std::iota(ranks.rbegin(), ranks.rend(), 0);
+  return DeviceMesh::get({n}, {"x"}, ranks);
+}
+
+struct Way {
+  int ranks;
+  const char* backend;
+  bool backwards;  // the mesh lists the ranks from the last to the first
+};
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << way.ranks << way.backend << (way.backwards ? "_backwards" : "");
+}
+
+class Collectives : public testing::TestWithParam<Way> {
+ protected:
+  int n() const { return GetParam().ranks; }
+  Mesh mesh() const { return GetParam().backwards ? reversed(n()) : line(n()); }
+  void on_ranks(const std::function<void(int64_t coordinate)>& body) {
+    LoopbackOptions options;
+    options.backend = GetParam().backend;
+    run_ranks(n(), [&](int) { body(context().bind(mesh()).coordinates[0]); }, options);
+  }
+};
+
+TEST_P(Collectives, AllReduce) {
+  on_ranks([&](int64_t me) {
+    for (at::ScalarType dtype : kAll) {
+      for (Reduction reduction :
+           {Reduction::sum, Reduction::avg, Reduction::max, Reduction::min, Reduction::product, Reduction::norm2}) {
+        const bool floating = at::isFloatingType(dtype), complex = at::isComplexType(dtype);
+        if (reduction == Reduction::avg && !floating && !complex) continue;
+        if (reduction == Reduction::norm2 && !floating) continue;
+        if ((reduction == Reduction::max || reduction == Reduction::min) && (complex || dtype == at::kUInt64)) continue;
+        std::vector<at::Tensor> parts;
+        for (int r = 0; r < n(); ++r) parts.push_back(values({2, 3}, dtype, r));
+        const at::Tensor before = parts[me].clone();
+        const at::Tensor got = all_reduce(parts[me], reduction, mesh(), 0);
+        const std::string what = c10::str(to_string(reduction), " of ", dtype);
+        expect_same(parts[me], before, what + ": input");
+        const at::Tensor all = at::stack(parts).to(complex ? at::kComplexDouble : at::kDouble);
+        at::Tensor expected;
+        switch (reduction) {
+          case Reduction::sum:
+            expected = all.sum(0);
+            break;
+          case Reduction::avg:
+            expected = all.mean(0);
+            break;
+          case Reduction::max:
+            expected = all.amax(0);
+            break;
+          case Reduction::min:
+            expected = all.amin(0);
+            break;
+          case Reduction::product:
+            expected = all.prod(0);
+            break;
+          default:
+            expected = all.square().sum(0).sqrt();
+        }
+        EXPECT_EQ(got.scalar_type(), dtype) << what;
+        if (!floating) {
+          expect_same(got, expected.to(dtype), what);
+        } else {
+          const double tolerance = dtype == at::kDouble ? 1e-12 : dtype == at::kFloat ? 1e-6 : 0.1;
+          EXPECT_TRUE(at::allclose(got.to(at::kDouble), expected, tolerance, tolerance)) << what << got << expected;
+        }
+      }
+    }
+  });
+}
+
+TEST_P(Collectives, AllReduceKeepsShapeAndStrides) {
+  on_ranks([&](int64_t me) {
+    for (Memory memory : {row_major, channels_last, transposed, sliced}) {
+      for (std::vector<int64_t> sizes : {std::vector<int64_t>{}, {0, 3}, {5}, {2, 3, 4, 5}, {1, 3, 1, 2}}) {
+        if (sizes.empty() && memory == transposed) continue;
+        std::vector<at::Tensor> parts;
+        for (int r = 0; r < n(); ++r) parts.push_back(relaid(values(sizes, at::kFloat, r), memory));
+        const at::Tensor got = all_reduce(parts[me], Reduction::sum, mesh(), 0);
+        expect_same(got, at::stack(parts).sum(0), c10::str("memory ", static_cast<int>(memory)));
+        EXPECT_TRUE(got.is_non_overlapping_and_dense() || n() == 1);
+        if (sizes.size() == 4 && sizes[0] > 1 && memory == channels_last) {
+          EXPECT_TRUE(got.is_contiguous(at::MemoryFormat::ChannelsLast));
+        }
+        if (sizes.size() == 4 && memory == transposed) {
+          const at::Tensor ordered = all_reduce(parts[me], Reduction::sum, mesh(), 0, {3, 1, 2, 0});
+          expect_same(ordered, got, "order given");
+          EXPECT_TRUE(ordered.permute({3, 1, 2, 0}).is_contiguous());
+        }
+      }
+    }
+  });
+}
+
+TEST_P(Collectives, AllGather) {
+  on_ranks([&](int64_t me) {
+    for (Memory memory : {row_major, channels_last, transposed, sliced}) {
+      for (std::vector<int64_t> sizes :
+           {std::vector<int64_t>{7}, {1}, {0, 2}, {3, 0}, {4, 5}, {5, 3, 4, 6}, {6, 1, 1, 2}}) {
+        for (int64_t dim = 0; dim < static_cast<int64_t>(sizes.size()); ++dim) {
+          const at::Tensor whole = relaid(values(sizes, at::kFloat, 1), memory);
+          const at::Tensor shard = relaid(chunk_of(whole, dim, n(), me), memory);
+          const std::string what = c10::str(whole.sizes(), " along ", dim, " memory ", static_cast<int>(memory));
+          const at::Tensor got = all_gather(shard, dim, chunks(sizes[dim], n()), mesh(), 0);
+          expect_same(got, whole, what);
+          EXPECT_TRUE(got.is_non_overlapping_and_dense() || n() == 1) << what;
+          EXPECT_TRUE(got.is_contiguous() || memory != row_major) << what;
+          if (memory == channels_last && sizes[0] == 5 && shard.numel() > 0 && shard.size(1) > 1) {
+            EXPECT_TRUE(got.is_contiguous(at::MemoryFormat::ChannelsLast)) << what;
+          }
+          std::vector<int64_t> order(sizes.size());
+          std::iota(order.rbegin(), order.rend(), 0);
+          const at::Tensor ordered = all_gather(shard, dim, chunks(sizes[dim], n()), mesh(), 0, order);
+          expect_same(ordered, whole, what + " order given");
+          EXPECT_TRUE(ordered.permute(order).is_contiguous() || n() == 1) << what;
+        }
+      }
+    }
+    for (at::ScalarType dtype : kAll) {
+      const at::Tensor whole = values({5, 4}, dtype, 2);
+      for (int64_t dim : {0, 1}) {
+        expect_same(all_gather(chunk_of(whole, dim, n(), me), dim, chunks(whole.size(dim), n()), mesh(), 0), whole,
+                    c10::str(dtype));
+      }
+    }
+    // Lengths need not be torch.chunk's.
+    std::vector<int64_t> lengths(n(), 0);
+    lengths[n() / 2] = 3;
+    const at::Tensor whole = values({2, 3}, at::kInt, 0);
+    expect_same(all_gather(n() / 2 == me ? whole : whole.narrow(1, 0, 0), 1, lengths, mesh(), 0), whole, "one has all");
+  });
+}
+
+TEST_P(Collectives, ReduceScatter) {
+  on_ranks([&](int64_t me) {
+    for (at::ScalarType dtype : kAll) {
+      for (Reduction reduction : {Reduction::sum, Reduction::max, Reduction::product, Reduction::norm2}) {
+        if (reduction == Reduction::norm2 && !at::isFloatingType(dtype)) continue;
+        if (reduction == Reduction::max && (at::isComplexType(dtype) || dtype == at::kUInt64)) continue;
+        for (int64_t dim : {0, 1}) {
+          const at::Tensor part = values({5, 4}, dtype, me);
+          const at::Tensor got = reduce_scatter(part, dim, chunks(part.size(dim), n()), reduction, mesh(), 0);
+          const at::Tensor whole = all_reduce(part, reduction, mesh(), 0);
+          const std::string what = c10::str(to_string(reduction), " of ", dtype, " along ", dim);
+          const at::Tensor expected = chunk_of(whole, dim, n(), me);
+          ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+          EXPECT_EQ(got.scalar_type(), dtype) << what;
+          // 16-bit and 8-bit sums may be rounded at other places.
+          if (at::isFloatingType(dtype)) {
+            const double tolerance = at::elementSize(dtype) < 4 ? 0.1 : 1e-6;
+            EXPECT_TRUE(at::allclose(got.to(at::kDouble), expected.to(at::kDouble), tolerance, tolerance)) << what;
+          } else {
+            expect_same(got, expected, what);
+          }
+        }
+      }
+    }
+    for (Memory memory : {row_major, channels_last, transposed, sliced}) {
+      for (std::vector<int64_t> sizes : {std::vector<int64_t>{7}, {1}, {0, 2}, {3, 0}, {5, 3, 4, 6}}) {
+        for (int64_t dim = 0; dim < static_cast<int64_t>(sizes.size()); ++dim) {
+          std::vector<at::Tensor> parts;
+          for (int r = 0; r < n(); ++r) parts.push_back(relaid(values(sizes, at::kDouble, r), memory));
+          const auto lengths = chunks(sizes[dim], n());
+          const at::Tensor expected = chunk_of(at::stack(parts).mean(0), dim, n(), me);
+          const std::string what = c10::str(parts[0].sizes(), " along ", dim, " memory ", static_cast<int>(memory));
+          const at::Tensor got = reduce_scatter(parts[me], dim, lengths, Reduction::avg, mesh(), 0);
+          ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+          EXPECT_TRUE(at::allclose(got, expected)) << what;
+          std::vector<int64_t> order(sizes.size());
+          std::iota(order.rbegin(), order.rend(), 0);
+          const at::Tensor ordered = reduce_scatter(parts[me], dim, lengths, Reduction::avg, mesh(), 0, order);
+          ASSERT_EQ(ordered.sizes(), expected.sizes()) << what;
+          EXPECT_TRUE(at::allclose(ordered, expected)) << what;
+        }
+      }
+    }
+  });
+}
+
+TEST_P(Collectives, AllToAll) {
+  on_ranks([&](int64_t me) {
+    for (Memory memory : {row_major, channels_last, transposed, sliced}) {
+      for (std::vector<int64_t> sizes : {std::vector<int64_t>{4, 6}, {0, 3}, {1, 1}, {5, 3, 4, 6}, {2, 7, 1}}) {
+        const int64_t ndim = static_cast<int64_t>(sizes.size());
+        const at::Tensor whole = relaid(values(sizes, at::kFloat, 3), memory);
+        for (int64_t from = 0; from < ndim; ++from) {
+          for (int64_t to = 0; to < ndim; ++to) {
+            if (from == to) continue;
+            const at::Tensor shard = relaid(chunk_of(whole, to, n(), me), memory);
+            const std::string what =
+                c10::str(whole.sizes(), " ", to, " -> ", from, " memory ", static_cast<int>(memory));
+            const auto cut = chunks(sizes[from], n()), joined = chunks(sizes[to], n());
+            const at::Tensor expected = chunk_of(whole, from, n(), me);
+            expect_same(all_to_all(shard, from, cut, to, joined, mesh(), 0), expected, what);
+            std::vector<int64_t> order(ndim);
+            std::iota(order.rbegin(), order.rend(), 0);
+            const at::Tensor ordered = all_to_all(shard, from, cut, to, joined, mesh(), 0, order);
+            expect_same(ordered, expected, what + " order given");
+          }
+        }
+      }
+    }
+    for (at::ScalarType dtype : kAll) {
+      const at::Tensor whole = values({5, 4}, dtype, 2);
+      expect_same(all_to_all(chunk_of(whole, 0, n(), me), 1, chunks(4, n()), 0, chunks(5, n()), mesh(), 0),
+                  chunk_of(whole, 1, n(), me), c10::str(dtype));
+    }
+  });
+}
+
+TEST_P(Collectives, Broadcast) {
+  on_ranks([&](int64_t me) {
+    for (at::ScalarType dtype : kAll) {
+      for (int root = 0; root < n(); ++root) {
+        const at::Tensor mine = relaid(values({3, 2}, dtype, me), transposed);
+        expect_same(broadcast(mine, root, mesh(), 0), values({3, 2}, dtype, root), c10::str(dtype, " from ", root));
+        expect_same(mine, values({3, 2}, dtype, me), "input");
+      }
+    }
+    EXPECT_EQ(broadcast(at::empty({0, 4}), n() - 1, mesh(), 0).sizes(), (c10::IntArrayRef{0, 4}));
+  });
+}
+
+TEST_P(Collectives, CoalescedAllReduce) {
+  on_ranks([&](int64_t me) {
+    for (at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kShort, at::kLong}) {
+      for (bool several : {false, true}) {
+        std::vector<at::Tensor> tensors{values({3, 2}, dtype, me)}, expected;
+        if (several) tensors = {tensors[0], values({}, dtype, me), values({0, 4}, dtype, me), values({5}, dtype, me)};
+        for (const at::Tensor& t : tensors) expected.push_back(all_reduce(t, Reduction::sum, mesh(), 0));
+        const auto first = all_reduce_coalesced_(tensors, Reduction::sum, mesh(), 0);
+        const at::Tensor other = values({4}, at::kFloat, me);  // a second one before the first is waited for
+        const auto second = all_reduce_coalesced_({other}, Reduction::avg, mesh(), 0);
+        first->wait();
+        first->wait();
+        for (size_t i = 0; i < tensors.size(); ++i) expect_same(tensors[i], expected[i], c10::str(dtype));
+        const at::Tensor mean = all_reduce(values({4}, at::kFloat, me), Reduction::avg, mesh(), 0);
+        second->wait();
+        expect_same(other, mean, "second");
+      }
+    }
+    all_reduce_coalesced_({}, Reduction::sum, mesh(), 0)->wait();
+    all_reduce_coalesced_({at::empty({0})}, Reduction::sum, mesh(), 0)->wait();
+  });
+}
+
+// Of two of Gloo's ranks small tensors go another way than large ones.
+TEST_P(Collectives, AllReduceOfManyBytes) {
+  on_ranks([&](int64_t me) {
+    for (int64_t elements : {int64_t{1} << 17, (int64_t{1} << 17) + 1}) {  // 1 MiB of double, and more
+      const at::Tensor mine = at::full({elements}, me + 1, at::kDouble);
+      const at::Tensor expected = at::full({elements}, n() * (n() + 1) / 2, at::kDouble);
+      expect_same(all_reduce(mine, Reduction::sum, mesh(), 0), expected, "all_reduce");
+      expect_same(mine, at::full({elements}, me + 1, at::kDouble), "its input");
+      all_reduce_coalesced_({mine}, Reduction::sum, mesh(), 0)->wait();
+      expect_same(mine, expected, "coalesced");
+    }
+  });
+}
+
+TEST_P(Collectives, CoalescedReduceScatter) {
+  on_ranks([&](int64_t me) {
+    const auto scattered = [&](const std::vector<ToScatter>& tensors, const at::Tensor& flat, Reduction reduction,
+                               const std::string& what) {
+      int64_t offset = 0;
+      for (const ToScatter& t : tensors) {
+        const at::Tensor expected = reduce_scatter(t.input, t.dim, t.sizes, reduction, mesh(), 0);
+        expect_same(flat.narrow(0, offset, expected.numel()).view(expected.sizes()), expected, what);
+        offset += expected.numel();
+      }
+      EXPECT_EQ(offset, flat.numel()) << what;
+    };
+    const auto tensors_of = [&](at::ScalarType dtype, int64_t size, Memory memory) {
+      std::vector<ToScatter> tensors;
+      for (int64_t dim : {0, 1, 2}) {
+        std::vector<int64_t> sizes{2, 3, 2};
+        sizes[dim] = size;
+        tensors.push_back({relaid(values(sizes, dtype, me), memory), dim, chunks(size, n())});
+      }
+      return tensors;
+    };
+    for (at::ScalarType dtype : {at::kFloat, at::kDouble, at::kInt, at::kShort, at::kComplexFloat}) {
+      for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
+        for (Memory memory : {row_major, transposed, sliced}) {
+          const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
+          const auto tensors = tensors_of(dtype, size, memory);
+          const auto first = reduce_scatter_coalesced(tensors, Reduction::sum, mesh(), 0);
+          const auto others = tensors_of(at::kDouble, 4, row_major);  // a second one before the first is waited for
+          const auto second = reduce_scatter_coalesced(others, Reduction::avg, mesh(), 0);
+          scattered(tensors, first->wait(), Reduction::sum, what);
+          scattered(others, second->wait(), Reduction::avg, "second");
+        }
+      }
+    }
+    const std::vector<ToScatter> complex{{values({4}, at::kComplexFloat, me), 0, chunks(4, n())}};
+    scattered(complex, reduce_scatter_coalesced(complex, Reduction::product, mesh(), 0)->wait(), Reduction::product,
+              "gathered parts");
+    const std::vector<ToScatter> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
+    EXPECT_EQ(reduce_scatter_coalesced(nothing, Reduction::sum, mesh(), 0)->wait().numel(), 0);
+  });
+}
+
+TEST_P(Collectives, ConjugatedAndNegatedInputs) {
+  on_ranks([&](int64_t me) {
+    const at::Tensor part = values({2, 3}, at::kComplexFloat, me);
+    const at::Tensor sum = all_reduce(part, Reduction::sum, mesh(), 0);
+    const at::Tensor conjugate = at::conj(part), negative = at::_neg_view(at::real(part));
+    expect_same(all_reduce(conjugate, Reduction::sum, mesh(), 0), at::conj(sum).resolve_conj(), "conj");
+    expect_same(all_reduce(negative, Reduction::sum, mesh(), 0), at::real(sum).neg(), "neg");
+    const std::vector<int64_t> twos(n(), 2);
+    expect_same(all_gather(conjugate, 0, twos, mesh(), 0),
+                at::conj(all_gather(part, 0, twos, mesh(), 0)).resolve_conj(), "gathered");
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, Collectives,
+                         testing::Values(Way{1, "gloo", false}, Way{2, "gloo", false}, Way{3, "gloo", true},
+                                         Way{4, "gloo", false}, Way{5, "gloo", false}, Way{2, "nccl", false},
+                                         Way{3, "nccl", true}, Way{5, "nccl", false}),
+                         testing::PrintToStringParamName());
+
+TEST(CollectivesOnGrid, UseTheGroupOfTheirAxis) {
+  run_ranks(6, [](int rank) {
+    Mesh mesh = DeviceMesh::get({2, 3}, {"data", "model"}, {0, 2, 4, 5, 3, 1});
+    const auto& c = context().bind(mesh).coordinates;
+    const at::Tensor mine = at::full({1}, rank, at::kLong);
+    auto at = [&](int64_t i, int64_t j) { return mesh->ranks()[i * 3 + j]; };
+    expect_same(all_gather(mine, 0, {1, 1}, mesh, 0), at::tensor({at(0, c[1]), at(1, c[1])}, at::kLong), "data");
+    expect_same(all_gather(mine, 0, {1, 1, 1}, mesh, 1), at::tensor({at(c[0], 0), at(c[0], 1), at(c[0], 2)}, at::kLong),
+                "model");
+    expect_same(broadcast(mine, 2, mesh, 1), at::full({1}, at(c[0], 2), at::kLong), "broadcast");
+  });
+}
+
+TEST(CollectivesOnGrid, RefuseReductionsThatADtypeLacks) {
+  Mesh mesh = line(2);
+  auto error = [&](at::ScalarType dtype, Reduction reduction) {
+    return errors_of_ranks(2, [&](int) { all_reduce(at::zeros({2}, dtype), reduction, mesh, 0); });
+  };
+  EXPECT_THAT(error(at::kLong, Reduction::avg), Each(HasSubstr("a pending avg of dtype Long")));
+  EXPECT_THAT(error(at::kComplexFloat, Reduction::max), Each(HasSubstr("a pending max of dtype ComplexFloat")));
+  EXPECT_THAT(error(at::kBool, Reduction::norm2), Each(HasSubstr("a pending norm2 of dtype Bool")));
+}
+
+TEST(CheckSame, NamesTheRanksThatDiffer) {
+  Mesh mesh = DeviceMesh::get({2, 2}, {"data", "model"}, {3, 2, 1, 0});
+  run_ranks(4, [&](int) { check_same({1, 2, 3}, "the shapes", mesh); });
+  auto errors = errors_of_ranks(4, [&](int rank) { check_same({1, rank == 2 ? 5 : 2}, "the shapes", mesh); });
+  EXPECT_THAT(errors,
+              Each(HasSubstr("the shapes must be the same on all ranks, but rank 2 differs from ranks 0, 1, 3")));
+  errors = errors_of_ranks(4, [&](int rank) { check_same(std::vector<int64_t>(rank / 2, 0), "the shapes", mesh); });
+  EXPECT_THAT(errors, Each(HasSubstr("but ranks 2, 3 differ from ranks 0, 1")));
+}
+
+TEST(CheckSame, TellsMeshesApart) {
+  const Mesh one = line(4), other = DeviceMesh::get({2, 2}, {"data", "model"});
+  const auto errors = errors_of_ranks(4, [&](int rank) { check_same({1}, "it", rank == 1 ? other : one); });
+  EXPECT_THAT(errors, Each(HasSubstr("it must be the same on all ranks, but rank 1 differs from ranks 0, 2, 3")));
+}
+
+std::atomic<int64_t> sent{0}, events{0};
+TEST(Observer, SeesEachCollectiveWithItsBytes) {
+  observer.store([](const Event& event) {
+    sent += event.bytes;
+    ++events;
+  });
+  auto bytes = [](const std::function<void(Mesh)>& body) {
+    sent = events = 0;
+    run_ranks(4, [&](int) { body(line(4)); });
+    EXPECT_EQ(events, 4);
+    return sent / 4;
+  };
+  EXPECT_EQ(bytes([](Mesh mesh) { all_reduce(at::ones({8}), Reduction::sum, mesh, 0); }), 2 * 3 * 32 / 4);
+  EXPECT_EQ(bytes([](Mesh mesh) { all_gather(at::ones({2}), 0, {2, 2, 2, 2}, mesh, 0); }), 3 * 32 / 4);
+  EXPECT_EQ(bytes([](Mesh mesh) { reduce_scatter(at::ones({8}), 0, {2, 2, 2, 2}, Reduction::sum, mesh, 0); }), 24);
+  EXPECT_EQ(bytes([](Mesh mesh) { all_to_all(at::ones({2, 4}), 1, {1, 1, 1, 1}, 0, {2, 2, 2, 2}, mesh, 0); }), 24);
+  EXPECT_EQ(bytes([](Mesh mesh) { broadcast(at::ones({8}), 1, mesh, 0); }), 24);
+  sent = events = 0;
+  run_ranks(1, [](int) { all_reduce(at::ones({8}), Reduction::sum, line(1), 0); });
+  EXPECT_EQ(events, 0);
+  observer.store(nullptr);
+}
+
+}  // namespace
+}  // namespace weft::comm
