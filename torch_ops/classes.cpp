@@ -191,6 +191,7 @@ void register_classes() {
   register_mesh_class();
   register_layout_class();
   register_layout_map_class();
+  register_variables_class();
 }
 
 }  // namespace weft

@@ -234,7 +234,7 @@ class Parser {
       if (!known.count(kind)) {
         at_ = begin;
         fail("unknown attribute '" + kind +
-             "' (known: sum, max, min, product, norm2, whole, free, size, when, unless, masked, exact, linear, carry)");
+             "' (known: sum, max, min, product, norm2, whole, free, size, when, unless, exact, linear, carry)");
       }
       a.kind = Attribute::reduce;
       a.reduction = reduction_from_string(kind);
