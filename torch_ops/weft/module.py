@@ -108,7 +108,14 @@ def distribute_module(
         _check_free(slots)
         made_on_meta = _check_initialisers(module, slots, param_init_fn)
         variables = torch.classes.weft.Variables(layouts._object)
-        numbers = [variables.add(slot.tensor, slot.path, module_type(slot.owner)) for slot in slots]
+        numbers = [
+            variables.add(
+                slot.tensor,
+                checked(slot.path, "distribute_module: path"),
+                checked(module_type(slot.owner), "distribute_module: module type"),
+            )
+            for slot in slots
+        ]
     except ValueError as error:
         differ(str(error), _WHAT, mesh)
         raise
