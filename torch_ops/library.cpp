@@ -216,11 +216,11 @@ void define_ops(torch::Library& m) {
   // At the end of a program: of Weft's groups and these.
   def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
-  def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
+  def("report_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {
       throw std::runtime_error(error);
     } catch (...) {
-      comm::tell_failure(what);
+      comm::report_failure(what);
     }
   });
   def("register_layouts(" WEFT_CLASS "LayoutMap? layout_map) -> " WEFT_CLASS "LayoutMap?",

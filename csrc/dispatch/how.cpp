@@ -75,7 +75,7 @@ Special special_of(const OpInfo& op) {
   if (const auto it = table.find(op.short_name); it != table.end()) return it->second;
   if (op.handle.hasTag(at::Tag::inplace_view)) return &run_in_place_view;
   if (is_collective(op)) return &run_collective;
-  if (op.instead != nullptr) return &run_instead;
+  if (op.decomposition != nullptr) return &run_decomposition;
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;
   return nullptr;

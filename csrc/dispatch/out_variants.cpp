@@ -80,7 +80,7 @@ void run_out(const OpInfo& op, Stack& stack) {
         const Layout whole = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
         at::Tensor result = results[i].to(out.scalar_type());
         if (!holds_shards(result)) result = make_sharded(result, whole, geometry_of(result));
-        sharded(out).become(sharded(result));
+        sharded(out).swap_impl(sharded(result));
         continue;
       }
       out.resize_(results[i].sizes());

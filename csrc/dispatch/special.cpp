@@ -51,7 +51,7 @@ void run_in_place_view(const OpInfo& op, Stack& stack) {
     view->callBoxed(&stack);
   }
   const at::Tensor result = stack.back().toTensor();
-  sharded(self).become(sharded(result));
+  sharded(self).swap_impl(sharded(result));
   stack.back() = self;
 }
 
@@ -81,9 +81,9 @@ void run_copy(const OpInfo& op, Stack& stack) {
   Handler(op, stack).run();
 }
 
-void run_instead(const OpInfo& op, Stack& stack) {
+void run_decomposition(const OpInfo& op, Stack& stack) {
   BelowAutograd guard;
-  op.instead(op.handle, stack);
+  op.decomposition(op.handle, stack);
 }
 
 // A sparse gradient is a plain one of all rows (dispatch/sparse.h).

@@ -24,7 +24,7 @@ void run_add(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// copy_ of a small value that is still pending: not waited for.
 void run_copy(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// The decomposition that stands for the op.
-void run_instead(const OpInfo& op, std::vector<c10::IValue>& stack);
+void run_decomposition(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// out= variants: the functional overload, copied into what was given.
 void run_out(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// A sparse gradient is a plain one of all rows (dispatch/sparse.h).

@@ -5,7 +5,7 @@
 #include <unordered_set>
 
 #include "base/installed.h"
-#include "comm/agree/or_differ.h"
+#include "comm/agree/agree_or_throw.h"
 #include "module/variables.h"
 
 namespace weft {
@@ -48,7 +48,7 @@ void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
   Variables variables(map);
   std::vector<Slot> slots;
   std::unordered_set<const void*> seen;
-  comm::or_differ(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
+  comm::agree_or_throw(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
   variables.check_ranks();
   if (const std::string differs = variables.differing_values(); !differs.empty()) TORCH_WARN(differs);
   std::vector<at::Tensor> made(variables.all().size());

@@ -5,7 +5,7 @@
 #include <weft/module.h>
 
 #include "base/installed.h"
-#include "comm/agree/or_differ.h"
+#include "comm/agree/agree_or_throw.h"
 #include "module/variables.h"
 #include "paths/adapter.h"
 
@@ -98,7 +98,7 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
   std::vector<Owner> owners;
   collect(module, "", owners);
   Variables variables(map);
-  comm::or_differ(Variables::kWhat, map.mesh(), [&] {
+  comm::agree_or_throw(Variables::kWhat, map.mesh(), [&] {
     for (const Owner& o : owners) {
       const std::string type = type_of(*o.module), prefix = o.path.empty() ? "" : o.path + ".";
       for (const auto& members : {o.module->named_parameters(false), o.module->named_buffers(false)}) {

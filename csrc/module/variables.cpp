@@ -11,8 +11,8 @@
 #include "base/installed.h"
 #include "base/interned.h"
 #include "base/quote.h"
+#include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
-#include "comm/agree/or_differ.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
 #include "paths/adapter.h"
@@ -98,8 +98,8 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
   require_installed();
   TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for ", quote(path));
   const std::string canonical = canonical_path(path);
-  const Layout layout =
-      comm::or_differ(compared_by("tag"), map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
+  const Layout layout = comm::agree_or_throw(compared_by("tag"), map.mesh(),
+                                             [&] { return layout_of_path(map, variable, path, module_type); });
   at::Tensor out = variable;
   if (!holds_shards(variable) || sharded(variable).layout() != layout) {
     check_layout(variable, layout, "tag");
@@ -112,7 +112,7 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
-  comm::or_differ(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
+  comm::agree_or_throw(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
     TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look ", quote(path),
                       " up in; call weft.register_layouts(layout_map) first");
   });

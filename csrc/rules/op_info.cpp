@@ -88,7 +88,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   }
   random = handle.hasTag(at::Tag::nondeterministic_seeded);
   rules = rules::find(short_name);
-  instead = rules::find_instead(short_name);
+  decomposition = rules::find_decomposition(short_name);
   if (const size_t colons = short_name.find("::"); colons != std::string::npos) {
     is_foreach = !rules.empty() && short_name.compare(colons + 2, 9, "_foreach_") == 0;
   }

@@ -233,11 +233,11 @@ def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:
         if slot.scripted:
             slot.owner._c.setattr(slot.name, taken[number])
         elif first:
-            become(slot.tensor, taken[number])
+            swap_impl(slot.tensor, taken[number])
             taken[number] = slot.tensor  # nothing holds the plain value any longer
 
 
-def become(old: torch.Tensor, new: torch.Tensor) -> None:
+def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
     """Makes `old` the tensor that `new` is; the object, its attributes and the user's hooks stay."""
     hooks, after = old._backward_hooks, old._post_accumulate_grad_hooks
     torch._C._swap_tensor_impl(old, new)

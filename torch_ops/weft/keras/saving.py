@@ -219,7 +219,7 @@ def _telling(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        torch.ops.weft.tell_failure(what, f"{type(e).__name__}: {e}")
+        torch.ops.weft.report_failure(what, f"{type(e).__name__}: {e}")
         raise
 
 
