@@ -1,4 +1,5 @@
-"""The end of a program: Gloo's threads are done with tensors that Python knows before Python takes itself apart."""
+"""The end of a program: before Python takes itself apart, saves are on the disk, and Gloo's threads are done with tensors
+that Python knows."""
 
 import atexit
 
@@ -11,5 +12,6 @@ from . import _library  # noqa: F401
 # Registered as Weft is imported, and so called after what the program registers from then on.
 @atexit.register
 def _finish_last_work() -> None:
+    torch.ops.weft.finish_saves()
     names = dist.distributed_c10d._world.pg_names.values() if dist.is_available() else ()
     torch.ops.weft.finish_last_work(list(names))

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, TensorLayout, adopt_world
@@ -21,6 +22,8 @@ from .tensors import as_kind, differ
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
 _WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts)"  # ranks must agree on
 _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
+# Variables that got memory in place of the meta device, and what tells whether that was written since.
+_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
@@ -114,11 +117,14 @@ def distribute_module(
     _check_ranks(list(variables.values()), mesh)
     scripted: dict[int, torch.Tensor] = {}
     for v in _with_progress(list(variables.values())):
+        was_meta = v.tensor.is_meta and not torch.ops.weft.is_sharded(v.tensor)
         new = _laid_out(v)
         if v.scripted:
             scripted[id(v.tensor)] = new
         else:
             become(v.tensor, new)
+            if was_meta:
+                _memory_of[v.tensor] = torch.ops.weft._writes(v.tensor)
     for slot in slots:
         if slot.scripted:
             slot.owner._c.setattr(slot.name, scripted[id(slot.tensor)])
@@ -127,6 +133,12 @@ def distribute_module(
         for submodule in made_on_meta:
             _initialise(module, submodule, param_init_fn)
     return module
+
+
+def unfilled(variable: torch.Tensor) -> bool:
+    """Whether it was made on the meta device and nothing has given it a value since."""
+    memory = _memory_of.get(variable)
+    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
 
 
 def map_of(module: torch.nn.Module) -> LayoutMap | None:
