@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <comm/collectives.h>
+#include <comm/or_differ.h>
 #include <dispatch/refuse.h>
 #include <mesh/context.h>
 #include <redistribute/redistribute.h>
@@ -30,6 +31,7 @@
 namespace weft::checkpoint {
 namespace {
 
+constexpr const char* kWhat = "load: what is to be filled (names, layouts) and from where";
 constexpr size_t kShown = 20;  // names in an error
 
 // A stored tensor on its way into a tensor.
@@ -181,18 +183,14 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
   const Exchange exchange = exchange_by_collectives();
   Loaded loaded;
   std::vector<Way> ways;
-  const auto asked = together(exchange, [&] {
-    ways = find_ways(folder, contents, targets, strict, loaded);
-    uint64_t facts = hash_text(folder);
-    for (const Way& way : ways) {
-      const std::string layout = holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "";
-      facts = mix(mix(facts, hash_text(way.stored->name)), hash_text(layout) + way.has_value);
-    }
-    return std::to_string(facts);
-  });
-  for (const std::string& other : asked) {
-    TORCH_CHECK_VALUE(other == asked[0], "load: the tensors to load (names, layouts) must be the same on all ranks");
+  comm::or_differ(kWhat, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
+  std::vector<int64_t> words = {static_cast<int64_t>(hash_text(folder)), strict};
+  for (const Way& way : ways) {
+    const std::string layout = holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "";
+    for (const std::string& text : {way.stored->name, layout}) words.push_back(static_cast<int64_t>(hash_text(text)));
+    words.push_back(way.has_value);
   }
+  comm::check_same(words, kWhat, nullptr);
   RunningOp running("load", new_root("load"), nullptr);
   running.add(hash_text(contents.generation));
   const BelowAutograd guard;

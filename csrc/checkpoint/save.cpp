@@ -30,9 +30,7 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr const char* kWhat =
-    "save: the folder, the tensors (names, shapes, dtypes, layouts, plain ones' values) and "
-    "the values";
+constexpr const char* kWhat = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 constexpr int64_t kSampled = 4096;      // words of a plain tensor's value, which must be the same on all ranks
 constexpr int64_t kShortRun = 4 << 10;  // bytes: below, a tensor is written sooner when it is sent to rows first
 constexpr int64_t kManyRuns = 16;

@@ -14,8 +14,8 @@ using Exchange = std::function<std::vector<std::string>(const std::string& mine)
 /// By collectives of the world.
 Exchange exchange_by_collectives();
 /// Through the world's store, over a connection of its own: from any thread, and beside collectives. All ranks make
-/// theirs alike. Raises where a rank has not come for as long as a
-/// collective may take.
+/// theirs alike. A rank that is waited for must give signs of life, which it does while its exchange exists, or it is
+/// taken to have ended, and those that wait raise.
 Exchange exchange_by_store();
 
 /// Every rank's result of `part`. Where it fails on one rank all raise its error, which names the rank unless all have

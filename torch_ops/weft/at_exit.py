@@ -1,5 +1,4 @@
-"""The end of a program: before Python takes itself apart, saves are on the disk, and Gloo's threads are done with tensors
-that Python knows."""
+"""The end of a program: saves reach the disk, and Gloo lets go of tensors that Python knows, before Python goes."""
 
 import atexit
 

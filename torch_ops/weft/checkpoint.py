@@ -18,8 +18,9 @@ from .strings import listed, shown
 from .tensors import differ
 
 _MODEL, _OPTIMIZER, _EXTRA = "model", "optimizer", "extra"
-_WHAT = "save: what is saved"  # that all ranks agree on
-_LOADED = "load: what is to be loaded"
+# What all ranks agree on, as the library names it.
+_WHAT = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where"
+_LOADED = "load: what is to be filled (names, layouts) and from where"
 
 Model = torch.nn.Module | Mapping[str, torch.Tensor]
 
