@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, adopt_world
@@ -21,6 +22,8 @@ _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a p
 # What ranks must agree on (csrc/module/variables.h).
 _WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts, gradients)"
 _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
+# Variables that got memory in place of the meta device, and what tells whether that was written since.
+_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
@@ -130,6 +133,12 @@ def distribute_module(
     return module
 
 
+def unfilled(variable: torch.Tensor) -> bool:
+    """Whether it was made on the meta device and nothing has given it a value since."""
+    memory = _memory_of.get(variable)
+    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
+
+
 def map_of(module: torch.nn.Module) -> LayoutMap | None:
     """The map by which the module was distributed."""
     return _maps.get(module)
@@ -228,12 +237,15 @@ def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:
     taken: dict[int, torch.Tensor] = {}
     for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
         first = number not in taken
+        was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
         if first:
             taken[number] = variables.take(number)
         if slot.scripted:
             slot.owner._c.setattr(slot.name, taken[number])
         elif first:
             swap_impl(slot.tensor, taken[number])
+            if was_meta:
+                _memory_of[slot.tensor] = torch.ops.weft._writes(slot.tensor)
             taken[number] = slot.tensor  # nothing holds the plain value any longer
 
 
