@@ -3,7 +3,6 @@
 import pytest
 import torch
 import weft
-import weft.hf
 from ranks.zoo.run import run_model
 from torch import nn
 

@@ -26,9 +26,7 @@ OWN = "own"  # of transformers models that carry one, beside FSDP over a first a
 def layouts_of(name: str, model: torch.nn.Module, mesh: weft.DeviceMesh) -> weft.LayoutMap:
     if name != OWN:
         return weft.LayoutMap(mesh, plan_of(name, model, mesh.axis_names))
-    from weft import hf
-
-    own = hf.layouts(model, mesh)
+    own = weft.hf.layouts(model, mesh)
     return weft.layouts.fsdp(model, mesh, mesh.axis_names[0]) | own if len(mesh.shape) > 1 else own
 
 

@@ -129,7 +129,7 @@ def _model_of(model: Any) -> tuple[torch.nn.Module, bool]:
 
 
 def _collected(model: torch.nn.Module, name: str, of_config: str) -> dict[str, str]:
-    """The model's plan by patterns over its own paths: those of its modules, prefixed; of several the outermost counts."""
+    """The model's plan by patterns over its own paths: those of its modules, prefixed; the outermost counts."""
     out: dict[str, str] = {}
     for prefix, module in reversed(list(model.named_modules(remove_duplicate=False))):
         plan = dict(getattr(module, name, None) or {})
