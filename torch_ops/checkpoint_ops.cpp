@@ -1,13 +1,14 @@
 #include "checkpoint_ops.h"
 
 #include <ATen/ops/empty.h>
-#include <checkpoint/background.h>
-#include <checkpoint/checkpoint.h>
 #include <torch/custom_class.h>
 #include <weft/checkpoint.h>
 
 #include <tuple>
 #include <utility>
+
+#include "checkpoint/background.h"
+#include "checkpoint/checkpoint.h"
 
 namespace weft {
 namespace {

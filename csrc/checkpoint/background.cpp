@@ -1,14 +1,14 @@
 #include "checkpoint/background.h"
 
-#include <comm/python_lock.h>
-#include <mesh/context.h>
-
 #include <cstdlib>
 #include <exception>
 #include <future>
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "comm/world/python_lock.h"
+#include "mesh/context.h"
 
 namespace weft {
 

@@ -2,11 +2,12 @@
 // Where this rank's part of a tensor lies in the whole one: runs of elements that are consecutive in both.
 #include <ATen/core/Tensor.h>
 #include <c10/util/FunctionRef.h>
-#include <layout/shard.h>
 #include <weft/layout.h>
 
 #include <cstdint>
 #include <vector>
+
+#include "layout/shard.h"
 
 namespace weft::checkpoint {
 

@@ -1,13 +1,14 @@
 #pragma once
 // Saving and loading groups of named tensors. The public names are in <weft/checkpoint.h>.
 #include <ATen/core/Tensor.h>
-#include <checkpoint/contents.h>
 #include <weft/checkpoint.h>
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "checkpoint/contents.h"
 
 namespace weft::checkpoint {
 

@@ -2,10 +2,10 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/quote.h"
 #include "checkpoint/crc32c.h"

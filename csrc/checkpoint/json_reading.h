@@ -1,8 +1,8 @@
 #pragma once
 // Parts of a JSON text; each complaint names the place. Internal to the readers of a checkpoint.
-#include <paths/json.h>
-
 #include <string>
+
+#include "paths/json.h"
 
 namespace weft::checkpoint {
 

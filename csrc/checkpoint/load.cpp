@@ -1,15 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/MemoryOverlap.h>
-#include <base/hash.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
-#include <comm/collectives.h>
-#include <comm/or_differ.h>
-#include <dispatch/refuse.h>
-#include <mesh/context.h>
-#include <redistribute/redistribute.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -19,6 +11,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/hash.h"
 #include "base/quote.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
@@ -27,6 +20,13 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/team.h"
+#include "comm/agree/agree_or_throw.h"
+#include "comm/agree/check_same.h"
+#include "dispatch/refuse.h"
+#include "mesh/context.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -183,7 +183,7 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
   const Exchange exchange = exchange_by_collectives();
   Loaded loaded;
   std::vector<Way> ways;
-  comm::or_differ(kWhat, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
+  comm::agree_or_throw(kWhat, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
   std::vector<int64_t> words = {static_cast<int64_t>(hash_text(folder)), strict};
   for (const Way& way : ways) {
     const std::string layout = holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "";

@@ -1,10 +1,11 @@
 #include "checkpoint/reader.h"
 
 #include <ATen/ATen.h>
-#include <tensor/below_autograd.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "tensor/below_autograd.h"
 
 namespace weft::checkpoint {
 namespace {

@@ -1,15 +1,16 @@
 #pragma once
 // Reading a rank's part of a tensor from a checkpoint's file.
 #include <ATen/core/Tensor.h>
-#include <checkpoint/box.h>
-#include <checkpoint/contents.h>
-#include <checkpoint/crc32c.h>
-#include <checkpoint/file.h>
 
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "checkpoint/box.h"
+#include "checkpoint/contents.h"
+#include "checkpoint/crc32c.h"
+#include "checkpoint/file.h"
 
 namespace weft::checkpoint {
 

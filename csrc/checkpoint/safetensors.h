@@ -1,11 +1,11 @@
 #pragma once
 // The format of safetensors: eight bytes of the header's length, a header in JSON, and the tensors' bytes.
-#include <checkpoint/contents.h>
-#include <checkpoint/file.h>
-
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "checkpoint/contents.h"
+#include "checkpoint/file.h"
 
 namespace weft::checkpoint {
 

@@ -1,31 +1,31 @@
 #include <ATen/ATen.h>
-#include <base/hash.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
-#include <comm/collectives.h>
-#include <comm/or_differ.h>
-#include <comm/settle.h>
-#include <dispatch/refuse.h>
-#include <mesh/context.h>
-#include <redistribute/redistribute.h>
-#include <tensor/below_autograd.h>
-#include <tensor/sharded.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <map>
-#include <random>
 #include <set>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
 
+#include "base/hash.h"
 #include "base/quote.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/random_state.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/writer.h"
+#include "comm/agree/agree_or_throw.h"
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/settle.h"
+#include "dispatch/refuse.h"
+#include "mesh/context.h"
+#include "random"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -175,7 +175,7 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   contents.step = step;
   contents.values = values;
   contents.processes = context().world_size();
-  comm::or_differ(kWhat, nullptr, [&] { sort_out(items, contents, sources); });
+  comm::agree_or_throw(kWhat, nullptr, [&] { sort_out(items, contents, sources); });
   comm::check_same(facts(folder, contents, sources), kWhat, nullptr);
   // Rank 0's, whatever the others have.
   StoredGroup random{.name = kRandomGroup};

@@ -2,9 +2,7 @@
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
-#include <comm/collectives.h>
-#include <comm/error_types.h>
-#include <mesh/context.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -13,7 +11,10 @@
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/error_types.h"
+#include "mesh/context.h"
 
 namespace weft::checkpoint {
 namespace {

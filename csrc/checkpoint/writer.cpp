@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/StringUtil.h>
-#include <sys/stat.h>
-#include <tensor/below_autograd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,12 +9,14 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <sys/stat.h>
 
 #include "base/quote.h"
 #include "checkpoint/crc32c.h"
 #include "checkpoint/file.h"
 #include "checkpoint/json_reading.h"
 #include "checkpoint/safetensors.h"
+#include "tensor/below_autograd.h"
 
 namespace weft::checkpoint {
 namespace {

@@ -2,13 +2,14 @@
 // Writing the files of a checkpoint, so that the folder always holds a whole one: the data have a new generation in
 // their files' names, and the manifest, put in place last, says which counts.
 #include <ATen/core/Tensor.h>
-#include <checkpoint/box.h>
-#include <checkpoint/contents.h>
-#include <checkpoint/team.h>
 
 #include <functional>
 #include <string>
 #include <vector>
+
+#include "checkpoint/box.h"
+#include "checkpoint/contents.h"
+#include "checkpoint/team.h"
 
 namespace weft::checkpoint {
 

@@ -1,9 +1,8 @@
-#include <weft/checkpoint.h>
-
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/nn/modules/linear.h>
+#include <weft/checkpoint.h>
 #include <weft/tensor.h>
 
 #include <cstdlib>

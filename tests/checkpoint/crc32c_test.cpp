@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
 #include <string>
+
+#include "random"
 
 namespace weft::checkpoint {
 namespace {

@@ -14,7 +14,7 @@ hand; every op on it then runs on the local shards, with the collectives it need
 """
 
 from . import at_exit as _at_exit  # noqa: F401
-from . import layouts
+from . import hf, layouts
 from ._library import library_path, torch_version_built_for
 from .assignment import install as _install_assignment
 from .check_report import Check, Difference
@@ -22,6 +22,7 @@ from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .display import install as _install_display
+from .hf.loading import install as _install_hf_loading
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
@@ -46,6 +47,7 @@ from .tracing import Trace, TraceRow, trace
 _install_assignment()
 _install_compiling()
 _install_display()
+_install_hf_loading()
 _install_metrics()
 
 __version__ = "0.1.0"
@@ -66,6 +68,7 @@ __all__ = [
     "from_local",
     "full_tensor",
     "get_device_count",
+    "hf",
     "initialize",
     "is_sharded",
     "layout_of",

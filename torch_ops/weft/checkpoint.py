@@ -13,7 +13,7 @@ import torch
 from . import checkpoint_values as values
 from .checkpoint_optimizer import Named
 from .mesh import adopt_world
-from .module import become, unfilled
+from .module import swap_impl, unfilled
 from .strings import listed, shown
 from .tensors import differ
 
@@ -148,7 +148,7 @@ def load(
         raise
     missing, unexpected = found.load(targets.groups, targets.names, targets.tensors, targets.has_value, strict)
     for variable, new in targets.on_meta:
-        become(variable, new)
+        swap_impl(variable, new)
     if named is not None:
         named.restore(saved[_OPTIMIZER], state)
     if random_state or (random_state is None and optimizer is not None):

@@ -4,47 +4,17 @@ seen them is one process's, whose world is itself."""
 from __future__ import annotations
 
 import functools
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
 
+from .after_import import after_import
 from .mesh import DeviceMesh
 from .tensors import distribute_tensor, is_sharded, layout_of
-
-_MODULE = "torchmetrics.metric"
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls `then` with the module once it is imported."""
-
-    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
-        self._name, self._then = name, then
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self._then(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 def _mesh_of(values: Any) -> DeviceMesh | None:
@@ -105,8 +75,4 @@ def _mend(module: ModuleType) -> None:
 
 def install() -> None:
     """Now, or once torchmetrics is imported."""
-    module = sys.modules.get(_MODULE)
-    if module is not None:
-        _mend(module)
-    else:
-        sys.meta_path.insert(0, _AfterImport(_MODULE, _mend))
+    after_import("torchmetrics.metric", _mend)

@@ -1,4 +1,4 @@
-"""Layouts for any model: columns and rows, splits drawn from the variables' names, activations alone."""
+"""Layouts for any model: columns and rows, splits drawn from the variables' names, activations alone, its own plan."""
 
 import hashlib
 import re
@@ -23,6 +23,14 @@ COLUMN = re.compile(
     r"|convs[./]\d+[./]lin)$"
 )
 PLANS = ("column_row", "drawn", "activations")
+OWN = "own"  # of transformers models that carry one, beside FSDP over a first axis of two
+
+
+def layouts_of(name: str, model: torch.nn.Module, mesh: weft.DeviceMesh) -> weft.LayoutMap:
+    if name != OWN:
+        return weft.LayoutMap(mesh, plan_of(name, model, mesh.axis_names))
+    own = weft.hf.layouts(model, mesh)
+    return weft.layouts.fsdp(model, mesh, mesh.axis_names[0]) | own if len(mesh.shape) > 1 else own
 
 
 def plan_of(name: str, model: torch.nn.Module, axes: tuple[str, ...]) -> dict[str, tuple]:

@@ -10,7 +10,7 @@ import weft
 from support.plan_log import PlanLog
 
 from . import MODELS, inputs
-from .plans import plan_of, shard_inputs
+from .plans import layouts_of, shard_inputs
 
 MESHES = {(2,): ("model",), (3,): ("model",), (2, 2): ("data", "model"), (1, 4): ("data", "model")}
 TOLERANCE = 1e-4  # of a loss, a gradient's norm, an update's norm
@@ -142,10 +142,7 @@ def run_model(name: str, shape: tuple[int, ...], plan: str, timed: bool = True, 
 
 def sharded(name: str, mesh: weft.DeviceMesh, plan: str, dtype: torch.dtype, want: dict, timed: bool) -> dict:
     model = build(name, dtype)
-    layouts = weft.LayoutMap(mesh)
-    for path, axes in plan_of(plan, model, mesh.axis_names).items():
-        layouts[path] = axes
-    weft.distribute_module(model, layouts)
+    weft.distribute_module(model, layouts_of(plan, model, mesh))
     batch = shard_inputs(plan, batch_of(name, dtype), mesh)
     wrong: dict[str, Any] = {}
     if MODELS[name].generates:

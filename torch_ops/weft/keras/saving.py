@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
 import weft
 
+from ..in_step import meet, telling
 from . import values, versions
 from .hooks import rebind, wrap
 
@@ -166,9 +166,9 @@ def _together(distribution: Any, what: str, action: Callable) -> Any:
     """`action` on all ranks; where one of them fails in it, all do."""
     if distribution is None or _within or weft.world_size() == 1:
         return action()
-    with _telling(what), _inside():
+    with telling(what), _inside():
         out = action()
-    _meet(what, distribution)
+    meet(what, distribution.device_mesh.backend_mesh)
     return out
 
 
@@ -181,7 +181,7 @@ def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> 
     if distribution is None or _within or weft.world_size() == 1:
         return write()
     result, error = None, None
-    with _telling(what), _inside():
+    with telling(what), _inside():
         if weft.rank() > 0:
             take_part()
         else:
@@ -196,7 +196,7 @@ def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> 
                     raise error  # how far the others are is not known
                 with values.skipping(values.gathered() - before):
                     take_part()
-    _meet(what, distribution)
+    meet(what, distribution.device_mesh.backend_mesh)
     received = [(result, _picklable(error))]
     dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
     if error is None:
@@ -206,21 +206,6 @@ def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> 
             error.add_note(f"raised on rank 0, {what}")
         raise error
     return result
-
-
-def _meet(what: str, distribution: Any) -> None:
-    """Waits for all ranks; raises where one has failed."""
-    torch.ops.weft.check_same([0], what, distribution.device_mesh.backend_mesh._object)
-
-
-@contextmanager
-def _telling(what: str) -> Iterator[None]:
-    """An error of this rank is raised on all those that wait for it."""
-    try:
-        yield
-    except Exception as e:
-        torch.ops.weft.report_failure(what, f"{type(e).__name__}: {e}")
-        raise
 
 
 @contextmanager

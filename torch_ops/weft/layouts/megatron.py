@@ -39,8 +39,8 @@ def megatron(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str]
     Raises:
         ValueError: no module, no such axis, or a lazy parameter without a shape.
     """
-    axes, parts = parts_along(mesh, axis, "megatron")
-    variables = parameters_of(model, "megatron")
+    axes, parts = parts_along(mesh, axis, "layouts.megatron")
+    variables = parameters_of(model, "layouts.megatron")
     dims: dict[str, int] = {}  # by the parameter's first path, which of its dimensions is split
     reasons: dict[str, str] = {}
     finder = Finder(model)
