@@ -22,11 +22,11 @@
 #include "checkpoint/team.h"
 #include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
-#include "dispatch/refuse.h"
 #include "mesh/context.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
+#include "tensor/strided.h"
 
 namespace weft::checkpoint {
 namespace {

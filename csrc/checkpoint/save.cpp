@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -20,12 +21,11 @@
 #include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/settle.h"
-#include "dispatch/refuse.h"
 #include "mesh/context.h"
-#include "random"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
+#include "tensor/strided.h"
 
 namespace weft::checkpoint {
 namespace {

@@ -2,9 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
-
-#include "random"
 
 namespace weft::checkpoint {
 namespace {

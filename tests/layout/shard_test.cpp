@@ -4,8 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
-
-#include "random"
+#include <random>
 
 namespace weft {
 namespace {
