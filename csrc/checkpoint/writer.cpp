@@ -154,17 +154,12 @@ void commit(const std::string& folder, const Contents& contents) {
 
 }  // namespace
 
-Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share, bool copy) {
+Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share) {
   const BelowAutograd guard;
   Piece piece{group, tensor, box, share, part.resolve_conj().resolve_neg(), 0};
-  at::Tensor& elements = piece.elements;
-  if (copy) elements = elements.contiguous();
-  if (elements.is_contiguous()) {
-    elements = elements.view(-1).narrow(0, share.first, share.count);
+  if (piece.elements.is_contiguous()) {
+    piece.elements = piece.elements.view(-1).narrow(0, share.first, share.count);
     piece.first = share.first;
-  }
-  if (copy && (elements.is_alias_of(part) || !elements.is_cpu())) {
-    elements = at::empty_like(elements, elements.options().device(at::kCPU)).copy_(elements);
   }
   return piece;
 }
