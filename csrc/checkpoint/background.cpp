@@ -36,8 +36,6 @@ void PendingSave::wait() const {
 namespace checkpoint {
 namespace {
 
-const PendingSave::State& state_of(const PendingSave& save);
-
 // Those under way, of all ranks of the process.
 class UnderWay {
  public:
@@ -62,7 +60,7 @@ class UnderWay {
   }
   // Nobody may ever ask how it ended.
   static void wait(const PendingSave& save) {
-    const auto& state = state_of(save);
+    const auto& state = save.state();
     if (state.is_forked() && !save.done()) return;
     const bool asked = state.asked;
     try {
@@ -97,12 +95,16 @@ void finish_all_saves() { UnderWay::all().finish(); }
 PendingSave ended_save() {
   std::promise<void> ended;
   ended.set_value();
-  return PendingSave(std::make_shared<PendingSave::State>(PendingSave::State{ended.get_future().share()}));
+  const auto state = std::make_shared<PendingSave::State>();
+  state->end = ended.get_future().share();
+  return PendingSave(state);
 }
 
 PendingSave start_save(std::function<void()> save) {
   std::packaged_task<void()> task(std::move(save));
-  const PendingSave pending(std::make_shared<PendingSave::State>(PendingSave::State{task.get_future().share()}));
+  const auto state = std::make_shared<PendingSave::State>();
+  state->end = task.get_future().share();
+  const PendingSave pending(state);
   context().state<Last>().save = pending;
   UnderWay::all().add(pending);
   std::thread(std::move(task)).detach();

@@ -189,8 +189,9 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   contents.groups.push_back(std::move(random));
   const int64_t rank = context().rank();
   const Exchange here = exchange_by_collectives();
-  Exchange there = wait ? here : exchange_by_store();
+  Exchange there;
   contents.generation = together(here, [&] {
+    if (!wait) there = exchange_by_store();
     if (rank != 0) return std::string();
     contents.generation = new_generation();
     lay_out_files(contents);

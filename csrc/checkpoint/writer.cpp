@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <string_view>
 
 #include "base/quote.h"
 #include "checkpoint/crc32c.h"
@@ -25,11 +26,14 @@ constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is 
 constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
 constexpr int64_t kHot = 1 << 20;              // bytes that are still in the cache when they are written
 constexpr size_t kGenerationDigits = 16;
+constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
 
 // "model-0123456789abcdef-00001-of-00002.safetensors" -> "0123456789abcdef"; empty: not a file of a save.
 std::string generation_of(const std::string& name) {
   const size_t begin = name.find('-') + 1;
   if (begin == 0 || name.size() < begin + kGenerationDigits) return {};
+  const std::string group = name.substr(0, begin - 1);
+  if (std::find(std::begin(kGroups), std::end(kGroups), group) == std::end(kGroups)) return {};
   const std::string digits = name.substr(begin, kGenerationDigits), rest = name.substr(begin + kGenerationDigits);
   if (digits.find_first_not_of("0123456789abcdef") != std::string::npos) return {};
   const bool data = rest.starts_with("-") && rest.ends_with(".safetensors");

@@ -1,112 +1,73 @@
-#include "checkpoint/background.h"
+#pragma once
+// Checkpoints: tensors saved by all ranks together into one folder, which any mesh or layout, or one plain process, can
+// load. Every rank makes the same calls.
+//
+// The folder holds safetensors files, an index of them that Hugging Face's loaders read, and a manifest with checksums.
+// It holds a whole checkpoint at any time: a save that fails or is killed leaves the one before.
+#include <ATen/core/Tensor.h>
+#include <weft/export.h>
 
-#include <c10/util/Exception.h>
-#include <comm/python_lock.h>
-#include <mesh/context.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <exception>
-#include <future>
-#include <mutex>
-#include <thread>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
+
+namespace torch::nn {
+class Module;
+}
 
 namespace weft {
 
-struct PendingSave::State {
-  std::shared_future<void> end;
-  // A process that is forked off has not the thread.
-  const pid_t process = ::getpid();
-  bool is_forked() const { return process != ::getpid(); }
-  std::atomic<bool> asked = false;  // how it ended
-};
+/// In any order; each name once. Two names of one tensor are saved as such.
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-bool PendingSave::done() const { return state_->end.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
-
-void PendingSave::wait() const {
-  TORCH_CHECK(done() || !state_->is_forked(),
-              "PendingSave: the save goes on in the process that this one was forked off");
-  const comm::WithoutPythonLock unlocked;
-  state_->asked = true;
-  state_->end.get();
-}
-
-namespace checkpoint {
-namespace {
-
-// Those under way, of all ranks of the process.
-class UnderWay {
+/// A save that goes on in the background.
+class WEFT_API PendingSave {
  public:
-  // Never destroyed: the end of the program comes to it.
-  static UnderWay& all() {
-    static auto* const all = new UnderWay;
-    return *all;
-  }
-  void add(const PendingSave& save) {
-    [[maybe_unused]] static const int at_exit = std::atexit([] { all().finish(); });
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::erase_if(saves_, [](const PendingSave& s) { return s.done(); });
-    saves_.push_back(save);
-  }
-  void finish() {
-    std::vector<PendingSave> saves;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      saves.swap(saves_);
-    }
-    for (const PendingSave& save : saves) wait(save);
-  }
-  // Nobody may ever ask how it ended.
-  static void wait(const PendingSave& save) {
-    const auto& state = save.state();
-    if (state.is_forked() && !save.done()) return;
-    const bool asked = state.asked;
-    try {
-      save.wait();
-    } catch (const c10::Error& error) {
-      if (!asked) TORCH_WARN("async_save failed: ", error.what_without_backtrace());
-    }
-  }
+  /// Whether it has ended, well or not. Of this rank alone.
+  bool done() const;
+  /// Until it has ended. Raises its error, the same on all ranks.
+  void wait() const;
+
+  struct State;
+  explicit PendingSave(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  const State& state() const { return *state_; }
 
  private:
-  std::mutex mutex_;
-  std::vector<PendingSave> saves_;
+  std::shared_ptr<State> state_;
 };
 
-struct Last : ContextState {
-  std::optional<PendingSave> save;
-};
+/// Saves plain and sharded tensors. Each rank writes a part of its own of the sharded ones; a plain one is taken to be
+/// the same on all ranks. The folder's parent must exist. A save that is still under way is waited for first.
+/// Raises ValueError where the ranks pass different tensors (names, shapes, dtypes, layouts) or paths, for dtypes that
+/// safetensors has not (complex128), names that are not UTF-8, and a folder with a model.safetensors of others;
+/// RuntimeError, naming rank and file, for what cannot be written. The same on all ranks, and the folder is as before.
+WEFT_API void save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step = std::nullopt);
+/// The same with a module's parameters and buffers, by their names.
+WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
+                   std::optional<int64_t> step = std::nullopt);
 
-}  // namespace
+/// Copies this rank's part to host memory and returns; the copy is written in the background, and the tensors may be
+/// changed meanwhile. A program's end waits for it. The copy's memory is kept for the next one. Raises as `save` does,
+/// for what cannot be written in `wait()`.
+WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& tensors,
+                                std::optional<int64_t> step = std::nullopt);
+WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
+                                std::optional<int64_t> step = std::nullopt);
 
-void finish_save() {
-  auto& last = context().state<Last>().save;
-  if (!last) return;
-  UnderWay::wait(*last);
-  last.reset();
-}
+/// Fills the tensors, in the layouts that they have, with what was saved under their names, bit for bit; returns the
+/// step. A rank reads its own part alone. Also loads a folder of Hugging Face's (model.safetensors, or an index).
+/// Raises, on all ranks and before any tensor is changed: ValueError naming all tensors that are missing, not asked
+/// for, of another shape or dtype, and all that are damaged (checksums, lengths, headers); RuntimeError for what
+/// cannot be read.
+/// @param strict  false: tensors that are missing or not asked for are passed over
+WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict = true);
+WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);
 
-void finish_all_saves() { UnderWay::all().finish(); }
+/// Sets torch's generators of random numbers, of which every save keeps rank 0's state, to where they were then. Raises
+/// as `load` does, and ValueError for a folder of others.
+WEFT_API void load_random_state(const std::string& folder);
 
-PendingSave ended_save() {
-  std::promise<void> ended;
-  ended.set_value();
-  const auto state = std::make_shared<PendingSave::State>();
-  state->end = ended.get_future().share();
-  return PendingSave(state);
-}
-
-PendingSave start_save(std::function<void()> save) {
-  std::packaged_task<void()> task(std::move(save));
-  const auto state = std::make_shared<PendingSave::State>();
-  state->end = task.get_future().share();
-  const PendingSave pending(state);
-  context().state<Last>().save = pending;
-  UnderWay::all().add(pending);
-  std::thread(std::move(task)).detach();
-  return pending;
-}
-
-}  // namespace checkpoint
 }  // namespace weft
