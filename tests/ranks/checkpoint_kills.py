@@ -39,7 +39,7 @@ def rank(number: int, folder: str, store: str, step: int, marker: str) -> None:
 
 
 def killed(folder: str, step: int, delay: float | None) -> float:
-    """Starts them and kills them after so many seconds; None: once there are two new checkpoints. Returns the seconds."""
+    """Starts them and kills them after so many seconds, which it returns; None: after two new checkpoints."""
     with tempfile.TemporaryDirectory() as temporary:
         marker, children = f"{temporary}/started", []
         for number in range(RANKS):
