@@ -86,9 +86,7 @@ void register_checkpoint_classes() {
           .def("step", [](const CheckpointPtr& self) { return self->contents.step; })
           .def("values", [](const CheckpointPtr& self) { return self->contents.values; })
           .def("tensors", &tensors_of)
-          .def("load", &load_groups)
-          .def("load_random_state",
-               [](const CheckpointPtr& self) { checkpoint::load_random_state(self->folder, self->contents); });
+          .def("load", &load_groups);
 }
 
 void define_checkpoint_ops(torch::Library& library) {

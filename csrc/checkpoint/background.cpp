@@ -1,10 +1,14 @@
 #include "checkpoint/background.h"
 
+#include <c10/util/Exception.h>
+
+#include <atomic>
 #include <cstdlib>
 #include <exception>
 #include <future>
 #include <mutex>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 #include "comm/world/python_lock.h"
@@ -14,12 +18,19 @@ namespace weft {
 
 struct PendingSave::State {
   std::shared_future<void> end;
+  // A process that is forked off has not the thread.
+  const pid_t process = ::getpid();
+  bool is_forked() const { return process != ::getpid(); }
+  std::atomic<bool> asked = false;  // how it ended
 };
 
 bool PendingSave::done() const { return state_->end.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
 
 void PendingSave::wait() const {
+  TORCH_CHECK(done() || !state_->is_forked(),
+              "PendingSave: the save goes on in the process that this one was forked off");
   const comm::WithoutPythonLock unlocked;
+  state_->asked = true;
   state_->end.get();
 }
 
@@ -27,29 +38,44 @@ namespace checkpoint {
 namespace {
 
 // Those under way, of all ranks of the process.
-struct UnderWay {
-  std::mutex mutex;
-  std::vector<std::shared_future<void>> saves;
-
-  void add(const std::shared_future<void>& save) {
-    static const bool at_exit = std::atexit([] { all().finish(); }) == 0;
-    (void)at_exit;
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::erase_if(saves,
-                  [](const auto& s) { return s.wait_for(std::chrono::seconds(0)) == std::future_status::ready; });
-    saves.push_back(save);
-  }
-  void finish() {
-    const comm::WithoutPythonLock unlocked;
-    const std::lock_guard<std::mutex> lock(mutex);
-    for (const auto& save : saves) save.wait();
-    saves.clear();
-  }
+class UnderWay {
+ public:
   // Never destroyed: the end of the program comes to it.
   static UnderWay& all() {
     static auto* const all = new UnderWay;
     return *all;
   }
+  void add(const PendingSave& save) {
+    [[maybe_unused]] static const int at_exit = std::atexit([] { all().finish(); });
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::erase_if(saves_, [](const PendingSave& s) { return s.done(); });
+    saves_.push_back(save);
+  }
+  void finish() {
+    std::vector<PendingSave> saves;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      saves.swap(saves_);
+    }
+    for (const PendingSave& save : saves) wait(save);
+  }
+  // Nobody may ever ask how it ended.
+  static void wait(const PendingSave& save) {
+    const auto& state = save.state();
+    if (state.is_forked() && !save.done()) return;
+    const bool asked = state.asked;
+    try {
+      save.wait();
+    } catch (const c10::Error& error) {
+      if (!asked) TORCH_WARN("async_save: ", error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      if (!asked) TORCH_WARN("async_save: ", error.what());
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<PendingSave> saves_;
 };
 
 struct Last : ContextState {
@@ -61,10 +87,7 @@ struct Last : ContextState {
 void finish_save() {
   auto& last = context().state<Last>().save;
   if (!last) return;
-  try {
-    last->wait();
-  } catch (const std::exception&) {  // told by its own handle
-  }
+  UnderWay::wait(*last);
   last.reset();
 }
 
@@ -73,15 +96,18 @@ void finish_all_saves() { UnderWay::all().finish(); }
 PendingSave ended_save() {
   std::promise<void> ended;
   ended.set_value();
-  return PendingSave(std::make_shared<PendingSave::State>(PendingSave::State{ended.get_future().share()}));
+  const auto state = std::make_shared<PendingSave::State>();
+  state->end = ended.get_future().share();
+  return PendingSave(state);
 }
 
 PendingSave start_save(std::function<void()> save) {
   std::packaged_task<void()> task(std::move(save));
-  const std::shared_future<void> end = task.get_future().share();
-  const PendingSave pending(std::make_shared<PendingSave::State>(PendingSave::State{end}));
+  const auto state = std::make_shared<PendingSave::State>();
+  state->end = task.get_future().share();
+  const PendingSave pending(state);
   context().state<Last>().save = pending;
-  UnderWay::all().add(end);
+  UnderWay::all().add(pending);
   std::thread(std::move(task)).detach();
   return pending;
 }

@@ -50,7 +50,12 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-std::string shape_text(c10::IntArrayRef shape) { return "(" + c10::Join(", ", shape) + ")"; }
+std::vector<std::string> quoted(std::vector<std::string> names) {
+  for (std::string& name : names) name = quote(name);
+  return names;
+}
+
+std::string shape_text(c10::IntArrayRef shape) { return "(" + printable(c10::Join(", ", shape)) + ")"; }
 
 // What of the checkpoint goes where. Raises ValueError naming all that does not fit.
 std::vector<Way> find_ways(const std::string& folder, const Contents& contents, const std::vector<Target>& targets,
@@ -102,8 +107,8 @@ std::vector<Way> find_ways(const std::string& folder, const Contents& contents, 
     }
   }
   std::string text;
-  if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(loaded.missing);
-  if (strict && !loaded.unexpected.empty()) text += "; in it, but not asked for: " + listed(loaded.unexpected);
+  if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(quoted(loaded.missing));
+  if (strict && !loaded.unexpected.empty()) text += "; in it, but not asked for: " + listed(quoted(loaded.unexpected));
   if (!wrong.empty()) text += "; not as they should be: " + listed(wrong);
   TORCH_CHECK_VALUE(text.empty(), "load: the checkpoint in ", quote(folder), " does not fit", text);
   return ways;
@@ -256,5 +261,7 @@ std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module
   for (const auto& b : module.named_buffers()) tensors.emplace_back(b.key(), b.value());
   return load(folder, tensors, strict);
 }
+
+void load_random_state(const std::string& folder) { checkpoint::load_random_state(folder, checkpoint::open(folder)); }
 
 }  // namespace weft

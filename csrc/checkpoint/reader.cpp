@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kCovering = 8 << 20;   // bytes of a read that covers many short runs
 constexpr int64_t kLongRun = 256 << 10;  // from which on a run is read by itself
-constexpr int64_t kLongGap = 64 << 10;   // that is not read to get to the next run
+constexpr int64_t kLongGap = 4 << 10;    // that is sooner passed over than read
 constexpr size_t kMostRuns = 1 << 16;
 constexpr int64_t kHot = 1 << 20;  // bytes that are still in the cache when their checksum is computed
 
@@ -84,7 +84,7 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
     if (!span.runs.empty()) {
       const int64_t covered = (run.whole + run.length - span.runs.front().whole) * element;
       const int64_t gap = (run.whole - span.end) * element;
-      if (covered > kCovering || gap > kLongGap || span.runs.size() >= kMostRuns) flush();
+      if (covered > kCovering || gap >= kLongGap || span.runs.size() >= kMostRuns) flush();
     }
     span.runs.push_back(run);
     span.end = run.whole + run.length;

@@ -17,6 +17,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/random_state.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/snapshot.h"
 #include "checkpoint/writer.h"
 #include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
@@ -31,8 +32,10 @@ namespace weft::checkpoint {
 namespace {
 
 constexpr const char* kWhat = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
-constexpr int64_t kSampled = 4096;      // words of a plain tensor's value, which must be the same on all ranks
-constexpr int64_t kShortRun = 4 << 10;  // bytes: below, a tensor is written sooner when it is sent to rows first
+constexpr int64_t kSampled = 4096;  // words of a plain tensor's value, which must be the same on all ranks
+// Bytes: below, a tensor is written sooner when it is sent to rows first, as the ranks' writes into one file wait for
+// each other; in the background that costs nobody but for very many.
+constexpr int64_t kShortRun = 64 << 10, kShortRunBehind = 4 << 10;
 constexpr int64_t kManyRuns = 16;
 
 struct Source {
@@ -116,12 +119,12 @@ std::vector<int64_t> facts(const std::string& folder, const Contents& contents, 
 }
 
 // Nothing pending; and split by rows where each rank holds but short runs of the file.
-Layout layout_to_write(c10::IntArrayRef sizes, Layout layout, int64_t element) {
+Layout layout_to_write(c10::IntArrayRef sizes, Layout layout, int64_t element, int64_t short_run) {
   layout = layout->without_partial();
   const std::vector<int64_t> first(static_cast<size_t>(layout->mesh()->ndim()), 0);  // who holds most
   const Box box(sizes, layout, first);
   const int64_t run = box.longest_run();
-  if (run == 0 || run * element >= kShortRun || box.numel() / run < kManyRuns) return layout;
+  if (run == 0 || run * element >= short_run || box.numel() / run < kManyRuns) return layout;
   std::vector<Split> axes;
   int64_t parts = 1;
   for (int axis = 0; axis < layout->mesh()->ndim(); ++axis) {
@@ -138,23 +141,23 @@ Layout layout_to_write(c10::IntArrayRef sizes, Layout layout, int64_t element) {
 }
 
 // This rank's share of a tensor; a collective where its parts have to be put together or sent to rows.
-Piece piece_from(const Source& source, int64_t turn, bool copy) {
+Piece piece_from(const Source& source, int64_t turn, int64_t short_run) {
   const at::Tensor value = source.value.detach();
   const auto element = static_cast<int64_t>(value.element_size());
   if (!holds_shards(value)) {
     const Share all{0, context().rank() == 0 ? value.numel() : 0};
-    return piece_of(source.group, source.tensor, value, Box(value.sizes()), all, copy);
+    return piece_of(source.group, source.tensor, value, Box(value.sizes()), all);
   }
   const BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(value);
   const RunningOp running("save", impl.identity(), impl.interned_path(), /*keeps_value=*/true);
-  const Layout layout = layout_to_write(value.sizes(), impl.layout(), element);
+  const Layout layout = layout_to_write(value.sizes(), impl.layout(), element, short_run);
   const at::Tensor local = redistribute_local(impl.local(), value.sizes(), impl.layout(), layout, value.strides());
   const auto& coordinates = context().bind(layout->mesh()).coordinates;
   const Box box(value.sizes(), layout, coordinates);
   const Replica replica = replica_of(layout, coordinates);
   const Share share = share_of(box.numel(), element, replica.index, replica.count, turn);
-  return piece_of(source.group, source.tensor, local, box, share, copy);
+  return piece_of(source.group, source.tensor, local, box, share);
 }
 
 std::string new_generation() {
@@ -186,26 +189,33 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   contents.groups.push_back(std::move(random));
   const int64_t rank = context().rank();
   const Exchange here = exchange_by_collectives();
-  Exchange there = wait ? here : exchange_by_store();
-  contents.generation = together(here, new_generation)[0];
-  lay_out_files(contents);
-  together(here, [&] {
-    if (rank == 0) prepare(folder, contents);
-    return std::string();
-  });
+  Exchange there;
+  contents.generation = together(here, [&] {
+    if (!wait) there = exchange_by_store();
+    if (rank != 0) return std::string();
+    contents.generation = new_generation();
+    lay_out_files(contents);
+    prepare(folder, contents);
+    return contents.generation;
+  })[0];
+  if (rank != 0) lay_out_files(contents);
   if (wait) {
     write(
         folder, contents,
         [&](c10::function_ref<void(const Piece&)> each) {
-          for (size_t i = 0; i < sources.size(); ++i) each(piece_from(sources[i], static_cast<int64_t>(i), false));
+          for (size_t i = 0; i < sources.size(); ++i) each(piece_from(sources[i], static_cast<int64_t>(i), kShortRun));
         },
         rank, here);
     return ended_save();
   }
   auto pieces = std::make_shared<std::vector<Piece>>();
+  SnapshotMemory& memory = snapshot_memory();
+  memory.restart();
   for (size_t i = 0; i < sources.size(); ++i) {
-    Piece piece = piece_from(sources[i], static_cast<int64_t>(i), true);
-    if (piece.share.count > 0) pieces->push_back(std::move(piece));
+    Piece piece = piece_from(sources[i], static_cast<int64_t>(i), kShortRunBehind);
+    if (piece.share.count == 0) continue;
+    piece.elements = memory.copy(piece.elements);
+    pieces->push_back(std::move(piece));
   }
   comm::settle();
   return start_save([=] {

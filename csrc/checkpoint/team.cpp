@@ -20,27 +20,38 @@ namespace weft::checkpoint {
 namespace {
 
 constexpr size_t kWord = sizeof(int64_t);
+constexpr size_t kShort = 4096 - kWord;       // bytes
 constexpr std::chrono::seconds kReading{10};  // what is there already
 constexpr std::chrono::seconds kSign{3};
 constexpr std::chrono::seconds kSilence{30};  // after which a rank is taken to have ended
 constexpr std::chrono::milliseconds kLongestPause{50};
 
-std::vector<int64_t> as_words(const std::string& text, size_t words) {
-  std::vector<int64_t> out(words);
-  std::memcpy(out.data(), text.data(), text.size());
-  return out;
+std::vector<std::string> gather_bytes(const std::string& mine, size_t bytes) {
+  std::vector<int64_t> words((bytes + kWord - 1) / kWord);
+  std::memcpy(words.data(), mine.data(), mine.size());
+  std::vector<std::string> texts;
+  for (const auto& of_rank : comm::gather_words(words)) {
+    texts.emplace_back(reinterpret_cast<const char*>(of_rank.data()), of_rank.size() * kWord);
+  }
+  return texts;
 }
 
+// Short texts take one collective, longer ones another for what does not fit into the first.
 std::vector<std::string> gather_texts(const std::string& mine) {
-  std::vector<std::string> texts;
-  size_t longest = 1;
-  for (const auto& length : comm::gather_words({static_cast<int64_t>(mine.size())})) {
-    texts.emplace_back(static_cast<size_t>(length[0]), '\0');
-    longest = std::max(longest, texts.back().size());
+  const auto length = static_cast<int64_t>(mine.size());
+  std::string head(reinterpret_cast<const char*>(&length), sizeof length);
+  const std::vector<std::string> heads = gather_bytes(head + mine.substr(0, kShort), kWord + kShort);
+  std::vector<size_t> lengths;
+  for (const std::string& text : heads) {
+    lengths.push_back(0);
+    std::memcpy(&lengths.back(), text.data(), sizeof lengths[0]);
   }
-  const auto words = comm::gather_words(as_words(mine, (longest + kWord - 1) / kWord));
-  for (size_t rank = 0; rank < texts.size(); ++rank) {
-    std::memcpy(texts[rank].data(), words[rank].data(), texts[rank].size());
+  const size_t longest = *std::max_element(lengths.begin(), lengths.end());
+  std::vector<std::string> tails(heads.size());
+  if (longest > kShort) tails = gather_bytes(mine.size() > kShort ? mine.substr(kShort) : "", longest - kShort);
+  std::vector<std::string> texts;
+  for (size_t rank = 0; rank < heads.size(); ++rank) {
+    texts.push_back((heads[rank].substr(kWord, kShort) + tails[rank]).substr(0, lengths[rank]));
   }
   return texts;
 }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <string_view>
 #include <sys/stat.h>
 
 #include "base/quote.h"
@@ -25,11 +26,14 @@ constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is 
 constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
 constexpr int64_t kHot = 1 << 20;              // bytes that are still in the cache when they are written
 constexpr size_t kGenerationDigits = 16;
+constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
 
 // "model-0123456789abcdef-00001-of-00002.safetensors" -> "0123456789abcdef"; empty: not a file of a save.
 std::string generation_of(const std::string& name) {
   const size_t begin = name.find('-') + 1;
   if (begin == 0 || name.size() < begin + kGenerationDigits) return {};
+  const std::string group = name.substr(0, begin - 1);
+  if (std::find(std::begin(kGroups), std::end(kGroups), group) == std::end(kGroups)) return {};
   const std::string digits = name.substr(begin, kGenerationDigits), rest = name.substr(begin + kGenerationDigits);
   if (digits.find_first_not_of("0123456789abcdef") != std::string::npos) return {};
   const bool data = rest.starts_with("-") && rest.ends_with(".safetensors");
@@ -154,17 +158,12 @@ void commit(const std::string& folder, const Contents& contents) {
 
 }  // namespace
 
-Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share, bool copy) {
+Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share) {
   const BelowAutograd guard;
   Piece piece{group, tensor, box, share, part.resolve_conj().resolve_neg(), 0};
-  at::Tensor& elements = piece.elements;
-  if (copy) elements = elements.contiguous();
-  if (elements.is_contiguous()) {
-    elements = elements.view(-1).narrow(0, share.first, share.count);
+  if (piece.elements.is_contiguous()) {
+    piece.elements = piece.elements.view(-1).narrow(0, share.first, share.count);
     piece.first = share.first;
-  }
-  if (copy && (elements.is_alias_of(part) || !elements.is_cpu())) {
-    elements = at::empty_like(elements, elements.options().device(at::kCPU)).copy_(elements);
   }
   return piece;
 }

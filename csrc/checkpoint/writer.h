@@ -22,8 +22,8 @@ struct Piece {
   int64_t first;         // of them, in the part
 };
 
-/// The elements of a rank's part that are its share. `copy`: in host memory of their own.
-Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share, bool copy);
+/// The elements of a rank's part that are its share: these alone where they lie in memory one after the other.
+Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share);
 
 /// Gives all of its tensors their files and places. Names, dtypes and shapes are set.
 void lay_out_files(Contents& contents);

@@ -33,6 +33,7 @@ class WEFT_API PendingSave {
 
   struct State;
   explicit PendingSave(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  const State& state() const { return *state_; }
 
  private:
   std::shared_ptr<State> state_;
@@ -49,7 +50,8 @@ WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
                    std::optional<int64_t> step = std::nullopt);
 
 /// Copies this rank's part to host memory and returns; the copy is written in the background, and the tensors may be
-/// changed meanwhile. A program's end waits for it. Raises as `save` does, for what cannot be written in `wait()`.
+/// changed meanwhile. A program's end waits for it. The copy's memory is kept for the next one. Raises as `save` does,
+/// for what cannot be written in `wait()`.
 WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& tensors,
                                 std::optional<int64_t> step = std::nullopt);
 WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
@@ -63,5 +65,9 @@ WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Modu
 /// @param strict  false: tensors that are missing or not asked for are passed over
 WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict = true);
 WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);
+
+/// Sets torch's generators of random numbers, of which every save keeps rank 0's state, to where they were then. Raises
+/// as `load` does, and ValueError for a folder of others.
+WEFT_API void load_random_state(const std::string& folder);
 
 }  // namespace weft

@@ -72,6 +72,9 @@ TEST_F(Checkpoint, ModulesAndTheirRandomState) {
   load(folder_, *other);
   EXPECT_TRUE(at::equal(one->weight, other->weight));
   EXPECT_TRUE(at::equal(one->bias, other->bias));
+  const at::Tensor next = at::rand({4});
+  load_random_state(folder_);
+  EXPECT_TRUE(at::equal(at::rand({4}), next));
 }
 
 TEST_F(Checkpoint, ErrorsAreTheSameOnAllRanks) {

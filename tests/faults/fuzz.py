@@ -37,6 +37,7 @@ COSTS = {"log_levels": 300, "store": 500}  # an input is worth so many of the ot
 TARGETS = {
     **dict.fromkeys(("log_levels", "store"), "fuzz_worlds"),
     **dict.fromkeys(("rules", "patterns", "plans", "addresses", "meshes", "layouts"), "fuzz_targets"),
+    "checkpoints": "fuzz_checkpoints",
 }
 Input = functools.partial  # a check of one input, and the input
 Target = Callable[[random.Random], Iterator[Input]]
@@ -157,7 +158,7 @@ def main() -> int:
 
 
 HELP = """Random inputs for everything that Weft reads from outside: rules, path patterns, plan files, environment
-variables, meshes and layouts, and its keys in the job's store.
+variables, meshes and layouts, checkpoints, and its keys in the job's store.
 
 Each input must be taken, or refused with a message that a user can make use of, within two seconds. A crash, a hang, or
 an input that is taken but not told again as it was given, ends the target: the input is printed as Python text with the

@@ -77,7 +77,7 @@ def fresh(folder: str, name: str) -> str:
 
 
 def saves(megabytes: int, repeats: int, folder: str) -> dict[str, list[float]]:
-    torch.set_num_threads(1)
+    weft.initialize()
     mine, theirs = of_weft(megabytes), of_dcp(megabytes)
     group = dist.new_group(backend="gloo")  # for DCP's thread: what is timed meets in the other
     found: dict[str, list[float]] = {}
@@ -117,7 +117,7 @@ def read_half(path: str) -> None:
 
 
 def loads(megabytes: int, repeats: int, folder: str) -> dict[str, list[float]]:
-    torch.set_num_threads(1)
+    weft.initialize()
     found: dict[str, list[float]] = {}
     mesh = weft.DeviceMesh((2,), ("a",), device_type="cpu")
     other = init_device_mesh("cpu", (2,))

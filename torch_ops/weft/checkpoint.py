@@ -17,7 +17,7 @@ from .module import swap_impl, unfilled
 from .strings import listed, shown
 from .tensors import differ
 
-_MODEL, _OPTIMIZER, _EXTRA = "model", "optimizer", "extra"
+_MODEL, _OPTIMIZER, _EXTRA, _RANDOM = "model", "optimizer", "extra", "random"
 # What all ranks agree on, as the library names it.
 _WHAT = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where"
 _LOADED = "load: what is to be filled (names, layouts) and from where"
@@ -143,6 +143,8 @@ def load(
         named = Named(optimizer, model) if optimizer is not None else None
         state = _add_optimizer(targets, named, found, saved) if named is not None else {}
         extras = _extra_targets(targets, extra, found)
+        wanted = random_state if random_state is not None else optimizer is not None
+        random = _random_targets(targets, found) if wanted else {}
     except ValueError as error:
         differ(str(error), _LOADED)
         raise
@@ -151,8 +153,10 @@ def load(
         swap_impl(variable, new)
     if named is not None:
         named.restore(saved[_OPTIMIZER], state)
-    if random_state or (random_state is None and optimizer is not None):
-        found.load_random_state()
+    if "cpu" in random:
+        torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
     told = values.decode(saved.get(_EXTRA), extras)
     return Loaded(found.step(), told, missing, unexpected)
 
@@ -262,3 +266,13 @@ def _extra_targets(targets: _Targets, extra: Any, found: Any) -> dict[str, torch
     if strangers:
         raise ValueError(f"load: the checkpoint has no tensors where `extra` has {listed(strangers)}")
     return tensors
+
+
+def _random_targets(targets: _Targets, found: Any) -> dict[str, torch.Tensor]:
+    names, likes, _ = found.tensors(_RANDOM)
+    if not names:
+        raise ValueError("load: there is no random state in it: pass random_state=False")
+    states = {name: torch.empty_like(like, device="cpu") for name, like in zip(names, likes, strict=True)}
+    for name, state in states.items():
+        targets.add(_RANDOM, name, state, False)
+    return states

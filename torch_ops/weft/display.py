@@ -20,11 +20,11 @@ _MESSAGES = {
     "const_data_ptr": "const_data_ptr(): " + _WAY_OUT,
     "__reduce_ex__": "torch.save, pickle and copy.copy: "
     + _WAY_OUT
-    + ". For a checkpoint: {k: weft.full_tensor(v) for k, v in model.state_dict().items()}",
-    "untyped_storage": "storage(), torch.compile and torch.export: "
+    + ". For a checkpoint: weft.save(folder, model, optimizer), and weft.load",
+    "untyped_storage": "storage(), safetensors, torch.compile and torch.export: "
     + _WAY_OUT
-    + ". Compiled graphs of sharded tensors are not supported: leave torch.compile off, or keep these calls out of it "
-    "with torch.compiler.disable",
+    + ". For a checkpoint: weft.save(folder, model), whose files are safetensors. Compiled graphs of sharded tensors "
+    "are not supported: leave torch.compile off, or keep these calls out of it with torch.compiler.disable",
 }
 
 

@@ -1,0 +1,25 @@
+#pragma once
+// The memory that a save in the background copies to. It is kept for the next save: new memory costs several times what
+// the copy does.
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace weft::checkpoint {
+
+class SnapshotMemory {
+ public:
+  /// What is copied from now on takes the place of what was before.
+  void restart() { next_ = 0; }
+  /// A row-major copy in host memory, good until the next start.
+  at::Tensor copy(const at::Tensor& tensor);
+
+ private:
+  std::vector<at::Tensor> kept_;  // bytes
+  size_t next_ = 0;
+};
+
+/// This rank's.
+SnapshotMemory& snapshot_memory();
+
+}  // namespace weft::checkpoint
