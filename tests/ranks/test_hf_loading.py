@@ -60,7 +60,7 @@ def loads(name, folder, dtype):
     return wrong, same, tied, model.training
 
 
-# A mixture's experts are an entry of the file each and become stacks; Gemma's head is tied; Phi-3 scales rotations.
+# A mixture's experts are one entry of the file each and become stacks; Gemma's head is tied.
 @pytest.mark.parametrize("name", ["llama", "mixtral", "qwen2_moe", "gemma2", "phi3", "llava"])
 @pytest.mark.parametrize("ranks", ["ranks2", "ranks3", "ranks4"])
 def test_as_plain(request, tmp_path, name, ranks):

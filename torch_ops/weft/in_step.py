@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 
 from .mesh import DeviceMesh
 
@@ -23,3 +25,28 @@ def telling(what: str) -> Iterator[None]:
 def meet(what: str, mesh: DeviceMesh) -> None:
     """Waits for all ranks; raises where one has failed."""
     torch.ops.weft.check_same([0], what, mesh._object)
+
+
+def agree(what: str, error: Exception | None) -> None:
+    """Waits for all ranks; raises on all of them the first error that one has.
+
+    Ranks that have sent each other the same until here go on together afterwards, as after `telling` they cannot.
+    """
+    found = [error]
+    if torch.ops.weft.world_size() > 1:
+        found = [None] * dist.get_world_size()
+        dist.all_gather_object(found, picklable(error))
+    for rank, e in enumerate(found):
+        if e is not None:
+            if rank != torch.ops.weft.rank():
+                e.add_note(f"raised on rank {rank}, {what}")
+            raise e
+
+
+def picklable(error: Exception | None) -> Exception | None:
+    """The error, or what it says where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own __init__ or __reduce__ may do anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

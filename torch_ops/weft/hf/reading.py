@@ -61,7 +61,7 @@ def ranges_of(layout: TensorLayout, shape: Sequence[int]) -> list[range]:
     out = []
     for size, axes in zip(shape, layout.axes, strict=True):
         part = range(size)
-        for axis in (axes,) if isinstance(axes, str) else axes or ():
+        for axis in names_of(axes):
             length = -(-len(part) // mesh.axis_size(axis))
             at = min(length * coordinates[axis], len(part))
             part = part[at : at + length]

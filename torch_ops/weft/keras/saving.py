@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +14,7 @@ import torch.distributed as dist
 
 import weft
 
-from ..in_step import meet, telling
+from ..in_step import meet, picklable, telling
 from . import values, versions
 from .hooks import rebind, wrap
 
@@ -197,7 +196,7 @@ def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> 
                 with values.skipping(values.gathered() - before):
                     take_part()
     meet(what, distribution.device_mesh.backend_mesh)
-    received = [(result, _picklable(error))]
+    received = [(result, picklable(error))]
     dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
     if error is None:
         result, error = received[0]
@@ -216,11 +215,3 @@ def _inside() -> Iterator[None]:
         yield
     finally:
         _within = False
-
-
-def _picklable(error: Exception | None) -> Exception | None:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # an exception's own __init__ or __reduce__ may do anything
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
