@@ -255,8 +255,8 @@ def _check_ranks(variables: list[_Variable], mesh: DeviceMesh) -> None:
     words = []
     for v in variables:
         t = v.tensor
-        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.is_meta)
-        facts += (t.requires_grad, t.is_leaf and t.grad is not None)
+        has_gradient = t.is_leaf and t.grad is not None
+        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.is_meta, t.requires_grad, has_gradient)
         words.append(zlib.crc32(repr((facts, torch.ops.weft.is_sharded(t))).encode()))
     check(words, _WHAT, mesh._object)
     samples = [_sample(v.tensor) for v in variables]

@@ -343,6 +343,7 @@ class Checker:
         """Whether the first or the last part of a result changes with other parts of an operand."""
         bound, result = self.bound["tensors"][t], self.bound["results"][r]
         d, e = where(bound, f), where(result, f)
+        assert d is not None and e is not None  # both hold the factor
         x = self.at(self.args, self.places[t])
         other = x.flatten()[torch.randperm(x.numel(), generator=self.generator)].view(x.shape)
         k, sizes = bound["dims"][d].index(f), self.sizes(bound, d)
