@@ -28,7 +28,12 @@ class View:
         if not self._console.is_terminal or self._console.quiet:
             yield
             return
-        columns = [MofNCompleteColumn(), BarColumn(bar_width=None), *map(TextColumn, self.columns), TimeRemainingColumn()]
+        columns = [
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            *map(TextColumn, self.columns),
+            TimeRemainingColumn(),
+        ]
         with Progress(*columns, console=self._console) as self._progress:
             self._task = self._progress.add_task("training", total=steps, visible=False)  # its fields come with a step
             yield
