@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 from torch import nn
 
 ABOUT = (r"on rank 1\b", r"on rank (?!1\b)", r"number \d+", r"\[\w+")  # both ranks, the number and an op
