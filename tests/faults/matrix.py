@@ -1,34 +1,16 @@
-"""The rows of the fault matrix, how each is run, and what is made of its end."""
+"""How the rows of the fault matrix are run, and what is made of their ends."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import weft
 from faults.part import ODD, Part
+from faults.row import Row
+from faults.rows import ROWS
 from support.forks import Forks, RankEnd
 
 SLACK = 3  # the machine is shared
-DIFFERENT = (rf"on rank {ODD}\b", rf"on rank (?!{ODD}\b)", r"number \d+")  # of ranks that ask for different collectives
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    fault: str
-    program: Callable[[Part], None]
-    ranks: int = 2
-    names: Sequence[str] = ()  # patterns that each rank's error has
-    expect: str = "error"  # or "right": no error; "either": an error on some ranks, or right values
-    within: float = 1  # seconds
-    same: bool = True  # the same words on all ranks
-    exits: Mapping[int, int] = field(default_factory=dict)  # ranks that end early, with that exit code
-    absent: Sequence[int] = ()  # ranks that stop
-    silent: Sequence[int] = ()  # ranks that need not raise
-    output: str = ""  # a pattern of what the other ranks print
-    group_timeout: float = 10
-    control: bool = True  # whether the program without the fault is run too
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -38,29 +20,12 @@ class Verdict:
     message: str  # of the first rank that raised
 
 
-ROWS: dict[str, Row] = {}
-
-
-def row(*names: str, **options) -> Callable:
-    """Adds a program to the matrix; its name and its docstring name the fault."""
-
-    def add(program: Callable[[Part], None]) -> Callable[[Part], None]:
-        name = program.__name__
-        assert name not in ROWS and program.__doc__
-        ROWS[name] = Row(name, program.__doc__.rstrip("."), program, names=names, **options)
-        return program
-
-    return add
-
-
 def run(forks: Forks, row: Row, late: str = "", seed: int = 0) -> Verdict:
     options = {"group_timeout": row.group_timeout, "absent": row.absent, "env": row.env}
     return judge(row, forks(row.ranks, play, row.name, late, seed, **options))
 
 
 def play(tell: Callable, name: str, late: str, seed: int) -> None:
-    from faults import rows  # noqa: F401  (fills the table)
-
     ROWS[name].program(Part(tell, True, late, seed))
 
 
@@ -74,8 +39,6 @@ def run_controls(forks: Forks, ranks: int) -> list[str]:
 
 
 def play_controls(tell: Callable, ranks: int) -> None:
-    from faults import rows  # noqa: F401
-
     for row in ROWS.values():
         if row.control and row.ranks == ranks and not row.env:
             with weft.random_mode("counter"):

@@ -10,6 +10,6 @@ from faults import (  # noqa: F401  (each adds its own)
     rows_training,
     rows_values,
 )
-from faults.matrix import ROWS
+from faults.row import ROWS
 
 __all__ = ["ROWS"]

@@ -8,8 +8,8 @@ import time
 
 import torch
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 from faults.rows_training import Training
 from torch import nn
 

@@ -5,8 +5,8 @@ import copy
 import torch
 import torch.nn.functional as F
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 

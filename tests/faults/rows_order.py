@@ -1,8 +1,8 @@
 """Ranks that ask for other collectives than the others do, of the same size."""
 
 import torch
-from faults.matrix import DIFFERENT, row
 from faults.part import Part
+from faults.row import DIFFERENT, row
 
 
 @row(*DIFFERENT, "full_tensor")

@@ -2,8 +2,8 @@
 
 import torch
 import weft
-from faults.matrix import DIFFERENT, row
 from faults.part import Part
+from faults.row import DIFFERENT, row
 from torch import nn
 
 

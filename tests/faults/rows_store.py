@@ -2,8 +2,8 @@
 
 import torch.distributed as dist
 import weft
-from faults.matrix import DIFFERENT, row
 from faults.part import ODD, Part
+from faults.row import DIFFERENT, row
 
 PREFIX = "weft/failures/"
 NAMED = r"key 'weft/failures/"

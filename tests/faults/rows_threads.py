@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 
 ROUNDS = 40
 CLEAR = "two threads|different collectives|out of step|has not come to|have not come to|told"

@@ -1,11 +1,13 @@
 """Training steps that one rank skips, leaves or takes twice."""
 
+import contextlib
 import copy
+from collections.abc import Callable
 
 import torch
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 from torch import nn
 
 ABOUT = (r"on rank 1\b", r"on rank (?!1\b)", r"number \d+", r"\[\w+")  # both ranks, the number and an op
@@ -36,21 +38,23 @@ class Training:
             optimizer.step()
             optimizer.zero_grad()
 
-    def step(self, step: int) -> None:
+    def step(self, step: int, update: Callable[[list[torch.Tensor]], None] | None = None) -> None:
+        """Forward, the update (another one where it is given), and a look at the loss."""
         losses = self.losses(step)
-        self.update(losses)
+        (update or self.update)(losses)
         self.part.check(losses[1].item(), losses[0], f"loss of step {step}")
+
+    def steps_around(self, middle: Callable[[int], object]) -> None:
+        """Four steps, the second of which is `middle`."""
+        for step in range(4):
+            (middle if step == 1 else self.step)(step)
 
 
 @row(*ABOUT)
 def step_skipped(p: Part) -> None:
     """one rank skips a whole training step."""
     training = Training(p)
-    training.step(0)
-    if not p.odd():
-        training.step(1)
-    training.step(2)
-    training.step(3)
+    training.steps_around(lambda step: p.odd() or training.step(step))
 
 
 @row(*ABOUT, ranks=3)
@@ -63,55 +67,55 @@ def step_skipped_on_three(p: Part) -> None:
 def forward_skipped(p: Part) -> None:
     """one rank skips a forward pass."""
     training = Training(p)
-    training.step(0)
-    if not p.odd():
-        training.losses(1)
-    training.step(2)
-    training.step(3)
+    training.steps_around(lambda step: p.odd() or training.losses(step))
 
 
 @row(*ABOUT)
 def exception_caught(p: Part) -> None:
     """one rank catches an exception between forward and backward and goes on with the next step."""
     training = Training(p)
-    for step in range(4):
-        try:
-            losses = training.losses(step)
-            if step == 1 and p.odd():
-                raise KeyError("a bad sample")
-            training.update(losses)
-        except KeyError:
-            continue
-        p.check(losses[1].item(), losses[0], f"loss of step {step}")
+
+    def update(losses: list[torch.Tensor]) -> None:
+        if p.odd():
+            raise KeyError("a bad sample")
+        training.update(losses)
+
+    def middle(step: int) -> None:
+        with contextlib.suppress(KeyError):
+            training.step(step, update)
+
+    training.steps_around(middle)
 
 
 @row(*ABOUT)
 def backward_twice(p: Part) -> None:
     """one rank runs backward twice."""
     training = Training(p)
-    training.step(0)
-    losses = training.losses(1)
-    if p.odd():
-        for loss in losses:
-            loss.backward(retain_graph=True)
-    training.update(losses)
-    training.step(2)
-    training.step(3)
+
+    def middle(step: int) -> None:
+        losses = training.losses(step)
+        if p.odd():
+            for loss in losses:
+                loss.backward(retain_graph=True)
+        training.update(losses)
+
+    training.steps_around(middle)
 
 
 @row(*ABOUT)
 def optimizer_step_skipped(p: Part) -> None:
     """one rank skips the optimizer's step after a backward pass."""
     training = Training(p)
-    training.step(0)
-    losses = training.losses(1)
-    if p.odd():
-        for loss in losses:
-            loss.backward()
-    else:
-        training.update(losses)
-    training.step(2)
-    training.step(3)
+
+    def middle(step: int) -> None:
+        losses = training.losses(step)
+        if p.odd():
+            for loss in losses:
+                loss.backward()
+        else:
+            training.update(losses)
+
+    training.steps_around(middle)
 
 
 @row(*ABOUT)
@@ -130,8 +134,8 @@ def clipping_on_one(p: Part) -> None:
     """one rank alone clips its gradients."""
     training = Training(p)
     odd = p.odd()
-    for step in range(3):
-        losses = training.losses(step)
+
+    def update(losses: list[torch.Tensor]) -> None:
         for loss in losses:
             loss.backward()
         if odd or not p.faulty:
@@ -140,4 +144,6 @@ def clipping_on_one(p: Part) -> None:
         for optimizer in training.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        p.check(losses[1].item(), losses[0], f"loss of step {step}")
+
+    for step in range(3):
+        training.step(step, update)

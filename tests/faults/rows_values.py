@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 import weft
-from faults.matrix import row
 from faults.part import Part
+from faults.row import row
 from torch import nn
 
 BOTH = (r"rank 0\b", r"rank 1\b")

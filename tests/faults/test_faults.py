@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from faults import rows  # noqa: F401  (fills the table)
-from faults.matrix import ROWS, Row, run, run_controls
+from faults.matrix import run, run_controls
+from faults.row import Row
+from faults.rows import ROWS
 from support.forks import Forks
 
 

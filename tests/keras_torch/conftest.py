@@ -10,6 +10,12 @@ from support.ranks import RankPool
 RELEASES = ["released", "nightly"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("one_keras") and "nightly" in item.callspec.params.values():
+            item.add_marker("long")
+
+
 def require(release: str) -> None:
     """Skips a test where that Keras is not installed."""
     if sys.version_info < (3, 11):

@@ -277,6 +277,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.one_keras  # test_four_ranks
 @pytest.mark.parametrize("check", CHECKS, ids=lambda f: f.__name__.removeprefix("check_"))
 def test_two_ranks(keras2: RankPool, check: Any) -> None:
     keras2(check, timeout=200)

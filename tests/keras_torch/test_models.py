@@ -22,6 +22,7 @@ def check(pool: RankPool, name: str, shape: tuple[int, int]) -> None:
         assert len(split) >= CASES[name].sharded, split
 
 
+@pytest.mark.one_keras  # test_four_ranks
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1)], ids=str)
 # Optimizers are tried on the mesh with both axes alone.
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("optimizer_")])

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 GRAVITY = ("hang", "died", "value", "shape", "dtype", "structure", "layout", "stride", "flags", "raised")
-MODELS = Path(__file__).parents[1] / "ranks" / "models.md"  # what tools/models found
+MODELS = Path(__file__).parents[2] / "docs" / "results" / "models.md"  # what tools/models found
 FINE = ("pass", "exception", "no tensors", "nothing ran")
 
 
@@ -54,7 +54,7 @@ def gathered(table: list[dict]) -> str:
             if kind == "gathered":
                 callers[op][r["op"]] = None
                 reasons.setdefault(op, text)
-    lines = [f"{len(callers)} aten ops were gathered (runs of models in which they were, of tests/ranks/models.md):"]
+    lines = [f"{len(callers)} aten ops were gathered (runs of models in which they were, of docs/results/models.md):"]
     for op, names in sorted(callers.items(), key=lambda item: (-models[item[0]], -len(item[1]), item[0])):
         lines.append(f"{op:50s} {models[op]:3d} {reasons[op]}; called by {len(names)}: {', '.join(list(names)[:6])}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The helper that runs tests on ranks must itself never hang and never lose an error."""
 
+import gc
 import os
 import sys
 import time
@@ -132,6 +133,15 @@ def test_value_that_cannot_travel_is_an_error(pool):
 def test_nested_function_is_refused(pool):
     with pytest.raises(ValueError, match="top-level"):
         pool(lambda: 1)
+
+
+def unfrozen():
+    return len(gc.get_objects()), gc.get_freeze_count()
+
+
+def test_collections_pass_over_what_was_imported(pool):
+    for tracked, frozen in pool(unfrozen):
+        assert frozen > 10 * tracked > 0
 
 
 def test_run_ranks_without_group():

@@ -1,27 +1,17 @@
 """weft.check_finite: the first NaN or Inf is an error on all ranks, which names the rank, the op and the variable."""
 
 import math
-import time
 
 import pytest
 import torch
 import weft
-from support.cases import SOON
+from support.cases import SOON, error_of
 from support.ranks import run_ranks
 from torch import nn
 
 
 def mesh_of():
     return weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
-
-
-def error_of(call):
-    start = time.monotonic()
-    try:
-        call()
-    except Exception as e:
-        return type(e).__name__, str(e), time.monotonic() - start
-    return "", "", time.monotonic() - start
 
 
 def model_of():

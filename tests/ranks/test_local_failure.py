@@ -1,12 +1,11 @@
 """A kernel refuses what one rank alone holds: every rank raises, soon, and nobody hangs; alike on all, work goes on."""
 
 import sys
-import time
 
 import pytest
 import torch
 import weft
-from support.cases import SOON, on_worlds
+from support.cases import SOON, error_of, on_worlds
 from support.ranks import run_programs, run_ranks
 
 ROWS = 8
@@ -30,15 +29,6 @@ def batch(mesh, bad=(), each=4):
 
 def loss_of(weight, indices):
     return torch.nn.functional.embedding(indices, weight).square().sum()
-
-
-def error_of(call):
-    start = time.monotonic()
-    try:
-        call()
-    except Exception as e:
-        return type(e).__name__, str(e), time.monotonic() - start
-    return "", "", time.monotonic() - start
 
 
 def on_one_rank(world):

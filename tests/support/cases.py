@@ -1,5 +1,6 @@
 """Many small checks in one call on ranks: each is run and reported by itself, since starting a call is what costs."""
 
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,6 +32,16 @@ def check(results: list[dict[str, str]], name: str) -> None:
     """That the case passed on every rank."""
     failed = [f"rank {rank}:\n{found[name]}" for rank, found in enumerate(results) if found[name]]
     assert not failed, "\n".join(failed)
+
+
+def error_of(call: Callable[[], Any]) -> tuple[str, str, float]:
+    """What a call raised, by its type's name and its words ("" and "" for nothing), and the seconds that it took."""
+    start = time.monotonic()
+    try:
+        call()
+    except Exception as e:
+        return type(e).__name__, str(e), time.monotonic() - start
+    return "", "", time.monotonic() - start
 
 
 def whole(t: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import importlib
 import importlib.util
 import io
@@ -32,6 +33,8 @@ def find(module: str, file: str, qualname: str) -> Callable:
         except BaseException:
             del sys.modules[name]
             raise
+        gc.collect()  # what earlier calls left is not to be kept
+        gc.freeze()
     target: Any = found
     for part in qualname.split("."):
         target = getattr(target, part)
@@ -48,6 +51,7 @@ def start(options: dict) -> None:
     torch.set_num_threads(1)
     if options["import_weft"]:
         importlib.import_module("weft")
+    gc.freeze()  # a collection would go through all that torch is made of: a second for each that a test asks for
     if options["init"]:
         store = dist.FileStore(options["store"], options["nprocs"])
         dist.init_process_group("gloo", store=store, rank=int(os.environ["RANK"]), world_size=options["nprocs"])

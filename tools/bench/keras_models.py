@@ -1,16 +1,9 @@
-"""The Keras models of the benchmarks, on the torch backend. Import it before Keras.
-
-Another file of this folder is called like the library; the folder therefore goes behind all others where Python looks.
-"""
+"""The Keras models of the benchmarks, on the torch backend. Import it before Keras."""
 
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-_HERE = str(Path(__file__).parent)
-sys.path[:] = [*(p for p in sys.path if p != _HERE), _HERE]
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["KERAS_TORCH_DEVICE"] = "cpu"
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import view
 from rich.table import Table
-from tables import new_console, print_layouts
+from tables import print_layouts
 
 if TYPE_CHECKING:  # the plain process of the Keras demo has no Weft
     import weft
@@ -32,47 +30,20 @@ class History:
         return [abs(a - b) for a, b in zip(self.loss, other.loss, strict=False)]
 
 
-class View:
-    """Prints on one rank, is silent on the others; plain lines where the output is no terminal."""
-
-    def __init__(self, on: bool) -> None:
-        self._console = new_console(on)
-        self._progress: Progress | None = None
-        self._steps = 0
-
-    def title(self, text: str) -> None:
-        self._console.print(f"\n[bold]{text}")
+class View(view.View):
+    columns = ("{task.fields[losses]}",)
+    lines = 8
 
     def layouts(self, report: weft.Report) -> None:
         print_layouts(self._console, report)
-
-    @contextmanager
-    def training(self, steps: int) -> Iterator[None]:
-        """Shows a progress bar where there is a terminal."""
-        self._steps = steps
-        if not self._console.is_terminal or self._console.quiet:
-            yield
-            return
-        columns = [
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[losses]}"),
-            TimeRemainingColumn(),
-        ]
-        with Progress(*columns, console=self._console) as self._progress:
-            self._task = self._progress.add_task("training", total=steps, losses="")
-            yield
-        self._progress = None
 
     def step(self, history: History, plain: History | None = None) -> None:
         step = len(history.loss)
         losses = f"loss {history.loss[-1]:.5f}"
         if plain:
             losses += f"   plain {plain.loss[step - 1]:.5f}   difference {history.differences(plain)[-1]:.1e}"
-        if self._progress:
-            self._progress.update(self._task, completed=step, losses=losses)
-        elif step in (1, self._steps) or step % max(1, self._steps // 8) == 0:
-            self._console.print(f"step {step:4d}/{self._steps}   {losses}   {1000 * history.seconds[-1]:6.0f} ms")
+        line = f"step {step:4d}/{self._steps}   {losses}   {1000 * history.seconds[-1]:6.0f} ms"
+        self._show(step, line, losses=losses)
 
     def abilities(self, history: History, plain: History) -> None:
         self._console.print(f"It {history.ability}", style="green", markup=False)

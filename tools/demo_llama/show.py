@@ -3,12 +3,11 @@
 import re
 import statistics
 from collections import Counter
-from contextlib import contextmanager
 
+import view
 import weft
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from tables import human, new_console, print_layouts
+from tables import human, print_layouts
 
 
 def kind_of(path: str) -> str:
@@ -38,48 +37,24 @@ class History:
         return [abs(a - b) for a, b in zip(self.loss, self.plain_loss, strict=True)]
 
 
-class View:
-    """Prints on one rank, is silent on the others; plain lines where the output is no terminal."""
-
-    def __init__(self, on: bool) -> None:
-        self._console = new_console(on)
-        self._progress: Progress | None = None
-        self._steps = 0
-
-    def title(self, text: str) -> None:
-        self._console.print(f"\n[bold]{text}")
+class View(view.View):
+    columns = (
+        "loss [bold]{task.fields[loss]}[/] plain [bold]{task.fields[plain]}[/]",
+        "{task.fields[rate]} tokens/s  {task.fields[sent]}/step",
+    )
+    lines = 16
 
     def layouts(self, report: weft.Report) -> None:
         print_layouts(self._console, report, kind_of)
 
-    @contextmanager
-    def training(self, steps: int):
-        """Shows a progress bar where there is a terminal."""
-        self._steps = steps
-        if not self._console.is_terminal or self._console.quiet:
-            yield
-            return
-        columns = [
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("loss [bold]{task.fields[loss]}[/] plain [bold]{task.fields[plain]}[/]"),
-            TextColumn("{task.fields[rate]} tokens/s  {task.fields[sent]}/step"),
-            TimeRemainingColumn(),
-        ]
-        with Progress(*columns, console=self._console) as self._progress:
-            self._task = self._progress.add_task("training", total=steps, loss="-", plain="-", rate="-", sent="-")
-            yield
-
     def step(self, step: int, history: History, tokens: int) -> None:
         loss, plain = f"{history.loss[-1]:.5f}", f"{history.plain_loss[-1]:.5f}"
         rate, sent = f"{tokens / history.seconds[-1]:,.0f}", human(history.moved.total_bytes)
-        if self._progress:
-            self._progress.update(self._task, completed=step, loss=loss, plain=plain, rate=rate, sent=sent)
-        elif step in (1, self._steps) or step % max(1, self._steps // 16) == 0:
-            self._console.print(
-                f"step {step:4d}/{self._steps}   loss {loss}   plain {plain}   difference {history.differences[-1]:.1e}"
-                f"   {rate:>6} tokens/s   {sent} sent per rank"
-            )
+        line = (
+            f"step {step:4d}/{self._steps}   loss {loss}   plain {plain}   difference {history.differences[-1]:.1e}"
+            f"   {rate:>6} tokens/s   {sent} sent per rank"
+        )
+        self._show(step, line, loss=loss, plain=plain, rate=rate, sent=sent)
 
     def generated(self, text: str, same: int, total: int, seconds: float, plain_seconds: float) -> None:
         verdict = "the same tokens as" if same == total else f"the first {same} of {total} tokens are those of"

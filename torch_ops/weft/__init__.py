@@ -30,7 +30,8 @@ from .metrics import install as _install_metrics
 from .module import active_layouts, distribute_module, register_layouts, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
-from .rules import RuleCheck, check_rule, register_rule
+from .rule_check import RuleCheck
+from .rules import check_rule, register_rule
 from .switches import check_finite, check_plain, random_mode, strict
 from .tensors import (
     distribute_tensor,

@@ -14,6 +14,8 @@ from torch.nn.modules import module as nn_module
 from . import _library  # noqa: F401
 from .module import swap_impl
 
+_TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
+_MODULE: Any = torch.nn.Module
 _KEY = torch._C.DispatchKey.PrivateUse3
 _values_are_there = False  # of parameters that are being assigned; else they may be memory that is filled later
 
@@ -72,7 +74,7 @@ def _keep_layout(old: torch.Tensor, new: torch.Tensor, name: str) -> torch.Tenso
 def _placed(members: dict[str, Any], name: str, new: Any) -> Any:
     """What a module is to keep under that name."""
     old = members.get(name)
-    if old is new or not is_sharded(old) or not isinstance(new, torch.Tensor):
+    if old is None or old is new or not is_sharded(old) or not isinstance(new, torch.Tensor):
         return None
     return _keep_layout(old, new, name)
 
@@ -105,7 +107,7 @@ def _place_module(parent: torch.nn.Module, name: str, child: Any) -> None:
 
 
 def _install_data() -> None:
-    original = torch.Tensor.data
+    original = _TENSOR.data
 
     def set_data(self: torch.Tensor, value: Any) -> None:
         try:
@@ -116,13 +118,13 @@ def _install_data() -> None:
             _check_turns(self, value.shape, "data")
             _turn_sharded(self, value)
 
-    torch.Tensor.data = property(original.__get__, set_data, doc=original.__doc__)
+    _TENSOR.data = property(original.__get__, set_data, doc=original.__doc__)
     torch.ops.weft._python_sets_data()
 
 
 def _install_apply() -> None:
     """Of conversions, `fn` gives what takes a variable's place."""
-    original = torch.nn.Module._apply
+    original = _MODULE._apply
 
     def keeping(fn: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
         @functools.wraps(fn)
@@ -132,18 +134,18 @@ def _install_apply() -> None:
                 return new
             return _keep_layout(tensor, new, "_apply")
 
-        kept._weft_keeping = True
+        vars(kept)["_weft_keeping"] = True
         return kept
 
     @functools.wraps(original)
     def apply(self: torch.nn.Module, fn: Callable, recurse: bool = True) -> torch.nn.Module:
         return original(self, fn if hasattr(fn, "_weft_keeping") else keeping(fn), recurse)
 
-    torch.nn.Module._apply = apply
+    _MODULE._apply = apply
 
 
 def _install_loading() -> None:
-    load, load_one = torch.nn.Module.load_state_dict, torch.Tensor.module_load
+    load, load_one = _MODULE.load_state_dict, _TENSOR.module_load
 
     @contextmanager
     def values_are_there() -> Iterator[None]:
@@ -165,13 +167,13 @@ def _install_loading() -> None:
             return torch.ops.weft._as_data_of(self, other).detach()
         return load_one(self, other, assign)
 
-    torch.nn.Module.load_state_dict = load_state_dict
-    torch.Tensor.module_load = module_load
+    _MODULE.load_state_dict = load_state_dict
+    _TENSOR.module_load = module_load
 
 
 def install() -> None:
     """Puts the hooks into torch, once."""
-    if getattr(torch.Tensor, "_weft_assignment", False):
+    if getattr(_TENSOR, "_weft_assignment", False):
         return
     _install_data()
     _install_apply()
@@ -179,4 +181,4 @@ def install() -> None:
     nn_module.register_module_parameter_registration_hook(lambda m, name, new: _placed(m._parameters, name, new))
     nn_module.register_module_buffer_registration_hook(lambda m, name, new: _placed(m._buffers, name, new))
     nn_module.register_module_module_registration_hook(_place_module)
-    torch.Tensor._weft_assignment = True
+    _TENSOR._weft_assignment = True

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .tensors import _map, is_sharded, layout_of, path_of
+from .tensors import is_sharded, layout_of, path_of, tensors_in
 
 _NO_VALUE = ("aten::detach", "aten::alias", "aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided")
 
@@ -121,7 +121,7 @@ class _Ops(TorchDispatchMode):
         self.step, self.counts, self.made_by = step, Counter[tuple](), dict[int, tuple]()
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Mapping | None = None) -> Any:
-        node = torch._C._current_autograd_node()
+        node: torch.autograd.graph.Node | None = torch._C._current_autograd_node()
         name = op.name()
         step = self.step
         if node is None:
@@ -141,12 +141,6 @@ class _Ops(TorchDispatchMode):
     def numbered(self, key: tuple) -> tuple:
         self.counts[key] += 1
         return (*key, self.counts[key])
-
-
-def tensors_in(values: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    _map(values, lambda t: found.append(t) or t)
-    return found
 
 
 def called(model: torch.nn.Module, batch: Any) -> Any:

@@ -153,7 +153,14 @@ class _Run:
         report: dict[str, Any] = {"mesh": str(mesh), "loss": scalar(plain.loss), "notes": (), "seconds": 0.0}
         apart = self.ranks_apart(plain, facts)
         if apart is not None:
-            nothing = {"outputs": 0, "gradients": 0, "sharded_loss": None, "worst": 0.0, "collectives": 0, "bytes": 0}
+            nothing: dict[str, Any] = {
+                "outputs": 0,
+                "gradients": 0,
+                "sharded_loss": None,
+                "worst": 0.0,
+                "collectives": 0,
+                "bytes": 0,
+            }
             return Check(first=apart, **report, **nothing)
         sharded = Step(self.sharded_model(plain))
         error = self.attempt(sharded, plain)

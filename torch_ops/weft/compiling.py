@@ -39,9 +39,10 @@ def _skip_frame() -> None:
 
 def install() -> None:
     """Hooks into torch.compile, once."""
-    if getattr(FakeTensorConverter, "_weft_compiling", False):
+    converter: Any = FakeTensorConverter
+    if getattr(converter, "_weft_compiling", False):
         return
-    original = FakeTensorConverter.from_real_tensor
+    original = converter.from_real_tensor
 
     @functools.wraps(original)
     def from_real_tensor(self: Any, fake_mode: Any, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -49,5 +50,5 @@ def install() -> None:
             _skip_frame()
         return original(self, fake_mode, t, *args, **kwargs)
 
-    FakeTensorConverter.from_real_tensor = from_real_tensor
-    FakeTensorConverter._weft_compiling = True
+    converter.from_real_tensor = from_real_tensor
+    converter._weft_compiling = True

@@ -77,7 +77,7 @@ def _guard(cls: type, name: str) -> None:
     setattr(cls, name, guarded)
 
 
-def _guard_deepcopy(cls: type) -> None:
+def _guard_deepcopy(cls: Any) -> None:
     original = cls.__deepcopy__
 
     @functools.wraps(original)
@@ -123,4 +123,5 @@ def install() -> None:
     for cls in (torch.Tensor, torch.nn.Parameter):
         _guard_deepcopy(cls)
     readers.install()
-    torch.Tensor._weft_display = True
+    tensor_class: Any = torch.Tensor
+    tensor_class._weft_display = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .handle import Handle
 from .mesh import Axes, DeviceMesh, TensorLayout, axes_tuple
 from .strings import checked, shown
 
@@ -23,7 +24,7 @@ class LayoutMatch(NamedTuple):
     spelling: str  # the spelling of the path that matched: ".../kernel" for a Linear's ".../weight"
 
 
-class LayoutMap(MutableMapping):
+class LayoutMap(Handle, MutableMapping):
     """Ordered entries pattern -> axes over one mesh.
 
     Keras's rules: an exact key wins; else every pattern is tried against the whole path (full match), and more than one
@@ -49,12 +50,6 @@ class LayoutMap(MutableMapping):
         self._object = torch.classes.weft.LayoutMap(device_mesh._object)
         for pattern, axes in (entries or {}).items():
             self[pattern] = axes
-
-    @classmethod
-    def _wrap(cls, obj: Any) -> LayoutMap:
-        layouts = cls.__new__(cls)
-        layouts._object = obj
-        return layouts
 
     @property
     def device_mesh(self) -> DeviceMesh:
@@ -179,12 +174,6 @@ class LayoutMap(MutableMapping):
         from .layouts.union import union
 
         return union(self, other)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LayoutMap) and self._object.id() == other._object.id()
-
-    def __hash__(self) -> int:
-        return hash(self._object.id())
 
     def __deepcopy__(self, memo: dict) -> LayoutMap:
         copied = LayoutMap(self.device_mesh, dict(self.rules()))

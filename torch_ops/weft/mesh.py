@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +9,13 @@ import torch
 import torch.distributed as dist
 
 from . import _library  # noqa: F401  (the classes below come with the library)
+from .handle import Interned
 from .strings import checked, shown
 
 Axes = Sequence["str | Sequence[str] | None"]
 
 
-class DeviceMesh:
+class DeviceMesh(Interned):
     """An n-D grid of process ranks with named axes. Equal meshes are the same object underneath.
 
     Args:
@@ -46,12 +46,6 @@ class DeviceMesh:
             torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
             raise
         self._object = torch.classes.weft.DeviceMesh(list(shape), names, ranks, kind)
-
-    @classmethod
-    def _wrap(cls, obj: Any) -> DeviceMesh:
-        mesh = cls.__new__(cls)
-        mesh._object = obj
-        return mesh
 
     @classmethod
     def from_torch(cls, device_mesh: Any) -> DeviceMesh:
@@ -97,30 +91,12 @@ class DeviceMesh:
         """Raises ValueError where there is no such axis."""
         return self._object.axis_size(checked(name, "axis name"))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, DeviceMesh) and self._object.id() == other._object.id()
-
-    def __hash__(self) -> int:
-        return hash(self._object.id())
-
-    def __copy__(self) -> DeviceMesh:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> DeviceMesh:
-        return self
-
-    def __reduce__(self) -> tuple:
-        return _unpickle_mesh, (self._object,)
-
-    def __str__(self) -> str:
-        return str(self._object.__str__())
-
     def __repr__(self) -> str:
         axes = ", ".join(f"{n}={s}" for n, s in zip(self.axis_names, self.shape, strict=True))
         return f"DeviceMesh({axes}, device_type={self.device_type!r})"
 
 
-class TensorLayout:
+class TensorLayout(Interned):
     """Per tensor dimension the mesh axis, or tuple of axes (major first), that splits it; None: not split.
 
     Args:
@@ -135,12 +111,6 @@ class TensorLayout:
     def __init__(self, axes: Axes, device_mesh: DeviceMesh, partial: Mapping[str, str] | None = None) -> None:
         pending = {checked(a, "axis name"): checked(kind, "reduction") for a, kind in (partial or {}).items()}
         self._object = torch.classes.weft.TensorLayout(axes_tuple(axes), device_mesh._object, pending or None)
-
-    @classmethod
-    def _wrap(cls, obj: Any) -> TensorLayout:
-        layout = cls.__new__(cls)
-        layout._object = obj
-        return layout
 
     @classmethod
     def replicated(cls, device_mesh: DeviceMesh, ndim: int) -> TensorLayout:
@@ -186,10 +156,6 @@ class TensorLayout:
             found.update({name: Shard(dim) for name in names})
         return tuple(found.get(name) or Replicate() for name in order)
 
-    @functools.cached_property
-    def _id(self) -> int:
-        return self._object.id()
-
     @property
     def axes(self) -> tuple:
         return tuple(self._object.axes())
@@ -207,34 +173,8 @@ class TensorLayout:
         adopt_world()
         return tuple(self._object.local_shape(list(shape)))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TensorLayout) and self._id == other._id
-
-    def __hash__(self) -> int:
-        return hash(self._id)
-
-    def __copy__(self) -> TensorLayout:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> TensorLayout:
-        return self
-
-    def __reduce__(self) -> tuple:
-        return _unpickle_layout, (self._object,)
-
-    def __str__(self) -> str:
-        return str(self._object.__str__())
-
     def __repr__(self) -> str:
         return f"TensorLayout({self._object.describe()})"
-
-
-def _unpickle_mesh(obj: Any) -> DeviceMesh:
-    return DeviceMesh._wrap(obj)
-
-
-def _unpickle_layout(obj: Any) -> TensorLayout:
-    return TensorLayout._wrap(obj)
 
 
 def axes_tuple(axes: Axes) -> tuple:

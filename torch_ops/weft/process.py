@@ -134,7 +134,7 @@ def same_random_state() -> None:
     if torch.cuda.is_available():
         states.append(torch.cuda.get_rng_state())
     received: list = [states]
-    dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
+    dist.broadcast_object_list(received, src=0)
     if dist.get_rank() == 0:
         return
     torch.set_rng_state(received[0][0])

@@ -93,6 +93,7 @@ def install() -> None:
     """Puts them in place of core's own, once."""
     for name, instead in _INSTEAD.items():
         setattr(torch.Tensor, name, _with_weft(getattr(torch.Tensor, name), instead))
-    for module in (torch, torch.utils.dlpack):
+    modules: tuple[Any, ...] = (torch, torch.utils.dlpack)
+    for module in modules:
         if hasattr(module, "to_dlpack"):
             module.to_dlpack = _with_weft(module.to_dlpack, _export)

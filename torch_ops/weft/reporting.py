@@ -9,7 +9,7 @@ import torch
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh
-from .module import _slots, active_layouts, map_of, module_type
+from .module import _Slot, _slots, active_layouts, map_of, module_type
 from .strings import checked
 
 
@@ -63,7 +63,7 @@ def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Repo
         ValueError: there is no map at all.
     """
     layouts = layout_map if layout_map is not None else map_of(module) or active_layouts()
-    variables = {}
+    variables: dict[int, _Slot] = {}
     for slot in _slots(module):
         variables.setdefault(id(slot.tensor), slot)
     if layouts is None:

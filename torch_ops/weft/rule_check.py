@@ -1,7 +1,8 @@
-"""Runs an op on the parts that its rule allows, and compares with the op on the whole (rules.check_rule)."""
+"""Runs an op on the parts that its rule allows, and compares with the op on the whole (weft.check_rule)."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import warnings
@@ -11,10 +12,31 @@ from typing import Any
 import torch
 
 from .rule_parts import COMBINE, combine, cut, difference, join, parts_of
-from .rules import RuleCheck
 from .strings import shown
 
 Place = tuple[int, int]  # of a tensor: argument, and element of a list or -1
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleCheck:
+    """What `check_rule` found. True where nothing is wrong; prints as one line for each finding."""
+
+    op: str
+    text: str
+    checks: int  # splits and pending sums that were tried
+    problems: tuple[str, ...]  # what the rule says and the op does not do
+    unchecked: tuple[str, ...]  # what these arguments could not show
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        head = f'{self.op}: "{self.text}": {self.checks} checks, {len(self.problems)} problems'
+        return "\n".join([head, *self.problems, *(f"not checked: {u}" for u in self.unchecked)])
 
 
 class Checker:
@@ -321,6 +343,7 @@ class Checker:
         """Whether the first or the last part of a result changes with other parts of an operand."""
         bound, result = self.bound["tensors"][t], self.bound["results"][r]
         d, e = where(bound, f), where(result, f)
+        assert d is not None and e is not None  # both hold the factor
         x = self.at(self.args, self.places[t])
         other = x.flatten()[torch.randperm(x.numel(), generator=self.generator)].view(x.shape)
         k, sizes = bound["dims"][d].index(f), self.sizes(bound, d)

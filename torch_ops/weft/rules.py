@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from . import _library  # noqa: F401
+from .rule_check import Checker, RuleCheck
 from .strings import checked, shown
 
 
@@ -39,28 +39,6 @@ def register_rule(op: Any, text: str) -> None:
     torch.ops.weft.register_rule(op_name(op), checked(text, "register_rule: the rule"))
 
 
-@dataclasses.dataclass(frozen=True)
-class RuleCheck:
-    """What `check_rule` found. True where nothing is wrong; prints as one line for each finding."""
-
-    op: str
-    text: str
-    checks: int  # splits and pending sums that were tried
-    problems: tuple[str, ...]  # what the rule says and the op does not do
-    unchecked: tuple[str, ...]  # what these arguments could not show
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __str__(self) -> str:
-        head = f'{self.op}: "{self.text}": {self.checks} checks, {len(self.problems)} problems'
-        return "\n".join([head, *self.problems, *(f"not checked: {u}" for u in self.unchecked)])
-
-
 def check_rule(
     op: Any,
     text: str | None = None,
@@ -84,8 +62,6 @@ def check_rule(
     Raises:
         ValueError: the text does not fit the op, or the arguments do not fit the rule.
     """
-    from .rule_check import Checker
-
     if text is not None:
         checked(text, "check_rule: the rule")
     return Checker(op_name(op), text, args, kwargs or {}, parts).run()

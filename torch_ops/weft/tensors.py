@@ -136,8 +136,7 @@ def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: in
 
     Where every rank loaded a share of its own, use `from_local` on each tensor.
     """
-    tensors: list[torch.Tensor] = []
-    _map(batch, lambda t: tensors.append(t) or t)
+    tensors = tensors_in(batch)
     if not isinstance(batch, torch.Tensor):  # each is checked by itself, but that all ranks have as many is not
         words = [zlib.crc32(repr((t.shape, t.dtype, axis, dim)).encode()) for t in tensors]
         torch.ops.weft.check_same(words, "shard_batch: the tensors (number, shapes, dtypes) and the axis", mesh._object)
@@ -150,6 +149,18 @@ def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: in
         return distribute_tensor(t, axes, mesh)
 
     return _map(batch, split)
+
+
+def tensors_in(values: Any) -> list[torch.Tensor]:
+    """The tensors of any nesting."""
+    found: list[torch.Tensor] = []
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        found.append(t)
+        return t
+
+    _map(values, keep)
+    return found
 
 
 def _map(batch: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> Any:

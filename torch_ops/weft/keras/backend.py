@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import warnings
 from types import ModuleType
@@ -120,9 +121,8 @@ def _interned(axes: tuple, mesh: weft.DeviceMesh) -> weft.TensorLayout:
 
 
 def install(keras: versions.Keras) -> None:
-    import keras.src.backend as keras_backend
-
-    lib = keras.distribution
+    keras_backend: Any = importlib.import_module("keras.src.backend")
+    lib: Any = keras.distribution
     keras_backend.distribution_lib = lib.distribution_lib = sys.modules[__name__]
     _check_initialize(lib)
     original = lib.set_distribution

@@ -145,7 +145,7 @@ def install(keras: versions.Keras) -> None:
             vars(distribution).update(before)
 
     rebind(original, get_data_adapter)
-    trainer = sys.modules[keras.trainer.__module__]
+    trainer: Any = sys.modules[keras.trainer.__module__]
     # Keras 3.16 has another way through the data under ModelParallel, which shuffles otherwise than in one process.
     trainer.TorchEpochIterator._get_iterator = lambda self: self.data_adapter.get_torch_dataloader()
     if hasattr(trainer, "distribute_data_input"):

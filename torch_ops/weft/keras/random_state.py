@@ -24,7 +24,7 @@ def synchronize() -> None:
     _synchronized = True
     mine = [random.getstate(), np.random.get_state(), _keras_state()]
     received: list[Any] = list(mine)
-    dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
+    dist.broadcast_object_list(received, src=0)
     if weft.rank() == 0:
         return
     _set_keras_state(*received[2])  # a seed generator that it makes draws from Python's

@@ -104,7 +104,8 @@ def install(keras: versions.Keras) -> None:
         def _(original: Callable, self: Any) -> Any:
             if lib.distribution() is None:
                 return original(self)
-            return super(keras.trainer, self).get_metrics_result()  # the metrics are of all ranks already
+            trainer: Any = keras.trainer
+            return super(trainer, self).get_metrics_result()  # the metrics are of all ranks already
 
 
 def _refuse_compilation(model: Any, distribution: Any) -> None:

@@ -43,7 +43,7 @@ def rule_of(path: str, distribution: Any, module_type: str = "") -> str | None:
     """The pattern that gave a path its layout."""
     layout_map = getattr(distribution, "_layout_map", None)
     match = layouts.find(layout_map, path, module_type) if layout_map is not None else None
-    return match and match.pattern
+    return match.pattern if match else None
 
 
 made = 0  # how many variables this process has made

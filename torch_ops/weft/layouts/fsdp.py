@@ -47,7 +47,7 @@ def fsdp(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str], *,
     smallest = smallest_of(sizes, whole * sum(sizes.values()) / parts)
     kept = {path: size for path, size in sizes.items() if dims[path] is None or size < smallest}
     splits = {p: split_along(v.shape, dims[v.first], axes) for p, v in variables.items() if v.first not in kept}
-    notes = ()
+    notes: tuple[Note, ...] = ()
     if kept:
         subject = f"{len(kept)} of {len(sizes)} parameters"
         reason = f"fewer than {smallest} elements, or than {parts} rows"

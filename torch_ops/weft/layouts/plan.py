@@ -98,8 +98,8 @@ def parts_along(mesh: DeviceMesh, axis: str | Iterable[str], function: str) -> t
     return names, parts
 
 
-def split_along(shape: tuple[int, ...], dim: int, axes: tuple[str, ...]) -> tuple:
-    """`axes` for dimension `dim`, None for the others."""
+def split_along(shape: tuple[int, ...], dim: int | None, axes: tuple[str, ...]) -> tuple:
+    """`axes` for dimension `dim`, None for the others; no dimension: None for all."""
     return tuple((axes[0] if len(axes) == 1 else axes) if d == dim else None for d in range(len(shape)))
 
 
@@ -121,18 +121,18 @@ def patterns(paths: Iterable[str], splits: Mapping[str, tuple]) -> list[tuple[st
         groups.setdefault(form, {}).setdefault(splits.get(path), []).append(numbers)
     out = []
     for form, by_axes in groups.items():
-        for axes, numbers in by_axes.items():
+        for axes, members in by_axes.items():
             if axes is None:
                 continue
             if len(by_axes) == 1:
                 out.append((filled(form, itertools.repeat(r"\d+")), axes))
                 continue
-            columns = [sorted(set(column), key=int) for column in zip(*numbers, strict=True)]
-            if len(set(numbers)) == len(list(itertools.product(*columns))):
+            columns = [sorted(set(column), key=int) for column in zip(*members, strict=True)]
+            if len(set(members)) == len(list(itertools.product(*columns))):
                 one_of = [c[0] if len(c) == 1 else f"({'|'.join(c)})" for c in columns]
                 out.append((filled(form, one_of), axes))
             else:
-                out += [(filled(form, single), axes) for single in numbers]
+                out += [(filled(form, single), axes) for single in members]
     return out
 
 
@@ -170,12 +170,12 @@ def noted(axis: str, reasons: Mapping[str, str], variables: Mapping[str, Variabl
         form, numbers = template(path)
         groups.setdefault((form, variables[path].shape, reason), []).append(numbers)
     out = []
-    for (form, shape, reason), numbers in groups.items():
+    for (form, shape, reason), members in groups.items():
         spans = []
-        for column in zip(*numbers, strict=True):
+        for column in zip(*members, strict=True):
             values = sorted(set(map(int, column)))
             spans.append(str(values[0]) if len(values) == 1 else f"[{values[0]}-{values[-1]}]")
         number = iter(spans)
         path = "/".join(next(number) if word is None else word for word in form)
-        out.append(Note(axis, f"{path} {shape}", reason, len(numbers) * math.prod(shape)))
+        out.append(Note(axis, f"{path} {shape}", reason, len(members) * math.prod(shape)))
     return tuple(out)

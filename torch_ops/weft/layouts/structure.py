@@ -177,7 +177,7 @@ class Finder:
             fits = before is not None and before.outputs == x.inputs
             if fits and not isinstance(module, nn.Sequential) and before in squares and x in squares:
                 fits = len(children) == 2
-            if fits:
+            if before is not None and fits:
                 self.take(Group(path, (before,), x, False))
             before = None if fits else x
 

@@ -95,7 +95,8 @@ def _axes_of_both(path: str, left: tuple, right: tuple, inner: frozenset[str]) -
         ValueError: naming the path and both: the numbers of dimensions differ, or an axis splits two dimensions.
     """
     problem = "" if len(left) == len(right) else "their numbers of dimensions differ"
-    merged, dims = [], {}
+    merged: list[str | tuple[str, ...] | None] = []
+    dims: dict[str, int] = {}
     for d, (mine, theirs) in enumerate(zip(left, right, strict=False)):
         mine, theirs = _names(mine), _names(theirs)
         if [a for a in mine if a in theirs] != [a for a in theirs if a in mine]:

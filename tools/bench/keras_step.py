@@ -1,6 +1,6 @@
 """A Keras train step under ModelParallel on a mesh of one process beside plain Keras.
 
-    python tools/bench/keras.py [--rounds N] [--steps N] [--only TEXT] [--profile]
+    python tools/bench/keras_step.py [--rounds N] [--steps N] [--only TEXT] [--profile]
 
 Milliseconds per train_on_batch (median of the rounds) and the median of the rounds' ratios. The last columns are the
 next Keras: its own ModelParallel, over DTensor, beside its own plain step, where tools/setup found that release. Each
