@@ -1,8 +1,11 @@
 // The parser of the rule notation (rule.h).
 #include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <initializer_list>
 #include <set>
 
 #include "base/quote.h"

@@ -74,6 +74,7 @@ def check(folder: str) -> int:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # threads of a pool would be lost in the children
     folder, kills = sys.argv[1], int(sys.argv[2])
     rng, step, new = random.Random(0), 1, 0
     weft.save(folder, dict.fromkeys(LAYOUTS, value(1)), extra={"step": 1}, step=1)
