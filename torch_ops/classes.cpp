@@ -2,8 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
-#include "comm/agree/or_differ.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 
@@ -117,7 +117,7 @@ using MeshState = std::tuple<std::vector<int64_t>, std::vector<std::string>, std
 // Every rank makes its meshes alike: where one makes another, or fails to, all get the error here.
 Mesh make_mesh(std::vector<int64_t> shape, std::vector<std::string> axis_names, std::vector<int64_t> ranks,
                std::string device_type) {
-  const Mesh mesh = comm::or_differ(comm::kMeshMade, nullptr, [&] {
+  const Mesh mesh = comm::agree_or_throw(comm::kMeshMade, nullptr, [&] {
     return DeviceMesh::get(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type));
   });
   comm::check_mesh(mesh);
@@ -191,6 +191,7 @@ void register_classes() {
   register_mesh_class();
   register_layout_class();
   register_layout_map_class();
+  register_variables_class();
 }
 
 }  // namespace weft

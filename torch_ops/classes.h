@@ -39,5 +39,6 @@ c10::IValue axes_to(const std::vector<std::vector<std::string>>& axes);
 
 void register_classes();
 void register_layout_map_class();
+void register_variables_class();
 
 }  // namespace weft

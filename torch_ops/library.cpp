@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/quote.h"
+#include "checkpoint_ops.h"
 #include "classes.h"
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/failure.h"
@@ -216,11 +217,11 @@ void define_ops(torch::Library& m) {
   // At the end of a program: of Weft's groups and these.
   def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
-  def("tell_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
+  def("report_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {
       throw std::runtime_error(error);
     } catch (...) {
-      comm::tell_failure(what);
+      comm::report_failure(what);
     }
   });
   def("register_layouts(" WEFT_CLASS "LayoutMap? layout_map) -> " WEFT_CLASS "LayoutMap?",
@@ -245,6 +246,11 @@ void define_ops(torch::Library& m) {
          std::optional<at::Device> device) {
         return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
       });
+  // Of a sharded tensor: which memory it shares, and how often that was written in place.
+  def("_writes(Tensor tensor) -> (int memory, int writes)", [](const at::Tensor& t) {
+    const Cell& cell = sharded(t).cell();
+    return std::make_tuple(reinterpret_cast<int64_t>(&cell), static_cast<int64_t>(cell.writes.load()));
+  });
   def("distribute_module(Any module, " WEFT_CLASS "LayoutMap? layout_map=None) -> ()", &distribute_scripted);
   // Every spelling of a path that a map may know, with the order of its dimensions (empty: ours).
   def("spellings(str path, str module_type='') -> (str[] paths, int[][] orders)",
@@ -297,7 +303,9 @@ void define_ops(torch::Library& m) {
 [[maybe_unused]] const bool installed = [] {
   install([](torch::Library& library) {
     register_classes();
+    register_checkpoint_classes();
     define_ops(library);
+    define_checkpoint_ops(library);
     install_trace();
   });
   return true;

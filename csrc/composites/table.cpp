@@ -36,18 +36,18 @@ RULES(composites) {
   composite("native_dropout", &run_native_dropout);
   composite("foreach_norm", &run_foreach_norm);
 
-  instead("linalg_vector_norm", "vector_norm");
-  instead("native_dropout", "native_dropout");
-  instead("cudnn_batch_norm", "cudnn_batch_norm");
-  instead("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
-  for (const char* op : {"squeeze", "squeeze.dim", "squeeze_copy", "squeeze_copy.dim"}) instead(op, "squeeze");
+  decompose("linalg_vector_norm", "vector_norm");
+  decompose("native_dropout", "native_dropout");
+  decompose("cudnn_batch_norm", "cudnn_batch_norm");
+  decompose("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
+  for (const char* op : {"squeeze", "squeeze.dim", "squeeze_copy", "squeeze_copy.dim"}) decompose(op, "squeeze");
   for (const char* op : {"norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype"}) {
-    instead(op, "norm");
+    decompose(op, "norm");
   }
-  instead("dist", "distance");
-  instead("allclose", "allclose");
-  instead("_amp_foreach_non_finite_check_and_unscale_", "unscale");
-  instead("_foreach_norm.Scalar", "foreach_norm");
+  decompose("dist", "distance");
+  decompose("allclose", "allclose");
+  decompose("_amp_foreach_non_finite_check_and_unscale_", "unscale");
+  decompose("_foreach_norm.Scalar", "foreach_norm");
 }
 
 }  // namespace weft::rules

@@ -8,8 +8,8 @@
 #include "comm/lockstep/guard.h"
 #include "dispatch/call_identity.h"
 #include "dispatch/handler.h"
+#include "dispatch/how.h"
 #include "dispatch/install.h"
-#include "dispatch/special.h"
 #include "gradient/gradient.h"
 #include "rules/registry.h"
 
@@ -44,7 +44,7 @@ const OpInfo& op_info(const c10::OperatorHandle& op) {
   auto& slot = o.infos[op.operator_name()];
   if (!slot) {
     slot = std::make_unique<OpInfo>(op);
-    slot->special = find_special(*slot);
+    slot->special = special_of(*slot);
   }
   return *slot;
 }

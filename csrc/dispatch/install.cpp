@@ -12,10 +12,8 @@
 #include "base/installed.h"
 #include "debug/trace.h"
 #include "dispatch/handler.h"
-#include "dispatch/opaque.h"
+#include "dispatch/how.h"
 #include "dispatch/refuse.h"
-#include "dispatch/sparse.h"
-#include "dispatch/transformer_layers.h"
 #include "tensor/key.h"
 
 namespace weft {
@@ -29,7 +27,7 @@ struct State {
   std::mutex mutex;
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
-  std::vector<std::unique_ptr<torch::Library>> composites, mixed;
+  std::vector<std::unique_ptr<torch::Library>> kernels, mixed;
   std::unique_ptr<torch::Library> fallbacks, definitions;
   std::vector<c10::RegistrationHandleRAII> listener;
 };
@@ -44,22 +42,13 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::St
   run_op(op_info(op), *stack);
 }
 
-bool has_out(const c10::FunctionSchema& schema) {
-  for (const c10::Argument& a : schema.arguments()) {
-    if (a.kwarg_only() && a.alias_info() != nullptr && a.alias_info()->isWrite()) return true;
-  }
-  return false;
-}
-
 void register_op(State& s, const c10::OperatorName& name) {
   const size_t colons = name.name.find("::");
   const std::string space = name.name.substr(0, colons);
   if (space == "weft" || space == "prim") return;
   auto op = c10::Dispatcher::singleton().findOp(name);
   if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
-  // Composite ops are made of others, which come here one by one; a kernel on them would break their backward. But
-  // for out=, which has none, and looks into the memory of what it writes.
-  if (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op->schema())) return;
+  if (is_made_of_others(*op)) return;
   auto& library = s.libraries[space];
   if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
   const std::string full = name.name.substr(colons + 2) + (name.overload_name.empty() ? "" : "." + name.overload_name);
@@ -96,9 +85,7 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   }
   s.definitions = std::make_unique<torch::Library>(torch::Library::DEF, "weft", std::nullopt, __FILE__, __LINE__);
   define(*s.definitions);
-  register_opaque(s.composites);
-  register_sparse(s.composites);
-  register_transformer_layers(s.composites);
+  register_kernels(s.kernels);
   // Told of every op there is, then of each new one.
   s.listener.push_back(dispatcher.addRegistrationListener(std::make_unique<Listener>()));
   install_detail::register_queued();

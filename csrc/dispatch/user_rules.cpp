@@ -54,7 +54,7 @@ void register_rule(const std::string& op, const std::string& text) {
                       info.short_name, "] has a rule already, \"", printable(entry->text), "\"; \"", printable(text),
                       "\" would never be used");
   }
-  TORCH_CHECK_VALUE(info.instead == nullptr, "[", info.short_name, "] runs as other ops of Weft's already");
+  TORCH_CHECK_VALUE(info.decomposition == nullptr, "[", info.short_name, "] runs as other ops of Weft's already");
   rules::rule(info.short_name, text);
   comm::note_setting("rule of " + info.short_name + ": " + text, "on");
   rules_changed();

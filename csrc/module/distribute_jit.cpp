@@ -5,7 +5,7 @@
 #include <unordered_set>
 
 #include "base/installed.h"
-#include "comm/agree/or_differ.h"
+#include "comm/agree/agree_or_throw.h"
 #include "module/variables.h"
 
 namespace weft {
@@ -14,7 +14,7 @@ namespace {
 struct Slot {
   c10::intrusive_ptr<c10::ivalue::Object> object;
   size_t index;
-  at::Tensor tensor;
+  int64_t variable;
 };
 
 std::string type_of(const torch::jit::Module& m, const at::Tensor& variable) {
@@ -35,8 +35,8 @@ void collect(const torch::jit::Module& m, const std::string& prefix, Variables& 
     if (type->getAttribute(i)->is_module()) {
       collect(torch::jit::Module(value.toObject()), path + ".", variables, slots, seen);
     } else if ((type->is_parameter(i) || type->is_buffer(i)) && value.isTensor() && value.toTensor().defined()) {
-      variables.add(value.toTensor(), path, type_of(m, value.toTensor()));
-      if (first_time) slots.push_back({object, i, value.toTensor()});
+      const int64_t number = variables.add(value.toTensor(), path, type_of(m, value.toTensor()));
+      if (first_time) slots.push_back({object, i, number});
     }
   }
 }
@@ -48,9 +48,15 @@ void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
   Variables variables(map);
   std::vector<Slot> slots;
   std::unordered_set<const void*> seen;
-  comm::or_differ(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
+  comm::agree_or_throw(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
   variables.check_ranks();
-  for (Slot& slot : slots) slot.object->setSlot(slot.index, variables.laid_out(slot.tensor));
+  if (const std::string differs = variables.differing_values(); !differs.empty()) TORCH_WARN(differs);
+  std::vector<at::Tensor> made(variables.all().size());
+  for (Slot& slot : slots) {
+    at::Tensor& variable = made[slot.variable];
+    if (!variable.defined()) variable = variables.lay_out(slot.variable);
+    slot.object->setSlot(slot.index, variable);
+  }
 }
 
 }  // namespace weft

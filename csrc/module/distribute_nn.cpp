@@ -5,7 +5,7 @@
 #include <weft/module.h>
 
 #include "base/installed.h"
-#include "comm/agree/or_differ.h"
+#include "comm/agree/agree_or_throw.h"
 #include "module/variables.h"
 #include "paths/adapter.h"
 
@@ -98,16 +98,22 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
   std::vector<Owner> owners;
   collect(module, "", owners);
   Variables variables(map);
-  comm::or_differ(Variables::kWhat, map.mesh(), [&] {
+  comm::agree_or_throw(Variables::kWhat, map.mesh(), [&] {
     for (const Owner& o : owners) {
       const std::string type = type_of(*o.module), prefix = o.path.empty() ? "" : o.path + ".";
-      for (const auto& p : o.module->named_parameters(false)) variables.add(p.value(), prefix + p.key(), type);
-      for (const auto& b : o.module->named_buffers(false)) variables.add(b.value(), prefix + b.key(), type);
+      for (const auto& members : {o.module->named_parameters(false), o.module->named_buffers(false)}) {
+        for (const auto& item : members) {
+          if (item.value().defined()) variables.add(item.value(), prefix + item.key(), type);
+        }
+      }
     }
   });
   variables.check_ranks();
+  if (const std::string differs = variables.differing_values(); !differs.empty()) TORCH_WARN(differs);
   std::unordered_map<const c10::TensorImpl*, at::Tensor> made;
-  for (const Variable& v : variables.all()) made[v.tensor.unsafeGetTensorImpl()] = variables.laid_out(v.tensor);
+  for (size_t i = 0; i < variables.all().size(); ++i) {
+    made[variables.all()[i].tensor.unsafeGetTensorImpl()] = variables.lay_out(static_cast<int64_t>(i));
+  }
   const Replace replace = [&](at::Tensor& t) {
     if (!t.defined()) return;
     if (const auto it = made.find(t.unsafeGetTensorImpl()); it != made.end()) t = it->second;

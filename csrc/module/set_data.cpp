@@ -109,7 +109,7 @@ at::Tensor data_of(const ShardedTensorImpl& variable, const at::Tensor& value) {
 }
 
 [[maybe_unused]] const bool set_data_is_set = (set_set_data([](ShardedTensorImpl& variable, const at::Tensor& value) {
-                                                 variable.become(sharded(data_of(variable, value)));
+                                                 variable.swap_impl(sharded(data_of(variable, value)));
                                                }),
                                                true);
 

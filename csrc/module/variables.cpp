@@ -1,18 +1,23 @@
 #include "module/variables.h"
 
+#include <ATen/Context.h>
 #include <weft/module.h>
 #include <weft/tensor.h>
 
+#include <algorithm>
 #include <mutex>
 
+#include "base/hash.h"
 #include "base/installed.h"
 #include "base/interned.h"
 #include "base/quote.h"
+#include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
-#include "comm/agree/or_differ.h"
+#include "mesh/context.h"
 #include "mesh/log.h"
 #include "paths/adapter.h"
 #include "redistribute/tensors.h"
+#include "tensor/identity.h"
 #include "tensor/sharded.h"
 
 namespace weft {
@@ -31,6 +36,14 @@ Layout layout_of_path(const LayoutMap& map, const at::Tensor& variable, const st
                       const std::string& module_type) {
   const Layout layout = map.layout_for(path, variable.sizes().vec(), module_type);
   return layout != nullptr ? layout : TensorLayout::replicated(map.mesh(), variable.dim());
+}
+
+// A hash of a few of the values, also of those on a GPU.
+uint64_t sample_of(const at::Tensor& plain) {
+  constexpr int64_t kWords = 16;
+  if (plain.is_cpu() || !plain.is_contiguous() || plain.numel() == 0) return sample(plain, kWords);
+  const int64_t step = std::max<int64_t>(1, plain.numel() / kWords);
+  return sample(plain.view(-1).slice(0, 0, plain.numel(), step).cpu(), kWords);
 }
 
 void add_words(std::vector<int64_t>& words, const std::string& text) {
@@ -85,8 +98,8 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
   require_installed();
   TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for ", quote(path));
   const std::string canonical = canonical_path(path);
-  const Layout layout =
-      comm::or_differ(compared_by("tag"), map.mesh(), [&] { return layout_of_path(map, variable, path, module_type); });
+  const Layout layout = comm::agree_or_throw(compared_by("tag"), map.mesh(),
+                                             [&] { return layout_of_path(map, variable, path, module_type); });
   at::Tensor out = variable;
   if (!holds_shards(variable) || sharded(variable).layout() != layout) {
     check_layout(variable, layout, "tag");
@@ -99,30 +112,33 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
-  comm::or_differ(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
+  comm::agree_or_throw(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
     TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look ", quote(path),
                       " up in; call weft.register_layouts(layout_map) first");
   });
   return tag(variable, path, *map, module_type);
 }
 
-void Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
-  if (!tensor.defined()) return;
+int64_t Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
+  TORCH_CHECK_VALUE(tensor.defined(), "distribute_module: no tensor at ", quote(path));
   const Layout layout = layout_of_path(map_, tensor, path, module_type);
-  const auto [it, is_new] = index_.emplace(tensor.unsafeGetTensorImpl(), all_.size());
+  const auto patterns = log_on(LogLevel::debug) ? map_.matching(path, module_type) : std::vector<std::string>();
+  const std::string rule = patterns.empty() ? std::string() : patterns[0];
+  const auto [it, is_new] = numbers_.emplace(tensor.unsafeGetTensorImpl(), static_cast<int64_t>(all_.size()));
   if (is_new) {
-    all_.push_back({tensor, canonical_path(path), layout});
-    return;
+    all_.push_back({tensor, canonical_path(path), layout, rule});
+    return it->second;
   }
   Variable& known = all_[it->second];
-  if (known.layout == layout) return;
   // One of the two paths may be the one that no entry names.
-  if (layout->is_replicated()) return;
+  if (known.layout == layout || layout->is_replicated()) return it->second;
   TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: ", quote(known.path), " and ",
                     quote(canonical_path(path)), " are one variable, but the layout map says ", known.layout->str(),
                     " for the first and ", layout->str(),
                     " for the second; give both the same layout, or name one of them only");
   known.layout = layout;
+  known.rule = rule;
+  return it->second;
 }
 
 void Variables::check_ranks() const {
@@ -133,6 +149,7 @@ void Variables::check_ranks() const {
     words.push_back(v.tensor.dim());
     for (int64_t size : v.tensor.sizes()) words.push_back(size);
     words.push_back(static_cast<int64_t>(v.tensor.scalar_type()));
+    words.push_back(static_cast<int64_t>(v.tensor.device().type()));
     words.push_back(holds_shards(v.tensor));
     words.push_back(v.tensor.requires_grad());
     words.push_back(v.tensor.is_leaf() && v.tensor.grad().defined());
@@ -140,11 +157,35 @@ void Variables::check_ranks() const {
   comm::check_same(words, kWhat, map_.mesh());
 }
 
-const at::Tensor& Variables::laid_out(const at::Tensor& tensor) {
-  results_.resize(all_.size());
-  const size_t i = index_.at(tensor.unsafeGetTensorImpl());
-  if (!results_[i].defined()) results_[i] = lay_out_variable(all_[i].tensor, all_[i].layout, all_[i].path);
-  return results_[i];
+std::string Variables::differing_values() const {
+  if (context().world_size() == 1) return "";
+  uint64_t values = 0;
+  bool on_meta = false;
+  for (const Variable& v : all_) {
+    on_meta |= v.tensor.is_meta();
+    if (!v.tensor.is_meta() && !holds_shards(v.tensor)) values = mix(values, sample_of(v.tensor.detach()));
+  }
+  std::vector<int64_t> words{static_cast<int64_t>(values)};
+  if (on_meta) {
+    words.push_back(static_cast<int64_t>(sample_of(at::globalContext().defaultGenerator(at::kCPU).get_state())));
+  }
+  try {
+    comm::check_same(words, "the variables' values, or the random state that those on the meta device get theirs from,",
+                     map_.mesh());
+    return "";
+  } catch (const c10::ValueError& e) {
+    return c10::str("distribute_module: ", e.what_without_backtrace(),
+                    ". Each rank keeps its part of its own values: seed all ranks alike before the model is built "
+                    "(weft.initialize() does), or load the same checkpoint on all");
+  }
+}
+
+at::Tensor Variables::lay_out(int64_t number) const {
+  const Variable& v = all_.at(number);
+  if (!v.tensor.is_meta()) return lay_out_variable(v.tensor, v.layout, v.path, v.rule);
+  const at::Device device(v.layout->mesh()->device_type());
+  const at::Tensor memory = empty_sharded(v.tensor.sizes(), v.layout, v.tensor.options().device(device));
+  return lay_out_variable(memory, v.layout, v.path, v.rule).set_requires_grad(v.tensor.requires_grad());
 }
 
 std::string synonym_type(const std::string& module_type, at::IntArrayRef weight_sizes, int64_t groups) {

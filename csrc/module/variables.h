@@ -14,29 +14,35 @@ struct Variable {
   at::Tensor tensor;
   std::string path;  // the first one it is reached by
   Layout layout = nullptr;
+  std::string rule;  // the pattern that gave it the layout; empty: none, or nobody asks
 };
 
 class Variables {
  public:
   explicit Variables(const LayoutMap& map) : map_(map) {}
-  /// Looks a variable up. One that was added before under another path stays one variable; its paths must not ask for
-  /// different layouts.
-  void add(const at::Tensor& tensor, const std::string& path, const std::string& module_type);
+  /// Looks a variable up; its number. One that was added before under another path stays one variable. Raises
+  /// ValueError where its paths ask for different layouts, several entries match, or the entry is for another number of
+  /// dimensions.
+  int64_t add(const at::Tensor& tensor, const std::string& path, const std::string& module_type);
   /// What the ranks must agree on.
   static constexpr char kWhat[] =
-      "distribute_module: the module's variables (paths, shapes, dtypes, layouts, gradients)";
+      "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts, gradients)";
   /// Raises ValueError on all ranks where they have different variables.
   void check_ranks() const;
-  /// The sharded variable: a leaf, made once.
-  const at::Tensor& laid_out(const at::Tensor& tensor);
+  /// Whether the ranks have the same values, by a sample of each, and where some are on the meta device the same random
+  /// state, from which these will get theirs. A warning that says what differs; empty: nothing. The same on all ranks.
+  std::string differing_values() const;
+  /// The sharded variable, a leaf. Of one on the meta device: memory for this rank's part, on the mesh's device, that
+  /// nobody has filled.
+  at::Tensor lay_out(int64_t number) const;
+  /// Lets go of the variable as it was, whose memory is free then if nobody else holds it.
+  void forget(int64_t number) { all_.at(number).tensor.reset(); }
   const std::vector<Variable>& all() const { return all_; }
-  void clear() { all_.clear(); }
 
  private:
   const LayoutMap& map_;
   std::vector<Variable> all_;
-  std::vector<at::Tensor> results_;
-  std::unordered_map<const c10::TensorImpl*, size_t> index_;
+  std::unordered_map<const c10::TensorImpl*, int64_t> numbers_;
 };
 
 /// The variable as a leaf in that layout with that path; its gradient, if there is one, laid out likewise. No check

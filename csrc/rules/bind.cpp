@@ -60,8 +60,8 @@ class Binding {
  private:
   bool holds(const Attribute& a) const {
     const c10::IValue* v = call_.value(a.argument);
-    if (a.value >= 0) return v != nullptr && v->isInt() && v->toInt() == a.value;
-    return call_.flag(a.argument) == (a.kind == Attribute::when);
+    const bool is = a.value >= 0 ? v != nullptr && v->isInt() && v->toInt() == a.value : call_.flag(a.argument);
+    return is == (a.kind == Attribute::when);
   }
 
   // Which operand of the rule each tensor is: tensor arguments of the schema in order; out= arguments are results.

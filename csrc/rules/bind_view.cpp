@@ -1,6 +1,8 @@
 #include "rules/bind_view.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <utility>
 
 #include "rules/op_info.h"
 #include "rules/overloads.h"
@@ -83,130 +85,189 @@ bool bind_reshape(const Call& call, BoundRule& bound, std::string&) {
   return true;
 }
 
-bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
-  start(call, bound);
+namespace {
+
+// Where the result's dimensions come from.
+struct Dims {
+  const Call& call;
+  BoundRule& bound;
   const TensorInfo& self = call.tensors[0];
   const int64_t n = self.ndim();
-  std::vector<int> factor(n);
-  for (int64_t d = 0; d < n; ++d) {
-    factor[d] = bound.add_factor(self.geometry.sizes[d]);
-    bound.tensors[0].dims[d].push_back(factor[d]);
-  }
-  const std::string name = view_of(call.op.short_name.substr(0, call.op.short_name.find('.')));
-  // sources[d]: the input dimension of result dimension d; -1: none.
-  std::vector<int64_t> sources;
-  std::vector<bool> whole(n, false);
-  auto all = [&] {
+  std::vector<int64_t> sources = {};                                           // per result dimension; -1: none
+  std::vector<bool> whole = std::vector<bool>(static_cast<size_t>(n), false);  // input dimensions that stay unsplit
+
+  void all() {
     for (int64_t d = 0; d < n; ++d) sources.push_back(d);
-  };
-  auto wrapped = [&](const char* argument, int64_t rank) {
+  }
+  // All but one, and that one unsplit.
+  void all_but(int64_t dim) {
+    all();
+    if (dim >= n) return;
+    sources.erase(sources.begin() + dim);
+    whole[dim] = true;
+  }
+  int64_t dim(const char* argument, int64_t rank) const {
     const c10::IValue* v = call.value(argument);
     const int64_t d = v != nullptr && v->isInt() ? v->toInt() : 0;
     return d < 0 ? d + rank : d;
-  };
-  if (name == "t" || name == "numpy_T") {
-    all();
-    std::reverse(sources.begin(), sources.end());
-  } else if (name == "transpose") {
-    all();
-    if (n > 0) std::swap(sources[wrapped("dim0", n)], sources[wrapped("dim1", n)]);
-  } else if (name == "permute") {
-    for (int64_t d : call.dims("dims", n)) sources.push_back(d);
-    if (n == 0) sources.clear();
-  } else if (name == "unsqueeze") {
-    all();
-    sources.insert(sources.begin() + wrapped("dim", n + 1), -1);
-  } else if (name == "squeeze") {
-    std::vector<int64_t> dims;
-    if (call.op.argument("dim") < 0) {
-      for (int64_t d = 0; d < n; ++d) dims.push_back(d);
-    } else {
-      const c10::IValue* v = call.value("dim");
-      if (!v->isIntList() || !v->toIntVector().empty()) dims = call.dims("dim", n);
-    }
-    for (int64_t d = 0; d < n; ++d) {
-      const bool gone = self.geometry.sizes[d] == 1 && std::find(dims.begin(), dims.end(), d) != dims.end();
-      if (gone) {
-        whole[d] = true;
-      } else {
-        sources.push_back(d);
-      }
-    }
-    // A shard may be of length 1 where the whole is not.
-    if (call.op.short_name == "squeeze.dims" || call.op.short_name == "squeeze_copy.dims") {
-      std::vector<int64_t> gone;
-      for (int64_t d = 0; d < n; ++d) {
-        if (whole[d]) gone.push_back(d);
-      }
-      bound.replaced.emplace_back(call.op.argument("dim"), std::move(gone));
-    }
-  } else if (name == "select" || name == "unbind") {
-    const int64_t dim = wrapped("dim", n);
-    for (int64_t d = 0; d < n; ++d) {
-      if (d != dim) sources.push_back(d);
-    }
-    if (dim < n) whole[dim] = true;
-  } else if (name == "slice" || name == "split" || name == "split_with_sizes" || name == "narrow" || name == "chunk") {
-    all();
-    const int64_t dim = wrapped("dim", n);
-    if (dim < n && !(name == "slice" && call.results[0].geometry.sizes[dim] == self.geometry.sizes[dim] &&
-                     call.results[0].geometry.strides[dim] == self.geometry.strides[dim])) {
-      whole[dim] = true;
-    }
-  } else if (name == "expand") {
-    const int64_t m = static_cast<int64_t>(call.results[0].geometry.sizes.size());
-    for (int64_t d = 0; d < m; ++d) sources.push_back(d - (m - n));
-    for (int64_t& d : sources) d = d < 0 ? -1 : d;
-    for (int64_t d = 0; d < n; ++d) whole[d] = self.geometry.sizes[d] != call.results[0].geometry.sizes[d + m - n];
-    bound.sizes_argument = call.op.argument("size");
-  } else if (name == "diagonal") {
-    const int64_t a = wrapped("dim1", n), b = [&] {
-      const int64_t d = call.value("dim2")->toInt();
-      return d < 0 ? d + n : d;
-    }();
-    for (int64_t d = 0; d < n; ++d) {
-      if (d != a && d != b) sources.push_back(d);
-    }
-    sources.push_back(-1);
-    whole[a] = whole[b] = true;
-  } else if (name == "diag_embed") {
-    const int64_t a = wrapped("dim1", n + 1), b = wrapped("dim2", n + 1);
-    for (int64_t d = 0, source = 0; d <= n; ++d) sources.push_back(d == a || d == b ? -1 : source++);
-    whole[n - 1] = true;
-  } else if (name == "unfold") {
-    all();
-    const int64_t dim = wrapped("dimension", n);
-    if (n > 0) {
-      whole[dim] = true;
-      sources.push_back(-1);
-    }
-  } else if (name == "view_as_real" || name == "view_as_complex") {
-    all();
-    if (name == "view_as_real") {
-      sources.push_back(-1);
-    } else {
-      sources.pop_back();
-      whole[n - 1] = true;
-    }
-  } else if (name == "constant_pad_nd") {
-    all();
-    const auto pad = call.value("pad")->toIntVector();
-    for (size_t k = 0; k < pad.size(); ++k) {
-      if (pad[k] != 0) whole[n - 1 - static_cast<int64_t>(k / 2)] = true;
-    }
-    bound.pending.clear();
-  } else if (name == "repeat") {
-    const int64_t m = static_cast<int64_t>(call.results[0].geometry.sizes.size());
-    for (int64_t d = 0; d < m; ++d) sources.push_back(d - (m - n) < 0 ? -1 : d - (m - n));
-    for (int64_t d = 0; d < n; ++d) whole[d] = self.geometry.sizes[d] != call.results[0].geometry.sizes[d + m - n];
+  }
+  const Geometry& result() const { return call.results[0].geometry; }
+  // The result's dimensions are the input's, right-aligned; those whose lengths differ stay unsplit.
+  void aligned() {
+    const int64_t m = static_cast<int64_t>(result().sizes.size());
+    for (int64_t d = 0; d < m; ++d) sources.push_back(std::max<int64_t>(d - (m - n), -1));
+    for (int64_t d = 0; d < n; ++d) whole[d] = self.geometry.sizes[d] != result().sizes[d + m - n];
+  }
+};
+
+void reversed(Dims& v) {
+  v.all();
+  std::reverse(v.sources.begin(), v.sources.end());
+}
+
+void transposed(Dims& v) {
+  v.all();
+  if (v.n > 0) std::swap(v.sources[v.dim("dim0", v.n)], v.sources[v.dim("dim1", v.n)]);
+}
+
+void permuted(Dims& v) {
+  if (v.n > 0) v.sources = v.call.dims("dims", v.n);
+}
+
+void unsqueezed(Dims& v) {
+  v.all();
+  v.sources.insert(v.sources.begin() + v.dim("dim", v.n + 1), -1);
+}
+
+void squeezed(Dims& v) {
+  std::vector<int64_t> dims;
+  if (v.call.op.argument("dim") < 0) {
+    for (int64_t d = 0; d < v.n; ++d) dims.push_back(d);
   } else {
+    const c10::IValue* given = v.call.value("dim");
+    if (!given->isIntList() || !given->toIntVector().empty()) dims = v.call.dims("dim", v.n);
+  }
+  std::vector<int64_t> gone;
+  for (int64_t d = 0; d < v.n; ++d) {
+    v.whole[d] = v.self.geometry.sizes[d] == 1 && std::find(dims.begin(), dims.end(), d) != dims.end();
+    (v.whole[d] ? gone : v.sources).push_back(d);
+  }
+  // A shard may be of length 1 where the whole is not.
+  const int argument = v.call.op.argument("dim");
+  if (argument >= 0 && v.call.value("dim")->isIntList()) v.bound.replaced.emplace_back(argument, std::move(gone));
+}
+
+void selected(Dims& v) { v.all_but(v.dim("dim", v.n)); }
+
+void cut(Dims& v) {
+  v.all();
+  const int64_t dim = v.dim("dim", v.n);
+  if (dim < v.n) v.whole[dim] = true;
+}
+
+// A slice of everything is none.
+void sliced(Dims& v) {
+  v.all();
+  const int64_t dim = v.dim("dim", v.n);
+  const Geometry &from = v.self.geometry, &to = v.result();
+  if (dim < v.n) v.whole[dim] = to.sizes[dim] != from.sizes[dim] || to.strides[dim] != from.strides[dim];
+}
+
+void expanded(Dims& v) {
+  v.aligned();
+  v.bound.sizes_argument = v.call.op.argument("size");
+}
+
+void diagonal(Dims& v) {
+  const int64_t a = v.dim("dim1", v.n), b = v.dim("dim2", v.n);
+  for (int64_t d = 0; d < v.n; ++d) {
+    if (d != a && d != b) v.sources.push_back(d);
+  }
+  v.sources.push_back(-1);
+  v.whole[a] = v.whole[b] = true;
+}
+
+void embedded_diagonal(Dims& v) {
+  const int64_t a = v.dim("dim1", v.n + 1), b = v.dim("dim2", v.n + 1);
+  for (int64_t d = 0, source = 0; d <= v.n; ++d) v.sources.push_back(d == a || d == b ? -1 : source++);
+  v.whole[v.n - 1] = true;
+}
+
+void unfolded(Dims& v) {
+  v.all();
+  if (v.n == 0) return;
+  v.whole[v.dim("dimension", v.n)] = true;
+  v.sources.push_back(-1);
+}
+
+void as_real(Dims& v) {
+  v.all();
+  v.sources.push_back(-1);
+}
+
+void as_complex(Dims& v) { v.all_but(v.n - 1); }
+
+void padded(Dims& v) {
+  v.all();
+  const auto pad = v.call.value("pad")->toIntVector();
+  for (size_t k = 0; k < pad.size(); ++k) {
+    if (pad[k] != 0) v.whole[v.n - 1 - static_cast<int64_t>(k / 2)] = true;
+  }
+  v.bound.pending.clear();
+}
+
+void repeated(Dims& v) { v.aligned(); }
+
+using Recipe = void (*)(Dims& view);
+Recipe recipe_of(const std::string& view) {
+  static const auto* recipes = new std::unordered_map<std::string, Recipe>{
+      {"t", &reversed},
+      {"numpy_T", &reversed},
+      {"transpose", &transposed},
+      {"permute", &permuted},
+      {"unsqueeze", &unsqueezed},
+      {"squeeze", &squeezed},
+      {"select", &selected},
+      {"unbind", &selected},
+      {"slice", &sliced},
+      {"split", &cut},
+      {"split_with_sizes", &cut},
+      {"narrow", &cut},
+      {"chunk", &cut},
+      {"expand", &expanded},
+      {"diagonal", &diagonal},
+      {"diag_embed", &embedded_diagonal},
+      {"unfold", &unfolded},
+      {"view_as_real", &as_real},
+      {"view_as_complex", &as_complex},
+      {"constant_pad_nd", &padded},
+      {"repeat", &repeated},
+  };
+  const auto it = recipes->find(view);
+  return it != recipes->end() ? it->second : nullptr;
+}
+
+}  // namespace
+
+bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
+  start(call, bound);
+  Dims view{call, bound};
+  std::vector<int> factor;
+  for (int64_t d = 0; d < view.n; ++d) {
+    factor.push_back(bound.add_factor(view.self.geometry.sizes[d]));
+    bound.tensors[0].dims[d].push_back(factor[d]);
+  }
+  const Recipe recipe = recipe_of(view_of(call.op.short_name.substr(0, call.op.short_name.find('.'))));
+  if (recipe == nullptr) {
     why = "its view is not known";
     return false;
   }
-  for (int64_t d = 0; d < n; ++d) bound.factors[factor[d]].whole = whole[d];
+  recipe(view);
+  for (int64_t d = 0; d < view.n; ++d) bound.factors[factor[d]].whole = view.whole[d];
   for (auto& result : bound.results) {
-    for (size_t d = 0; d < result.dims.size() && d < sources.size(); ++d) {
-      if (sources[d] >= 0 && !whole[sources[d]]) result.dims[d].push_back(factor[sources[d]]);
+    for (size_t d = 0; d < result.dims.size() && d < view.sources.size(); ++d) {
+      const int64_t source = view.sources[d];
+      if (source >= 0 && !view.whole[source]) result.dims[d].push_back(factor[source]);
     }
   }
   finish(call, bound);

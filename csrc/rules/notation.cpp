@@ -165,45 +165,52 @@ class Parser {
     return number();
   }
 
+  // Of linear and carry: operands that are pending together, alternatives between bars.
+  std::vector<std::vector<int>> groups() {
+    std::vector<std::vector<int>> out;
+    do {
+      std::vector<int> group;
+      do {
+        skip();
+        if (peek("*")) {
+          ++at_;
+          group.push_back(-1);
+        } else {
+          group.push_back(number());
+        }
+      } while (accept('+'));
+      out.push_back(std::move(group));
+    } while (accept('|'));
+    return out;
+  }
+
   Attribute attribute() {
-    Attribute a;
     const size_t begin = at_;
     const std::string kind = word();
     skip();
+    Attribute a;
     if (kind == "linear" || kind == "carry") {
       a.kind = kind == "linear" ? Attribute::linear : Attribute::carry;
-      do {
-        std::vector<int> group;
-        do {
-          skip();
-          if (peek("*")) {
-            ++at_;
-            group.push_back(-1);
-          } else {
-            group.push_back(number());
-          }
-        } while (accept('+'));
-        a.groups.push_back(std::move(group));
-      } while (accept('|'));
-      return a;
-    }
-    if (kind == "when" || kind == "unless") {
+      a.groups = groups();
+    } else if (kind == "when" || kind == "unless") {
       a.kind = kind == "when" ? Attribute::when : Attribute::unless;
       a.argument = word();
       if (accept('=')) a.value = value_of(a.argument);
-      return a;
-    }
-    if (kind == "size") {
+    } else if (kind == "size") {
       a.kind = Attribute::size;
       for (skip(); !accept('@'); skip()) a.product.push_back(word());
       a.argument = word();
       if (accept('.')) a.entry = number();
-      return a;
-    }
-    if (kind == "exact") {
+    } else if (kind == "exact") {
       a.kind = Attribute::exact;
-      return a;
+    } else {
+      of_factor(kind, begin, a);
     }
+    return a;
+  }
+
+  // What splitting a factor means; `begin`: where the attribute does.
+  void of_factor(const std::string& kind, size_t begin, Attribute& a) {
     a.factor = factor_name();
     if (kind == "free") {
       a.kind = Attribute::free;
@@ -234,12 +241,11 @@ class Parser {
       if (!known.count(kind)) {
         at_ = begin;
         fail("unknown attribute '" + kind +
-             "' (known: sum, max, min, product, norm2, whole, free, size, when, unless, masked, exact, linear, carry)");
+             "' (known: sum, max, min, product, norm2, whole, free, size, when, unless, exact, linear, carry)");
       }
       a.kind = Attribute::reduce;
       a.reduction = reduction_from_string(kind);
     }
-    return a;
   }
 
   // Where a factor is first named.

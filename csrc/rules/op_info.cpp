@@ -49,8 +49,6 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
   hash = hash_of(short_name);
   copies = short_name == "clone";
-  is_foreach = short_name.rfind("_foreach_", 0) == 0 || short_name.rfind("_fused_ad", 0) == 0 ||
-               short_name.rfind("_fused_sgd", 0) == 0 || short_name.rfind("_amp_foreach", 0) == 0;
   for (const c10::Argument& a : s.arguments()) {
     Argument info;
     info.kind = kind_of(a.real_type());
@@ -60,6 +58,9 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
     is_out = is_out || (info.written && a.kwarg_only());
     arguments.push_back(info);
   }
+  // Fused optimizers write the first list entry by entry, too.
+  is_foreach = short_name.rfind("_foreach_", 0) == 0 ||
+               (!arguments.empty() && arguments[0].kind == Kind::tensor_list && arguments[0].written && !is_out);
   // These update their statistics in training, as their schemas do not say.
   for (const char* op : {"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}) {
     if (short_name != op) continue;
@@ -87,7 +88,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   }
   random = handle.hasTag(at::Tag::nondeterministic_seeded);
   rules = rules::find(short_name);
-  instead = rules::find_instead(short_name);
+  decomposition = rules::find_decomposition(short_name);
   if (const size_t colons = short_name.find("::"); colons != std::string::npos) {
     is_foreach = !rules.empty() && short_name.compare(colons + 2, 9, "_foreach_") == 0;
   }

@@ -40,7 +40,7 @@ struct OpInfo {
   bool random = false;      // tagged nondeterministic_seeded
   bool is_foreach = false;  // lists, entry by entry
   std::vector<const rules::RuleEntry*> rules;
-  rules::Composite instead = nullptr;  // runs in its place; null: the op itself does
+  rules::Composite decomposition = nullptr;  // runs in its place; null: the op itself does
   void (*special)(const OpInfo& op, std::vector<c10::IValue>& stack) = nullptr;  // runs it, past rules and plans
 
   const c10::FunctionSchema& schema() const { return handle.schema(); }

@@ -21,7 +21,7 @@ struct Table {
   std::vector<Family> pending;
   std::multimap<std::string, RuleEntry> rules;
   std::unordered_map<std::string, Composite> composites;
-  std::unordered_map<std::string, std::string> insteads;
+  std::unordered_map<std::string, std::string> decompositions;
   bool supports_empty_shards = false;  // the family that is being filled in
 };
 Table& table() {
@@ -115,9 +115,9 @@ void composite(const std::string& name, Composite run) {
   table().composites[name] = run;
 }
 
-void instead(const std::string& op, const std::string& composite_name) {
+void decompose(const std::string& op, const std::string& composite_name) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
-  table().insteads[op] = composite_name;
+  table().decompositions[op] = composite_name;
 }
 
 std::vector<const RuleEntry*> find(const std::string& op) {
@@ -147,10 +147,10 @@ Composite find_composite(const std::string& name) {
   return it->second;
 }
 
-Composite find_instead(const std::string& op) {
+Composite find_decomposition(const std::string& op) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
-  auto it = filled().insteads.find(op);
-  return it == table().insteads.end() ? nullptr : find_composite(it->second);
+  auto it = filled().decompositions.find(op);
+  return it == table().decompositions.end() ? nullptr : find_composite(it->second);
 }
 
 std::vector<const RuleEntry*> all() {

@@ -14,17 +14,17 @@ void rule(std::initializer_list<const char*> ops, const std::string& text);
 /// A rule bound by a function; `text` describes it in the printed table.
 void rule(const std::string& op, const std::string& text, Binder binder);
 void rule(std::initializer_list<const char*> ops, const std::string& text, Binder binder);
-/// Says what runs where a factor marked `via name` arrives split, or always for an op (`instead`).
+/// Says what runs where a factor marked `via name` arrives split, or always for an op (`decompose`).
 void composite(const std::string& name, Composite run);
 /// An op that always runs as that composite.
-void instead(const std::string& op, const std::string& composite_name);
+void decompose(const std::string& op, const std::string& composite_name);
 
 /// The rules of an overload in the order to try them, those of its base op where it is an in-place, foreach or
 /// overloaded variant without one of its own.
 std::vector<const RuleEntry*> find(const std::string& op);
 Composite find_composite(const std::string& name);
 /// The composite that stands for the op; null: none.
-Composite find_instead(const std::string& op);
+Composite find_decomposition(const std::string& op);
 /// All rules, by op.
 std::vector<const RuleEntry*> all();
 /// Overloads of aten that core tags as pointwise.

@@ -24,8 +24,8 @@
 // free f                results without f are the same whatever part of f a rank has
 // size f g @arg         the int argument `arg` is the length of f (times g): tells f's size, and is localized
 // size f @arg.1         entry 1 of the int list `arg` is
-// when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2; of core's
-//                       `reduction` (none, mean, sum) and `mode` of bags (sum, mean, max) by name: `when reduction=sum`
+// when arg, unless arg  the rule holds where that argument is true, or not 0 (false, 0); `when arg=2`: is 2, also by
+//                       core's names for `reduction` (none, mean, sum) and `mode` of bags (sum, mean, max)
 // halo f kind           f is a dimension that a window slides over, of other lengths in the input and in the result,
 //                       each split by its own: the rows that a rank lacks are fetched from the others, their gradients
 //                       returned; where the window is the arguments say (window.h). kind: convolution, average, maximum
@@ -76,7 +76,7 @@ struct Attribute {
   std::vector<std::string> product;       // size: the factors
   std::string argument;                   // size, when, unless; masked: of what is ignored, empty: zeros
   int entry = -1;                         // size: of a list
-  int value = -1;                         // when: the value asked for; -1: any but 0
+  int value = -1;                         // when, unless: of that value; -1: of any but 0
 };
 
 struct Rule {

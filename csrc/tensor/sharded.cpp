@@ -109,7 +109,7 @@ void ShardedTensorImpl::set_identity(Identity identity) {
   }
 }
 
-void ShardedTensorImpl::become(const ShardedTensorImpl& other) {
+void ShardedTensorImpl::swap_impl(const ShardedTensorImpl& other) {
   const Geometry geometry = other.geometry();
   c10::intrusive_ptr<Cell>::reclaim(cell_.exchange(other.shared_cell().release(), std::memory_order_acq_rel));
   chain_ = other.chain_;

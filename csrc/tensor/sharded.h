@@ -111,7 +111,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// Makes this a view of its cell's root, `chain` leading to it.
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
   /// Takes over what `other` is (in-place view ops, set_data).
-  void become(const ShardedTensorImpl& other);
+  void swap_impl(const ShardedTensorImpl& other);
   /// The same tensor anew, its content not waited for.
   c10::intrusive_ptr<ShardedTensorImpl> alias() const;
   /// After the local shard was written in place.

@@ -52,10 +52,11 @@ WEFT_API at::Tensor distribute_variable(const at::Tensor& variable, Layout layou
 using Rebind = std::function<void(const std::string& path, torch::nn::Module& module)>;
 
 /// Tags and shards every parameter and buffer of the module by its path, in place. Tied parameters stay tied, gradients
-/// that are there are laid out too. LibTorch's own layers are known; a module of yours that keeps parameters in members
-/// needs `rebind`. In C++ a sharded tensor is a new object: make optimizers afterwards. Raises ValueError, before
-/// anything is changed, for a path that matches several entries or an entry of the wrong rank; and at the end where
-/// something still holds a parameter from before (such a member, or an optimizer).
+/// that are there are laid out too; variables on the meta device get memory for this rank's part, which is not filled.
+/// Warns where the ranks have different values. LibTorch's own layers are known; a module of yours that keeps
+/// parameters in members needs `rebind`. In C++ a sharded tensor is a new object: make optimizers afterwards. Raises
+/// ValueError, before anything is changed, for a path that matches several entries or an entry of the wrong rank; and
+/// at the end where something still holds a parameter from before (such a member, or an optimizer).
 WEFT_API void distribute_module(torch::nn::Module& module, const LayoutMap& map, const Rebind& rebind = {});
 /// The same for a scripted module: its parameters and buffers are attributes, which are set.
 WEFT_API void distribute_module(torch::jit::Module& module, const LayoutMap& map);

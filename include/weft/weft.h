@@ -1,5 +1,6 @@
 #pragma once
 // All of Weft's C++ API.
+#include <weft/checkpoint.h>
 #include <weft/distributed.h>
 #include <weft/layout.h>
 #include <weft/layout_map.h>

@@ -4,7 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
-#include <random>
+
+#include "random"
 
 namespace weft {
 namespace {

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <random>
 #include <string>
 
+#include "random"
 #include "random/random.h"
 
 namespace weft::random::testing {

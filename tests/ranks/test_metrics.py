@@ -1,7 +1,7 @@
 """torchmetrics: a metric of sharded tensors has one process's value on every rank; one of plain tensors is summed up
-over the ranks as ever. Where torchmetrics is not installed, test_metrics_standin.py plays its synchronization."""
+over the ranks as ever."""
 
-import importlib.util
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 import weft
 from support.cases import check, every_layout, meshes, on_worlds, run_cases, same
 
-INSTALLED = importlib.util.find_spec("torchmetrics") is not None
 Batches = list[tuple[torch.Tensor, ...]]
 
 
@@ -190,7 +189,6 @@ def run(world: int) -> dict[str, str]:
 results = on_worlds(run, 2, 3)
 
 
-@pytest.mark.skipif(not INSTALLED, reason="torchmetrics is not installed")
 @pytest.mark.parametrize("name", CASES)
 def test_metric(results, name):
     check(results, name)

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
-#include <random>
 
 #include "comm/lockstep/event.h"
 #include "comm/wire/collectives.h"
 #include "layout/shard.h"
+#include "random"
 #include "support/run_ranks.h"
 
 namespace weft {

@@ -142,5 +142,21 @@ TEST(Bind, SayWhyNot) {
   EXPECT_NE(b.why.find("does not fit a tensor of 1 dimensions"), std::string::npos) << b.why;
 }
 
+TEST(Bind, ConditionsOnAValue) {
+  const at::Tensor x = at::zeros({2, 3});
+  for (const int64_t reduction : {0, 1, 2}) {
+    const Bound loss("aten::mse_loss", "", {x, x, reduction});
+    auto binds = [&](const char* text) {
+      BoundRule bound;
+      std::string why;
+      return rules::bind(parse(text), loss.call, bound, why);
+    };
+    EXPECT_EQ(binds("..., ... -> ...;  when reduction=sum"), reduction == 2);
+    EXPECT_EQ(binds("..., ... -> ...;  unless reduction=2"), reduction != 2);
+    EXPECT_EQ(binds("..., ... -> ...;  when reduction"), reduction != 0);
+    EXPECT_EQ(binds("..., ... -> ...;  unless reduction"), reduction == 0);
+  }
+}
+
 }  // namespace
 }  // namespace weft::rules

@@ -105,5 +105,14 @@ TEST(Notation, AFactorThatNoResultHasNeedsAnAttribute) {
   EXPECT_NE(error_of("m -> m;  sum k").find("factor k that no operand has"), std::string::npos);
 }
 
+TEST(Notation, NamesOfCoresEnumerations) {
+  EXPECT_EQ(parse("... -> ...;  when reduction=mean").attributes[0].value, 1);
+  EXPECT_EQ(parse("... -> ...;  unless mode=max").attributes[0].value, 2);
+  EXPECT_EQ(parse("y -> y;  halo y maximum").attributes[0].window, Window::Kind::maximum);
+  for (const char* wrong : {"... -> ...;  when reduction=most", "y -> y;  halo y mean", "y, i -> i;  masked y 1 one"}) {
+    EXPECT_THROW(parse(wrong), c10::ValueError) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace weft::rules

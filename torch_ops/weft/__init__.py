@@ -19,6 +19,7 @@ from ._library import library_path, torch_version_built_for
 from .assignment import install as _install_assignment
 from .check_report import Check, Difference
 from .checking import check
+from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .hf.loading import install as _install_hf_loading
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "active_layouts",
+    "async_save",
     "check",
     "Check",
     "check_finite",
@@ -77,8 +79,11 @@ __all__ = [
     "layouts",
     "library_path",
     "list_devices",
+    "load",
+    "Loaded",
     "local_tensor",
     "path_of",
+    "PendingSave",
     "random_mode",
     "rank",
     "register_layouts",
@@ -86,6 +91,7 @@ __all__ = [
     "report",
     "Report",
     "RuleCheck",
+    "save",
     "shard_batch",
     "strict",
     "tag",

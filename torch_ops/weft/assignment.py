@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules import module as nn_module
 
 from . import _library  # noqa: F401
-from .module import become
+from .module import swap_impl
 
 _KEY = torch._C.DispatchKey.PrivateUse3
 _values_are_there = False  # of parameters that are being assigned; else they may be memory that is filled later
@@ -49,7 +49,7 @@ def _turn_sharded(tensor: torch.Tensor, value: torch.Tensor) -> None:
     new.requires_grad_(tensor.requires_grad)
     if tensor.grad is not None:
         new.grad = tensor.grad if is_sharded(tensor.grad) else torch.ops.weft._as_data_of(new, tensor.grad)
-    become(tensor, new)
+    swap_impl(tensor, new)
 
 
 def _keep_layout(old: torch.Tensor, new: torch.Tensor, name: str) -> torch.Tensor:

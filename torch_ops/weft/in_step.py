@@ -18,7 +18,7 @@ def telling(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        torch.ops.weft.tell_failure(what, f"{type(e).__name__}: {e}")
+        torch.ops.weft.report_failure(what, f"{type(e).__name__}: {e}")
         raise
 
 

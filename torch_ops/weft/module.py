@@ -6,21 +6,24 @@ import dataclasses
 import sys
 import warnings
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .layout_map import LayoutMap
-from .mesh import DeviceMesh, TensorLayout, adopt_world
-from .strings import checked, shown
+from .mesh import DeviceMesh, adopt_world
+from .strings import checked
 from .tensors import as_kind, differ
 
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
-_WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts)"  # ranks must agree on
+# What ranks must agree on (csrc/module/variables.h).
+_WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts, gradients)"
 _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
+# Variables that got memory in place of the meta device, and what tells whether that was written since.
+_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
@@ -105,28 +108,35 @@ def distribute_module(
         layouts = _resolve(layout_map, mesh)
         mesh = layouts.device_mesh
         slots = list(_slots(module))
-        variables = _look_up(slots, layouts)
-        _check_free(variables.values())
+        _check_free(slots)
         made_on_meta = _check_initialisers(module, slots, param_init_fn)
+        variables = torch.classes.weft.Variables(layouts._object)
+        numbers = [
+            variables.add(
+                slot.tensor,
+                checked(slot.path, "distribute_module: path"),
+                checked(module_type(slot.owner), "distribute_module: module type"),
+            )
+            for slot in slots
+        ]
     except ValueError as error:
         differ(str(error), _WHAT, mesh)
         raise
-    _check_ranks(list(variables.values()), mesh)
-    scripted: dict[int, torch.Tensor] = {}
-    for v in _with_progress(list(variables.values())):
-        new = _laid_out(v)
-        if v.scripted:
-            scripted[id(v.tensor)] = new
-        else:
-            become(v.tensor, new)
-    for slot in slots:
-        if slot.scripted:
-            slot.owner._c.setattr(slot.name, scripted[id(slot.tensor)])
+    variables.check_ranks()
+    if differs := variables.differing_values():
+        warnings.warn(differs, stacklevel=2)
+    _replace(slots, numbers, variables)
     _maps[module] = layouts
     with torch.no_grad():
         for submodule in made_on_meta:
             _initialise(module, submodule, param_init_fn)
     return module
+
+
+def unfilled(variable: torch.Tensor) -> bool:
+    """Whether it was made on the meta device and nothing has given it a value since."""
+    memory = _memory_of.get(variable)
+    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
 
 
 def map_of(module: torch.nn.Module) -> LayoutMap | None:
@@ -146,15 +156,6 @@ class _Slot:
     @property
     def scripted(self) -> bool:
         return isinstance(self.owner, torch.jit.ScriptModule)
-
-
-@dataclasses.dataclass
-class _Variable:
-    tensor: torch.Tensor
-    path: str
-    layout: TensorLayout
-    scripted: bool
-    rule: str  # the pattern that gave it; empty: none
 
 
 def _slots(module: torch.nn.Module) -> Iterator[_Slot]:
@@ -200,30 +201,13 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
     return LayoutMap(mesh, layout_map)
 
 
-def _look_up(slots: Iterable[_Slot], layouts: LayoutMap) -> dict[int, _Variable]:
-    variables: dict[int, _Variable] = {}
-    for slot in slots:
-        kind = module_type(slot.owner)
-        layout = layouts.layout_for(slot.path, slot.tensor.shape, kind)
-        rule = next(iter(layouts.matching(slot.path, kind)), "")
-        known = variables.setdefault(id(slot.tensor), _Variable(slot.tensor, slot.path, layout, slot.scripted, rule))
-        if known.layout == layout or not any(layout.axes):
-            continue  # where one of two tied names is not in the map, the other one counts
-        if any(known.layout.axes):
-            raise ValueError(
-                f"distribute_module: {shown(known.path)} and {shown(slot.path)} are one variable, but the layout map "
-                f"says {known.layout} for the first and {layout} for the second; give both the same, or name one only"
-            )
-        known.layout, known.rule = layout, rule
-    return variables
-
-
-def _check_free(variables: Iterable[_Variable]) -> None:
-    held = [v.path for v in variables if not v.scripted and v.tensor._use_count() > 1]
+def _check_free(slots: Iterable[_Slot]) -> None:
+    held = {id(s.tensor): s.path for s in reversed(list(slots)) if not s.scripted and s.tensor._use_count() > 1}
     if held:
+        paths = list(held.values())[::-1]
         raise ValueError(
-            f"distribute_module: in use by a live autograd graph or by C++ code: {', '.join(held[:5])}"
-            f"{' and others' if len(held) > 5 else ''}; distribute before the forward pass, or delete its results first"
+            f"distribute_module: in use by a live autograd graph or by C++ code: {', '.join(paths[:5])}"
+            f"{' and others' if len(paths) > 5 else ''}; distribute before the forward pass, or let go of its results"
         )
 
 
@@ -248,55 +232,24 @@ def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
         root._init_weights(owner)
 
 
-def _check_ranks(variables: list[_Variable], mesh: DeviceMesh) -> None:
-    if torch.ops.weft.world_size() == 1:
-        return
-    check = torch.ops.weft.check_same
-    words = []
-    for v in variables:
-        t = v.tensor
-        facts = (v.path, str(v.layout), tuple(t.shape), str(t.dtype), t.is_meta)
-        facts += (t.requires_grad, t.is_leaf and t.grad is not None)
-        words.append(zlib.crc32(repr((facts, torch.ops.weft.is_sharded(t))).encode()))
-    check(words, _WHAT, mesh._object)
-    samples = [_sample(v.tensor) for v in variables]
-    values = torch.cat([s for s in samples if s is not None] or [torch.zeros(0)])
-    try:
-        words = [zlib.crc32(repr(values.tolist()).encode())]
-        if any(v.tensor.is_meta for v in variables):
-            words.append(zlib.crc32(repr(torch.get_rng_state().tolist()).encode()))
-        check(
-            words,
-            "the variables' values, or the random state that those on the meta device get theirs from,",
-            mesh._object,
-        )
-    except ValueError as e:
-        warnings.warn(
-            f"distribute_module: {e}. Each rank keeps its part of its own values: seed all ranks alike before the "
-            "model is built (weft.initialize() does), or load the same checkpoint on all",
-            stacklevel=3,
-        )
+def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:
+    """Each variable laid out, once, and put where it was."""
+    taken: dict[int, torch.Tensor] = {}
+    for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
+        first = number not in taken
+        was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
+        if first:
+            taken[number] = variables.take(number)
+        if slot.scripted:
+            slot.owner._c.setattr(slot.name, taken[number])
+        elif first:
+            swap_impl(slot.tensor, taken[number])
+            if was_meta:
+                _memory_of[slot.tensor] = torch.ops.weft._writes(slot.tensor)
+            taken[number] = slot.tensor  # nothing holds the plain value any longer
 
 
-def _sample(tensor: torch.Tensor) -> torch.Tensor | None:
-    """A few of the values, to see whether the ranks have the same."""
-    t = tensor.detach()
-    if t.is_meta or torch.ops.weft.is_sharded(t) or t.is_complex() or not t.is_contiguous() or t.numel() == 0:
-        return None
-    flat = t.view(-1)
-    return flat[:: max(1, flat.numel() // 4)].to("cpu", torch.float64)
-
-
-def _laid_out(v: _Variable) -> torch.Tensor:
-    t = v.tensor
-    if not t.is_meta:
-        return torch.ops.weft._lay_out_variable(t, v.layout._object, v.path, v.rule)
-    device = torch.device(v.layout.device_mesh.device_type)
-    new = torch.ops.weft._empty(t.shape, v.layout._object, dtype=t.dtype, device=device)
-    return torch.ops.weft._lay_out_variable(new, v.layout._object, v.path, v.rule).requires_grad_(t.requires_grad)
-
-
-def become(old: torch.Tensor, new: torch.Tensor) -> None:
+def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
     """Makes `old` the tensor that `new` is; the object, its attributes and the user's hooks stay."""
     hooks, after = old._backward_hooks, old._post_accumulate_grad_hooks
     torch._C._swap_tensor_impl(old, new)
@@ -307,13 +260,13 @@ def become(old: torch.Tensor, new: torch.Tensor) -> None:
         old._post_accumulate_grad_hooks = after
 
 
-def _with_progress(variables: list[_Variable]) -> Iterable[_Variable]:
-    total = sum(v.tensor.numel() * v.tensor.element_size() for v in variables)
+def _with_progress(slots: list[tuple[_Slot, int]]) -> Iterable[tuple[_Slot, int]]:
+    total = sum(slot.tensor.numel() * slot.tensor.element_size() for slot, _ in slots)
     if total < _PROGRESS_FROM or torch.ops.weft.rank() != 0 or not sys.stderr.isatty():
-        return variables
+        return slots
     try:
         from rich.console import Console
         from rich.progress import track
     except ImportError:
-        return variables
-    return track(variables, "laying out variables", console=Console(stderr=True), transient=True)
+        return slots
+    return track(slots, "laying out variables", console=Console(stderr=True), transient=True)

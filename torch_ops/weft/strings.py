@@ -29,3 +29,8 @@ def shown(value: Any) -> str:
     """For an error: `repr`, cut to a bounded length."""
     whole = repr(value)
     return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]}… ({len(whole)} characters)"
+
+
+def listed(names: list[str]) -> str:
+    """The first of them, and how many others there are."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} others" if len(names) > 20 else "")

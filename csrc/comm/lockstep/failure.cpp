@@ -17,7 +17,7 @@ thread_local uint64_t last_asked = 0;
 
 }  // namespace
 
-void tell_failure(const std::string& op, bool in_collective) {
+void report_failure(const std::string& op, bool in_collective) {
   if (context().world_size() == 1 || is_forked()) return;
   Failure failure;
   failure.op = op;

@@ -30,7 +30,7 @@ namespace weft::comm {
 
 /// Tells the other ranks of the exception that is being handled, and says in it that they are told; not of one that all
 /// ranks raise. `in_collective`: it is this rank's part in the last collective that has failed.
-void tell_failure(const std::string& op, bool in_collective = false);
+void report_failure(const std::string& op, bool in_collective = false);
 
 /// Runs the kernel of an op on this rank's own data.
 template <class Kernel>
@@ -38,7 +38,7 @@ void run_local(const std::string& op, Kernel&& kernel) {
   try {
     kernel();
   } catch (...) {
-    tell_failure(op);
+    report_failure(op);
     throw;
   }
 }

@@ -57,7 +57,7 @@ auto collective(const Event& event, Body&& body) {
   try {
     return body();
   } catch (...) {
-    tell_failure(event.kind, /*in_collective=*/true);
+    report_failure(event.kind, /*in_collective=*/true);
     throw;
   }
 }

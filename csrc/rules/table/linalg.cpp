@@ -8,6 +8,7 @@ namespace weft::rules {
 RULES(linalg) {
   // Of nothing its backward gives back a gradient of another shape.
   rule("_cdist_forward", "... p m, ... r m -> ... p r;  whole m");
+  rule("_euclidean_dist", "... p m, ... r m -> ... p r;  whole m");
   rule("_cdist_backward", "... p r, ... p m, ... r m, ... p r -> ... p m;  sum r;  whole m;  linear 0");
   rule({"linalg_inv_ex", "linalg_cholesky_ex"}, "... 1 1 -> ... 1 1, ...;  unless check_errors");
   rule({"linalg_lu_factor_ex", "linalg_ldl_factor_ex"}, "... 1 1 -> ... 1 1, ... 1, ...;  unless check_errors");

@@ -20,6 +20,7 @@ RULES(resampling) {
   rule({"grid_sampler_2d", "_grid_sampler_2d_cpu_fallback"}, "b c y x, b p q 1 -> b c p q;  whole y;  whole x");
   rule({"grid_sampler_2d_backward", "_grid_sampler_2d_cpu_fallback_backward"},
        "b c p q, b c y x, b p q 1 -> b c y x, b p q 1;  whole y;  whole x;  sum c;  sum p;  sum q");
+  rule("affine_grid_generator", "b 1 1 -> b 1 1 1;  size b @size.0");
   rule("grid_sampler_3d", "b c z y x, b o p q 1 -> b c o p q;  whole z;  whole y;  whole x");
   rule("grid_sampler_3d_backward",
        "b c o p q, b c z y x, b o p q 1 -> b c z y x, b o p q 1;  whole z;  whole y;  whole x;  sum c;  sum o;  sum p;"

@@ -7,8 +7,6 @@
 #include <chrono>
 #include <iostream>
 
-#include "comm/agree/check_same.h"
-
 namespace {
 
 void check(bool ok, const char* what) {

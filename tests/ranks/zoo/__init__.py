@@ -1,6 +1,7 @@
-"""Unchanged models from transformers, torchvision and torch.nn, tiny, by name."""
+"""Unchanged models and losses, tiny, by name: of transformers, torchvision, torch.nn, timm, diffusers, and of the
+libraries of tools/requirements-models.txt."""
 
-from . import inputs, media, planned, text, vision
+from . import backbones, diffusion, graphs, inputs, media, planned, preferences, sentences, text, vision
 from .table import Entry, TorchEntry
 
 
@@ -13,6 +14,10 @@ class Models(dict):
         return planned.Planned(name.removeprefix(planned.PREFIX))
 
 
-MODELS: dict[str, Entry | TorchEntry | planned.Planned] = Models({**text.MODELS, **media.MODELS, **vision.MODELS})
+MODELS: dict[str, Entry | TorchEntry | planned.Planned] = Models(
+    (name, entry)
+    for part in (text, media, vision, backbones, diffusion, sentences, preferences, graphs)
+    for name, entry in part.MODELS.items()
+)
 
 __all__ = ["Entry", "MODELS", "TorchEntry", "inputs", "planned"]

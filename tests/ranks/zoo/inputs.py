@@ -36,6 +36,56 @@ def boxes() -> dict:
     return {"images": [torch.rand(3, 64, 64) for _ in target], "targets": [{**t, "masks": masks} for t in target]}
 
 
+def noisy(channels: int, size: int) -> dict:
+    return {"sample": torch.randn(BATCH, channels, size, size), "timestep": torch.randint(0, 100, (BATCH,))}
+
+
+def prompt() -> torch.Tensor:
+    return torch.randn(BATCH, 6, 32)
+
+
+def packed_latents() -> dict:
+    """Flux's: patches as a sequence, with the place of each."""
+    places = torch.cartesian_prod(torch.zeros(1), torch.arange(4.0), torch.arange(4.0))
+    return {
+        "sample": torch.randn(BATCH, 16, 16), "timestep": torch.randint(0, 100, (BATCH,)), "img_ids": places,
+        "txt_ids": torch.zeros(6, 3), "encoder_hidden_states": prompt(), "pooled_projections": torch.randn(BATCH, 16),
+    }  # fmt: skip
+
+
+def padded(rows: int = BATCH) -> dict:
+    """Texts of several lengths, with their mask."""
+    mask = (torch.arange(LENGTH) < torch.tensor([8, 5, 3, 7]).repeat(rows // BATCH)[:, None]).long()
+    return {"input_ids": torch.randint(3, VOCABULARY - 1, (rows, LENGTH)) * mask, "attention_mask": mask}
+
+
+def texts(parts: int, labels: torch.Tensor | None = None) -> dict:
+    return {"texts": [padded() for _ in range(parts)], "labels": labels}
+
+
+def masked_texts() -> dict:
+    x = padded()
+    return {**x, "labels": x["input_ids"].masked_fill(x["attention_mask"] == 0, -100)}
+
+
+def preferred_texts() -> dict:
+    """First the chosen, then the rejected; of each the last part is the completion."""
+    x = padded(2 * BATCH)
+    return {**x, "completion_mask": x["attention_mask"] * (torch.arange(LENGTH) > 1)}
+
+
+def graphs() -> dict:
+    """Four graphs of five to seven nodes in one: each node, its edges, and which graph it is of."""
+    sizes = torch.tensor([5, 6, 7, 6])
+    starts = sizes.cumsum(0) - sizes
+    edges = torch.cat([s + torch.randint(0, int(n), (2, 3 * int(n))) for s, n in zip(starts, sizes, strict=True)], 1)
+    return {
+        "x": torch.randn(int(sizes.sum()), 32), "edge_index": edges, "edge_attr": torch.randn(edges.shape[1], 6),
+        "edge_type": torch.randint(0, 3, (edges.shape[1],)), "batch": torch.arange(BATCH).repeat_interleave(sizes),
+        "labels": labels(),
+    }  # fmt: skip
+
+
 INPUTS = {
     "text": text,
     "image": lambda: {"pixel_values": pixels(), "labels": labels()},
@@ -53,6 +103,25 @@ INPUTS = {
     "photo segments": lambda: {"x": pixels(64), "labels": torch.randint(0, 6, (BATCH, 64, 64))},
     "boxes": boxes,
     "sequence": lambda: {"x": torch.randn(BATCH, LENGTH, 32), "labels": torch.randint(0, 6, (BATCH, LENGTH))},
+    "images": lambda: {"x": pixels()},
+    "noisy images": lambda: noisy(3, 16),
+    "noisy latents of classes": lambda: {**noisy(4, 8), "class_labels": labels()},
+    "noisy latents with text": lambda: {**noisy(4, 8), "encoder_hidden_states": prompt()},
+    "latents with pooled text": lambda: {
+        **noisy(4, 8),
+        "encoder_hidden_states": prompt(),
+        "pooled_projections": torch.randn(BATCH, 16),
+    },
+    "packed latents": packed_latents,
+    "text pairs": lambda: texts(2),
+    "text triplets": lambda: texts(3),
+    "texts of classes": lambda: texts(1, torch.tensor([0, 1, 0, 1])),
+    "text pairs of classes": lambda: texts(2, torch.tensor([0, 1, 1, 0])),
+    "text pairs of scores": lambda: texts(2, torch.rand(BATCH)),
+    "masked texts": masked_texts,
+    "preferred texts": preferred_texts,
+    "reward texts": lambda: padded(2 * BATCH),
+    "graphs": graphs,
     "rois": lambda: {"x": torch.randn(BATCH, 8, 16, 16), "labels": labels()},
 }
 

@@ -10,14 +10,17 @@ import weft
 ROW = re.compile(
     r"(^|[./])(o_proj|out_proj|down_proj|fc2|wo|w2|dense_4h_to_h|c_proj|proj_out|output[./]dense|attention[./]dense"
     r"|self_attention[./]dense|dense_output|pwconv2|output_dense|out_lin|lin2|ff[./]3|linear2|mlp[./]3|o|proj"
-    r"|linear_out|conv2|conv3|reduce_conv|project|fc_out|ffn_output|x_proj|mlp[./]projection|output_linear|layer_2)$"
+    r"|linear_out|conv2|conv3|reduce_conv|project|fc_out|ffn_output|x_proj|mlp[./]projection|output_linear|layer_2"
+    r"|to_out[./]0|to_add_out|net[./]2|pw_proj[./]conv|nn[./]2|lins[./]1|lin_root|lin_r)$"
 )
 COLUMN = re.compile(
     r"(^|[./])(q|k|v|q_proj|k_proj|v_proj|qkv_proj|qkv|query|key|value|query_key_value|in_proj|in_proj_|gate_proj"
     r"|up_proj|gate_up_proj|wi|wi_0|wi_1|w1|w3|fc1|fc_in|c_fc|c_attn|dense_h_to_4h|intermediate[./]dense"
     r"|intermediate_dense|q_lin|k_lin|v_lin|lin1|ff[./]0|linear1|pwconv1|mlp[./]0|Wi|Wqkv|q_b_proj|kv_b_proj|input_linear|ffn"
     r"|query_proj|key_proj|value_proj|linear_y|linear_x|conv1|expand_conv|layer_1|dt_proj|classifier.*|fc|embed_tokens"
-    r"|wte|word_embeddings|shared|embeddings|embed_in|tok_embeddings)$"
+    r"|wte|word_embeddings|shared|embeddings|embed_in|tok_embeddings|to_[qkv]|add_[qkv]_proj|pw_exp[./]conv|conv_dw"
+    r"|primary_conv[./]0|cheap_operation[./]0|nn[./]0|lins[./]0|lin_rel|lin_l|lin_(key|query|value|f|s)"
+    r"|convs[./]\d+[./]lin)$"
 )
 PLANS = ("column_row", "drawn", "activations")
 OWN = "own"  # of transformers models that carry one, beside FSDP over a first axis of two

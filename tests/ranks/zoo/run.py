@@ -12,7 +12,7 @@ from support.plan_log import PlanLog
 from . import MODELS, inputs
 from .plans import layouts_of, shard_inputs
 
-MESHES = {(2,): ("model",), (2, 2): ("data", "model"), (1, 4): ("data", "model")}
+MESHES = {(2,): ("model",), (3,): ("model",), (2, 2): ("data", "model"), (1, 4): ("data", "model")}
 TOLERANCE = 1e-4  # of a loss, a gradient's norm, an update's norm
 TOKENS = 8
 SETTINGS = {

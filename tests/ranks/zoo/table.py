@@ -19,6 +19,7 @@ class Entry:
     config: dict[str, Any]
     inputs: str  # a function of inputs.py
     generates: bool = False  # tokens, with a cache
+    library: str = "transformers"
 
     def build(self) -> torch.nn.Module:
         import transformers
@@ -34,13 +35,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class TorchEntry:
-    """A model of torchvision or torch.nn, which gives its output rather than its loss."""
+    """A model that gives its output rather than its loss, or a loss that has its model."""
 
     family: str
     make: Callable[[], torch.nn.Module]
     inputs: str
     loss: Callable[[torch.nn.Module, dict], torch.Tensor]
     generates: bool = False
+    library: str = "torchvision"
 
     def build(self) -> torch.nn.Module:
         return self.make()

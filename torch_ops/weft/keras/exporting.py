@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import weft
-from weft.module import become
+from weft.module import swap_impl
 
 from . import saving, values, versions
 from .hooks import wrap
@@ -28,7 +28,7 @@ def _as_one_process(variables: list[Any], lib: Any) -> Iterator[None]:
 
     def swap() -> None:
         for v, other in zip(variables, plain, strict=True):
-            become(v._value, other)
+            swap_impl(v._value, other)
 
     lib.set_distribution(None)
     swap()

@@ -10,7 +10,7 @@ import torch
 
 import weft
 from weft.mesh import adopt_world
-from weft.module import become
+from weft.module import swap_impl
 
 from . import backend, layouts, versions
 from .factories import ShardedFactories
@@ -55,7 +55,7 @@ def lay_out(variable: Any, parameter: torch.nn.Parameter, distribution: Any) -> 
     adopt_world()
     layout = backend.weft_layout(variable._layout)
     rule = rule_of(variable.path, distribution, owner_type()) or ""
-    become(parameter, torch.ops.weft._lay_out_variable(parameter, layout._object, variable.path, rule))
+    swap_impl(parameter, torch.ops.weft._lay_out_variable(parameter, layout._object, variable.path, rule))
     variable._value = parameter
 
 

@@ -14,7 +14,7 @@ namespace weft::comm {
 /// there in place of the words (and `mesh`, null: none). Where all ranks have the same error it is raised, else the
 /// difference, on all.
 template <class F>
-auto or_differ(const std::string& what, Mesh mesh, const F& f) {
+auto agree_or_throw(const std::string& what, Mesh mesh, const F& f) {
   try {
     return f();
   } catch (const c10::Error& error) {

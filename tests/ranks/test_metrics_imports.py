@@ -1,31 +1,28 @@
-"""What Weft does to torchmetrics, on a stand-in for it, imported before Weft and after."""
+"""A metric's states, as a program's own `update` leaves them, with torchmetrics imported before Weft and after."""
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from support.ranks import run_ranks
 
-STANDIN = Path(__file__).parents[1] / "support" / "standins"
 
-
-def standin(weft_first: bool) -> dict[str, list]:
+def values(weft_first: bool) -> dict[str, list]:
     """Counts that are added to in place, that become sharded, that are numbers alone; lists."""
-    sys.path.insert(0, str(STANDIN))
     for name in ("weft", "torchmetrics") if weft_first else ("torchmetrics", "weft"):
         assert name not in sys.modules
         importlib.import_module(name)
     torchmetrics, weft = sys.modules["torchmetrics"], sys.modules["weft"]
+    dim_zero_cat = torchmetrics.utilities.dim_zero_cat
 
     class Counts(torchmetrics.Metric):
         def __init__(self) -> None:
             super().__init__()
             for name in ("in_place", "sum", "number"):
-                self.add_state(name, torch.tensor(0.0), torch.sum)
-            self.add_state("top", torch.tensor(-99.0), torch.amax)
-            self.add_state("seen", [], torch.cat)
+                self.add_state(name, torch.tensor(0.0), "sum")
+            self.add_state("top", torch.tensor(-99.0), "max")
+            self.add_state("seen", [], "cat")
 
         def update(self, x: torch.Tensor, plain: torch.Tensor | None = None) -> None:
             self.in_place += x.sum()
@@ -36,7 +33,7 @@ def standin(weft_first: bool) -> dict[str, list]:
 
         def compute(self) -> list:
             numbers = (self.in_place, self.sum, self.number, self.top)
-            return [*map(float, numbers), torch.cat(self.seen).tolist()]
+            return [*map(float, numbers), dim_zero_cat(self.seen).tolist()]
 
     class InPlace(Counts):
         """No state is sharded by itself."""
@@ -65,7 +62,7 @@ def standin(weft_first: bool) -> dict[str, list]:
 
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("weft_first", [True, False])
-def test_standin(world, weft_first):
+def test_values(world, weft_first):
     x = list(range(5))
     doubled, added = [2 * v for v in x], [v + 1 for v in x]
     own = [[float(v + rank) for v in x] for rank in range(world)]
@@ -76,5 +73,5 @@ def test_standin(world, weft_first):
         "plain": [sum(map(sum, own)), sum(map(sum, own)), 5 * world, 3 + world, sum(own, [])],
         "in place": [10, 0, 5, -99, [1]],
     }
-    for got in run_ranks(world, standin, (weft_first,), import_weft=False):
+    for got in run_ranks(world, values, (weft_first,), import_weft=False):
         assert got == want

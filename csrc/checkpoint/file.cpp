@@ -1,0 +1,129 @@
+#include "checkpoint/file.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+#include "base/quote.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr const char* kDraft = ".new";
+
+[[noreturn]] void raise(const char* what, const std::string& path, int error) {
+  TORCH_CHECK(false, "cannot ", what, " ", quote(path), ": ", std::strerror(error));
+}
+
+int open_file(const std::string& path, int flags, const char* what) {
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  } while (descriptor < 0 && errno == EINTR);
+  if (descriptor < 0) raise(what, path, errno);
+  return descriptor;
+}
+
+}  // namespace
+
+File File::open_to_read(const std::string& path) { return {open_file(path, O_RDONLY | O_NONBLOCK, "read"), path}; }
+
+File File::open_to_write(const std::string& path) { return {open_file(path, O_WRONLY, "write"), path}; }
+
+File File::create(const std::string& path, int64_t size) {
+  File file(open_file(path, O_WRONLY | O_CREAT | O_TRUNC, "make"), path);
+  // Disks that are too full are found out here, before anything is written.
+  if (size > 0 && ::fallocate(file.descriptor_, 0, 0, size) != 0) {
+    if (errno != EOPNOTSUPP && errno != ENOSYS) file.fail("make");
+    if (::ftruncate(file.descriptor_, size) != 0) file.fail("make");
+  }
+  return file;
+}
+
+File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void File::fail(const char* what) const { raise(what, path_, errno); }
+
+int64_t File::size() const {
+  struct stat facts{};
+  if (::fstat(descriptor_, &facts) != 0) fail("read");
+  TORCH_CHECK(S_ISREG(facts.st_mode), "cannot read ", quote(path_), ": it is no file");
+  return facts.st_size;
+}
+
+void File::read(void* to, int64_t length, int64_t offset) const {
+  auto* next = static_cast<char*>(to);
+  while (length > 0) {
+    const ssize_t n = ::pread(descriptor_, next, static_cast<size_t>(length), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("read");
+    TORCH_CHECK_VALUE(n > 0, quote(path_), " ends at byte ", offset, ", in the midst of what it should hold");
+    next += n;
+    offset += n;
+    length -= n;
+  }
+}
+
+void File::write(const void* from, int64_t length, int64_t offset) const {
+  const auto* next = static_cast<const char*>(from);
+  while (length > 0) {
+    const ssize_t n = ::pwrite(descriptor_, next, static_cast<size_t>(length), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("write");
+    next += n;
+    offset += n;
+    length -= n;
+  }
+}
+
+void File::sync() const {
+  if (::fsync(descriptor_) != 0) fail("write");
+}
+
+void sync_folder(const std::string& folder) {
+  const int descriptor = open_file(folder, O_RDONLY | O_DIRECTORY, "open");
+  const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;  // EINVAL: it does not need to be
+  ::close(descriptor);
+  if (error != 0) raise("write", folder, error);
+}
+
+void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name) {
+  for (const auto& [name, text] : texts_by_name) {
+    const auto size = static_cast<int64_t>(text.size());
+    const File draft = File::create(folder + "/" + name + kDraft, size);
+    draft.write(text.data(), size, 0);
+    draft.sync();
+  }
+  for (const auto& [name, text] : texts_by_name) {
+    const std::string path = folder + "/" + name;
+    if (std::rename((path + kDraft).c_str(), path.c_str()) != 0) raise("write", path, errno);
+    sync_folder(folder);
+  }
+}
+
+std::string read_text(const std::string& path, int64_t limit) {
+  const File file = File::open_to_read(path);
+  const int64_t size = file.size();
+  TORCH_CHECK_VALUE(size <= limit, quote(path), " has ", size, " bytes, more than the ", limit, " that are read");
+  std::string text(static_cast<size_t>(size), '\0');
+  file.read(text.data(), size, 0);
+  return text;
+}
+
+bool exists(const std::string& path) {
+  struct stat facts{};
+  return ::stat(path.c_str(), &facts) == 0;
+}
+
+}  // namespace weft::checkpoint

@@ -1,0 +1,260 @@
+#include <ATen/ATen.h>
+#include <ATen/MemoryOverlap.h>
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/hash.h"
+#include "base/quote.h"
+#include "checkpoint/background.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/crc32c.h"
+#include "checkpoint/random_state.h"
+#include "checkpoint/reader.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/team.h"
+#include "comm/agree/agree_or_throw.h"
+#include "comm/agree/check_same.h"
+#include "dispatch/refuse.h"
+#include "mesh/context.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr const char* kWhat = "load: what is to be filled (names, layouts) and from where";
+constexpr size_t kShown = 20;  // names in an error
+
+// A stored tensor on its way into a tensor.
+struct Way {
+  const StoredTensor* stored;
+  at::Tensor tensor;
+  bool has_value;
+  uint32_t crc = 0;  // what this rank's part adds
+};
+
+// "a, b and 3 others"
+std::string listed(const std::vector<std::string>& names) {
+  const size_t shown = std::min(names.size(), kShown);
+  std::string out = c10::Join(", ", std::vector<std::string>(names.begin(), names.begin() + shown));
+  if (names.size() > shown) out += c10::str(" and ", names.size() - shown, " others");
+  return out;
+}
+
+std::string shape_text(c10::IntArrayRef shape) { return "(" + c10::Join(", ", shape) + ")"; }
+
+// What of the checkpoint goes where. Raises ValueError naming all that does not fit.
+std::vector<Way> find_ways(const std::string& folder, const Contents& contents, const std::vector<Target>& targets,
+                           bool strict, Loaded& loaded) {
+  std::map<std::string, std::unordered_map<std::string, const StoredTensor*>> stored;
+  std::unordered_set<const StoredTensor*> used;
+  std::unordered_map<const c10::TensorImpl*, size_t> way_of;  // two names of one tensor are filled once
+  std::vector<Way> ways;
+  std::vector<const Target*> missing;
+  std::vector<std::string> wrong;
+  for (const Target& target : targets) {
+    check_strided("load", target.tensor);
+    auto group = stored.find(target.group);
+    if (group == stored.end()) {
+      const StoredGroup* found = contents.group(target.group);
+      group = stored.emplace(target.group, found ? by_name(*found) : decltype(group->second)()).first;
+    }
+    const auto it = group->second.find(target.name);
+    if (it == group->second.end()) {
+      missing.push_back(&target);
+      continue;
+    }
+    const StoredTensor& found = *it->second;
+    used.insert(&found);
+    const at::Tensor& tensor = target.tensor;
+    const at::Tensor local = holds_shards(tensor) ? sharded(tensor).local() : tensor;
+    if (tensor.scalar_type() != found.dtype || tensor.sizes() != c10::IntArrayRef(found.shape)) {
+      wrong.push_back(c10::str(quote(target.name), " is ", found.dtype, " of shape ", shape_text(found.shape), ", not ",
+                               tensor.scalar_type(), " of shape ", shape_text(tensor.sizes())));
+    } else if (local.is_meta()) {
+      wrong.push_back(quote(target.name) + " is to be read into a tensor on the meta device, which has no memory");
+    } else if (holds_shards(tensor) && sharded(tensor).is_moved()) {
+      wrong.push_back(quote(target.name) + " is to be read into a view whose data had to be moved");
+    } else if (at::has_internal_overlap(local) == at::MemOverlap::Yes) {
+      wrong.push_back(quote(target.name) + " is to be read into a tensor whose elements share memory");
+    } else if (way_of.emplace(tensor.unsafeGetTensorImpl(), ways.size()).second) {
+      ways.push_back({&found, tensor, target.has_value});
+    }
+  }
+  for (const Target* target : missing) {
+    // Of tied variables one name is enough, as Hugging Face saves them.
+    if (!way_of.contains(target->tensor.unsafeGetTensorImpl())) loaded.missing.push_back(target->name);
+  }
+  for (const auto& [name, tensors] : stored) {
+    if (const StoredGroup* group = contents.group(name)) {
+      for (const StoredTensor& tensor : group->tensors) {
+        if (!used.contains(&tensor)) loaded.unexpected.push_back(tensor.name);
+      }
+    }
+  }
+  std::string text;
+  if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(loaded.missing);
+  if (strict && !loaded.unexpected.empty()) text += "; in it, but not asked for: " + listed(loaded.unexpected);
+  if (!wrong.empty()) text += "; not as they should be: " + listed(wrong);
+  TORCH_CHECK_VALUE(text.empty(), "load: the checkpoint in ", quote(folder), " does not fit", text);
+  return ways;
+}
+
+Box box_of(const at::Tensor& tensor) {
+  if (!holds_shards(tensor)) return Box(tensor.sizes());
+  const Layout layout = sharded(tensor).layout();
+  return Box(tensor.sizes(), layout->without_partial(), context().bind(layout->mesh()).coordinates);
+}
+
+at::Tensor part_of(const at::Tensor& tensor) {
+  return holds_shards(tensor) ? sharded(tensor).local() : tensor.detach();
+}
+
+// The ranks that hold a tensor once among them have its checksum together: each set of them in a list, by rank.
+std::vector<int64_t> sets_of_ranks(const at::Tensor& tensor, int64_t ranks) {
+  std::vector<int64_t> sets;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    if (!holds_shards(tensor)) {
+      sets.push_back(rank);
+      continue;
+    }
+    const Layout layout = sharded(tensor).layout()->without_partial();
+    sets.push_back(replica_of(layout, layout->mesh()->coordinates_of(rank)).index);
+  }
+  return sets;
+}
+
+void check_sums(const std::string& folder, const Contents& contents, const std::vector<Way>& ways,
+                const std::vector<std::string>& parts) {
+  std::vector<std::string> damaged;
+  for (size_t i = 0; i < ways.size(); ++i) {
+    const StoredTensor& stored = *ways[i].stored;
+    if (!stored.crc) continue;
+    std::map<int64_t, uint32_t> sums;
+    const std::vector<int64_t> sets = sets_of_ranks(ways[i].tensor, static_cast<int64_t>(parts.size()));
+    for (size_t rank = 0; rank < parts.size(); ++rank) {
+      uint32_t crc = 0;
+      std::memcpy(&crc, parts[rank].data() + i * sizeof crc, sizeof crc);
+      sums[sets[rank]] ^= crc;
+    }
+    const bool whole = std::all_of(sums.begin(), sums.end(), [&](const auto& sum) {
+      return from_zero_begun(sum.second, static_cast<uint64_t>(stored.bytes)) == *stored.crc;
+    });
+    if (!whole) damaged.push_back(quote(stored.name) + " (in " + contents.files[stored.file].name + ")");
+  }
+  TORCH_CHECK_VALUE(damaged.empty(), "load: the checkpoint in ", quote(folder),
+                    " is damaged: other bytes than were saved in ", listed(damaged));
+}
+
+// As after any write in place.
+void note_write(const at::Tensor& tensor) {
+  if (holds_shards(tensor)) sharded(tensor).wrote();
+  if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+}
+
+}  // namespace
+
+Contents open(const std::string& folder) {
+  finish_save();
+  Contents contents;
+  const auto manifests = together(exchange_by_collectives(), [&] {
+    contents = read_contents(folder);
+    std::string facts = contents.generation;
+    for (const StoredFile& file : contents.files)
+      facts += c10::str('\n', file.name, ' ', file.bytes, ' ', file.header_crc);
+    return facts + "\n" + std::to_string(crc32c(contents.values));
+  });
+  for (const std::string& other : manifests) {
+    TORCH_CHECK_VALUE(other == manifests[0], "load: not all ranks find the same checkpoint in ", quote(folder));
+  }
+  return contents;
+}
+
+Loaded load(const std::string& folder, const Contents& contents, const std::vector<Target>& targets, bool strict) {
+  const Exchange exchange = exchange_by_collectives();
+  Loaded loaded;
+  std::vector<Way> ways;
+  comm::agree_or_throw(kWhat, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
+  std::vector<int64_t> words = {static_cast<int64_t>(hash_text(folder)), strict};
+  for (const Way& way : ways) {
+    const std::string layout = holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "";
+    for (const std::string& text : {way.stored->name, layout}) words.push_back(static_cast<int64_t>(hash_text(text)));
+    words.push_back(way.has_value);
+  }
+  comm::check_same(words, kWhat, nullptr);
+  RunningOp running("load", new_root("load"), nullptr);
+  running.add(hash_text(contents.generation));
+  const BelowAutograd guard;
+  for (const Way& way : ways) {
+    if (!holds_shards(way.tensor)) continue;
+    const Layout layout = sharded(way.tensor).layout();
+    if (layout->has_partial()) redistribute_content(sharded(way.tensor).cell(), layout->without_partial());
+  }
+  Reader reader(folder, contents);
+  // What has a value keeps it until all is known to be good, and so is read twice.
+  const auto sums = together(exchange, [&] {
+    std::string mine;
+    for (Way& way : ways) {
+      const bool into = !way.has_value;
+      if (into || way.stored->crc) {
+        way.crc = reader.read(*way.stored, box_of(way.tensor), into ? part_of(way.tensor) : at::Tensor());
+      }
+      mine.append(reinterpret_cast<const char*>(&way.crc), sizeof way.crc);
+    }
+    return mine;
+  });
+  check_sums(folder, contents, ways, sums);
+  together(exchange, [&] {
+    for (const Way& way : ways) {
+      if (way.has_value) {
+        const uint32_t crc = reader.read(*way.stored, box_of(way.tensor), part_of(way.tensor));
+        TORCH_CHECK(!way.stored->crc || crc == way.crc, "load: ", quote(way.stored->name), " in ", quote(folder),
+                    " was changed while it was read; some of the tensors have their new values, others the old ones");
+      }
+      note_write(way.tensor);
+    }
+    return std::string();
+  });
+  return loaded;
+}
+
+void load_random_state(const std::string& folder, const Contents& contents) {
+  const StoredGroup* group = contents.group(kRandomGroup);
+  TORCH_CHECK_VALUE(group != nullptr, "load: ", quote(folder), " holds no random state");
+  std::vector<Target> targets;
+  for (const StoredTensor& tensor : group->tensors) {
+    targets.push_back({{kRandomGroup, tensor.name, at::empty(tensor.shape, tensor.dtype)}, false});
+  }
+  load(folder, contents, targets, /*strict=*/true);
+  for (const Target& target : targets) set_random_state(target.name, target.tensor);
+}
+
+}  // namespace weft::checkpoint
+
+namespace weft {
+
+std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict) {
+  std::vector<checkpoint::Target> targets;
+  for (const auto& [name, tensor] : tensors) targets.push_back({{"model", name, tensor}});
+  const checkpoint::Contents contents = checkpoint::open(folder);
+  checkpoint::load(folder, contents, targets, strict);
+  return contents.step;
+}
+
+std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict) {
+  NamedTensors tensors;
+  for (const auto& p : module.named_parameters()) tensors.emplace_back(p.key(), p.value());
+  for (const auto& b : module.named_buffers()) tensors.emplace_back(b.key(), b.value());
+  return load(folder, tensors, strict);
+}
+
+}  // namespace weft

@@ -1,0 +1,104 @@
+#include "checkpoint/reader.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tensor/below_autograd.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr int64_t kCovering = 8 << 20;   // bytes of a read that covers many short runs
+constexpr int64_t kLongRun = 256 << 10;  // from which on a run is read by itself
+constexpr int64_t kLongGap = 64 << 10;   // that is not read to get to the next run
+constexpr size_t kMostRuns = 1 << 16;
+constexpr int64_t kHot = 1 << 20;  // bytes that are still in the cache when their checksum is computed
+
+// Row-major elements are bytes in memory that can be read into.
+bool is_memory(const at::Tensor& part) { return part.is_cpu() && part.is_contiguous(); }
+
+}  // namespace
+
+// Short runs that one read covers.
+struct Reader::Span {
+  std::vector<Box::Run> runs;
+  int64_t end = 0;  // of the last one
+};
+
+Reader::Reader(const std::string& folder, const Contents& contents) : folder_(folder), contents_(contents) {}
+Reader::~Reader() = default;
+
+const File& Reader::file(size_t number) {
+  auto it = files_.find(number);
+  if (it == files_.end()) {
+    it = files_.emplace(number, File::open_to_read(folder_ + "/" + contents_.files[number].name)).first;
+  }
+  return it->second;
+}
+
+uint32_t Reader::read(const StoredTensor& tensor, const Box& box, const at::Tensor& part) {
+  const BelowAutograd guard;
+  PartialCrc crc;
+  if (!part.defined()) {
+    read_elements(tensor, box, 0, box.numel(), nullptr, crc);
+  } else if (is_memory(part)) {
+    read_elements(tensor, box, 0, box.numel(), static_cast<char*>(part.mutable_data_ptr()), crc);
+  } else {
+    blocks(part, kCovering, [&](const Block& block) {
+      const at::Tensor elements =
+          at::empty(block.elements.sizes(), block.elements.options().device(at::kCPU).memory_format(std::nullopt));
+      read_elements(tensor, box, block.first, elements.numel(), static_cast<char*>(elements.mutable_data_ptr()), crc);
+      block.elements.copy_(elements);
+    });
+  }
+  return crc.finish(tensor.bytes);
+}
+
+// The part's elements [first, first + count); null `to`: for the checksum alone.
+void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t first, int64_t count, char* to,
+                           PartialCrc& crc) {
+  const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
+  const File& from = file(tensor.file);
+  if (!covering_) covering_ = std::make_unique<char[]>(kCovering);
+  Span span;
+  const auto flush = [&] {
+    if (span.runs.empty()) return;
+    const int64_t begin = span.runs.front().whole;
+    from.read(covering_.get(), (span.end - begin) * element, tensor.offset + begin * element);
+    for (const Box::Run& run : span.runs) {
+      const char* bytes = covering_.get() + (run.whole - begin) * element;
+      crc.add(run.whole * element, bytes, run.length * element);
+      if (to != nullptr) std::memcpy(to + (run.part - first) * element, bytes, run.length * element);
+    }
+    span.runs.clear();
+  };
+  box.runs(first, count, [&](const Box::Run& run) {
+    if (run.length * element >= kLongRun) {
+      flush();
+      char* memory = to == nullptr ? nullptr : to + (run.part - first) * element;
+      read_long(from, tensor.offset, run.whole * element, run.length * element, memory, crc);
+      return;
+    }
+    if (!span.runs.empty()) {
+      const int64_t covered = (run.whole + run.length - span.runs.front().whole) * element;
+      const int64_t gap = (run.whole - span.end) * element;
+      if (covered > kCovering || gap > kLongGap || span.runs.size() >= kMostRuns) flush();
+    }
+    span.runs.push_back(run);
+    span.end = run.whole + run.length;
+  });
+  flush();
+}
+
+void Reader::read_long(const File& from, int64_t offset, int64_t position, int64_t length, char* to, PartialCrc& crc) {
+  for (int64_t done = 0; done < length; done += kHot) {
+    const int64_t n = std::min(kHot, length - done);
+    char* memory = to == nullptr ? covering_.get() : to + done;
+    from.read(memory, n, offset + position + done);
+    crc.add(position + done, memory, n);
+  }
+}
+
+}  // namespace weft::checkpoint

@@ -1,0 +1,201 @@
+#include "checkpoint/team.h"
+
+#include <c10/util/Exception.h>
+#include <c10/util/StringUtil.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/error_types.h"
+#include "mesh/context.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr size_t kWord = sizeof(int64_t);
+constexpr std::chrono::seconds kReading{10};  // what is there already
+constexpr std::chrono::seconds kSign{3};
+constexpr std::chrono::seconds kSilence{30};  // after which a rank is taken to have ended
+constexpr std::chrono::milliseconds kLongestPause{50};
+
+std::vector<int64_t> as_words(const std::string& text, size_t words) {
+  std::vector<int64_t> out(words);
+  std::memcpy(out.data(), text.data(), text.size());
+  return out;
+}
+
+std::vector<std::string> gather_texts(const std::string& mine) {
+  std::vector<std::string> texts;
+  size_t longest = 1;
+  for (const auto& length : comm::gather_words({static_cast<int64_t>(mine.size())})) {
+    texts.emplace_back(static_cast<size_t>(length[0]), '\0');
+    longest = std::max(longest, texts.back().size());
+  }
+  const auto words = comm::gather_words(as_words(mine, (longest + kWord - 1) / kWord));
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    std::memcpy(texts[rank].data(), words[rank].data(), texts[rank].size());
+  }
+  return texts;
+}
+
+// How often this rank has made one; the ranks' agree.
+struct Exchanges : ContextState {
+  int64_t made = 0;
+};
+
+// While it lives, a number of this rank's in the store goes up.
+class SignOfLife {
+ public:
+  SignOfLife(c10::intrusive_ptr<c10d::Store> store, int64_t rank)
+      : thread_([this, store = std::move(store), key = key_of(rank)] { give(*store, key); }) {}
+  ~SignOfLife() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      over_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  static std::string key_of(int64_t rank) { return c10::str("alive/", rank); }
+
+ private:
+  void give(c10d::Store& store, const std::string& key) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    do {
+      try {
+        store.add(key, 1);
+      } catch (const std::exception&) {  // who exchanges is told the same
+      }
+    } while (!changed_.wait_for(lock, kSign, [&] { return over_; }));
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
+class StoreExchange {
+ public:
+  StoreExchange(const c10::intrusive_ptr<c10d::Store>& store, int64_t rank, int64_t ranks)
+      : store_(store), rank_(rank), ranks_(ranks), alive_(store, rank) {}
+
+  std::vector<std::string> all(const std::string& mine) {
+    const std::string prefix = c10::str(round_++, '/');
+    store_->set(prefix + std::to_string(rank_), mine);
+    // Rank 0 puts all together, so that the others read but one value: the lengths come first.
+    std::vector<std::string> texts(static_cast<size_t>(ranks_));
+    if (rank_ == 0) {
+      std::string lengths, joined;
+      for (int64_t other = 0; other < ranks_; ++other) {
+        const std::string key = prefix + std::to_string(other);
+        joined += texts[other] = get(key, other);
+        lengths += c10::str(texts[other].size(), ' ');
+        store_->deleteKey(key);
+      }
+      store_->set(prefix + "all", lengths + "\n" + joined);
+      see_them_read(prefix);
+      return texts;
+    }
+    const std::string joined = get(prefix + "all", 0);
+    store_->add(prefix + "read", 1);
+    size_t at = 0, begin = joined.find('\n') + 1;
+    for (std::string& text : texts) {
+      size_t digits = 0;
+      const size_t length = std::stoull(joined.substr(at, begin - at), &digits);
+      at += digits + 1;
+      text = joined.substr(begin, length);
+      begin += length;
+    }
+    return texts;
+  }
+
+ private:
+  std::string get(const std::string& key, int64_t from) const {
+    auto pause = std::chrono::milliseconds(1);
+    auto last_sign = std::chrono::steady_clock::now();
+    int64_t signs = -1;
+    while (!store_->check({key})) {
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kLongestPause);
+      const auto now = std::chrono::steady_clock::now();
+      if (const int64_t known = store_->add(SignOfLife::key_of(from), 0); known != signs) {
+        signs = known;
+        last_sign = now;
+      }
+      TORCH_CHECK(now - last_sign < kSilence, "rank ", from, " has ended: it gave no sign of life for ",
+                  kSilence.count(), " s");
+    }
+    return store_->get_to_str(key);
+  }
+  // The store may end with this process.
+  void see_them_read(const std::string& prefix) const {
+    const auto deadline = std::chrono::steady_clock::now() + kReading;
+    while (store_->add(prefix + "read", 0) < ranks_ - 1 && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    store_->deleteKey(prefix + "all");
+    store_->deleteKey(prefix + "read");
+  }
+
+  const c10::intrusive_ptr<c10d::Store> store_;
+  const int64_t rank_, ranks_;
+  int64_t round_ = 0;
+  SignOfLife alive_;
+};
+
+constexpr char kResult = '+', kError = '-';
+
+std::string error_text(const std::string& type, const std::string& message) { return kError + type + "\n" + message; }
+
+}  // namespace
+
+Exchange exchange_by_collectives() {
+  if (context().world_size() == 1) return [](const std::string& mine) { return std::vector<std::string>{mine}; };
+  return gather_texts;
+}
+
+Exchange exchange_by_store() {
+  Context& here = context();
+  if (here.world_size() == 1) return exchange_by_collectives();
+  const auto store = here.world()->getStore();
+  TORCH_CHECK(store,
+              "async_save: the process group has no store by which the ranks could tell each other of its end; "
+              "use save");
+  const std::string prefix = c10::str("weft/checkpoint/", here.state<Exchanges>().made++);
+  auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, store->clone());
+  own->setTimeout(kSilence);
+  const auto exchange = std::make_shared<StoreExchange>(own, here.rank(), here.world_size());
+  return [exchange](const std::string& mine) { return exchange->all(mine); };
+}
+
+std::vector<std::string> together(const Exchange& exchange, c10::function_ref<std::string()> part) {
+  std::string mine;
+  try {
+    mine = kResult + part();
+  } catch (const c10::Error& error) {
+    mine = error_text(comm::error_type(error), error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    mine = error_text("", error.what());
+  }
+  std::vector<std::string> all = exchange(mine);
+  const auto failed = std::find_if(all.begin(), all.end(), [](const auto& text) { return text[0] == kError; });
+  if (failed != all.end()) {
+    const bool everywhere = std::count(all.begin(), all.end(), *failed) == static_cast<int64_t>(all.size());
+    const size_t line = failed->find('\n');
+    std::string message = failed->substr(line + 1);
+    if (!everywhere) message = c10::str("on rank ", failed - all.begin(), ": ", message);
+    comm::raise_error(failed->substr(1, line - 1), std::move(message));
+  }
+  for (std::string& text : all) text.erase(0, 1);
+  return all;
+}
+
+}  // namespace weft::checkpoint

@@ -1,0 +1,25 @@
+#pragma once
+// What the ranks of a save or a load tell each other: small texts, and errors, which all of them raise.
+#include <c10/util/FunctionRef.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace weft::checkpoint {
+
+/// Every rank's text, by rank. All ranks call it alike.
+using Exchange = std::function<std::vector<std::string>(const std::string& mine)>;
+
+/// By collectives of the world.
+Exchange exchange_by_collectives();
+/// Through the world's store, over a connection of its own: from any thread, and beside collectives. All ranks make
+/// theirs alike. A rank that is waited for must give signs of life, which it does while its exchange exists, or it is
+/// taken to have ended, and those that wait raise.
+Exchange exchange_by_store();
+
+/// Every rank's result of `part`. Where it fails on one rank all raise its error, which names the rank unless all have
+/// the same.
+std::vector<std::string> together(const Exchange& exchange, c10::function_ref<std::string()> part);
+
+}  // namespace weft::checkpoint

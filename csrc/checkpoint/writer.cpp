@@ -1,0 +1,256 @@
+#include "checkpoint/writer.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <sys/stat.h>
+
+#include "base/quote.h"
+#include "checkpoint/crc32c.h"
+#include "checkpoint/file.h"
+#include "checkpoint/json_reading.h"
+#include "checkpoint/safetensors.h"
+#include "tensor/below_autograd.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is begun, as Hugging Face's libraries do
+constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
+constexpr int64_t kHot = 1 << 20;              // bytes that are still in the cache when they are written
+constexpr size_t kGenerationDigits = 16;
+
+// "model-0123456789abcdef-00001-of-00002.safetensors" -> "0123456789abcdef"; empty: not a file of a save.
+std::string generation_of(const std::string& name) {
+  const size_t begin = name.find('-') + 1;
+  if (begin == 0 || name.size() < begin + kGenerationDigits) return {};
+  const std::string digits = name.substr(begin, kGenerationDigits), rest = name.substr(begin + kGenerationDigits);
+  if (digits.find_first_not_of("0123456789abcdef") != std::string::npos) return {};
+  const bool data = rest.starts_with("-") && rest.ends_with(".safetensors");
+  return data || rest == ".json" ? digits : std::string();
+}
+
+void remove_generations(const std::string& folder, c10::function_ref<bool(const std::string&)> doomed) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string generation = generation_of(entry.path().filename().string());
+    if (!generation.empty() && doomed(generation)) std::filesystem::remove(entry.path(), ignored);
+  }
+}
+
+// Of the checkpoint that is in the folder; empty: there is none. None: there is something that cannot be read.
+std::optional<std::string> kept_generation(const std::string& folder) {
+  const std::string path = folder + "/" + kManifest;
+  if (!exists(path)) return "";
+  try {
+    const std::string text = read_text(path, 1 << 30);
+    const JsonValue root = parse_json(text, path, {.bytes = text.size(), .depth = 8, .values = text.size()});
+    return JsonReader{text, path}.need(root, "generation", JsonValue::string).text;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+void make_folder(const std::string& folder) {
+  if (::mkdir(folder.c_str(), 0777) != 0) {
+    const int error = errno;
+    struct stat facts{};
+    const bool there = error == EEXIST && ::stat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
+    TORCH_CHECK(there, "cannot make the folder ", quote(folder), ": ", std::strerror(error));
+  }
+  TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "save: ", quote(folder), " holds ", kSingle,
+                    ", which Hugging Face's loaders would go on reading; save into another folder, or remove it");
+}
+
+// This rank's files, and the checksums of what it writes into them.
+class Writer {
+ public:
+  Writer(const std::string& folder, const Contents& contents) : folder_(folder), contents_(contents) {}
+
+  void write(const Piece& piece) {
+    const StoredTensor& tensor = contents_.groups[piece.group].tensors[piece.tensor];
+    const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
+    PartialCrc& crc = crcs_[{piece.group, piece.tensor}];
+    const File& to = file(tensor.file);
+    const auto put = [&](const at::Tensor& elements, int64_t first) {
+      const int64_t begin = std::max(first, piece.share.first);
+      const int64_t end = std::min(first + elements.numel(), piece.share.first + piece.share.count);
+      if (begin >= end) return;
+      const auto* bytes = static_cast<const char*>(elements.const_data_ptr());
+      piece.box.runs(begin, end - begin, [&](const Box::Run& run) {
+        for (int64_t done = 0, length = run.length * element; done < length; done += kHot) {
+          const int64_t n = std::min(kHot, length - done), position = run.whole * element + done;
+          const char* from = bytes + (run.part - first) * element + done;
+          crc.add(position, from, n);
+          to.write(from, n, tensor.offset + position);
+        }
+      });
+    };
+    const BelowAutograd guard;
+    if (piece.elements.is_cpu() && piece.elements.is_contiguous()) return put(piece.elements, piece.first);
+    blocks(piece.elements, kBlock,
+           [&](const Block& block) { put(block.elements.cpu().contiguous(), piece.first + block.first); });
+  }
+
+  void sync(bool all) {
+    for (size_t i = 0; all && i < contents_.files.size(); ++i) file(i);
+    for (const auto& [number, file] : files_) file.sync();
+  }
+
+  /// Of each tensor, in order, what this rank's parts add to it.
+  std::string checksums() {
+    std::string out;
+    for (size_t g = 0; g < contents_.groups.size(); ++g) {
+      for (size_t t = 0; t < contents_.groups[g].tensors.size(); ++t) {
+        const uint32_t crc = crcs_[{g, t}].finish(contents_.groups[g].tensors[t].bytes);
+        out.append(reinterpret_cast<const char*>(&crc), sizeof crc);
+      }
+    }
+    return out;
+  }
+
+ private:
+  const File& file(size_t number) {
+    auto it = files_.find(number);
+    if (it == files_.end()) {
+      it = files_.emplace(number, File::open_to_write(folder_ + "/" + contents_.files[number].name)).first;
+    }
+    return it->second;
+  }
+
+  const std::string& folder_;
+  const Contents& contents_;
+  std::map<size_t, File> files_;
+  std::map<std::pair<size_t, size_t>, PartialCrc> crcs_;
+};
+
+void put_together(Contents& contents, const std::vector<std::string>& parts) {
+  size_t at = 0;
+  for (StoredGroup& group : contents.groups) {
+    for (StoredTensor& tensor : group.tensors) {
+      uint32_t sum = 0;
+      for (const std::string& part : parts) {
+        uint32_t crc = 0;
+        std::memcpy(&crc, part.data() + at, sizeof crc);
+        sum ^= crc;
+      }
+      at += sizeof sum;
+      tensor.crc = from_zero_begun(sum, tensor.bytes);
+    }
+  }
+}
+
+void commit(const std::string& folder, const Contents& contents) {
+  sync_folder(folder);
+  replace_files(folder, {{kIndex, index_text(contents)}, {kManifest, manifest_text(contents)}});
+  remove_generations(folder, [&](const std::string& other) { return other != contents.generation; });
+}
+
+}  // namespace
+
+Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& box, const Share& share, bool copy) {
+  const BelowAutograd guard;
+  Piece piece{group, tensor, box, share, part.resolve_conj().resolve_neg(), 0};
+  at::Tensor& elements = piece.elements;
+  if (copy) elements = elements.contiguous();
+  if (elements.is_contiguous()) {
+    elements = elements.view(-1).narrow(0, share.first, share.count);
+    piece.first = share.first;
+  }
+  if (copy && (elements.is_alias_of(part) || !elements.is_cpu())) {
+    elements = at::empty_like(elements, elements.options().device(at::kCPU)).copy_(elements);
+  }
+  return piece;
+}
+
+void lay_out_files(Contents& contents) {
+  for (StoredGroup& group : contents.groups) {
+    std::vector<std::vector<StoredTensor*>> files;
+    int64_t bytes = 0;
+    for (StoredTensor& tensor : group.tensors) {
+      auto more = static_cast<int64_t>(c10::elementSize(tensor.dtype));
+      for (int64_t size : tensor.shape) more *= size;
+      if (files.empty() || (bytes > 0 && bytes + more > kFileBytes)) {
+        files.emplace_back();
+        bytes = 0;
+      }
+      bytes += more;
+      tensor.file = contents.files.size() + files.size() - 1;
+      files.back().push_back(&tensor);
+    }
+    for (size_t i = 0; i < files.size(); ++i) {
+      char number[32];
+      std::snprintf(number, sizeof number, "-%05zu-of-%05zu", i + 1, files.size());
+      StoredFile file{.name = group.name + "-" + contents.generation + number + ".safetensors"};
+      file.header = lay_out_file(files[i]);
+      file.header_crc = crc32c(file.header);
+      file.bytes = static_cast<int64_t>(file.header.size());
+      for (const StoredTensor* tensor : files[i]) file.bytes += tensor->bytes;
+      contents.files.push_back(std::move(file));
+    }
+  }
+}
+
+void prepare(const std::string& folder, const Contents& contents) {
+  make_folder(folder);
+  if (const auto kept = kept_generation(folder)) {
+    remove_generations(folder, [&](const std::string& other) { return other != *kept; });
+  }
+  try {
+    for (const StoredFile& file : contents.files) {
+      const File made = File::create(folder + "/" + file.name, file.bytes);
+      made.write(file.header.data(), static_cast<int64_t>(file.header.size()), 0);
+    }
+    const auto size = static_cast<int64_t>(contents.values.size());
+    const File values = File::create(folder + "/" + values_file(contents.generation), size);
+    values.write(contents.values.data(), size, 0);
+    values.sync();
+  } catch (...) {
+    discard(folder, contents.generation);
+    throw;
+  }
+}
+
+void write(const std::string& folder, Contents contents, const Pieces& pieces, int64_t rank, const Exchange& exchange) {
+  try {
+    const auto parts = together(exchange, [&] {
+      Writer writer(folder, contents);
+      // All pieces are asked for, also after an error: each may take a collective.
+      std::exception_ptr error;
+      pieces([&](const Piece& piece) {
+        if (error) return;
+        try {
+          writer.write(piece);
+        } catch (...) {
+          error = std::current_exception();
+        }
+      });
+      if (error) std::rethrow_exception(error);
+      writer.sync(rank == 0);
+      return writer.checksums();
+    });
+    put_together(contents, parts);
+    together(exchange, [&] {
+      if (rank == 0) commit(folder, contents);
+      return std::string();
+    });
+  } catch (...) {
+    if (rank == 0 && kept_generation(folder) != contents.generation) discard(folder, contents.generation);
+    throw;
+  }
+}
+
+void discard(const std::string& folder, const std::string& generation) noexcept {
+  try {
+    remove_generations(folder, [&](const std::string& other) { return other == generation; });
+  } catch (...) {  // what is left over the next save removes
+  }
+}
+
+}  // namespace weft::checkpoint

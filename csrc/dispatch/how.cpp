@@ -1,0 +1,84 @@
+#include "dispatch/how.h"
+
+#include <string>
+#include <unordered_map>
+
+#include "dispatch/indexing.h"
+#include "dispatch/opaque.h"
+#include "dispatch/process_groups.h"
+#include "dispatch/random_ops.h"
+#include "dispatch/sparse.h"
+#include "dispatch/transformer_layers.h"
+#include "random/random.h"
+
+namespace weft {
+namespace {
+
+// What no tag and no schema tells.
+const std::unordered_map<std::string, Special>& special_ops() {
+  static const auto* table = new std::unordered_map<std::string, Special>{
+      {"detach", &run_alias},
+      {"alias", &run_alias},
+      {"lift", &run_alias},
+      {"detach_", &run_identity},
+      {"as_strided", &run_as_strided},
+      {"_reshape_alias", &run_reshape_alias},
+      {"add_.Tensor", &run_add},
+      {"copy_", &run_copy},
+      {"index.Tensor", &run_indexing},
+      {"_unsafe_index.Tensor", &run_indexing},
+      {"index_put", &run_indexing},
+      {"index_put_", &run_indexing},
+      {"_index_put_impl", &run_indexing},
+      {"_index_put_impl_", &run_indexing},
+      {"_unsafe_index_put", &run_indexing},
+      {"_embedding_bag_backward", &run_embedding_bag_backward},
+      {"set_.source_Tensor", &run_set},
+      {"set_", &refuse_memory},
+      {"set_.source_Storage", &refuse_memory},
+      {"set_.source_Storage_storage_offset", &refuse_memory},
+      {"set_.source_Tensor_storage_offset", &refuse_memory},
+      {"resize_as_", &refuse_memory},
+      {"resize_", &run_resize},
+      {"record_stream", &run_on_local},
+      {"is_pinned", &run_on_local},
+      {"is_coalesced", &run_on_local},
+      {"dense_dim", &run_on_local},
+      {"sparse_dim", &run_on_local},
+      {"_has_same_storage_numel", &run_on_local},
+  };
+  return *table;
+}
+
+bool has_out(const c10::FunctionSchema& schema) {
+  for (const c10::Argument& a : schema.arguments()) {
+    if (a.kwarg_only() && a.alias_info() != nullptr && a.alias_info()->isWrite()) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
+  register_opaque(libraries);
+  register_sparse(libraries);
+  register_transformer_layers(libraries);
+}
+
+// But for out=, which has no backward, and looks into the memory of what it writes.
+bool is_made_of_others(const c10::OperatorHandle& op) {
+  return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op.schema());
+}
+
+Special special_of(const OpInfo& op) {
+  const auto& table = special_ops();
+  if (const auto it = table.find(op.short_name); it != table.end()) return it->second;
+  if (op.handle.hasTag(at::Tag::inplace_view)) return &run_in_place_view;
+  if (is_collective(op)) return &run_collective;
+  if (op.decomposition != nullptr) return &run_decomposition;
+  if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
+  if (op.is_out) return &run_out;
+  return nullptr;
+}
+
+}  // namespace weft

@@ -1,0 +1,27 @@
+#pragma once
+// How an op is run on sharded tensors: the one place that decides. In this order:
+//
+// 1  a kernel of Weft's own, also above autograd        register_kernels: ops that read memory on their way
+// 2  op by op, as core makes it of others               is_made_of_others: Weft's key is not asked
+// 3  past rules and plans                               special_of: identity, memory, collectives, decompositions that
+//                                                       always stand for an op, random numbers, out= variants
+// 4  by a plan (plan/planner.cpp)                       a decomposition where a factor arrives split that it cannot
+//                                                       split, else the op on the shards, else on gathered inputs
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include <memory>
+#include <vector>
+
+#include "dispatch/special.h"
+
+namespace weft {
+
+/// 1: registers them; `libraries` keeps the registrations.
+void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries);
+/// 2: such ops get no kernel on Weft's key, which would break their backward.
+bool is_made_of_others(const c10::OperatorHandle& op);
+/// 3: null for nearly all ops.
+Special special_of(const OpInfo& op);
+
+}  // namespace weft

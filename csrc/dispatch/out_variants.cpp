@@ -1,0 +1,99 @@
+#include <ATen/ops/empty.h>
+#include <c10/core/ScalarType.h>
+#include <weft/tensor.h>
+
+#include "dispatch/gather.h"
+#include "dispatch/special.h"
+#include "rules/overloads.h"
+#include "tensor/below_autograd.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+using Stack = std::vector<c10::IValue>;
+
+// An out= op on whole plain tensors; what it wrote, in order.
+Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
+  const size_t n = op.arguments.size();
+  Stack call(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end()), written;
+  int64_t bytes = 0;
+  auto whole = [&](const at::Tensor& t, bool is_written) {
+    if (!t.defined()) return t;
+    if (is_written) return at::empty({0}, t.options());
+    if (holds_shards(t)) bytes += static_cast<int64_t>(t.nbytes());
+    return full_tensor(t);
+  };
+  for (size_t a = 0; a < n; ++a) {
+    if (call[a].isTensor()) {
+      call[a] = whole(call[a].toTensor(), op.arguments[a].written);
+    } else if (call[a].isTensorList()) {
+      c10::List<at::Tensor> list;
+      for (const at::Tensor& t : call[a].toTensorVector()) list.push_back(whole(t, op.arguments[a].written));
+      call[a] = std::move(list);
+    }
+    if (op.arguments[a].written) written.push_back(call[a]);
+  }
+  warn_gather(op.short_name, "it has no functional counterpart", bytes);
+  op.handle.callBoxed(&call);
+  return written;
+}
+
+}  // namespace
+
+void run_out(const OpInfo& op, Stack& stack) {
+  const size_t n = op.arguments.size(), base = stack.size() - n;
+  std::vector<at::Tensor> outs;
+  Stack call;
+  for (size_t a = 0; a < n; ++a) {
+    if (!op.arguments[a].written || !op.schema().arguments()[a].kwarg_only()) {
+      call.push_back(stack[base + a]);
+    } else if (stack[base + a].isTensorList()) {
+      for (const at::Tensor& t : stack[base + a].toTensorVector()) outs.push_back(t);
+    } else {
+      outs.push_back(stack[base + a].toTensor());
+    }
+  }
+  const auto functional = rules::functional_of(op.schema());
+  BelowAutograd guard;
+  if (functional) {
+    functional->callBoxed(&call);
+  } else {
+    call = run_out_gathered(op, stack);
+  }
+  std::vector<at::Tensor> results;
+  for (const c10::IValue& v : call) {
+    if (v.isTensor()) results.push_back(v.toTensor());
+    if (v.isTensorList()) {
+      for (const at::Tensor& t : v.toTensorVector()) results.push_back(t);
+    }
+  }
+  TORCH_INTERNAL_ASSERT(results.size() == outs.size());
+  for (size_t i = 0; i < outs.size(); ++i) {
+    at::Tensor& out = outs[i];
+    TORCH_CHECK(c10::canCast(results[i].scalar_type(), out.scalar_type()), "[", op.short_name, "] result type ",
+                results[i].scalar_type(), " can't be cast to the desired output type ", out.scalar_type());
+    if (!out.sizes().equals(results[i].sizes())) {
+      if (holds_shards(out)) {
+        TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
+                          results[i].sizes(), "; a sharded tensor cannot be resized");
+        const Layout whole = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
+        at::Tensor result = results[i].to(out.scalar_type());
+        if (!holds_shards(result)) result = make_sharded(result, whole, geometry_of(result));
+        sharded(out).swap_impl(sharded(result));
+        continue;
+      }
+      out.resize_(results[i].sizes());
+    }
+    out.copy_(results[i]);
+  }
+  // Results are the written arguments, as they came.
+  c10::SmallVector<c10::IValue, 3> back;
+  for (const auto& r : op.results) {
+    if (r.written_argument >= 0) back.push_back(stack[base + r.written_argument]);
+  }
+  stack.erase(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end());
+  stack.insert(stack.end(), back.begin(), back.end());
+}
+
+}  // namespace weft

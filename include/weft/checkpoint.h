@@ -1,0 +1,67 @@
+#pragma once
+// Checkpoints: tensors saved by all ranks together into one folder, which any mesh or layout, or one plain process, can
+// load. Every rank makes the same calls.
+//
+// The folder holds safetensors files, an index of them that Hugging Face's loaders read, and a manifest with checksums.
+// It holds a whole checkpoint at any time: a save that fails or is killed leaves the one before.
+#include <ATen/core/Tensor.h>
+#include <weft/export.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace weft {
+
+/// In any order; each name once. Two names of one tensor are saved as such.
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// A save that goes on in the background.
+class WEFT_API PendingSave {
+ public:
+  /// Whether it has ended, well or not. Of this rank alone.
+  bool done() const;
+  /// Until it has ended. Raises its error, the same on all ranks.
+  void wait() const;
+
+  struct State;
+  explicit PendingSave(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+/// Saves plain and sharded tensors. Each rank writes a part of its own of the sharded ones; a plain one is taken to be
+/// the same on all ranks. The folder's parent must exist. A save that is still under way is waited for first.
+/// Raises ValueError where the ranks pass different tensors (names, shapes, dtypes, layouts) or paths, for dtypes that
+/// safetensors has not (complex128), names that are not UTF-8, and a folder with a model.safetensors of others;
+/// RuntimeError, naming rank and file, for what cannot be written. The same on all ranks, and the folder is as before.
+WEFT_API void save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step = std::nullopt);
+/// The same with a module's parameters and buffers, by their names.
+WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
+                   std::optional<int64_t> step = std::nullopt);
+
+/// Copies this rank's part to host memory and returns; the copy is written in the background, and the tensors may be
+/// changed meanwhile. A program's end waits for it. Raises as `save` does, for what cannot be written in `wait()`.
+WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& tensors,
+                                std::optional<int64_t> step = std::nullopt);
+WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
+                                std::optional<int64_t> step = std::nullopt);
+
+/// Fills the tensors, in the layouts that they have, with what was saved under their names, bit for bit; returns the
+/// step. A rank reads its own part alone. Also loads a folder of Hugging Face's (model.safetensors, or an index).
+/// Raises, on all ranks and before any tensor is changed: ValueError naming all tensors that are missing, not asked
+/// for, of another shape or dtype, and all that are damaged (checksums, lengths, headers); RuntimeError for what
+/// cannot be read.
+/// @param strict  false: tensors that are missing or not asked for are passed over
+WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict = true);
+WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);
+
+}  // namespace weft

@@ -1,0 +1,111 @@
+"""An optimizer's state by the names of its parameters, which hold for any mesh and any order of the parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import checkpoint_values as values
+from .mesh import TensorLayout
+from .strings import listed
+from .tensors import layout_of
+
+Flagged = dict[str, tuple[torch.Tensor, bool]]  # tensors by name
+
+
+class Named:
+    """An optimizer whose parameters have names: those in the module, else their numbers."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, model: Any) -> None:
+        self.optimizer = optimizer
+        known = {}
+        if isinstance(model, torch.nn.Module):
+            known = {id(p): name for name, p in model.named_parameters()}
+        self.parameters: dict[str, torch.Tensor] = {}
+        for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+            self.parameters[known.get(id(p), str(i))] = p
+        self.names = list(self.parameters)
+
+    def values(self) -> dict[str, Any]:
+        """The state dict, with names in place of numbers."""
+        packed = self.optimizer.state_dict()
+        packed["state"] = {self.names[k] if isinstance(k, int) else k: v for k, v in packed["state"].items()}
+        packed["param_groups"] = [{**g, "params": [self.names[i] for i in g["params"]]} for g in packed["param_groups"]]
+        return packed
+
+    def check(self, saved: Any) -> None:
+        """Raises ValueError where a checkpoint's optimizer has other parameters, or groups of them."""
+        groups = values.decode(saved["param_groups"], _Anything())
+        theirs = [name for group in groups for name in group["params"]]
+        missing = sorted(set(self.names) - set(theirs))
+        unexpected = sorted(set(theirs) - set(self.names))
+        if missing or unexpected:
+            raise ValueError(
+                "load: the optimizer has other parameters than the one that was saved: "
+                f"{listed(missing) or 'none'} are missing in the checkpoint, {listed(unexpected) or 'none'} are in it "
+                "alone (parameters go by the names in the model that is passed beside the optimizer)"
+            )
+        for mine in self._groups():
+            if frozenset(mine) not in {frozenset(g["params"]) for g in groups}:
+                raise ValueError(
+                    f"load: the optimizer has a parameter group of {listed(mine)}, and the checkpoint none of just "
+                    "these"
+                )
+
+    def _groups(self) -> list[list[str]]:
+        names = iter(self.names)
+        return [[next(names) for _ in group["params"]] for group in self.optimizer.param_groups]
+
+    def memory_for(
+        self, saved: Any, likes: dict[str, tuple[torch.Tensor, bool]]
+    ) -> dict[str, tuple[torch.Tensor, bool]]:
+        """For each of the saved tensors one to fill, and whether it is state that is there already.
+
+        Args:
+            likes: by name, a meta tensor of its shape and dtype, and whether it was sharded.
+        """
+        found: Flagged = {}
+        for owner, entry in saved["state"].items():
+            parameter = self.parameters.get(owner)
+            there = self.optimizer.state.get(parameter, {}) if parameter is not None else {}
+            for key, value in entry.items() if isinstance(entry, dict) else ():
+                for name in values.tensor_names(value):
+                    known = there.get(key) if value == values.tensor_at(name) else None
+                    like, was_sharded = likes[name]
+                    if isinstance(known, torch.Tensor) and known.shape == like.shape and known.dtype == like.dtype:
+                        found[name] = known, True
+                    else:
+                        found[name] = _state_of(parameter, like, was_sharded), False
+        for name, (like, _) in likes.items():  # of what belongs to no parameter, and of the groups
+            found.setdefault(name, (torch.empty_like(like, device="cpu"), False))
+        return found
+
+    def restore(self, saved: Any, tensors: dict[str, torch.Tensor]) -> None:
+        packed = values.decode(saved, tensors)
+        # load_state_dict gives each parameter what stands at its place in the groups.
+        numbers = {name: i for i, name in enumerate(self.names)}
+        packed["state"] = {numbers.get(owner, owner): entry for owner, entry in packed["state"].items()}
+        by_names = {frozenset(group["params"]): group for group in packed["param_groups"]}
+        packed["param_groups"] = [
+            {**by_names[frozenset(mine)], "params": [numbers[name] for name in mine]} for mine in self._groups()
+        ]
+        self.optimizer.load_state_dict(packed)
+
+
+class _Anything(dict):
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def _state_of(parameter: torch.Tensor | None, like: torch.Tensor, was_sharded: bool) -> torch.Tensor:
+    """Memory for a parameter's state, laid out as it is; what was plain beside a sharded parameter stays plain."""
+    if parameter is not None and torch.ops.weft.is_sharded(parameter):
+        same = like.shape == parameter.shape
+        layout = layout_of(parameter)
+        if not same:
+            layout = TensorLayout((None,) * like.dim(), layout.device_mesh)
+        if same or was_sharded:
+            return torch.ops.weft._empty(like.shape, layout._object, dtype=like.dtype, device=parameter.device)
+    device = parameter.device if parameter is not None and like.dim() > 0 else torch.device("cpu")
+    return torch.empty_like(like, device=device)
