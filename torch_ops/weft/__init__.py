@@ -24,6 +24,7 @@ from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .hf.loading import install as _install_hf_loading
 from .hf.saving import install as _install_hf_saving
+from .hf.trainer import install as _install_hf_trainer
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
@@ -50,6 +51,7 @@ _install_compiling()
 _install_display()
 _install_hf_loading()
 _install_hf_saving()
+_install_hf_trainer()
 _install_metrics()
 
 __version__ = "0.1.0"
