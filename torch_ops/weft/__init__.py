@@ -22,6 +22,7 @@ from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .display import install as _install_display
+from .filling import unfilled_paths
 from .hf.loading import install as _install_hf_loading
 from .hf.saving import install as _install_hf_saving
 from .hf.trainer import install as _install_hf_trainer
@@ -102,5 +103,6 @@ __all__ = [
     "trace",
     "Trace",
     "TraceRow",
+    "unfilled_paths",
     "world_size",
 ]

@@ -96,7 +96,8 @@ def distribute_module(
         module: any module; a scripted one too.
         layout_map: default: the active map (`register_layouts`). With `mesh`, a plain dict of patterns will do.
         mesh: where to replicate when there is no map at all.
-        param_init_fn: for modules on the meta device; `lambda m: None` where a checkpoint is loaded afterwards.
+        param_init_fn: for modules on the meta device; `lambda m: None` where a checkpoint is loaded afterwards. What
+            nothing has filled by then (`weft.unfilled_paths` names it) makes the first forward pass an error.
 
     Raises:
         ValueError: before anything is changed: no map; several entries match a path; an entry for another number of
@@ -130,7 +131,16 @@ def distribute_module(
     with torch.no_grad():
         for submodule in made_on_meta:
             _initialise(module, submodule, param_init_fn)
+    if any(unfilled(tensor) for owner in made_on_meta for tensor in _own(owner)):
+        from .filling import refuse_unfilled
+
+        refuse_unfilled(module, made_on_meta)
     return module
+
+
+def _own(owner: Any) -> Iterator[torch.Tensor]:
+    yield from owner.parameters(recurse=False)
+    yield from owner.buffers(recurse=False)
 
 
 def unfilled(variable: torch.Tensor) -> bool:
