@@ -23,6 +23,7 @@ from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .display import install as _install_display
 from .filling import unfilled_paths
+from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
 from .hf.saving import install as _install_hf_saving
 from .hf.trainer import install as _install_hf_trainer
@@ -50,6 +51,7 @@ from .tracing import Trace, TraceRow, trace
 _install_assignment()
 _install_compiling()
 _install_display()
+_install_hf_adapters()
 _install_hf_loading()
 _install_hf_saving()
 _install_hf_trainer()
