@@ -22,8 +22,11 @@ from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .display import install as _install_display
+from .filling import unfilled_paths
+from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
 from .hf.saving import install as _install_hf_saving
+from .hf.trainer import install as _install_hf_trainer
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
@@ -49,8 +52,10 @@ from .tracing import Trace, TraceRow, trace
 _install_assignment()
 _install_compiling()
 _install_display()
+_install_hf_adapters()
 _install_hf_loading()
 _install_hf_saving()
+_install_hf_trainer()
 _install_metrics()
 
 __version__ = "0.1.0"
@@ -101,5 +106,6 @@ __all__ = [
     "trace",
     "Trace",
     "TraceRow",
+    "unfilled_paths",
     "world_size",
 ]

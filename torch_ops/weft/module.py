@@ -96,9 +96,9 @@ def distribute_module(
         module: any module; a scripted one too.
         layout_map: default: the active map (`register_layouts`). With `mesh`, a plain dict of patterns will do.
         mesh: where to replicate when there is no map at all.
-        param_init_fn: for modules on the meta device; `lambda m: None` where `weft.load` fills them afterwards, which
-            raises where any is left without a value. Buffers that are not persistent, which no checkpoint holds, are
-            then computed by the module's own initialiser.
+        param_init_fn: for modules on the meta device; `lambda m: None` where a checkpoint is loaded afterwards. Buffers
+            that are not persistent, which no checkpoint holds, are then computed by the module's own initialiser. What
+            nothing has filled by then (`weft.unfilled_paths` names it) makes the first forward pass an error.
 
     Raises:
         ValueError: before anything is changed: no map; several entries match a path; an entry for another number of
@@ -134,7 +134,16 @@ def distribute_module(
         for submodule in made_on_meta:
             _initialise(module, submodule, param_init_fn)
         _fill_buffers(module, made_on_meta)
+    if any(unfilled(tensor) for owner in made_on_meta for tensor in _own(owner)):
+        from .filling import refuse_unfilled
+
+        refuse_unfilled(module, made_on_meta)
     return module
+
+
+def _own(owner: Any) -> Iterator[torch.Tensor]:
+    yield from owner.parameters(recurse=False)
+    yield from owner.buffers(recurse=False)
 
 
 def unfilled(variable: torch.Tensor) -> bool:
@@ -238,23 +247,11 @@ def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
 
 def _fill_buffers(root: Any, owners: list[torch.nn.Module]) -> None:
     """Buffers that no checkpoint holds, where `param_init_fn` left them: by their module's own initialiser."""
-    names = {id(m): name for name, m in root.named_modules()}
-    empty = []
     for owner in owners:
-        buffers = {k: owner._buffers[k] for k in getattr(owner, "_non_persistent_buffers_set", ())}
-        if not any(b is not None and unfilled(b) for b in buffers.values()):
-            continue
-        if hasattr(owner, "reset_parameters") or hasattr(root, "_init_weights"):
-            _initialise(root, owner, None)
-        prefix = names[id(owner)]
-        for key in buffers:
-            if unfilled(owner._buffers[key]):
-                empty.append(f"{prefix}.{key}" if prefix else key)
-    if empty:
-        raise ValueError(
-            f"distribute_module: {', '.join(empty)}: made on the meta device, and param_init_fn gave them no value. "
-            "They are buffers that no checkpoint holds: param_init_fn must compute them"
-        )
+        buffers = [owner._buffers[name] for name in getattr(owner, "_non_persistent_buffers_set", ())]
+        if any(b is not None and unfilled(b) for b in buffers):
+            if hasattr(owner, "reset_parameters") or hasattr(root, "_init_weights"):
+                _initialise(root, owner, None)
 
 
 def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:

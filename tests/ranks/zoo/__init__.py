@@ -15,11 +15,9 @@ class Models(dict):
 
 
 MODELS: dict[str, Entry | TorchEntry | planned.Planned] = Models(
-    {
-        name: entry
-        for part in (text, media, vision, backbones, diffusion, sentences, preferences, graphs)
-        for name, entry in part.MODELS.items()
-    }
+    (name, entry)
+    for part in (text, media, vision, backbones, diffusion, sentences, preferences, graphs)
+    for name, entry in part.MODELS.items()
 )
 
 __all__ = ["Entry", "MODELS", "TorchEntry", "inputs", "planned"]

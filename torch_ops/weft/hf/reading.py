@@ -101,14 +101,16 @@ def spread(axes: Sequence[Any], shape: Sequence[int]) -> tuple:
     dimensions, and what splits its others splits the largest here, so that no rank reads more than its share."""
     own = list(axes[-len(shape) :] if shape else ())
     own = [None] * (len(shape) - len(own)) + own
-    others = [
-        a for entry in axes[: len(axes) - len(shape)] for a in ((entry,) if isinstance(entry, str) else entry or ())
-    ]
+    others = [axis for entry in axes[: max(0, len(axes) - len(shape))] for axis in names_of(entry)]
     if shape and others:
         largest = max(range(len(shape)), key=lambda d: shape[d])
-        mine = own[largest]
-        own[largest] = (*((mine,) if isinstance(mine, str) else mine or ()), *others)
+        own[largest] = (*names_of(own[largest]), *others)
     return tuple(own)
+
+
+def names_of(entry: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The axes of a layout's entry for one dimension."""
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
-"""`save_pretrained` of a sharded model: rank 0 writes what the plain model would, one variable at a time, which the other
-ranks send it."""
+"""`save_pretrained` of a sharded model: rank 0 writes what the plain model would, one variable at a time, which the
+other ranks send it."""
 
 from __future__ import annotations
 

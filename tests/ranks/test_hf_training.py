@@ -1,0 +1,151 @@
+"""Sharded models in transformers' own hands: generation with each cache, pipelines, Trainer, adapters of peft."""
+
+import os
+
+import pytest
+import torch
+import weft
+from ranks.zoo import MODELS
+from ranks.zoo.table import VOCABULARY
+from safetensors.torch import load_file
+
+
+def mesh_of(*shape):
+    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
+
+
+def layouts_of(model):
+    mesh = mesh_of(1, weft.world_size()) if weft.world_size() != 4 else mesh_of(2, 2)
+    return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.layouts.megatron(model, mesh, "model")
+
+
+def build(name="llama"):
+    torch.manual_seed(0)
+    return MODELS[name].build()
+
+
+def generates(cache):
+    plain, model = build().eval(), build().eval()
+    weft.distribute_module(model, layouts_of(model))
+    prompt = torch.arange(10).reshape(2, 5) + 3
+    out = []
+    for options in ({"do_sample": False}, {"do_sample": False, "num_beams": 2}, {"do_sample": True, "top_k": 5}):
+        options |= {"max_new_tokens": 6, "min_new_tokens": 6, "cache_implementation": cache, "pad_token_id": 0}
+        torch.manual_seed(1)
+        want = plain.generate(prompt, **options)
+        torch.manual_seed(1)
+        with weft.random_mode("replay"):
+            got = model.generate(prompt, **options)
+        out.append((want.tolist(), (weft.full_tensor(got) if weft.is_sharded(got) else got).tolist()))
+    return out
+
+
+@pytest.mark.parametrize("cache", [None, "static", "offloaded"])
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_generates_as_plain(request, cache, ranks):
+    if cache == "offloaded" and not torch.cuda.is_available():
+        pytest.skip("needs an accelerator")
+    for found in request.getfixturevalue(ranks)(generates, cache, timeout=120):
+        for want, got in found:
+            assert got == want
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    made = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="w0", pad_token="w0", eos_token="w1")
+
+
+def pipes():
+    from transformers import BertConfig, BertForSequenceClassification, pipeline
+
+    plain, model = build().eval(), build().eval()
+    weft.distribute_module(model, layouts_of(model))
+    out = []
+    for m in (plain, model):
+        made = pipeline("text-generation", model=m, tokenizer=tokenizer(), device="cpu")
+        out.append(made(["w3 w4 w5", "w7"], max_new_tokens=5, do_sample=False)[0][0]["generated_text"])
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+        num_labels=3,
+    )  # fmt: skip
+    scores = []
+    for sharded in (False, True):
+        torch.manual_seed(0)
+        m = BertForSequenceClassification(config).eval()
+        if sharded:
+            weft.distribute_module(m, layouts_of(m))
+        made = pipeline("text-classification", model=m, tokenizer=tokenizer(), device="cpu", top_k=None)
+        scores.append({row["label"]: row["score"] for row in made("w3 w9")})
+    return out, scores
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_pipelines(request, ranks):
+    for (want, got), (wanted, scores) in request.getfixturevalue(ranks)(pipes, timeout=120):
+        assert got == want and scores == pytest.approx(wanted, abs=1e-5)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, i):
+        x = (torch.arange(8) * (i + 1) + i) % VOCABULARY
+        return {"input_ids": x, "labels": x}
+
+
+def trainer_of(model, folder, steps, **options):
+    from transformers import Trainer, TrainingArguments
+
+    settings = {
+        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": 4, "learning_rate": 1e-2,
+        "gradient_accumulation_steps": 2, "max_grad_norm": 0.5, "save_steps": 2, "save_strategy": "steps",
+        "logging_steps": 1, "report_to": [], "use_cpu": True, "seed": 3, "disable_tqdm": True, "adam_epsilon": 1e-3,
+    }  # fmt: skip
+    return Trainer(
+        model=model, args=TrainingArguments(**{**settings, **options}), train_dataset=Rows(), eval_dataset=Rows()
+    )
+
+
+def losses_of(trainer):
+    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+def trains(folder, resume):
+    """Losses and evaluation of a sharded model; with `resume` in two runs."""
+    model = build()
+    weft.distribute_module(model, layouts_of(model))
+    first = trainer_of(model, folder, 4)
+    with weft.random_mode("replay"):
+        first.train()
+    losses = losses_of(first)
+    last = first
+    if resume:
+        model = build()
+        weft.distribute_module(model, layouts_of(model))
+        last = trainer_of(model, folder, 4)
+        with weft.random_mode("replay"):
+            last.train(resume_from_checkpoint=os.path.join(folder, "checkpoint-2"))
+        losses = losses_of(last)
+    layouts = {str(weft.layout_of(p)) for p in model.parameters()}
+    return losses, last.evaluate()["eval_loss"], len(layouts)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3", "ranks4"])
+def test_trainer(request, tmp_path, ranks, resume):
+    pytest.importorskip("accelerate")
+    plain = trainer_of(build(), tmp_path / "plain", 4)
+    plain.train()
+    for losses, evaluated, layouts in request.getfixturevalue(ranks)(trains, tmp_path / "sharded", resume, timeout=200):
+        assert losses == pytest.approx(losses_of(plain), abs=2e-4)
+        assert evaluated == pytest.approx(plain.evaluate()["eval_loss"], abs=2e-4) and layouts > 1
+    saved = load_file(tmp_path / "sharded" / "checkpoint-4" / "model.safetensors")
+    expected = load_file(tmp_path / "plain" / "checkpoint-4" / "model.safetensors")
+    assert saved.keys() == expected.keys()
+    assert all(torch.allclose(saved[k], expected[k], atol=2e-3) for k in expected)

@@ -1,0 +1,110 @@
+"""Variables made on the meta device that nothing fills: they are named where they are first used, on all ranks."""
+
+import pytest
+import torch
+import weft
+from torch import nn
+
+
+class Turned(nn.Module):
+    """A buffer that no checkpoint holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("angles", torch.arange(4.0), persistent=False)
+
+    def forward(self, x):
+        return x * self.angles
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.turned, self.norm = nn.Linear(4, 4), Turned(), nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.norm(self.turned(self.up(x)))
+
+
+def made(**options):
+    mesh = weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
+    with torch.device("meta"):
+        net = Net()
+    return weft.distribute_module(net, {"up/weight": ("a", None)}, mesh=mesh, **options)
+
+
+def error_of(call):
+    try:
+        call()
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
+def fills(how):
+    """Paths that are empty before and after filling, errors of the whole and of a part, and the result."""
+    torch.manual_seed(0)
+    plain, x = Net(), torch.randn(3, 4)
+    net = made(param_init_fn=lambda m: None)
+    before = weft.unfilled_paths(net)
+    weights = plain.state_dict()
+    if how == "data":
+        for path, p in net.named_parameters():
+            p.data.copy_(weights[path])
+    else:
+        net.load_state_dict(weights, assign=how == "assign")
+    after = weft.unfilled_paths(net)
+    whole, part, free = error_of(lambda: net(x)), error_of(lambda: net.turned(x)), error_of(lambda: net.up(x))
+    with torch.no_grad():
+        net.turned.angles.copy_(torch.arange(4.0))
+    same = torch.allclose(weft.full_tensor(net(x)), plain(x), atol=1e-6)
+    hooks = sum(len(m._forward_pre_hooks) for m in net.modules())
+    return before, after, whole, part, free, same, hooks, weft.unfilled_paths(net)
+
+
+@pytest.mark.parametrize("how", ["load", "assign", "data"])
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_named_at_first_use(request, ranks, how):
+    for before, after, whole, part, free, same, hooks, left in request.getfixturevalue(ranks)(fills, how):
+        assert before == ["up.weight", "up.bias", "turned.angles", "norm.weight", "norm.bias"]
+        assert after == ["turned.angles"]
+        assert whole.startswith("Net: 1 variables were made on the meta device") and "turned.angles" in whole
+        assert part.startswith("Turned: 1 variables") and free == ""
+        assert same and hooks == 0 and left == []
+
+
+def initialises():
+    def init(module):
+        if isinstance(module, Turned):
+            module.angles = torch.arange(4.0)
+        else:
+            module.reset_parameters()
+
+    net = made(param_init_fn=init)
+    return weft.unfilled_paths(net), sum(len(m._forward_pre_hooks) for m in net.modules())
+
+
+def test_filled_at_once_costs_nothing(ranks2):
+    assert ranks2(initialises) == [([], 0)] * 2
+
+
+def llama():
+    from ranks.zoo import MODELS
+
+    torch.manual_seed(0)
+    plain = MODELS["llama"].build().eval()
+    with torch.device("meta"):
+        model = MODELS["llama"].build().eval()
+    mesh = weft.DeviceMesh((weft.world_size(),), ("model",), device_type="cpu")
+    weft.distribute_module(model, weft.hf.layouts(model, mesh), param_init_fn=lambda m: None)
+    model.load_state_dict(plain.state_dict())
+    ids = torch.arange(6)[None]
+    error = error_of(lambda: model(ids))
+    with torch.no_grad():
+        model._init_weights(model.model.rotary_emb)
+    return error, torch.allclose(weft.full_tensor(model(ids).logits), plain(ids).logits, atol=1e-5)
+
+
+def test_rotary_buffers_of_a_loaded_model(ranks2):
+    for error, same in ranks2(llama):
+        assert "model.rotary_emb.inv_freq" in error and same

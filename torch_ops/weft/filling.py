@@ -1,0 +1,48 @@
+"""Variables that were made on the meta device and that nothing has given a value: named where they are first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from .module import _slots, unfilled
+from .strings import shown
+
+_SHOWN = 8  # paths in a message
+
+
+def unfilled_paths(module: torch.nn.Module) -> list[str]:
+    """The paths of a module's parameters and buffers that `distribute_module` has made from the meta device and that
+    nothing has written since: what they hold is no value.
+
+        weft.distribute_module(model, layouts, param_init_fn=lambda m: None)
+        model.load_state_dict(weights, strict=False)
+        assert not weft.unfilled_paths(model)
+
+    The first forward pass of a module that has such a variable raises a ValueError that names them.
+    """
+    return [slot.path for slot in _slots(module) if unfilled(slot.tensor)]
+
+
+def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) -> None:
+    """Until they are filled: `root`, and each of the `owners`, raises where it is called."""
+    handles: list[Any] = []
+
+    def check(module: torch.nn.Module, inputs: Sequence[Any]) -> None:
+        empty = unfilled_paths(root)
+        mine = empty if module is root else unfilled_paths(module)
+        if mine:
+            raise ValueError(
+                f"{type(module).__name__}: {len(mine)} variables were made on the meta device and nothing has filled "
+                f"them since: {', '.join(map(shown, mine[:_SHOWN]))}{' and others' if len(mine) > _SHOWN else ''}; "
+                "load them, or compute them (buffers that no checkpoint holds) as the module's own initialisation does"
+            )
+        if not empty:
+            while handles:
+                handles.pop().remove()
+
+    for module in {id(m): m for m in (root, *owners)}.values():
+        if not isinstance(module, torch.jit.ScriptModule):
+            handles.append(module.register_forward_pre_hook(check))

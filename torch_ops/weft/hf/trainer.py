@@ -1,0 +1,147 @@
+"""transformers' Trainer with a sharded model: all ranks together are its one process, of which rank 0 writes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..after_import import after_import
+from ..in_step import agree
+from ..mesh import DeviceMesh
+from ..tensors import distribute_tensor, full_tensor, is_sharded, layout_of, shard_batch
+
+_BATCH_AXIS = "data"
+
+
+def install() -> None:
+    """Puts it into transformers, now or once its Trainer is imported."""
+    after_import("transformers.trainer", _install)
+
+
+def _mesh_of(trainer: Any) -> DeviceMesh | None:
+    """The mesh of the trainer's model; None: it is a plain one."""
+    model = getattr(trainer, "model", None)
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    return next((layout_of(p).device_mesh for p in parameters if is_sharded(p)), None)
+
+
+def _install(module: Any) -> None:
+    cls = module.Trainer
+
+    def wrap(name: str) -> Callable:
+        def decorate(function: Callable) -> Callable:
+            original = getattr(cls, name)
+
+            @functools.wraps(original)
+            def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+                if _mesh_of(self) is None:
+                    return original(self, *args, **kwargs)
+                return function(original, self, *args, **kwargs)
+
+            setattr(cls, name, wrapped)
+            return function
+
+        return decorate
+
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def initialised(self: Any, model: Any = None, args: Any = None, *more: Any, **kwargs: Any) -> None:
+        if isinstance(model, torch.nn.Module) and any(map(is_sharded, model.parameters())):
+            _as_one_process(args)
+        init(self, model, args, *more, **kwargs)
+
+    cls.__init__ = initialised
+
+    @wrap("_prepare_inputs")
+    def _(original: Callable, self: Any, inputs: Any) -> Any:
+        mesh, inputs = _mesh_of(self), original(self, inputs)
+        return shard_batch(inputs, mesh, _BATCH_AXIS) if _BATCH_AXIS in mesh.axis_names else inputs
+
+    @wrap("_save")
+    def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            original(self, output_dir, state_dict)
+        else:
+            folder = output_dir if output_dir is not None else self.args.output_dir
+            self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+
+    @wrap("_save_optimizer_and_scheduler")
+    def _(original: Callable, self: Any, output_dir: Any) -> None:
+        _by_rank_0(
+            "saving the optimizer",
+            whole_state(self.optimizer, keep=self.args.should_save),
+            lambda state: _with_state(self.optimizer, state, lambda: original(self, output_dir)),
+        )
+
+    @wrap("_load_optimizer_and_scheduler")
+    def _(original: Callable, self: Any, checkpoint: Any) -> None:
+        original(self, checkpoint)
+        lay_out_state(self.optimizer)
+
+    @wrap("_save_rng_state")
+    def _(original: Callable, self: Any, output_dir: Any) -> None:
+        _by_rank_0("saving the random state", None, lambda _: original(self, output_dir))
+
+
+def _as_one_process(args: Any) -> None:
+    """accelerate then neither wraps the model nor deals out the batches, and gathers nothing; its `process_index` stays
+    the rank, by which the first writes."""
+    from accelerate import PartialState
+
+    if args is not None:
+        _ = args.device  # the state is made here
+    state = PartialState()
+    if state.num_processes > 1:
+        from accelerate.utils import DistributedType
+
+        state.num_processes = 1
+        state.distributed_type = DistributedType.NO
+
+
+def _by_rank_0(what: str, value: Any, write: Callable[[Any], None]) -> None:
+    """The file that rank 0 writes is there for all afterwards, or all raise its error."""
+    error = None
+    try:
+        if torch.ops.weft.rank() == 0:
+            write(value)
+    except Exception as e:
+        error = e
+    agree(what, error)
+
+
+def _with_state(optimizer: Any, state: dict, action: Callable[[], None]) -> None:
+    """`action`, to which the optimizer tells that state."""
+    optimizer.state_dict = lambda: state
+    try:
+        action()
+    finally:
+        del optimizer.state_dict
+
+
+def whole_state(optimizer: Any, keep: bool = True) -> Any:
+    """The optimizer's state dict with whole tensors, on the ranks that `keep` it. A collective."""
+
+    def whole(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {k: whole(v) for k, v in x.items()}
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(whole, x))
+        if not is_sharded(x):
+            return x
+        value = full_tensor(x.detach())
+        return value.cpu() if keep else None
+
+    return whole(optimizer.state_dict())
+
+
+def lay_out_state(optimizer: Any) -> None:
+    """Lays the whole tensors of an optimizer's state out as the parameters that they are for."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's has the program's inside
+    for p, state in optimizer.state.items():
+        for name, value in state.items():
+            if is_sharded(p) and isinstance(value, torch.Tensor) and not is_sharded(value) and value.shape == p.shape:
+                state[name] = distribute_tensor(value, layout_of(p))
