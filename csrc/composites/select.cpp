@@ -7,6 +7,7 @@
 #include "composites/arguments.h"
 #include "composites/composites.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/tensors.h"
 #include "tensor/sharded.h"
 
 namespace weft::rules {
@@ -110,7 +111,7 @@ void run_unscale(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const std::vector<at::Tensor> grads = a[0].toTensorVector();
   at::Tensor found = a.tensor(1);
-  const at::Tensor scale = full_tensor(a.tensor(2));
+  const at::Tensor scale = full_or_alias(a.tensor(2));
   const Mesh mesh = [&] {
     for (const at::Tensor& g : grads) {
       if (holds_shards(g)) return sharded(g).layout()->mesh();

@@ -44,6 +44,11 @@ uint64_t hash_of(const c10::IValue& v) {
     const auto z = v.toComplexDouble();
     return mix(std::bit_cast<uint64_t>(z.real()), std::bit_cast<uint64_t>(z.imag()));
   }
+  if (v.isList()) {  // of numbers, of lists
+    uint64_t h = 13;
+    for (const c10::IValue& item : v.toListRef()) h = mix(h, hash_of(item));
+    return h;
+  }
   return 11;
 }
 

@@ -242,13 +242,25 @@ void Handler::call_local() {
   if (C10_UNLIKELY(op_.tells)) comm::settle();
   for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
   BelowAutograd guard;
+  const std::optional<random::Draws> draws = C10_UNLIKELY(op_.random) ? std::optional(draw()) : std::nullopt;
   if (C10_UNLIKELY(plan_->local != nullptr)) {
     plan_->local->run(op_, mesh_, stack_);
   } else {
     comm::run_local(op_.short_name, [&] { op_.handle.callBoxed(&stack_); });
   }
+  if (C10_UNLIKELY(draws.has_value())) draws->finish();
   if (C10_UNLIKELY(finite.has_value())) comm::run_local(op_.short_name, [&] { finite->results(stack_); });
   if (one_view && stack_.back().isTensor()) plan_->local_view.learn(operands_[0].local, stack_.back().toTensor());
+}
+
+random::Draws Handler::draw() const {
+  std::optional<at::Generator> generator;
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    if (stack_[base_ + a].isGenerator()) generator = stack_[base_ + a].toGenerator();
+  }
+  const auto sharded_operand =
+      std::find_if(operands_.begin(), operands_.end(), [](const Operand& o) { return o.impl; });
+  return {generator, sharded_operand->tensor.device()};
 }
 
 // Nothing for what makes no values: views, and memory that is not written yet.

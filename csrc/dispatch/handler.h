@@ -6,6 +6,7 @@
 #include "dispatch/finite.h"
 #include "plan/cache.h"
 #include "plan/plan.h"
+#include "random/draws.h"
 #include "rules/op_info.h"
 
 namespace weft {
@@ -41,6 +42,7 @@ class Handler {
   void put_back(bool locals);
   Call describe() const;
   void warn_gathered() const;
+  random::Draws draw() const;
   std::optional<FiniteCheck> finite_check() const;
 
   const OpInfo& op_;

@@ -33,6 +33,7 @@ const std::unordered_map<std::string, Special>& special_ops() {
       {"_index_put_impl_", &run_indexing},
       {"_unsafe_index_put", &run_indexing},
       {"_embedding_bag_backward", &run_embedding_bag_backward},
+      {"is_set_to", &run_is_set_to},
       {"set_.source_Tensor", &run_set},
       {"set_", &refuse_memory},
       {"set_.source_Storage", &refuse_memory},

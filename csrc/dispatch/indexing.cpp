@@ -5,6 +5,7 @@
 #include <weft/tensor.h>
 
 #include "dispatch/handler.h"
+#include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
 
@@ -36,7 +37,7 @@ std::optional<c10::List<Index>> positions(const at::Tensor& self, const std::vec
         !index->sizes().equals(self.sizes().slice(from, index->dim()))) {
       return std::nullopt;
     }
-    at::Tensor chosen = at::nonzero(full_tensor(*index));
+    at::Tensor chosen = at::nonzero(full_or_alias(*index));
     if (holds_shards(*index)) {  // self may be plain
       const Layout whole = TensorLayout::replicated(sharded(*index).layout()->mesh(), 2);
       const Geometry geometry = geometry_of(chosen);

@@ -5,6 +5,7 @@
 #include <weft/tensor.h>
 
 #include "dispatch/gather.h"
+#include "redistribute/tensors.h"
 #include "tensor/key.h"
 #include "tensor/sharded.h"
 
@@ -27,7 +28,7 @@ void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::S
     const at::Tensor t = v.toTensor();
     mesh = sharded(t).layout()->mesh();
     bytes += bytes_to_gather(t);
-    v = full_tensor(t);
+    v = full_or_alias(t);
   }
   warn_gather(op.schema().name(), "it reads memory by itself", bytes);
   op.callBoxed(stack);
@@ -43,7 +44,7 @@ bool exists(const std::string& name) {
 
 // Where to split is all that is read of the indices; the parts are views of self as ever.
 std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& where, int64_t dim) {
-  const at::Tensor plain = full_tensor(where).to(at::kCPU, at::kLong).contiguous();
+  const at::Tensor plain = full_or_alias(where).to(at::kCPU, at::kLong).contiguous();
   TORCH_CHECK(plain.dim() <= 1, "tensor_split: where to split must be a number or a list of them, not a tensor of ",
               plain.dim(), " dimensions");
   if (plain.dim() == 0) return at::tensor_split(self, plain.item<int64_t>(), dim);
@@ -79,7 +80,7 @@ void run_with_plain_lengths(const c10::OperatorHandle& op, c10::DispatchKeySet, 
   const auto& arguments = op.schema().arguments();
   const size_t base = stack->size() - arguments.size();
   for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i].name() == "batch_sizes") (*stack)[base + i] = full_tensor((*stack)[base + i].toTensor());
+    if (arguments[i].name() == "batch_sizes") (*stack)[base + i] = full_or_alias((*stack)[base + i].toTensor());
   }
   op.callBoxedForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd, *stack);
 }

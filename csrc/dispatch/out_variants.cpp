@@ -4,6 +4,7 @@
 
 #include "dispatch/gather.h"
 #include "dispatch/special.h"
+#include "redistribute/tensors.h"
 #include "rules/overloads.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -22,7 +23,7 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
     if (!t.defined()) return t;
     if (is_written) return at::empty({0}, t.options());
     if (holds_shards(t)) bytes += static_cast<int64_t>(t.nbytes());
-    return full_tensor(t);
+    return full_or_alias(t);
   };
   for (size_t a = 0; a < n; ++a) {
     if (call[a].isTensor()) {

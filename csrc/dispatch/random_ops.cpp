@@ -49,9 +49,14 @@ Target target_of(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
     }
     call.tensors.push_back(std::move(info));
   }
-  TORCH_INTERNAL_ASSERT(infer_results(call) && call.results.size() == 1, "[", op.short_name, "] result unknown");
-  target.geometry = call.results[0].geometry;
-  target.dtype = call.results[0].dtype;
+  if (infer_results(call)) {
+    target.geometry = call.results.at(0).geometry;
+    target.dtype = call.results[0].dtype;
+  } else {  // core has no meta kernel of some (binomial), whose results are like their first operand
+    target.geometry.sizes = call.tensors.at(0).geometry.sizes;
+    target.geometry.strides = row_major_strides(target.geometry.sizes);
+    target.dtype = call.tensors[0].dtype;
+  }
   for (const TensorInfo& t : call.tensors) {
     if (t.layout == nullptr || t.geometry.sizes != target.geometry.sizes) continue;
     if (target.layout == nullptr || t.written) target.layout = t.layout->without_partial();

@@ -10,6 +10,7 @@
 #include "dispatch/refuse.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
+#include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
 
@@ -113,7 +114,7 @@ at::Tensor sparse_mask(const at::Tensor& self, const at::Tensor& mask) {
     for (int64_t d = 0; d < mask.sparse_dim(); ++d) all.push_back(indices[d]);
     values = self.index(all);
   }
-  return at::_sparse_coo_tensor_unsafe(indices, full_tensor(values), mask.sizes(),
+  return at::_sparse_coo_tensor_unsafe(indices, full_or_alias(values), mask.sizes(),
                                        mask.options().dtype(self.scalar_type()), mask.is_coalesced());
 }
 
@@ -121,7 +122,7 @@ at::Tensor make(int64_t sparse_dim, int64_t dense_dim, at::IntArrayRef sizes, co
                 const at::Tensor& values, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
                 std::optional<at::Device> device, std::optional<bool> pin_memory, std::optional<bool> is_coalesced) {
   return at::_sparse_coo_tensor_with_dims_and_tensors(
-      sparse_dim, dense_dim, sizes, full_tensor(indices), full_tensor(values),
+      sparse_dim, dense_dim, sizes, full_or_alias(indices), full_or_alias(values),
       at::TensorOptions().dtype(dtype).layout(layout).device(device).pinned_memory(pin_memory), is_coalesced);
 }
 

@@ -8,6 +8,7 @@
 #include "dispatch/handler.h"
 #include "gradient/gradient_buckets.h"
 #include "gradient/pending_copy.h"
+#include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "views/views.h"
 
@@ -91,10 +92,18 @@ void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
   for (size_t i = 0; i < op.arguments.size(); ++i) {
     c10::IValue& v = argument(op, stack, i);
-    if (v.isTensor()) v = full_tensor(v.toTensor());
+    if (v.isTensor()) v = full_or_alias(v.toTensor());
   }
   BelowAutograd guard;
   op.handle.callBoxed(&stack);
+}
+
+void run_is_set_to(const OpInfo& op, Stack& stack) {
+  const at::Tensor self = argument(op, stack, 0).toTensor(), other = argument(op, stack, 1).toTensor();
+  const bool same = holds_shards(self) && holds_shards(other) && &sharded(self).cell() == &sharded(other).cell() &&
+                    self.storage_offset() == other.storage_offset() && self.sizes().equals(other.sizes()) &&
+                    self.strides().equals(other.strides());
+  finish(op, stack, same);
 }
 
 // As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.

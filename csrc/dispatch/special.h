@@ -29,6 +29,8 @@ void run_decomposition(const OpInfo& op, std::vector<c10::IValue>& stack);
 void run_out(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// A sparse gradient is a plain one of all rows (dispatch/sparse.h).
 void run_embedding_bag_backward(const OpInfo& op, std::vector<c10::IValue>& stack);
+/// is_set_to: whether both are one value seen alike.
+void run_is_set_to(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// set_(source), as `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// To the size that it has.

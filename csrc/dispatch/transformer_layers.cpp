@@ -10,6 +10,7 @@
 
 #include "dispatch/gather.h"
 #include "dispatch/refuse.h"
+#include "redistribute/tensors.h"
 #include "tensor/key.h"
 #include "tensor/sharded.h"
 
@@ -51,7 +52,7 @@ struct Padded {
     padding = at::arange(values.size(1), lengths.options()).unsqueeze(0).ge(lengths.unsqueeze(1));
   }
   at::Tensor nest(const at::Tensor& result) const {
-    return at::_nested_tensor_from_mask(full_tensor(result), padding.logical_not(), /*mask_check=*/false);
+    return at::_nested_tensor_from_mask(full_or_alias(result), padding.logical_not(), /*mask_check=*/false);
   }
   at::Tensor values, padding;
 };
@@ -75,7 +76,7 @@ std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& query, const at::
     const auto [result, weights] =
         attention(padded.values, padded.values, padded.values, embed_dim, heads, qkv_weight, qkv_bias, proj_weight,
                   proj_bias, padded.padding, need_weights, average_weights, kOfKeys);
-    return {padded.nest(result), weights.defined() ? full_tensor(weights) : weights};
+    return {padded.nest(result), weights.defined() ? full_or_alias(weights) : weights};
   }
   const auto [q, k, v] = project({query, key, value}, heads, qkv_weight, qkv_bias);
   const OptionalTensor pairs = seen(mask, mask_type);
@@ -134,7 +135,7 @@ bool left_aligned(const at::Tensor& /*values*/, const at::Tensor& /*mask*/) { re
 at::Tensor from_mask(const at::Tensor& values, const at::Tensor& mask, bool mask_check) {
   warn_gather("_nested_tensor_from_mask", "nested tensors cannot be sharded",
               bytes_to_gather(values) + bytes_to_gather(mask));
-  return at::_nested_tensor_from_mask(full_tensor(values), full_tensor(mask), mask_check);
+  return at::_nested_tensor_from_mask(full_or_alias(values), full_or_alias(mask), mask_check);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     if (!grad.defined() || !leaf.defined()) return out;
     const RunningOp running = running_for(grad, leaf);
     if (!holds_shards(leaf)) {
-      if (holds_shards(grad)) grad = full_tensor(grad);
+      if (holds_shards(grad)) grad = full_or_alias(grad);
       return out;
     }
     const Layout target = sharded(leaf).layout()->without_partial();
@@ -57,7 +57,7 @@ class PlainGradient final : public torch::autograd::FunctionPreHook {
     variable_list out = grads;
     if (output_ < out.size() && holds_shards(out[output_])) {
       const RunningOp running = running_for(out[output_], out[output_]);
-      out[output_] = full_tensor(out[output_]);
+      out[output_] = full_or_alias(out[output_]);
     }
     return out;
   }

@@ -163,7 +163,7 @@ struct Distribute : torch::autograd::Function<Distribute> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     // The value is the same whatever the layout; a plain input takes a plain gradient.
     at::Tensor grad = grads[0];
-    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_tensor(grad);
+    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_or_alias(grad);
     return {grad, at::Tensor()};
   }
 };
@@ -277,13 +277,18 @@ at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
   return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
 }
 
-at::Tensor full_tensor(const at::Tensor& tensor) {
+at::Tensor full_or_alias(const at::Tensor& tensor) {
   if (!holds_shards(tensor)) return tensor;
   const ShardedTensorImpl& impl = sharded(tensor);
   const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
   at::Tensor whole = recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
   comm::settle();
   return whole;
+}
+
+at::Tensor full_tensor(const at::Tensor& tensor) {
+  at::Tensor whole = full_or_alias(tensor);
+  return holds_shards(tensor) && whole.is_alias_of(sharded(tensor).local()) ? whole.clone() : whole;
 }
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }

@@ -16,6 +16,9 @@ std::string compared_by(const std::string& function);
 /// between ranks. That of a sharded tensor is compared only when it is first sent from its layout to that one.
 void check_layout(const at::Tensor& tensor, Layout layout, const char* what);
 
+/// full_tensor that may share the memory of a replicated tensor: nobody may write to it.
+at::Tensor full_or_alias(const at::Tensor& tensor);
+
 /// distribute_tensor without its check between ranks.
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout);
 /// And without autograd.

@@ -34,6 +34,12 @@ bool shapes_plans(const c10::TypePtr& type) {
   }
 }
 
+bool is_generator(const c10::TypePtr& type) {
+  const c10::Type* t = type.get();
+  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
+  return t->kind() == c10::TypeKind::GeneratorType;
+}
+
 // "add_.Tensor" is add.Tensor with the result in a certain place: autograd takes the one or the other.
 uint64_t hash_of(std::string name) {
   const size_t end = std::min(name.find('.'), name.size());
@@ -87,6 +93,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
     results.push_back(info);
   }
   random = handle.hasTag(at::Tag::nondeterministic_seeded);
+  for (const c10::Argument& a : s.arguments()) random = random || is_generator(a.real_type());
   rules = rules::find(short_name);
   decomposition = rules::find_decomposition(short_name);
   if (const size_t colons = short_name.find("::"); colons != std::string::npos) {

@@ -37,7 +37,7 @@ struct OpInfo {
   bool writes = false;      // in place, out= or both
   bool is_out = false;      // writes keyword-only arguments
   bool copies = false;      // its result is the value of its first argument
-  bool random = false;      // tagged nondeterministic_seeded
+  bool random = false;      // may draw: tagged nondeterministic_seeded, or takes a generator
   bool is_foreach = false;  // lists, entry by entry
   std::vector<const rules::RuleEntry*> rules;
   rules::Composite decomposition = nullptr;  // runs in its place; null: the op itself does

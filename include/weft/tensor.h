@@ -15,8 +15,8 @@ namespace weft {
 /// that one, which costs a small collective.
 WEFT_API at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout);
 
-/// The whole value as a plain tensor on every rank (a collective unless it is replicated). A plain tensor is returned
-/// as it is.
+/// The whole value as a plain tensor on every rank, which shares no memory with the sharded one (a collective unless
+/// that is replicated). A plain tensor is returned as it is.
 WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
 
 /// This rank's part as a plain tensor that shares the shard's memory; pending parts as they are. A plain tensor is

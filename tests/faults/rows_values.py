@@ -45,6 +45,40 @@ def scalar_differs(p: Part) -> None:
     p.check_full(sharded * factor, plain * factor)
 
 
+@row(*BOTH, r"\[_foreach_mul")
+def foreach_scalars_differ(p: Part) -> None:
+    """one number of a foreach op's list differs, as learning rates of foreach optimizers do."""
+    plain, sharded = p.rows()
+    factors = [2.0, p.pick(2.0, 3.0)]
+    (_, got), (_, want) = (torch._foreach_mul([t, t], factors) for t in (sharded, plain))
+    p.check_full(got, want)
+
+
+@row(*BOTH)
+def adam_rate_differs(p: Part) -> None:
+    """a foreach Adam has another learning rate on one rank."""
+    plain = nn.Parameter(torch.ones(p.ranks, 4))
+    sharded = nn.Parameter(p.lay(plain.detach(), ("a", None)))
+    rate = p.pick(0.1, 0.2)
+    for t in (plain, sharded):
+        t.grad = torch.ones_like(t)
+        torch.optim.Adam([t], lr=rate, foreach=True).step()
+    p.check_full(sharded.detach(), plain.detach())
+
+
+@row(*BOTH)
+def gathered_draws_differ(p: Part) -> None:
+    """one rank drew a random number more, before an op that has no rule and draws from core's own stream."""
+    plain = torch.arange(1.0, 8 * p.ranks + 1).view(p.ranks, 8)
+    sharded = p.lay(plain, ("a", None))
+    if p.odd():
+        torch.rand(3)
+    state = torch.get_rng_state()
+    drawn = torch.multinomial(sharded, 4)
+    torch.set_rng_state(state)
+    p.check_full(sharded[:, :4] * drawn, plain[:, :4] * torch.multinomial(plain, 4))
+
+
 @row(*BOTH)
 def generators_came_apart(p: Part) -> None:
     """one rank drew a random number more, before dropout."""

@@ -264,3 +264,22 @@ def test_modules_with_names_that_are_no_text(mesh):
         weft.distribute_module(module, mesh=alone)
     with pytest.raises(ValueError, match="path .*lone surrogate at position 1"):
         weft.report(module, weft.LayoutMap(alone))
+
+
+@pytest.mark.parametrize("axes", [("x", None), (None, None)])
+def test_full_tensor_is_memory_of_its_own(axes):
+    sharded = weft.distribute_tensor(torch.ones(4, 4), axes, weft.DeviceMesh((1,), ("x",), device_type="cpu"))
+    weft.full_tensor(sharded)[3, 3] = 100.0
+    assert sharded.sum().item() == 16
+    parameter = torch.nn.Parameter(sharded)
+    weft.full_tensor(parameter).sum().backward()
+    assert torch.equal(weft.full_tensor(parameter.grad), torch.ones(4, 4))
+
+
+def test_is_set_to():
+    mesh = weft.DeviceMesh((1,), ("x",), device_type="cpu")
+    x, y = (weft.distribute_tensor(torch.ones(4, 4), (None, None), mesh) for _ in range(2))
+    assert x.is_set_to(x)
+    assert x.is_set_to(x.view(4, 4))
+    assert not x.is_set_to(y)
+    assert not x.is_set_to(x[1:])
