@@ -1,4 +1,4 @@
-"""weft.hf.from_pretrained, and transformers' own under registered layouts: parts of files, conversions, ties, errors."""
+"""weft.hf.from_pretrained, and transformers' own under registered layouts: parts of files, ties, errors."""
 
 import contextlib
 import warnings

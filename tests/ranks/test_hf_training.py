@@ -80,7 +80,7 @@ def pipes():
         if sharded:
             weft.distribute_module(m, layouts_of(m))
         made = pipeline("text-classification", model=m, tokenizer=tokenizer(), device="cpu", top_k=None)
-        scores.append({row["label"]: row["score"] for row in made("w3 w9")})
+        scores.append({row["label"]: row["score"] for row in made(["w3 w9"])[0]})
     return out, scores
 
 
@@ -107,7 +107,9 @@ def trainer_of(model, folder, steps, **options):
         "gradient_accumulation_steps": 2, "max_grad_norm": 0.5, "save_steps": 2, "save_strategy": "steps",
         "logging_steps": 1, "report_to": [], "use_cpu": True, "seed": 3, "disable_tqdm": True, "adam_epsilon": 1e-3,
     }  # fmt: skip
-    return Trainer(model=model, args=TrainingArguments(**{**settings, **options}), train_dataset=Rows(), eval_dataset=Rows())
+    return Trainer(
+        model=model, args=TrainingArguments(**{**settings, **options}), train_dataset=Rows(), eval_dataset=Rows()
+    )
 
 
 def losses_of(trainer):

@@ -52,6 +52,7 @@ class Planned:
     family: str = "planned"
     inputs: str = "text"
     generates: bool = False
+    library: str = "transformers"
 
     def build(self) -> torch.nn.Module:
         import transformers

@@ -122,8 +122,8 @@ def apart(got: torch.Tensor, want: torch.Tensor, floor: float) -> float:
 def run_model(name: str, shape: tuple[int, ...], plan: str, timed: bool = True, dtype_name: str = "float32") -> dict:
     """A row of the table, the same on every rank but for the times.
 
-    Returns `verdict` ("equal", "wrong", "raised", or "no plain" where the plain model raises), `text` (what differs, or the error), `collectives` and `bytes` of
-    a step, `gathered` (ops without a rule for what they were given), and seconds.
+    Returns `verdict` ("equal", "wrong", "raised", or "no plain" where the plain model raises), `text` (what differs, or
+    the error), `collectives` and `bytes` of a step, `gathered` (ops without a rule for what they were given), seconds.
     """
     warnings.simplefilter("ignore")
     dtype = getattr(torch, dtype_name)
