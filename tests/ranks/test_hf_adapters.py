@@ -1,4 +1,4 @@
-"""LoRA of peft, before and after the model is distributed: losses, merged weights and saved adapters of the plain model."""
+"""LoRA of peft, before and after the model is distributed: losses, merged weights, saved adapters as of the plain one."""
 
 import pytest
 import torch

@@ -41,7 +41,7 @@ def to_dtensor(tensor: torch.Tensor, device_mesh: Any = None) -> Any:
     """A sharded tensor as a DTensor, which shares its local memory.
 
     Args:
-        device_mesh: torch's mesh of the same ranks; default: one that is made for the tensor's mesh, once, by all ranks.
+        device_mesh: torch's mesh of the same ranks; default: one made for the tensor's mesh, once, by all ranks.
 
     Raises:
         ValueError: a plain tensor, or a layout that DTensor has not (`TensorLayout.placements`).
