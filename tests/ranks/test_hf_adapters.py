@@ -1,4 +1,4 @@
-"""LoRA of peft, before and after the model is distributed: losses, merged weights and saved adapters of the plain model."""
+"""LoRA of peft, before and after distributing: losses, merged weights and saved adapters as the plain model's."""
 
 import pytest
 import torch

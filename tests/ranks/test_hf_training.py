@@ -40,11 +40,9 @@ def generates(cache):
     return out
 
 
-@pytest.mark.parametrize("cache", [None, "static", "offloaded"])
+@pytest.mark.parametrize("cache", [None, "static"])
 @pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
 def test_generates_as_plain(request, cache, ranks):
-    if cache == "offloaded" and not torch.cuda.is_available():
-        pytest.skip("needs an accelerator")
     for found in request.getfixturevalue(ranks)(generates, cache, timeout=120):
         for want, got in found:
             assert got == want
@@ -80,7 +78,7 @@ def pipes():
         if sharded:
             weft.distribute_module(m, layouts_of(m))
         made = pipeline("text-classification", model=m, tokenizer=tokenizer(), device="cpu", top_k=None)
-        scores.append({row["label"]: row["score"] for row in made("w3 w9")})
+        scores.append({row["label"]: row["score"] for row in made(["w3 w9"])[0]})
     return out, scores
 
 

@@ -44,6 +44,8 @@ DRAWS = {
     "log_normal_": in_place("log_normal_"),
     "cauchy_": in_place("cauchy_"),
     "geometric_": in_place("geometric_", 0.4),
+    "binomial": lambda x: torch.binomial((x + 3).round(), x.sigmoid()),
+    "poisson": lambda x: torch.poisson(x.exp()),
     "rrelu": lambda x: F.rrelu(x, training=True),
     "xavier_uniform_": init(nn.init.xavier_uniform_),
     "kaiming_normal_": init(nn.init.kaiming_normal_),

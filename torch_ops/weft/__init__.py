@@ -27,6 +27,8 @@ from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
 from .hf.saving import install as _install_hf_saving
 from .hf.trainer import install as _install_hf_trainer
+from .interop import from_dtensor, to_dtensor
+from .interop import install as _install_interop
 from .layout_map import LayoutMap, LayoutMatch
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
@@ -56,6 +58,7 @@ _install_hf_adapters()
 _install_hf_loading()
 _install_hf_saving()
 _install_hf_trainer()
+_install_interop()
 _install_metrics()
 
 __version__ = "0.1.0"
@@ -73,6 +76,7 @@ __all__ = [
     "distribute_module",
     "distribute_tensor",
     "distribute_variable",
+    "from_dtensor",
     "from_local",
     "full_tensor",
     "get_device_count",
@@ -103,6 +107,7 @@ __all__ = [
     "tag",
     "TensorLayout",
     "torch_version_built_for",
+    "to_dtensor",
     "trace",
     "Trace",
     "TraceRow",

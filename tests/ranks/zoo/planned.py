@@ -41,6 +41,7 @@ SMALL = {
     "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
     "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
 }  # fmt: skip
+LARGEST = 1 << 27  # parameters
 LATENT = {"head_dim": 4, "num_key_value_heads": 4}
 
 
@@ -52,12 +53,18 @@ class Planned:
     family: str = "planned"
     inputs: str = "text"
     generates: bool = False
+    library: str = "transformers"
 
     def build(self) -> torch.nn.Module:
         import transformers
 
         cls = getattr(transformers, self.cls, None) or classes()[self.cls]  # the whole list takes long to import
-        model = cls(small(cls.config_class))
+        config = small(cls.config_class)
+        with torch.device("meta"):
+            size = sum(p.numel() for p in cls(config).parameters())
+        if size > LARGEST:
+            raise ValueError(f"{size} parameters: SMALL does not name what makes it large")
+        model = cls(config)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = DROPOUT

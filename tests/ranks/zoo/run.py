@@ -123,8 +123,7 @@ def run_model(name: str, shape: tuple[int, ...], plan: str, timed: bool = True, 
     """A row of the table, the same on every rank but for the times.
 
     Returns `verdict` ("equal", "wrong", "raised", or "no plain" where the plain model raises), `text` (what differs, or
-    the error), `collectives` and `bytes` of a step, `gathered` (ops without a rule for what they were given), and
-    seconds.
+    the error), `collectives` and `bytes` of a step, `gathered` (ops without a rule for what they were given), seconds.
     """
     warnings.simplefilter("ignore")
     dtype = getattr(torch, dtype_name)
