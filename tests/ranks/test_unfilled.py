@@ -99,12 +99,9 @@ def llama():
     weft.distribute_module(model, weft.hf.layouts(model, mesh), param_init_fn=lambda m: None)
     model.load_state_dict(plain.state_dict())
     ids = torch.arange(6)[None]
-    error = error_of(lambda: model(ids))
-    with torch.no_grad():
-        model._init_weights(model.model.rotary_emb)
-    return error, torch.allclose(weft.full_tensor(model(ids).logits), plain(ids).logits, atol=1e-5)
+    return weft.unfilled_paths(model), torch.allclose(weft.full_tensor(model(ids).logits), plain(ids).logits, atol=1e-5)
 
 
 def test_rotary_buffers_of_a_loaded_model(ranks2):
-    for error, same in ranks2(llama):
-        assert "model.rotary_emb.inv_freq" in error and same
+    # inv_freq, which no checkpoint holds: computed by the model's own initialiser.
+    assert ranks2(llama) == [([], True)] * 2

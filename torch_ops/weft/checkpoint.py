@@ -12,8 +12,9 @@ import torch
 
 from . import checkpoint_values as values
 from .checkpoint_optimizer import Named
+from .filling import unfilled
 from .mesh import adopt_world
-from .module import swap_impl, unfilled
+from .module import swap_impl
 from .strings import listed, shown
 from .tensors import differ
 

@@ -6,11 +6,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from .module import _slots, unfilled
+from .slots import slots_of
 from .strings import shown
 
 _SHOWN = 8  # paths in a message
+# Variables that got memory in place of the meta device, and what tells whether that was written since.
+_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def note_unfilled(variable: torch.Tensor) -> None:
+    """It has just got memory that nothing has written."""
+    _memory_of[variable] = torch.ops.weft._writes(variable)
+
+
+def unfilled(variable: torch.Tensor) -> bool:
+    """Whether it was made on the meta device and nothing has given it a value since."""
+    memory = _memory_of.get(variable)
+    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
 
 
 def unfilled_paths(module: torch.nn.Module) -> list[str]:
@@ -23,7 +37,7 @@ def unfilled_paths(module: torch.nn.Module) -> list[str]:
 
     The first forward pass of a module that has such a variable raises a ValueError that names them.
     """
-    return [slot.path for slot in _slots(module) if unfilled(slot.tensor)]
+    return [slot.path for slot in slots_of(module) if unfilled(slot.tensor)]
 
 
 def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) -> None:

@@ -33,7 +33,8 @@ def from_dtensor(dtensor: Any, mesh: DeviceMesh | None = None) -> torch.Tensor:
         raise ValueError(f"from_dtensor: a DTensor is needed, got {type(dtensor).__name__}")
     mesh = mesh or DeviceMesh.from_torch(dtensor.device_mesh)
     layout = TensorLayout.from_placements(dtensor.placements, mesh, dtensor.dim())
-    out = from_local(dtensor.detach().to_local(), layout, dtensor.shape)
+    local: Any = dtensor.detach()
+    out = from_local(local.to_local(), layout, dtensor.shape)
     return out.requires_grad_(dtensor.requires_grad)
 
 
@@ -87,9 +88,9 @@ def install() -> None:
 
 def _refuse(wrappers: dict[str, str], module: Any) -> None:
     for name, instead in wrappers.items():
-        wrapper = getattr(module, name)
+        wrapper: Any = getattr(module, name)
         if isinstance(wrapper, type):
-            wrapper.__init__ = _refusing(wrapper.__init__, name, instead, at=1)
+            type.__setattr__(wrapper, "__init__", _refusing(vars(wrapper)["__init__"], name, instead, at=1))
         else:
             _replace(wrapper, _refusing(wrapper, name, instead))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import warnings
 import weakref
@@ -11,10 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from .filling import note_unfilled, refuse_unfilled, unfilled
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, adopt_world
+from .slots import Slot, module_type, slots_of
 from .strings import checked
 from .tensors import as_kind, differ
 
@@ -22,8 +22,6 @@ _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a p
 # What ranks must agree on (csrc/module/variables.h).
 _WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts, gradients)"
 _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
-# Variables that got memory in place of the meta device, and what tells whether that was written since.
-_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
@@ -110,7 +108,7 @@ def distribute_module(
     try:
         layouts = _resolve(layout_map, mesh)
         mesh = layouts.device_mesh
-        slots = list(_slots(module))
+        slots = list(slots_of(module))
         _check_free(slots)
         made_on_meta = _check_initialisers(module, slots, param_init_fn)
         variables = torch.classes.weft.Variables(layouts._object)
@@ -135,8 +133,6 @@ def distribute_module(
             _initialise(module, submodule, param_init_fn)
         _fill_buffers(module, made_on_meta)
     if any(unfilled(tensor) for owner in made_on_meta for tensor in _own(owner)):
-        from .filling import refuse_unfilled
-
         refuse_unfilled(module, made_on_meta)
     return module
 
@@ -146,54 +142,9 @@ def _own(owner: Any) -> Iterator[torch.Tensor]:
     yield from owner.buffers(recurse=False)
 
 
-def unfilled(variable: torch.Tensor) -> bool:
-    """Whether it was made on the meta device and nothing has given it a value since."""
-    memory = _memory_of.get(variable)
-    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
-
-
 def map_of(module: torch.nn.Module) -> LayoutMap | None:
     """The map by which the module was distributed."""
     return _maps.get(module)
-
-
-@dataclasses.dataclass
-class _Slot:
-    """Where a module keeps a variable."""
-
-    owner: Any
-    name: str
-    path: str
-    tensor: torch.Tensor
-
-    @property
-    def scripted(self) -> bool:
-        return isinstance(self.owner, torch.jit.ScriptModule)
-
-
-def _slots(module: torch.nn.Module) -> Iterator[_Slot]:
-    for prefix, owner in module.named_modules(remove_duplicate=False):
-        members = list(owner.named_parameters(recurse=False, remove_duplicate=False))
-        members += list(owner.named_buffers(recurse=False, remove_duplicate=False))
-        for name, tensor in members:
-            path = f"{prefix}.{name}" if prefix else name
-            if torch.nn.parameter.is_lazy(tensor):
-                raise ValueError(f"distribute_module: {path} has no shape yet; run the lazy module once before")
-            yield _Slot(owner, name, path, tensor)
-
-
-def module_type(owner: Any) -> str:
-    """The type by which leaf names are translated: torch's own class that the module derives from, if any."""
-    if isinstance(owner, torch.jit.ScriptModule):
-        return owner.original_name
-    name = type(owner).__name__
-    for cls in type(owner).__mro__:
-        if cls.__module__.startswith("torch.nn.") and cls is not torch.nn.Module:
-            name = cls.__name__
-            break
-    if name in ("Conv1d", "Conv2d") and owner.groups > 1 and owner.groups == owner.in_channels:
-        return "Depthwise" + name
-    return name
 
 
 def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
@@ -214,7 +165,7 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
     return LayoutMap(mesh, layout_map)
 
 
-def _check_free(slots: Iterable[_Slot]) -> None:
+def _check_free(slots: Iterable[Slot]) -> None:
     held = {id(s.tensor): s.path for s in reversed(list(slots)) if not s.scripted and s.tensor._use_count() > 1}
     if held:
         paths = list(held.values())[::-1]
@@ -224,7 +175,7 @@ def _check_free(slots: Iterable[_Slot]) -> None:
         )
 
 
-def _check_initialisers(module: Any, slots: list[_Slot], init: Callable | None) -> list[torch.nn.Module]:
+def _check_initialisers(module: Any, slots: list[Slot], init: Callable | None) -> list[torch.nn.Module]:
     owners = {id(s.owner): s.owner for s in slots if s.tensor.is_meta}
     if init is None and not hasattr(module, "_init_weights"):
         without = [s.path for s in slots if s.tensor.is_meta and not hasattr(s.owner, "reset_parameters")]
@@ -254,7 +205,7 @@ def _fill_buffers(root: Any, owners: list[torch.nn.Module]) -> None:
                 _initialise(root, owner, None)
 
 
-def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:
+def _replace(slots: list[Slot], numbers: list[int], variables: Any) -> None:
     """Each variable laid out, once, and put where it was."""
     taken: dict[int, torch.Tensor] = {}
     for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
@@ -267,7 +218,7 @@ def _replace(slots: list[_Slot], numbers: list[int], variables: Any) -> None:
         elif first:
             swap_impl(slot.tensor, taken[number])
             if was_meta:
-                _memory_of[slot.tensor] = torch.ops.weft._writes(slot.tensor)
+                note_unfilled(slot.tensor)
             taken[number] = slot.tensor  # nothing holds the plain value any longer
 
 
@@ -282,7 +233,7 @@ def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
         old._post_accumulate_grad_hooks = after
 
 
-def _with_progress(slots: list[tuple[_Slot, int]]) -> Iterable[tuple[_Slot, int]]:
+def _with_progress(slots: list[tuple[Slot, int]]) -> Iterable[tuple[Slot, int]]:
     total = sum(slot.tensor.numel() * slot.tensor.element_size() for slot, _ in slots)
     if total < _PROGRESS_FROM or torch.ops.weft.rank() != 0 or not sys.stderr.isatty():
         return slots

@@ -9,7 +9,8 @@ import torch
 
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh
-from .module import _Slot, _slots, active_layouts, map_of, module_type
+from .module import active_layouts, map_of
+from .slots import Slot, module_type, slots_of
 from .strings import checked
 
 
@@ -63,8 +64,8 @@ def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Repo
         ValueError: there is no map at all.
     """
     layouts = layout_map if layout_map is not None else map_of(module) or active_layouts()
-    variables: dict[int, _Slot] = {}
-    for slot in _slots(module):
+    variables: dict[int, Slot] = {}
+    for slot in slots_of(module):
         variables.setdefault(id(slot.tensor), slot)
     if layouts is None:
         layouts = LayoutMap(_mesh_of([v.tensor for v in variables.values()]))

@@ -39,7 +39,7 @@ def _install_layouts(module: Any) -> None:
 def _lay_out(layer: Any) -> None:
     """LoRA's two matrices, [rank, inputs] and [outputs, rank], of a linear layer: as its inputs and its outputs are."""
     base = getattr(layer.get_base_layer(), "weight", None)
-    if not is_sharded(base) or base.dim() != 2:
+    if base is None or not is_sharded(base) or base.dim() != 2:
         return
     layout = layout_of(base)
     for name, down in layer.lora_A.items():

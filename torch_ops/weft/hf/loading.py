@@ -77,7 +77,7 @@ def from_pretrained(
         _wanted = before
     if strict:
         _check_keys(found, os.fspath(folder), type(model).__name__)
-    return (model, found) if info else model
+    return (model, found) if info else model  # type: ignore[return-value]
 
 
 def _check_keys(found: Mapping[str, Any], folder: str, kind: str) -> None:
@@ -242,7 +242,7 @@ def _setter(core: Any) -> Callable:
     def set_param(model: Any, target: str, value: torch.Tensor, info: Any, quantizer: Any) -> None:
         owner, _, name = target.rpartition(".")
         old = getattr(model.get_submodule(owner), name, None)
-        if not is_sharded(old) or not is_sharded(value) or old.shape != value.shape:
+        if old is None or not is_sharded(old) or not is_sharded(value) or old.shape != value.shape:
             original(model, target, value, info, quantizer)
             return
         tied = model.all_tied_weights_keys

@@ -97,13 +97,13 @@ def layouts(
     return made if is_itself else LayoutMap(mesh, dict(made.rules()))
 
 
-def _axis_of(mesh: Any) -> str | None:
+def _axis_of(mesh: Any) -> str | tuple[str, ...]:
     names = mesh.axis_names if isinstance(mesh, DeviceMesh) else ()
     if "model" in names or len(names) == 1:
         return "model" if "model" in names else names[0]
     if names:
         raise ValueError(f"hf.layouts: {mesh} has no axis named 'model': say over which axis the plan splits")
-    return None
+    return ()
 
 
 def _model_of(model: Any) -> tuple[torch.nn.Module, bool]:
@@ -125,7 +125,7 @@ def _model_of(model: Any) -> tuple[torch.nn.Module, bool]:
             f"hf.layouts: a transformers model, a class of models or a configuration is needed, got {shown(model)}"
         )
     with torch.device("meta"):
-        return cls(config if config is not None else cls.config_class()), False
+        return cls(config if config is not None else cls.config_class()), False  # type: ignore[attr-defined]
 
 
 def _collected(model: torch.nn.Module, name: str, of_config: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ def write(tensors: Mapping[str, torch.Tensor], file: str | os.PathLike, metadata
             out.write(struct.pack("<Q", len(text)) + text)
             while names:
                 whole = _whole(tensors[names.pop(0)])
-                out.write(memoryview(whole.view(-1).view(torch.uint8).numpy()))
+                out.write(whole.view(-1).view(torch.uint8).numpy().data)
     finally:
         take_part({name: tensors[name] for name in names})  # the others send them whether they can be written or not
 
@@ -92,13 +92,13 @@ def _install(modeling: Any) -> None:
         given = kwargs.get("state_dict") or {}
         if not any(map(is_sharded, [*self.parameters(), *self.buffers(), *given.values()])):
             return save(self, save_directory, *args, **kwargs)
-        error = None
+        error: Exception | None = None
         with _one_writes(modeling) as files:
             try:
                 save(self, save_directory, *args, **kwargs)
             except Exception as e:
                 error = e
-            if files.parted:
+            if files.parted and error is not None:
                 raise error
             if not files.known:
                 agree(_WHAT, error)

@@ -59,7 +59,7 @@ def _install(module: Any) -> None:
     @wrap("_prepare_inputs")
     def _(original: Callable, self: Any, inputs: Any) -> Any:
         mesh, inputs = _mesh_of(self), original(self, inputs)
-        return shard_batch(inputs, mesh, _BATCH_AXIS) if _BATCH_AXIS in mesh.axis_names else inputs
+        return inputs if mesh is None or _BATCH_AXIS not in mesh.axis_names else shard_batch(inputs, mesh, _BATCH_AXIS)
 
     @wrap("_save")
     def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:

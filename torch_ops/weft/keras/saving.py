@@ -197,7 +197,7 @@ def once(distribution: Any, what: str, write: Callable, take_part: Callable) -> 
                     take_part()
     meet(what, distribution.device_mesh.backend_mesh)
     received = [(result, picklable(error))]
-    dist.broadcast_object_list(received, src=dist.get_global_rank(dist.group.WORLD, 0))
+    dist.broadcast_object_list(received, src=0)
     if error is None:
         result, error = received[0]
     if error is not None:

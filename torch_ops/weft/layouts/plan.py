@@ -13,7 +13,7 @@ import torch
 
 from ..layout_map import LayoutMap
 from ..mesh import DeviceMesh
-from ..module import _slots, module_type
+from ..slots import module_type, slots_of
 from ..strings import checked, shown
 
 _SHOWN = 12  # notes of an axis that print
@@ -72,7 +72,7 @@ def parameters_of(module: torch.nn.Module, function: str) -> dict[str, Variable]
     for path, parameter in module.named_parameters():
         if torch.nn.parameter.is_lazy(parameter):
             raise ValueError(f"{function}: {path} has no shape yet; run the lazy module once before")
-    for slot in _slots(module):
+    for slot in slots_of(module):
         if not isinstance(slot.tensor, torch.nn.Parameter):
             continue
         path = checked(slot.path, f"{function}: path")
