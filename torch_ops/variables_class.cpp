@@ -27,7 +27,6 @@ void register_variables_class() {
           }))
           .def("add", [](const Self& self, const at::Tensor& tensor, const std::string& path,
                          const std::string& module_type) { return self->variables.add(tensor, path, module_type); })
-          .def("path", [](const Self& self, int64_t number) { return self->variables.all().at(number).path; })
           .def("check_ranks", [](const Self& self) { self->variables.check_ranks(); })
           .def("differing_values", [](const Self& self) { return self->variables.differing_values(); })
           // The sharded variable; the plain one is let go of.

@@ -24,6 +24,9 @@ struct Item {
 PendingSave save(const std::string& folder, const std::vector<Item>& items, const std::string& values,
                  std::optional<int64_t> step, bool wait);
 
+/// A module's parameters and buffers by their names.
+NamedTensors variables_of(const torch::nn::Module& module);
+
 struct Target : Item {
   bool has_value = true;  // which stays as it is where anything is wrong with the checkpoint
 };

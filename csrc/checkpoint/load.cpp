@@ -2,7 +2,6 @@
 #include <ATen/MemoryOverlap.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
-#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <cstring>
@@ -256,10 +255,7 @@ std::optional<int64_t> load(const std::string& folder, const NamedTensors& tenso
 }
 
 std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict) {
-  NamedTensors tensors;
-  for (const auto& p : module.named_parameters()) tensors.emplace_back(p.key(), p.value());
-  for (const auto& b : module.named_buffers()) tensors.emplace_back(b.key(), b.value());
-  return load(folder, tensors, strict);
+  return load(folder, checkpoint::variables_of(module), strict);
 }
 
 void load_random_state(const std::string& folder) { checkpoint::load_random_state(folder, checkpoint::open(folder)); }

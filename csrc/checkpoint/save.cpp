@@ -231,6 +231,13 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   });
 }
 
+NamedTensors variables_of(const torch::nn::Module& module) {
+  NamedTensors tensors;
+  for (const auto& p : module.named_parameters()) tensors.emplace_back(p.key(), p.value());
+  for (const auto& b : module.named_buffers()) tensors.emplace_back(b.key(), b.value());
+  return tensors;
+}
+
 }  // namespace weft::checkpoint
 
 namespace weft {
@@ -242,13 +249,6 @@ std::vector<checkpoint::Item> as_items(const NamedTensors& tensors) {
   return items;
 }
 
-NamedTensors variables_of(const torch::nn::Module& module) {
-  NamedTensors tensors;
-  for (const auto& p : module.named_parameters()) tensors.emplace_back(p.key(), p.value());
-  for (const auto& b : module.named_buffers()) tensors.emplace_back(b.key(), b.value());
-  return tensors;
-}
-
 }  // namespace
 
 void save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step) {
@@ -256,7 +256,7 @@ void save(const std::string& folder, const NamedTensors& tensors, std::optional<
 }
 
 void save(const std::string& folder, const torch::nn::Module& module, std::optional<int64_t> step) {
-  save(folder, variables_of(module), step);
+  save(folder, checkpoint::variables_of(module), step);
 }
 
 PendingSave async_save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step) {
@@ -264,7 +264,7 @@ PendingSave async_save(const std::string& folder, const NamedTensors& tensors, s
 }
 
 PendingSave async_save(const std::string& folder, const torch::nn::Module& module, std::optional<int64_t> step) {
-  return async_save(folder, variables_of(module), step);
+  return async_save(folder, checkpoint::variables_of(module), step);
 }
 
 }  // namespace weft

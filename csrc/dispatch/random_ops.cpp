@@ -12,7 +12,7 @@
 #include "random/random.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
-#include "tensor/op_history.h"
+#include "tensor/identity.h"
 #include "tensor/sharded.h"
 
 namespace weft {
@@ -92,12 +92,9 @@ bool draws_in_order(const OpInfo& op, const Target& target) {
          !target.geometry.sizes.empty() && row_major(target.geometry.sizes, target.geometry.strides);
 }
 
-// Ranks whose generators have come apart draw other values.
 void know(const at::Tensor& drawn) {
   constexpr int64_t kSampled = 128;
-  const uint64_t values = sample(drawn, kSampled);
-  if (RunningOp* running = RunningOp::current()) running->add(values);
-  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = values});
+  random::note_drawn(sample(drawn, kSampled));
 }
 
 // This rank's part of what torch's own stream gives the whole, which is drawn a few rows at a time.

@@ -18,19 +18,25 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Ranks whose generators have come apart draw other values.
 uint64_t known(uint64_t key) {
-  if (RunningOp* op = RunningOp::current()) op->add(key);
-  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = key});
+  note_drawn(key);
   return key;
 }
 
 }  // namespace
 
+at::Generator generator_of(const std::optional<at::Generator>& given, at::Device device) {
+  return given.has_value() && given->defined() ? *given : at::globalContext().defaultGenerator(device);
+}
+
+void note_drawn(uint64_t word) {
+  if (RunningOp* op = RunningOp::current()) op->add(word);
+  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = word});
+}
+
 uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device) {
   if (device.is_meta()) return 0;  // there is nothing to fill, and torch draws nothing either
-  at::Generator chosen =
-      generator.has_value() && generator->defined() ? *generator : at::globalContext().defaultGenerator(device);
+  at::Generator chosen = generator_of(generator, device);
   TORCH_CHECK(chosen.device().type() == device.type(), "Expected a '", device.type(),
               "' device type for generator but found '", chosen.device().type(), "'");
   const std::lock_guard<std::mutex> lock(chosen.mutex());

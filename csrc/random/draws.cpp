@@ -1,12 +1,11 @@
 #include "random/draws.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Context.h>
 
 #include <mutex>
 
+#include "random/random.h"
 #include "tensor/identity.h"
-#include "tensor/op_history.h"
 
 namespace weft::random {
 namespace {
@@ -24,21 +23,16 @@ uint64_t position(at::Generator& generator) {
   return h;
 }
 
-at::Generator chosen(const std::optional<at::Generator>& generator, at::Device device) {
-  if (generator.has_value() && generator->defined()) return *generator;
-  return device.is_meta() ? at::Generator() : at::globalContext().defaultGenerator(device);
-}
-
 }  // namespace
 
 Draws::Draws(const std::optional<at::Generator>& generator, at::Device device)
-    : generator_(chosen(generator, device)), before_(generator_.defined() ? position(generator_) : 0) {}
+    : generator_(device.is_meta() ? at::Generator() : generator_of(generator, device)),
+      before_(generator_.defined() ? position(generator_) : 0) {}
 
 void Draws::finish() const {
   at::Generator generator = generator_;
   if (!generator.defined() || position(generator) == before_) return;
-  if (RunningOp* op = RunningOp::current()) op->add(before_);
-  OpHistory::of_thread().add({.name = OpHistory::kRandom, .values = before_});
+  note_drawn(before_);
 }
 
 }  // namespace weft::random

@@ -39,4 +39,11 @@ struct Sampler {
 /// uniform_, rand_like, bernoulli(_), normal_, randn_like, randint_like, random_, exponential_, ...; null for others.
 const Sampler* find_sampler(const c10::OperatorName& name);
 
+/// The op's own generator, or the device's.
+at::Generator generator_of(const std::optional<at::Generator>& given, at::Device device);
+
+/// Makes what was drawn, or where from, a part of the running op's identity: ranks whose generators have come apart
+/// draw other values.
+void note_drawn(uint64_t word);
+
 }  // namespace weft::random

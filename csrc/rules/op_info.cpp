@@ -6,13 +6,15 @@
 namespace weft {
 namespace {
 
+const c10::Type* without_optional(const c10::Type* t) {
+  return t->kind() == c10::TypeKind::OptionalType ? t->castRaw<c10::OptionalType>()->getElementType().get() : t;
+}
+
 OpInfo::Kind kind_of(const c10::TypePtr& type) {
-  const c10::Type* t = type.get();
-  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
+  const c10::Type* t = without_optional(type.get());
   if (t->kind() == c10::TypeKind::TensorType) return OpInfo::Kind::tensor;
   if (t->kind() == c10::TypeKind::ListType) {
-    const c10::Type* e = t->castRaw<c10::ListType>()->getElementType().get();
-    if (e->kind() == c10::TypeKind::OptionalType) e = e->castRaw<c10::OptionalType>()->getElementType().get();
+    const c10::Type* e = without_optional(t->castRaw<c10::ListType>()->getElementType().get());
     if (e->kind() == c10::TypeKind::TensorType) return OpInfo::Kind::tensor_list;
   }
   return OpInfo::Kind::value;
@@ -20,8 +22,7 @@ OpInfo::Kind kind_of(const c10::TypePtr& type) {
 
 // Ints, bools, strings and lists of them shape a plan; floats and scalars (a learning rate, alpha) never do.
 bool shapes_plans(const c10::TypePtr& type) {
-  const c10::Type* t = type.get();
-  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
+  const c10::Type* t = without_optional(type.get());
   if (t->kind() == c10::TypeKind::ListType) t = t->castRaw<c10::ListType>()->getElementType().get();
   switch (t->kind()) {
     case c10::TypeKind::FloatType:
@@ -35,9 +36,7 @@ bool shapes_plans(const c10::TypePtr& type) {
 }
 
 bool is_generator(const c10::TypePtr& type) {
-  const c10::Type* t = type.get();
-  if (t->kind() == c10::TypeKind::OptionalType) t = t->castRaw<c10::OptionalType>()->getElementType().get();
-  return t->kind() == c10::TypeKind::GeneratorType;
+  return without_optional(type.get())->kind() == c10::TypeKind::GeneratorType;
 }
 
 // "add_.Tensor" is add.Tensor with the result in a certain place: autograd takes the one or the other.

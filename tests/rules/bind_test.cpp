@@ -3,50 +3,25 @@
 #include <gtest/gtest.h>
 
 #include "plan/plan.h"
-#include "rules/op_info.h"
 #include "rules/registry.h"
+#include "support/calls.h"
 
 namespace weft::rules {
 namespace {
 
-struct Bound {
-  OpInfo op;
-  std::vector<c10::IValue> arguments;
-  Call call;
+struct Bound : testing::PlannedCall {
   BoundRule rule;
   std::string why;
   bool ok = false;
 
   Bound(const char* name, const char* overload, std::vector<c10::IValue> args)
-      : op(c10::Dispatcher::singleton().findSchemaOrThrow(name, overload)),
-        arguments(std::move(args)),
-        call{op, arguments, {}, {}, nullptr} {
-    for (size_t a = 0; a < op.arguments.size(); ++a) {
-      if (op.arguments[a].kind == OpInfo::Kind::value) continue;
-      if (op.arguments[a].kind == OpInfo::Kind::tensor_list) {
-        int element = 0;
-        for (const at::Tensor& t : arguments[a].toTensorVector()) add(a, element++, t);
-      } else {
-        add(a, -1, arguments[a].isTensor() ? arguments[a].toTensor() : at::Tensor());
-      }
-    }
+      : PlannedCall(name, overload, std::move(args), {}, nullptr) {
     if (!infer_results(call)) return;
     for (const RuleEntry* entry : op.rules) {
       rule = BoundRule();
       ok = entry->binder ? entry->binder(call, rule, why) : rules::bind(entry->rule, call, rule, why);
       if (ok) return;
     }
-  }
-  void add(size_t argument, int element, const at::Tensor& t) {
-    TensorInfo info;
-    info.argument = static_cast<int>(argument);
-    info.element = element;
-    info.defined = t.defined();
-    if (t.defined()) {
-      info.geometry = geometry_of(t);
-      info.dtype = t.scalar_type();
-    }
-    call.tensors.push_back(info);
   }
   // The one factor of a dimension; -1: none or several.
   int operand(int tensor, int dim) const {
@@ -61,7 +36,7 @@ struct Bound {
 };
 
 TEST(Bind, MatrixProduct) {
-  const Bound b("aten::mm", "", {at::empty({3, 4}), at::empty({4, 5})});
+  const Bound b("mm", "", {at::empty({3, 4}), at::empty({4, 5})});
   ASSERT_TRUE(b.ok) << b.why;
   EXPECT_EQ(b.operand(0, 0), b.result(0, 0));
   EXPECT_EQ(b.operand(1, 1), b.result(0, 1));
@@ -73,7 +48,7 @@ TEST(Bind, MatrixProduct) {
 }
 
 TEST(Bind, BroadcastDimensionIsNotSplit) {
-  const Bound b("aten::add", "Tensor", {at::empty({4, 1}), at::empty({3, 4, 5}), 1});
+  const Bound b("add", "Tensor", {at::empty({4, 1}), at::empty({3, 4, 5}), 1});
   ASSERT_TRUE(b.ok) << b.why;
   EXPECT_EQ(b.operand(0, 0), b.result(0, 1));
   EXPECT_TRUE(b.rule.tensors[0].dims[1].empty());
@@ -83,7 +58,7 @@ TEST(Bind, BroadcastDimensionIsNotSplit) {
 
 TEST(Bind, ReducedDimensionsWithAndWithoutKeepdim) {
   for (const bool keepdim : {false, true}) {
-    const Bound b("aten::sum", "dim_IntList", {at::empty({2, 3, 4}), std::vector<int64_t>{1}, keepdim, c10::IValue()});
+    const Bound b("sum", "dim_IntList", {at::empty({2, 3, 4}), std::vector<int64_t>{1}, keepdim, c10::IValue()});
     ASSERT_TRUE(b.ok) << b.why;
     EXPECT_EQ(b.operand(0, 0), b.result(0, 0));
     EXPECT_EQ(b.operand(0, 2), b.result(0, keepdim ? 2 : 1));
@@ -93,14 +68,14 @@ TEST(Bind, ReducedDimensionsWithAndWithoutKeepdim) {
 }
 
 TEST(Bind, IndexShorterThanSelfIsNeverTakenAsBroadcasting) {
-  const Bound b("aten::scatter", "src", {at::empty({5, 4}), 1, at::zeros({1, 2}, at::kLong), at::empty({5, 4})});
+  const Bound b("scatter", "src", {at::empty({5, 4}), 1, at::zeros({1, 2}, at::kLong), at::empty({5, 4})});
   ASSERT_TRUE(b.ok) << b.why;
   EXPECT_FALSE(b.factor(b.operand(0, 0)).splittable);
   EXPECT_TRUE(b.factor(b.operand(0, 1)).whole);
 }
 
 TEST(Bind, ReshapeSharesFactors) {
-  const Bound b("aten::view", "", {at::empty({2, 3, 4}), std::vector<int64_t>{6, 2, 2}});
+  const Bound b("view", "", {at::empty({2, 3, 4}), std::vector<int64_t>{6, 2, 2}});
   ASSERT_TRUE(b.ok) << b.why;
   ASSERT_EQ(b.rule.results[0].dims[0].size(), 2u);
   EXPECT_EQ(b.rule.results[0].dims[0][0], b.operand(0, 0));
@@ -113,7 +88,7 @@ TEST(Bind, ReshapeSharesFactors) {
 
 TEST(Bind, GroupedConvolutionFoldsChannels) {
   const std::vector<int64_t> one{1, 1}, zero{0, 0};
-  const Bound b("aten::convolution", "",
+  const Bound b("convolution", "",
                 {at::empty({2, 4, 5, 5}), at::empty({6, 2, 3, 3}), at::empty({6}), one, zero, one, false, zero, 2});
   ASSERT_TRUE(b.ok) << b.why;
   ASSERT_EQ(b.rule.tensors[0].dims[1].size(), 2u);
@@ -128,8 +103,7 @@ TEST(Bind, GroupedConvolutionFoldsChannels) {
 
 TEST(Bind, RulesDependOnArguments) {
   const at::Tensor x = at::empty({4, 3});
-  const Bound none("aten::mse_loss", "", {x, x, 0}), mean("aten::mse_loss", "", {x, x, 1}),
-      sum("aten::mse_loss", "", {x, x, 2});
+  const Bound none("mse_loss", "", {x, x, 0}), mean("mse_loss", "", {x, x, 1}), sum("mse_loss", "", {x, x, 2});
   ASSERT_TRUE(none.ok && mean.ok && sum.ok);
   EXPECT_EQ(none.operand(0, 0), none.result(0, 0));
   EXPECT_EQ(sum.factor(sum.operand(0, 0)).reduction, Reduction::sum);
@@ -137,7 +111,7 @@ TEST(Bind, RulesDependOnArguments) {
 }
 
 TEST(Bind, SayWhyNot) {
-  const Bound b("aten::nll_loss_forward", "", {at::empty({4}), at::zeros({}, at::kLong), c10::IValue(), 1, -100});
+  const Bound b("nll_loss_forward", "", {at::empty({4}), at::zeros({}, at::kLong), c10::IValue(), 1, -100});
   EXPECT_FALSE(b.ok);
   EXPECT_NE(b.why.find("does not fit a tensor of 1 dimensions"), std::string::npos) << b.why;
 }
@@ -145,7 +119,7 @@ TEST(Bind, SayWhyNot) {
 TEST(Bind, ConditionsOnAValue) {
   const at::Tensor x = at::zeros({2, 3});
   for (const int64_t reduction : {0, 1, 2}) {
-    const Bound loss("aten::mse_loss", "", {x, x, reduction});
+    const Bound loss("mse_loss", "", {x, x, reduction});
     auto binds = [&](const char* text) {
       BoundRule bound;
       std::string why;
