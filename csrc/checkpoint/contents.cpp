@@ -21,7 +21,7 @@ using nlohmann::ordered_json;
 constexpr const char* kVersionKey = "weft_checkpoint";
 constexpr int64_t kVersion = 1;
 constexpr int64_t kLongestText = 1 << 30;
-constexpr JsonLimits kLimits{.bytes = kLongestText, .depth = 8, .values = 200'000'000};
+constexpr JsonLimits kManifestLimits{.bytes = kLongestText, .depth = 8, .values = 200'000'000};
 
 std::string hexadecimal(uint32_t crc) {
   char text[9];
@@ -79,7 +79,7 @@ struct Manifest {
   explicit Manifest(const std::string& folder)
       : folder(folder), source(folder + "/" + kManifest), text(read_text(source, kLongestText)) {
     check_seal(text, source);
-    const JsonValue root = parse_json(text, source, kLimits);
+    const JsonValue root = parse_json(text, source, kManifestLimits);
     reader.expect(root, "a manifest", JsonValue::object);
     const JsonValue& version = reader.need(root, kVersionKey, JsonValue::integer);
     if (version.number != kVersion) {
@@ -176,7 +176,7 @@ Contents read_hugging_face(const std::string& folder) {
     model.tensors = read_file(folder, contents.files[0], 0);
   } else {
     const std::string text = read_text(source, kLongestText);
-    const JsonValue root = parse_json(text, source, kLimits);
+    const JsonValue root = parse_json(text, source, kManifestLimits);
     const JsonReader reader{text, source};
     reader.expect(root, "an index", JsonValue::object);
     std::unordered_map<std::string, size_t> numbers;

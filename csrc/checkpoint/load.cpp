@@ -30,7 +30,7 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr const char* kWhat = "load: what is to be filled (names, layouts) and from where";
+constexpr const char* kLoading = "load: what is to be filled (names, layouts) and from where";
 constexpr size_t kShown = 20;  // names in an error
 
 // A stored tensor on its way into a tensor.
@@ -187,14 +187,14 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
   const Exchange exchange = exchange_by_collectives();
   Loaded loaded;
   std::vector<Way> ways;
-  comm::agree_or_throw(kWhat, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
+  comm::agree_or_throw(kLoading, nullptr, [&] { ways = find_ways(folder, contents, targets, strict, loaded); });
   std::vector<int64_t> words = {static_cast<int64_t>(hash_text(folder)), strict};
   for (const Way& way : ways) {
     const std::string layout = holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "";
     for (const std::string& text : {way.stored->name, layout}) words.push_back(static_cast<int64_t>(hash_text(text)));
     words.push_back(way.has_value);
   }
-  comm::check_same(words, kWhat, nullptr);
+  comm::check_same(words, kLoading, nullptr);
   RunningOp running("load", new_root("load"), nullptr);
   running.add(hash_text(contents.generation));
   const BelowAutograd guard;

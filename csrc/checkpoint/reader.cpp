@@ -14,7 +14,7 @@ constexpr int64_t kCovering = 8 << 20;   // bytes of a read that covers many sho
 constexpr int64_t kLongRun = 256 << 10;  // from which on a run is read by itself
 constexpr int64_t kLongGap = 4 << 10;    // that is sooner passed over than read
 constexpr size_t kMostRuns = 1 << 16;
-constexpr int64_t kHot = 1 << 20;  // bytes that are still in the cache when their checksum is computed
+constexpr int64_t kRead = 1 << 20;  // bytes that are still in the cache when their checksum is computed
 
 // Row-major elements are bytes in memory that can be read into.
 bool is_memory(const at::Tensor& part) { return part.is_cpu() && part.is_contiguous(); }
@@ -93,8 +93,8 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
 }
 
 void Reader::read_long(const File& from, int64_t offset, int64_t position, int64_t length, char* to, PartialCrc& crc) {
-  for (int64_t done = 0; done < length; done += kHot) {
-    const int64_t n = std::min(kHot, length - done);
+  for (int64_t done = 0; done < length; done += kRead) {
+    const int64_t n = std::min(kRead, length - done);
     char* memory = to == nullptr ? covering_.get() : to + done;
     from.read(memory, n, offset + position + done);
     crc.add(position + done, memory, n);

@@ -39,7 +39,7 @@ constexpr std::pair<const char*, ScalarType> kTypes[] = {
 
 constexpr int64_t kPrefix = 8;  // the header's length, little-endian
 constexpr const char* kMetadata = "__metadata__";
-constexpr JsonLimits kLimits{.bytes = kLongestHeader, .depth = 4, .values = 50'000'000};
+constexpr JsonLimits kHeaderLimits{.bytes = kLongestHeader, .depth = 4, .values = 50'000'000};
 
 // The number of bytes of such a tensor; negative: it is beyond 64 bits.
 int64_t bytes_of(ScalarType dtype, const std::vector<int64_t>& shape) {
@@ -125,7 +125,7 @@ std::vector<StoredTensor> read_header(const File& file, std::string& header) {
   std::string text(length, '\0');
   file.read(text.data(), static_cast<int64_t>(length), kPrefix);
   header += text;
-  const JsonValue root = parse_json(text, file.path(), kLimits);
+  const JsonValue root = parse_json(text, file.path(), kHeaderLimits);
   const JsonReader reader{text, file.path()};
   reader.expect(root, "the header", JsonValue::object);
   std::vector<StoredTensor> tensors;

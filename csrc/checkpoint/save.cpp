@@ -31,7 +31,7 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr const char* kWhat = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
+constexpr const char* kSaving = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 constexpr int64_t kSampled = 4096;  // words of a plain tensor's value, which must be the same on all ranks
 // Bytes: below, a tensor is written sooner when it is sent to rows first, as the ranks' writes into one file wait for
 // each other; in the background that costs nobody but for very many.
@@ -178,8 +178,8 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   contents.step = step;
   contents.values = values;
   contents.processes = context().world_size();
-  comm::agree_or_throw(kWhat, nullptr, [&] { sort_out(items, contents, sources); });
-  comm::check_same(facts(folder, contents, sources), kWhat, nullptr);
+  comm::agree_or_throw(kSaving, nullptr, [&] { sort_out(items, contents, sources); });
+  comm::check_same(facts(folder, contents, sources), kSaving, nullptr);
   // Rank 0's, whatever the others have.
   StoredGroup random{.name = kRandomGroup};
   for (const auto& [device, state] : random_state()) {

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is begun, as Hugging Face's libraries do
 constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
-constexpr int64_t kHot = 1 << 20;              // bytes that are still in the cache when they are written
+constexpr int64_t kWritten = 1 << 20;           // bytes that are still in the cache when they are written
 constexpr size_t kGenerationDigits = 16;
 constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
 
@@ -88,8 +88,8 @@ class Writer {
       if (begin >= end) return;
       const auto* bytes = static_cast<const char*>(elements.const_data_ptr());
       piece.box.runs(begin, end - begin, [&](const Box::Run& run) {
-        for (int64_t done = 0, length = run.length * element; done < length; done += kHot) {
-          const int64_t n = std::min(kHot, length - done), position = run.whole * element + done;
+        for (int64_t done = 0, length = run.length * element; done < length; done += kWritten) {
+          const int64_t n = std::min(kWritten, length - done), position = run.whole * element + done;
           const char* from = bytes + (run.part - first) * element + done;
           crc.add(position, from, n);
           to.write(from, n, tensor.offset + position);

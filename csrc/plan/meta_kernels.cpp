@@ -17,11 +17,11 @@ namespace {
 
 namespace op = at::_ops;
 using Kernels = std::unordered_map<c10::OperatorName, c10::KernelFunction>;
-using Entry = Kernels::value_type;
+using Kernel = Kernels::value_type;
 
 // The schema's type picks the overload.
 template <class Op>
-Entry entry(typename Op::schema* kernel) {
+Kernel entry(typename Op::schema* kernel) {
   return {c10::OperatorName(Op::name, Op::overload_name), c10::KernelFunction::makeFromUnboxedRuntimeFunction(kernel)};
 }
 

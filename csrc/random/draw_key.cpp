@@ -11,7 +11,7 @@ namespace weft::random {
 namespace {
 
 /// SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection whose output bits depend on all input bits.
-uint64_t mix(uint64_t x) {
+uint64_t finalized(uint64_t x) {
   x += 0x9E3779B97F4A7C15;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
@@ -46,7 +46,7 @@ uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device devi
   c10::GeneratorImpl* state = chosen.unsafeGetGeneratorImpl();
   const uint64_t seed = state->current_seed(), offset = state->get_offset();
   state->set_offset(offset + kStep);
-  return known(mix(mix(seed) ^ offset));
+  return known(finalized(finalized(seed) ^ offset));
 }
 
 }  // namespace weft::random

@@ -51,7 +51,7 @@ bool moves_as_is(c10::ScalarType dtype) {
       return false;
   }
 }
-at::Tensor bytes_of(const at::Tensor& tensor) {
+at::Tensor as_bytes(const at::Tensor& tensor) {
   if (moves_as_is(tensor.scalar_type())) return tensor;
   // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
   // `pack`, which made it real. Flat, since view(dtype) looks at the last stride even where its dimension is 1 long.
@@ -65,8 +65,8 @@ c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at:
     const int64_t width = static_cast<int64_t>(input.element_size());
     for (int64_t& n : output_splits) n *= width;
     for (int64_t& n : input_splits) n *= width;
-    output = bytes_of(output);
-    input = bytes_of(input);
+    output = as_bytes(output);
+    input = as_bytes(input);
   }
   c10d::AllToAllOptions options;
   options.asyncOp = async;
@@ -74,7 +74,7 @@ c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at:
 }
 
 c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output, const at::Tensor& input, bool async) {
-  at::Tensor to = bytes_of(output), from = bytes_of(input);
+  at::Tensor to = as_bytes(output), from = as_bytes(input);
   c10d::AllgatherOptions options;
   options.asyncOp = async;
   return axis.group->_allgather_base(to, from, options);
@@ -138,7 +138,7 @@ c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor 
 }
 
 void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {
-  std::vector<at::Tensor> tensors{bytes_of(tensor)};
+  std::vector<at::Tensor> tensors{as_bytes(tensor)};
   c10d::BroadcastOptions options;
   options.rootRank = root_group_rank;
   options.asyncOp = false;
