@@ -29,25 +29,10 @@ struct Target {
 };
 
 Target target_of(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
-  Call call{op, arguments, {}, {}, nullptr};
+  Call call = Call::of(op, arguments);
   Target target;
-  for (size_t a = 0; a < arguments.size(); ++a) {
-    if (op.arguments[a].kind != OpInfo::Kind::tensor) continue;
-    TensorInfo info;
-    info.argument = static_cast<int>(a);
-    info.written = op.arguments[a].written;
-    const at::Tensor t = arguments[a].isTensor() ? arguments[a].toTensor() : at::Tensor();
-    if (t.defined()) {
-      info.defined = true;
-      info.geometry = geometry_of(t);
-      info.dtype = t.scalar_type();
-      if (holds_shards(t)) {
-        info.layout = sharded(t).layout();
-        call.mesh = info.layout->mesh();
-        target.device = t.device();
-      }
-    }
-    call.tensors.push_back(std::move(info));
+  for (const c10::IValue& v : arguments) {
+    if (v.isTensor() && holds_shards(v.toTensor())) target.device = v.toTensor().device();
   }
   if (infer_results(call)) {
     target.geometry = call.results.at(0).geometry;

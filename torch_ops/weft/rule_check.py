@@ -156,7 +156,7 @@ class Checker:
             step = -(-size // n)
             lengths = [max(0, min(step, size - step * p)) for p in range(n)]
             largest = factor["contracted"] and factor["reduction"] in ("max", "min")
-            if factor["even"] and size % n or (self.bound["nonempty"] or largest) and 0 in lengths:
+            if factor["even"] and size % n or (not self.bound["supports_empty_shards"] or largest) and 0 in lengths:
                 continue
             yield lengths
 
