@@ -70,11 +70,10 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool who
 constexpr int64_t kPiece = 1 << 20;  // elements that replay draws at a time
 constexpr int64_t kBlock = 16;       // of which normal_ draws as many together, the last ones of a tensor apart
 
-// Whether the op draws value after value in memory order, so that the whole can be drawn piece by piece.
-bool draws_in_order(const OpInfo& op, const Target& target) {
-  const std::string& name = op.handle.operator_name().name;
-  return (name == "aten::uniform_" || name == "aten::normal_" || name == "aten::random_") && target.device.is_cpu() &&
-         !target.geometry.sizes.empty() && row_major(target.geometry.sizes, target.geometry.strides);
+// Whether the whole can be drawn piece by piece.
+bool draws_in_order(const random::Sampler& sampler, const Target& target) {
+  return sampler.in_order && target.device.is_cpu() && !target.geometry.sizes.empty() &&
+         row_major(target.geometry.sizes, target.geometry.strides);
 }
 
 void know(const at::Tensor& drawn) {
@@ -135,7 +134,7 @@ void run_random(const OpInfo& op, Stack& stack) {
   while (in_place && !op.arguments[written].written) ++written;
   const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
   if (random::mode() == random::Mode::replay && in_place && target.geometry.numel() > kPiece &&
-      !target.layout->is_replicated() && draws_in_order(op, target)) {
+      !target.layout->is_replicated() && draws_in_order(sampler, target)) {
     local = replay_piecewise(op, arguments, written, target, coordinates, options);
   } else if (random::mode() == random::Mode::replay) {
     localize(op, arguments, target, true);
