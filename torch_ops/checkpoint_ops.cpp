@@ -1,5 +1,4 @@
-#include "checkpoint_ops.h"
-
+// Saving and loading as torch.ops.weft and torch.classes.weft have them.
 #include <ATen/ops/empty.h>
 #include <torch/custom_class.h>
 #include <weft/checkpoint.h>
@@ -9,6 +8,7 @@
 
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
+#include "ops.h"
 
 namespace weft {
 namespace {
@@ -90,9 +90,7 @@ void register_checkpoint_classes() {
 }
 
 void define_checkpoint_ops(torch::Library& library) {
-  const auto def = [&](const char* schema, auto function) {
-    library.def(torch::schema(schema, c10::AliasAnalysisKind::CONSERVATIVE), function);
-  };
+  const auto def = [&](const char* schema, auto function) { define_op(library, schema, function); };
   def("save(str folder, Dict(str, Tensor) tensors, int? step=None) -> ()",
       [](const std::string& folder, const TensorsByName& tensors, std::optional<int64_t> step) {
         save(folder, as_named(tensors), step);

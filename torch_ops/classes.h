@@ -40,5 +40,6 @@ c10::IValue axes_to(const std::vector<std::vector<std::string>>& axes);
 void register_classes();
 void register_layout_map_class();
 void register_variables_class();
+void register_checkpoint_classes();
 
 }  // namespace weft

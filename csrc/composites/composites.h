@@ -1,5 +1,5 @@
 #pragma once
-// Composites: see table/composites.cpp. Each takes an op's arguments from the stack and leaves its results.
+// Composites: see table.cpp. Each takes an op's arguments from the stack and leaves its results.
 #include "rules/bound.h"
 
 namespace weft::rules {
@@ -13,6 +13,7 @@ void run_softmax_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_log_softmax_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_logsumexp(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_variance(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_deviation(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_vector_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_distance(const c10::OperatorHandle& op, CompositeStack& stack);
@@ -29,11 +30,15 @@ void run_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_cudnn_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_cudnn_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
-void run_arg_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
-void run_extreme(const c10::OperatorHandle& op, CompositeStack& stack);
-void run_any_all(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_argmax(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_argmin(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_max(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_min(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_any(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_all(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_allclose(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_squeeze(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_squeeze_copy(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_unscale(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_native_dropout(const c10::OperatorHandle& op, CompositeStack& stack);
 

@@ -52,39 +52,45 @@ at::Tensor without(at::Tensor t, const std::vector<int64_t>& dims, bool keepdim)
   return t;
 }
 
-}  // namespace
-
-void run_arg_extreme(Op op, CompositeStack& stack) {
-  // argmax, argmin (self, dim, keepdim)
+// argmax, argmin (self, dim, keepdim)
+void select_index(Op op, CompositeStack& stack, bool largest) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const auto dims = wrapped_dims(a.ints(1), x.dim());
-  const Extreme e = extreme(x, dims, op.schema().name() == "aten::argmax");
+  const Extreme e = extreme(x, dims, largest);
   a.finish(without(e.index, dims, a[2].toBool()));
 }
 
-void run_extreme(Op op, CompositeStack& stack) {
-  // max.dim, min.dim (self, dim, keepdim)
+// max.dim, min.dim (self, dim, keepdim)
+void select_entry(Op op, CompositeStack& stack, bool largest) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const auto dims = wrapped_dims(a.ints(1), x.dim());
-  const Extreme e = extreme(x, dims, op.schema().name() == "aten::max");
+  const Extreme e = extreme(x, dims, largest);
   const bool keepdim = a[2].toBool();
   a.finish(without(e.value, dims, keepdim), without(e.index, dims, keepdim));
 }
 
-void run_any_all(Op op, CompositeStack& stack) {
-  // any, all (self), (self, dim, keepdim), (self, dims, keepdim); _is_any_true, _is_all_true (self)
+// any, all (self), (self, dim, keepdim), (self, dims, keepdim); _is_any_true, _is_all_true (self)
+void join_truths(Op op, CompositeStack& stack, bool any) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const bool everything = op.schema().arguments().size() == 1;
   const auto dims = wrapped_dims(everything ? std::vector<int64_t>() : a.ints(1), x.dim());
   const bool keepdim = !everything && a[2].toBool();
   const at::Tensor truth = x.to(at::kBool).to(at::kInt);
-  const bool any = op.schema().name() == "aten::any" || op.schema().name() == "aten::_is_any_true";
   const at::Tensor out = any ? truth.amax(dims, keepdim) : truth.amin(dims, keepdim);
   a.finish(out.to(x.scalar_type() == at::kByte ? at::kByte : at::kBool));
 }
+
+}  // namespace
+
+void run_argmax(Op op, CompositeStack& stack) { select_index(op, stack, true); }
+void run_argmin(Op op, CompositeStack& stack) { select_index(op, stack, false); }
+void run_max(Op op, CompositeStack& stack) { select_entry(op, stack, true); }
+void run_min(Op op, CompositeStack& stack) { select_entry(op, stack, false); }
+void run_any(Op op, CompositeStack& stack) { join_truths(op, stack, true); }
+void run_all(Op op, CompositeStack& stack) { join_truths(op, stack, false); }
 
 void run_allclose(Op op, CompositeStack& stack) {
   // allclose (self, other, rtol, atol, equal_nan)
@@ -102,8 +108,12 @@ void run_squeeze(Op op, CompositeStack& stack) {
   for (int64_t d : wrapped_dims(one ? a.ints(1) : std::vector<int64_t>(), x.dim())) {
     if (d >= 0 && d < x.dim() && x.size(d) == 1) dims.push_back(d);
   }
-  const at::Tensor out = x.squeeze(dims);
-  a.finish(op.schema().name() == "aten::squeeze_copy" ? out.clone() : out);
+  a.finish(x.squeeze(dims));
+}
+
+void run_squeeze_copy(Op op, CompositeStack& stack) {
+  run_squeeze(op, stack);
+  stack.back() = stack.back().toTensor().clone();
 }
 
 void run_unscale(Op op, CompositeStack& stack) {

@@ -84,8 +84,10 @@ void run_mean(Op op, CompositeStack& stack) {
   a.finish(out.div_(static_cast<double>(count)).to(dtype));
 }
 
-void run_variance(Op op, CompositeStack& stack) {
-  // var.correction, std.correction, and with the mean (self, dim, *, correction, keepdim)
+namespace {
+
+// var.correction, std.correction, and with the mean (self, dim, *, correction, keepdim)
+void spread(Op op, CompositeStack& stack, bool root) {
   Arguments a(op, stack);
   const at::Tensor x = accumulated(a.tensor(0));
   const auto dims = wrapped_dims(a.ints(1), x.dim());
@@ -96,14 +98,12 @@ void run_variance(Op op, CompositeStack& stack) {
   const at::Tensor centered = x - mean;
   at::Tensor square = at::isComplexType(x.scalar_type()) ? at::real(centered * centered.conj()) : centered * centered;
   at::Tensor out = square.sum(dims, a[3].toBool()) / std::max(0.0, static_cast<double>(count) - correction);
-  if (op.schema().name().rfind("aten::std", 0) == 0) out = out.sqrt();
+  if (root) out = out.sqrt();
   out = out.to(c10::toRealValueType(a.tensor(0).scalar_type()));
   if (op.schema().returns().size() == 1) return a.finish(out);
   for (size_t d = dims.size(); !a[3].toBool() && d-- > 0;) mean = mean.squeeze(dims[d]);
   a.finish(out, mean.to(a.tensor(0).scalar_type()));
 }
-
-namespace {
 
 // Position of the argument `reduction`: none 0, mean 1, sum 2.
 size_t reduction_argument(Op op) {
@@ -116,6 +116,9 @@ size_t reduction_argument(Op op) {
 constexpr int64_t kSum = 2;
 
 }  // namespace
+
+void run_variance(Op op, CompositeStack& stack) { spread(op, stack, false); }
+void run_deviation(Op op, CompositeStack& stack) { spread(op, stack, true); }
 
 void run_mean_loss(Op op, CompositeStack& stack) {
   Arguments a(op, stack);

@@ -12,6 +12,7 @@ RULES(composites) {
   composite("log_softmax_backward", &run_log_softmax_backward);
   composite("logsumexp", &run_logsumexp);
   composite("variance", &run_variance);
+  composite("deviation", &run_deviation);
   composite("vector_norm", &run_vector_norm);
   composite("layer_norm", &run_layer_norm);
   composite("layer_norm_backward", &run_layer_norm_backward);
@@ -25,14 +26,18 @@ RULES(composites) {
   composite("mean_loss", &run_mean_loss);
   composite("mean_loss_backward", &run_mean_loss_backward);
   composite("nll_loss", &run_nll_loss);
-  composite("arg_extreme", &run_arg_extreme);
-  composite("extreme", &run_extreme);
-  composite("any_all", &run_any_all);
+  composite("argmax", &run_argmax);
+  composite("argmin", &run_argmin);
+  composite("max", &run_max);
+  composite("min", &run_min);
+  composite("any", &run_any);
+  composite("all", &run_all);
   composite("allclose", &run_allclose);
   composite("unscale", &run_unscale);
   composite("norm", &run_norm);
   composite("distance", &run_distance);
   composite("squeeze", &run_squeeze);
+  composite("squeeze_copy", &run_squeeze_copy);
   composite("native_dropout", &run_native_dropout);
   composite("foreach_norm", &run_foreach_norm);
 
@@ -40,7 +45,8 @@ RULES(composites) {
   decompose("native_dropout", "native_dropout");
   decompose("cudnn_batch_norm", "cudnn_batch_norm");
   decompose("cudnn_batch_norm_backward", "cudnn_batch_norm_backward");
-  for (const char* op : {"squeeze", "squeeze.dim", "squeeze_copy", "squeeze_copy.dim"}) decompose(op, "squeeze");
+  for (const char* op : {"squeeze", "squeeze.dim"}) decompose(op, "squeeze");
+  for (const char* op : {"squeeze_copy", "squeeze_copy.dim"}) decompose(op, "squeeze_copy");
   for (const char* op : {"norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype"}) {
     decompose(op, "norm");
   }

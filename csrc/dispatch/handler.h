@@ -3,7 +3,7 @@
 #include <ATen/core/boxing/KernelFunction.h>
 #include <ATen/core/stack.h>
 
-#include "dispatch/finite.h"
+#include "local/finite.h"
 #include "plan/cache.h"
 #include "plan/plan.h"
 #include "random/draws.h"
@@ -26,24 +26,28 @@ class Handler {
     bool written_back;
   };
 
+  // From the call to its plan (handler.cpp).
   void take_operands();
   void find_mesh();
   void make_key();
   void find_plan();
-  bool carry_out_reductions();
-  void lay_out_inputs();
-  bool view_local();
-  void call_local();
-  void wrap_outputs();
-  void write_back();
-  void run_composite();
-
-  at::Tensor wrap(size_t output, at::Tensor local, int element, const at::Tensor& base);
-  void put_back(bool locals);
   Call describe() const;
-  void warn_gathered() const;
+  bool carry_out_reductions();
+
+  // On the shards (handler_local.cpp).
+  void lay_out_inputs();
+  void call_local();
+  void call_composite();
+  bool view_local();
+  void put_back(bool locals);
   random::Draws draw() const;
   std::optional<FiniteCheck> finite_check() const;
+
+  // Back to sharded tensors (handler_results.cpp).
+  void write_back();
+  void wrap_outputs();
+  void order_outputs();
+  at::Tensor wrap(size_t output, at::Tensor local, int element, const at::Tensor& base);
 
   const OpInfo& op_;
   torch::jit::Stack& stack_;
@@ -75,7 +79,5 @@ void run_special(const OpInfo& op, torch::jit::Stack& stack);
 
 /// What is known of an op, made once for as long as its rules stay.
 const OpInfo& op_info(const c10::OperatorHandle& op);
-/// Ops whose rules have changed are looked at again, and planned anew.
-void rules_changed();
 
 }  // namespace weft

@@ -16,11 +16,14 @@
 namespace weft {
 namespace {
 
+struct Known {
+  std::unique_ptr<OpInfo> info;
+  uint64_t version = 0;  // of the rules it was looked up in
+};
 struct OpInfos {
   std::mutex mutex;
-  std::unordered_map<c10::OperatorName, std::unique_ptr<OpInfo>> infos;
+  std::unordered_map<c10::OperatorName, Known> ops;
   std::vector<std::unique_ptr<OpInfo>> outdated;  // kept: calls may be using them, and old plans go by their addresses
-  std::atomic<uint64_t> version{0};
 };
 OpInfos& op_infos() {
   static OpInfos* o = new OpInfos();
@@ -29,28 +32,24 @@ OpInfos& op_infos() {
 
 }  // namespace
 
-void rules_changed() {
-  OpInfos& o = op_infos();
-  std::lock_guard<std::mutex> lock(o.mutex);
-  for (auto& [name, info] : o.infos) {
-    if (info != nullptr && rules::find(info->short_name) != info->rules) o.outdated.push_back(std::move(info));
-  }
-  o.version.fetch_add(1, std::memory_order_release);
-}
-
 const OpInfo& op_info(const c10::OperatorHandle& op) {
+  const uint64_t version = rules::version().load(std::memory_order_acquire);
   OpInfos& o = op_infos();
   std::lock_guard<std::mutex> lock(o.mutex);
-  auto& slot = o.infos[op.operator_name()];
-  if (!slot) {
-    slot = std::make_unique<OpInfo>(op);
-    slot->special = special_of(*slot);
+  Known& known = o.ops[op.operator_name()];
+  if (known.info != nullptr && known.version != version && rules::find(known.info->short_name) != known.info->rules) {
+    o.outdated.push_back(std::move(known.info));  // and planned anew: a plan's key has the address
   }
-  return *slot;
+  known.version = version;
+  if (known.info == nullptr) {
+    known.info = std::make_unique<OpInfo>(op);
+    known.info->special = special_of(*known.info);
+  }
+  return *known.info;
 }
 
 const OpInfo& HandlerKernel::info() {
-  static const std::atomic<uint64_t>& rules_version = op_infos().version;
+  static const std::atomic<uint64_t>& rules_version = rules::version();
   const uint64_t version = rules_version.load(std::memory_order_acquire);
   OpInfo* info = info_.load(std::memory_order_acquire);
   if (C10_UNLIKELY(info == nullptr || version_.load(std::memory_order_relaxed) != version)) {

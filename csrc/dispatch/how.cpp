@@ -3,12 +3,12 @@
 #include <string>
 #include <unordered_map>
 
+#include "composites/transformer_layers.h"
 #include "dispatch/indexing.h"
 #include "dispatch/opaque.h"
 #include "dispatch/process_groups.h"
 #include "dispatch/random_ops.h"
 #include "dispatch/sparse.h"
-#include "dispatch/transformer_layers.h"
 #include "random/random.h"
 
 namespace weft {

@@ -13,8 +13,8 @@
 #include "debug/trace.h"
 #include "dispatch/handler.h"
 #include "dispatch/how.h"
-#include "dispatch/refuse.h"
 #include "tensor/key.h"
+#include "tensor/strided.h"
 
 namespace weft {
 namespace install_detail {
@@ -40,6 +40,12 @@ State& state() {
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
   run_op(op_info(op), *stack);
+}
+
+// Of calls whose tensors are sharded and sparse, nested or quantized: those have no shards.
+void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*) {
+  const std::string name = op.operator_name().name;
+  refuse_kind(name.rfind("aten::", 0) == 0 ? name.substr(6) : name, "sparse, nested or quantized");
 }
 
 void register_op(State& s, const c10::OperatorName& name) {

@@ -4,7 +4,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <weft/tensor.h>
 
-#include "dispatch/gather.h"
+#include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/key.h"
 #include "tensor/sharded.h"

@@ -2,8 +2,8 @@
 #include <c10/core/ScalarType.h>
 #include <weft/tensor.h>
 
-#include "dispatch/gather.h"
 #include "dispatch/special.h"
+#include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "rules/overloads.h"
 #include "tensor/below_autograd.h"

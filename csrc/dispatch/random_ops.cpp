@@ -29,25 +29,10 @@ struct Target {
 };
 
 Target target_of(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
-  Call call{op, arguments, {}, {}, nullptr};
+  Call call = Call::of(op, arguments);
   Target target;
-  for (size_t a = 0; a < arguments.size(); ++a) {
-    if (op.arguments[a].kind != OpInfo::Kind::tensor) continue;
-    TensorInfo info;
-    info.argument = static_cast<int>(a);
-    info.written = op.arguments[a].written;
-    const at::Tensor t = arguments[a].isTensor() ? arguments[a].toTensor() : at::Tensor();
-    if (t.defined()) {
-      info.defined = true;
-      info.geometry = geometry_of(t);
-      info.dtype = t.scalar_type();
-      if (holds_shards(t)) {
-        info.layout = sharded(t).layout();
-        call.mesh = info.layout->mesh();
-        target.device = t.device();
-      }
-    }
-    call.tensors.push_back(std::move(info));
+  for (const c10::IValue& v : arguments) {
+    if (v.isTensor() && holds_shards(v.toTensor())) target.device = v.toTensor().device();
   }
   if (infer_results(call)) {
     target.geometry = call.results.at(0).geometry;
@@ -85,11 +70,10 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool who
 constexpr int64_t kPiece = 1 << 20;  // elements that replay draws at a time
 constexpr int64_t kBlock = 16;       // of which normal_ draws as many together, the last ones of a tensor apart
 
-// Whether the op draws value after value in memory order, so that the whole can be drawn piece by piece.
-bool draws_in_order(const OpInfo& op, const Target& target) {
-  const std::string& name = op.handle.operator_name().name;
-  return (name == "aten::uniform_" || name == "aten::normal_" || name == "aten::random_") && target.device.is_cpu() &&
-         !target.geometry.sizes.empty() && row_major(target.geometry.sizes, target.geometry.strides);
+// Whether the whole can be drawn piece by piece.
+bool draws_in_order(const random::Sampler& sampler, const Target& target) {
+  return sampler.in_order && target.device.is_cpu() && !target.geometry.sizes.empty() &&
+         row_major(target.geometry.sizes, target.geometry.strides);
 }
 
 void know(const at::Tensor& drawn) {
@@ -150,7 +134,7 @@ void run_random(const OpInfo& op, Stack& stack) {
   while (in_place && !op.arguments[written].written) ++written;
   const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
   if (random::mode() == random::Mode::replay && in_place && target.geometry.numel() > kPiece &&
-      !target.layout->is_replicated() && draws_in_order(op, target)) {
+      !target.layout->is_replicated() && draws_in_order(sampler, target)) {
     local = replay_piecewise(op, arguments, written, target, coordinates, options);
   } else if (random::mode() == random::Mode::replay) {
     localize(op, arguments, target, true);

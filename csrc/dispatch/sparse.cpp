@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "base/hash.h"
-#include "dispatch/refuse.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/tensors.h"

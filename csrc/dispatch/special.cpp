@@ -4,10 +4,10 @@
 #include <c10/core/ScalarType.h>
 #include <weft/tensor.h>
 
-#include "dispatch/gather.h"
 #include "dispatch/handler.h"
 #include "gradient/gradient_buckets.h"
 #include "gradient/pending_copy.h"
+#include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "views/views.h"

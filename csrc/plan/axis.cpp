@@ -68,7 +68,8 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   }
   // The largest of nothing has no value.
   const bool largest = f.contracted && (f.reduction == Reduction::max || f.reduction == Reduction::min);
-  if ((largest || (bound.nonempty && !f.halo)) && leaves_nothing(call, f.size, axis, factor, block, chosen))
+  if ((largest || (!bound.supports_empty_shards && !f.halo)) &&
+      leaves_nothing(call, f.size, axis, factor, block, chosen))
     return false;
   // Two kinds of pending reductions on one result do not commute.
   if (f.contracted) {

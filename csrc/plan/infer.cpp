@@ -26,29 +26,10 @@ at::Tensor meta_of(const TensorInfo& info) {
   return meta;
 }
 
-void add_result(Call& call, int result, int element, const at::Tensor& t) {
-  ResultInfo info;
-  info.result = result;
-  info.element = element;
-  info.defined = t.defined();
-  if (t.defined()) {
-    info.geometry = geometry_of(t);
-    info.dtype = t.scalar_type();
-  }
-  call.results.push_back(std::move(info));
-}
-
 // An op that returns nothing has what it writes as its results (plan/written.h).
 void add_written(Call& call) {
   for (const TensorInfo& t : call.tensors) {
-    if (!t.written) continue;
-    ResultInfo info;
-    info.result = -1 - t.argument;
-    info.element = t.element;
-    info.geometry = t.geometry;
-    info.dtype = t.dtype;
-    info.defined = t.defined;
-    call.results.push_back(std::move(info));
+    if (t.written) call.results.push_back(ResultInfo::of_written(-1 - t.argument, t));
   }
 }
 
@@ -60,13 +41,7 @@ bool results_are_written(Call& call) {
   for (size_t r = 0; r < call.op.results.size(); ++r) {
     for (const TensorInfo& t : call.tensors) {
       if (t.argument != call.op.results[r].written_argument) continue;
-      ResultInfo info;
-      info.result = static_cast<int>(r);
-      info.element = t.element;
-      info.geometry = t.geometry;
-      info.dtype = t.dtype;
-      info.defined = t.defined;
-      call.results.push_back(std::move(info));
+      call.results.push_back(ResultInfo::of_written(static_cast<int>(r), t));
     }
   }
   return true;
@@ -121,10 +96,12 @@ bool infer_results(Call& call) {
   }
   for (size_t r = 0; r < stack.size(); ++r) {
     if (stack[r].isTensor()) {
-      add_result(call, static_cast<int>(r), -1, stack[r].toTensor());
+      call.results.push_back(ResultInfo::of(static_cast<int>(r), -1, stack[r].toTensor()));
     } else if (stack[r].isTensorList()) {
       int element = 0;
-      for (const at::Tensor& t : stack[r].toTensorVector()) add_result(call, static_cast<int>(r), element++, t);
+      for (const at::Tensor& t : stack[r].toTensorVector()) {
+        call.results.push_back(ResultInfo::of(static_cast<int>(r), element++, t));
+      }
     }
   }
   return true;

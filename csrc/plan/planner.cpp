@@ -116,7 +116,7 @@ bool bind_first(const Call& call, BoundRule& bound, std::string& why) {
   for (const rules::RuleEntry* entry : call.op.rules) {
     bound = BoundRule();
     const bool is_bound = entry->binder ? entry->binder(call, bound, why) : rules::bind(entry->rule, call, bound, why);
-    bound.nonempty = entry->nonempty;
+    bound.supports_empty_shards = entry->supports_empty_shards;
     if (is_bound) return true;
   }
   return false;

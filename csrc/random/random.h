@@ -33,6 +33,8 @@ struct Sampler {
   void (*fill)(at::Tensor& out, const GlobalIndex& index, c10::ArrayRef<c10::IValue> args, uint64_t key);
   /// Index of the op's generator argument; -1: none.
   int generator;
+  /// Whether core's kernel on a CPU draws value after value in memory order, so that the whole can be drawn in pieces.
+  bool in_order = false;
 };
 
 /// The sampler of an aten op that does nothing but fill its result (or self, in place) with random values:

@@ -24,9 +24,8 @@ void add(Table& table, const char* name, const char* overload, const char* out_o
   table[{base + "_", overload}] = table[{base, overload}] = table[{base, out_overload}] = {fill, generator};
 }
 
-Table make_table() {
-  Table t;
-  // Argument 0 is self. In-place ops, their functional forms and their out= forms have the same arguments.
+// Argument 0 is self. In-place ops, their functional forms and their out= forms have the same arguments.
+void add_distributions(Table& t) {
   add(t, "uniform", "", "out", 3, [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     uniform(out, i, a[1].toDouble(), a[2].toDouble(), key);
   });
@@ -47,7 +46,9 @@ Table make_table() {
   add(t, "random", "from", "from_out", 3, [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     random_range(out, i, a[1].toInt(), a[2].toOptional<int64_t>(), key);
   });
+}
 
+void add_normal(Table& t) {
   const Fill normal_scalars = [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     normal(out, i, a[1].toDouble(), a[2].toDouble(), key);
   };
@@ -58,7 +59,9 @@ Table make_table() {
   for (const char* overload : {"Tensor_float", "float_Tensor", "Tensor_Tensor"}) {
     t[{"aten::normal", overload}] = t[{"aten::normal", std::string(overload) + "_out"}] = {normal_tensors, 2};
   }
+}
 
+void add_bernoulli(Table& t) {
   const Fill bernoulli_self = [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     bernoulli_each(out, i, a[0].toTensor(), key);
   };
@@ -71,7 +74,10 @@ Table make_table() {
   add(t, "bernoulli", "Tensor", "Tensor_out", 2, [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     bernoulli_each(out, i, a[1].toTensor(), key);
   });
+}
 
+// Of parameters that are tensors.
+void add_of_tensors(Table& t) {
   const auto with_out = [&t](const char* name, int generator, Fill fill) {
     t[{name, ""}] = t[{name, "out"}] = {fill, generator};
   };
@@ -82,8 +88,10 @@ Table make_table() {
   with_out("aten::binomial", 2, [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
     binomial(out, i, a[0].toTensor(), a[1].toTensor(), key);
   });
+}
 
-  // The *_like ops: `bounds` arguments after self, then the generator where the overload has one.
+// The *_like ops: `bounds` arguments after self, then the generator where the overload has one.
+void add_like(Table& t) {
   const auto like = [&t](const char* name, const char* plain, const char* with_generator, int bounds, Fill fill) {
     const auto out_name = [](std::string overload) { return overload.empty() ? "out" : overload + "_out"; };
     t[{name, plain}] = t[{name, out_name(plain)}] = {fill, -1};
@@ -102,7 +110,10 @@ Table make_table() {
        [](at::Tensor& out, const GlobalIndex& i, Args a, uint64_t key) {
          random_range(out, i, a[1].toInt(), a[2].toInt(), key);
        });
-  // Factories that write to a given tensor.
+}
+
+// Factories that write to a given tensor.
+void add_factories(Table& t) {
   const auto factory = [&t](const char* name, const char* plain, const char* with_generator, int arguments, Fill fill) {
     t[{name, plain}] = {fill, -1};
     t[{name, with_generator}] = {fill, arguments};
@@ -122,6 +133,27 @@ Table make_table() {
                                               normal(out, i, a[0].toDouble(), a[1].toDouble(), key);
                                             },
                                             3};
+}
+
+// Of these core's CPU kernels draw value after value.
+void mark_in_order(Table& t) {
+  const c10::OperatorName names[] = {{"aten::uniform_", ""},
+                                     {"aten::normal_", ""},
+                                     {"aten::random_", ""},
+                                     {"aten::random_", "to"},
+                                     {"aten::random_", "from"}};
+  for (const c10::OperatorName& name : names) t.at(name).in_order = true;
+}
+
+Table make_table() {
+  Table t;
+  add_distributions(t);
+  add_normal(t);
+  add_bernoulli(t);
+  add_of_tensors(t);
+  add_like(t);
+  add_factories(t);
+  mark_in_order(t);
   return t;
 }
 

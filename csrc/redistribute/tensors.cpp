@@ -1,3 +1,4 @@
+// Laying tensors out.
 #include "redistribute/tensors.h"
 
 #include <ATen/Functions.h>
@@ -12,24 +13,16 @@
 #include "base/installed.h"
 #include "base/interned.h"
 #include "comm/agree/check_same.h"
-#include "comm/lockstep/settle.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
-#include "redistribute/parts.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/tensors_shared.h"
 #include "tensor/below_autograd.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
 
 namespace weft {
-namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-int64_t as_word(Layout layout) { return reinterpret_cast<int64_t>(layout); }
-Layout as_layout(const c10::IValue& word) { return reinterpret_cast<Layout>(word.toInt()); }
 
 void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
@@ -38,6 +31,15 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
+
+void disable_fuser() {
+  [[maybe_unused]] static const bool done = [] {
+    torch::jit::setTensorExprFuserEnabled(false);
+    return true;
+  }();
+}
+
+namespace {
 
 // Of the sharded tensor that a plain one becomes.
 Geometry dense_geometry(const at::Tensor& tensor) {
@@ -75,23 +77,28 @@ struct Moves : ContextState {
   }
 };
 
-// TorchScript's fused kernels read data_ptr, which a sharded tensor has not; off from the first one on.
-void disable_fuser() {
-  [[maybe_unused]] static const bool done = [] {
-    torch::jit::setTensorExprFuserEnabled(false);
-    return true;
-  }();
-}
-
 constexpr int64_t kSampled = 4096;  // words of what is laid out: it happens a few times a step
-
-// Whether autograd has to know of what is done with it.
-bool recorded(const at::Tensor& tensor) { return at::GradMode::is_enabled() && tensor.requires_grad(); }
 
 // A local tensor that shares no memory with what the user holds.
 at::Tensor owned(at::Tensor local, const at::Tensor& source) {
   return local.is_alias_of(source) ? local.clone() : local;
 }
+
+struct Distribute : torch::autograd::Function<Distribute> {
+  using AutogradContext = torch::autograd::AutogradContext;
+  using variable_list = torch::autograd::variable_list;
+
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
+    ctx->saved_data["plain"] = !holds_shards(tensor);
+    return lay_out(tensor, as_layout(layout));
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    // The value is the same whatever the layout; a plain input takes a plain gradient.
+    at::Tensor grad = grads[0];
+    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_or_alias(grad);
+    return {grad, at::Tensor()};
+  }
+};
 
 }  // namespace
 
@@ -145,95 +152,6 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
   return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options), layout, geometry);
 }
 
-namespace {
-
-at::Tensor whole_of(const at::Tensor& tensor) {
-  BelowAutograd guard;
-  const ShardedTensorImpl& impl = sharded(tensor);
-  const Layout layout = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
-  at::Tensor whole = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
-  return whole.is_same(impl.local()) ? whole.detach() : whole;
-}
-
-struct Distribute : torch::autograd::Function<Distribute> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
-    ctx->saved_data["plain"] = !holds_shards(tensor);
-    return lay_out(tensor, reinterpret_cast<Layout>(layout));
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    // The value is the same whatever the layout; a plain input takes a plain gradient.
-    at::Tensor grad = grads[0];
-    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_or_alias(grad);
-    return {grad, at::Tensor()};
-  }
-};
-
-struct Full : torch::autograd::Function<Full> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
-    ctx->saved_data["mesh"] = as_word(sharded(tensor).layout());
-    return whole_of(tensor);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const Layout layout = as_layout(ctx->saved_data["mesh"]);
-    at::Tensor grad = grads[0];
-    if (grad.defined() && !holds_shards(grad)) grad = distribute_tensor(grad, layout->without_partial());
-    return {grad};
-  }
-};
-
-at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
-                     const std::vector<int64_t>& strides);
-
-struct Local : torch::autograd::Function<Local> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
-    const ShardedTensorImpl& impl = sharded(tensor);
-    ctx->saved_data["layout"] = as_word(impl.layout()->without_partial());
-    ctx->saved_data["sizes"] = tensor.sizes();
-    ctx->saved_data["strides"] = tensor.strides();
-    return impl.local().detach();
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    if (!grads[0].defined()) return {grads[0]};
-    const RunningOp running("local_tensor", new_root("local_tensor"), nullptr);
-    return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"]), ctx->saved_data["sizes"].toIntVector(),
-                      ctx->saved_data["strides"].toIntVector())};
-  }
-};
-
-struct FromLocal : torch::autograd::Function<FromLocal> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& local, int64_t word, std::vector<int64_t> sizes,
-                            std::vector<int64_t> order) {
-    const auto layout = reinterpret_cast<Layout>(word);
-    ctx->saved_data["layout"] = as_word(layout->without_partial());
-    Geometry geometry;
-    geometry.sizes.assign(sizes.begin(), sizes.end());
-    geometry.strides = dense_strides(sizes, order);
-    const Sizes strides = dense_strides(local.sizes(), order);
-    at::Tensor part = local.detach();
-    for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
-      if (part.size(d) == 1 || part.stride(d) == strides[d]) continue;
-      part = at::empty_strided(part.sizes(), strides, part.options()).copy_(part);
-    }
-    return make_sharded(std::move(part), layout, geometry);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    at::Tensor grad = grads[0];
-    if (grad.defined() && holds_shards(grad)) {
-      grad = local_tensor(distribute_tensor(grad, as_layout(ctx->saved_data["layout"])));
-    }
-    return {grad, at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
-// The whole's dimensions lie in memory in the order of `strides`, and so does the shard: a part that lies otherwise is
-// copied.
-at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
-                     const std::vector<int64_t>& strides) {
-  return FromLocal::apply(local, as_word(layout), sizes, strides);
-}
-
-}  // namespace
-
 std::string compared_by(const std::string& function) {
   if (function != "from_local") return function + ": the tensor's shape, strides, dtype, requires_grad and layout";
   return function +
@@ -275,34 +193,6 @@ at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
   if (holds_shards(tensor) && sharded(tensor).layout() == layout) return tensor;
   return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
-}
-
-at::Tensor full_or_alias(const at::Tensor& tensor) {
-  if (!holds_shards(tensor)) return tensor;
-  const ShardedTensorImpl& impl = sharded(tensor);
-  const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
-  at::Tensor whole = recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
-  comm::settle();
-  return whole;
-}
-
-at::Tensor full_tensor(const at::Tensor& tensor) {
-  at::Tensor whole = full_or_alias(tensor);
-  return holds_shards(tensor) && whole.is_alias_of(sharded(tensor).local()) ? whole.clone() : whole;
-}
-
-at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
-
-at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
-  require_installed();
-  const RunningOp running("from_local", new_root("from_local"), nullptr);
-  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
-  check_parts(local, layout, shape);
-  check_rank(local, layout, "from_local");
-  TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
-  const Whole whole = put_together(local, layout, shape);
-  disable_fuser();
-  return wrap_part(local, layout, whole.sizes, whole.order);
 }
 
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }

@@ -1,4 +1,4 @@
-// index, index_put, factories and the backward of views: rules that depend on arguments in their own ways.
+// index, index_put and factories: rules that depend on arguments in their own ways.
 #include "rules/bind_index.h"
 
 #include <algorithm>
@@ -53,99 +53,131 @@ bool bind_masked_write(const Call& call, size_t mask, BoundRule& bound) {
   return true;
 }
 
-}  // namespace
-
-bool bind_index(const Call& call, BoundRule& bound, std::string& why) {
-  // self, indices (a list with gaps), for index_put also values. Dimensions without an index are free.
-  const TensorInfo& self = call.tensors[0];
-  const int indices = call.op.argument("indices");
-  std::vector<int> indexed;
-  std::vector<size_t> masks;
-  int64_t index_rank = 0;
-  for (size_t i = 0; i < call.tensors.size(); ++i) {
-    const TensorInfo& t = call.tensors[i];
-    if (t.argument != indices || !t.defined) continue;
-    if (is_mask(t)) masks.push_back(i);
-    indexed.push_back(t.element);
-    index_rank = std::max(index_rank, t.ndim());
-  }
-  const bool put = call.tensor("values") >= 0;
-  bound.tensors.clear();
-  if (!masks.empty()) {
-    const bool one = put && indexed.size() == 1 && call.tensors[masks[0]].ndim() > 0;
-    if (one && bind_masked_write(call, masks[0], bound)) return true;
-    why = "its result's shape depends on a mask's values";
-    return false;
-  }
-  for (const TensorInfo& t : call.tensors) bound.tensors.push_back(unruled(t));
-  bound.tensors[0].ruled = true;
-  bound.tensors[0].operand = 0;
-  std::vector<int> factor(self.ndim());
-  for (int64_t d = 0; d < self.ndim(); ++d) {
-    factor[d] = bound.add_factor(self.geometry.sizes[d]);
-    bound.tensors[0].dims[d].push_back(factor[d]);
-  }
-  // Index dimensions, right-aligned, split together.
-  std::vector<int> index_factor(index_rank);
-  for (int64_t k = 0; k < index_rank; ++k) {
-    int64_t size = 1;
+// self, indices (a list with gaps), for index_put also values. Dimensions without an index are free.
+class Indexing {
+ public:
+  Indexing(const Call& call, BoundRule& bound) : call_(call), bound_(bound), indices_(call.op.argument("indices")) {
     for (size_t i = 0; i < call.tensors.size(); ++i) {
-      const TensorInfo& t = call.tensors[i];
-      const int64_t d = k - (index_rank - t.ndim());
-      if (t.argument == indices && t.defined && d >= 0 && t.geometry.sizes[d] != 1) size = t.geometry.sizes[d];
-    }
-    index_factor[k] = bound.add_factor(size);
-  }
-  for (size_t i = 0; i < call.tensors.size(); ++i) {
-    const TensorInfo& t = call.tensors[i];
-    if (t.argument != indices || !t.defined) continue;
-    bound.tensors[i].ruled = true;
-    bound.tensors[i].operand = 1;
-    for (int64_t d = 0; d < t.ndim(); ++d) bound.tensors[i].dims[d].push_back(index_factor[d + index_rank - t.ndim()]);
-  }
-  const bool adjacent =
-      std::adjacent_find(indexed.begin(), indexed.end(), [](int a, int b) { return b != a + 1; }) == indexed.end();
-  std::vector<int> shape;  // factors of what is read (written)
-  auto push_index = [&] { shape.insert(shape.end(), index_factor.begin(), index_factor.end()); };
-  if (!adjacent) push_index();
-  bool pushed = !adjacent;
-  for (int d = 0; d < self.ndim(); ++d) {
-    if (std::find(indexed.begin(), indexed.end(), d) != indexed.end()) {
-      bound.factors[factor[d]].whole = true;
-      if (!pushed) push_index();
-      pushed = true;
-    } else {
-      shape.push_back(factor[d]);
+      if (call.tensors[i].argument != indices_ || !call.tensors[i].defined) continue;
+      given_.push_back(i);
+      if (is_mask(call.tensors[i])) masks_.push_back(i);
+      index_rank_ = std::max(index_rank_, call.tensors[i].ndim());
     }
   }
-  bound.results.resize(call.results.size());
-  for (auto& r : bound.results) r.operand = 0;
-  if (!put) {
-    if (bound.results[0].dims.assign(call.results[0].geometry.sizes.size(), {});
-        bound.results[0].dims.size() != shape.size()) {
+
+  bool run(std::string& why) {
+    const int values = call_.tensor("values");
+    if (!masks_.empty()) {
+      const bool one = values >= 0 && given_.size() == 1 && call_.tensors[masks_[0]].ndim() > 0;
+      if (one && bind_masked_write(call_, masks_[0], bound_)) return true;
+      why = "its result's shape depends on a mask's values";
+      return false;
+    }
+    place_self();
+    place_indices();
+    find_shape();
+    bound_.results.resize(call_.results.size());
+    for (auto& r : bound_.results) r.operand = 0;
+    if (values >= 0) {
+      write(values);
+    } else if (!read()) {
       why = "its indices have an unusual shape";
       return false;
     }
-    for (size_t d = 0; d < shape.size(); ++d) bound.results[0].dims[d].push_back(shape[d]);
-    bound.pending.push_back({{0}, true});
-  } else {
-    // Each rank would write its own part of the indices only: those stay whole.
-    for (int f : index_factor) bound.factors[f].whole = true;
-    const int v = call.tensor("values");
-    const TensorInfo& values = call.tensors[v];
-    bound.tensors[v].ruled = true;
-    bound.tensors[v].operand = 2;
-    for (int64_t d = 0; d < values.ndim(); ++d) {
-      const int64_t s = d + static_cast<int64_t>(shape.size()) - values.ndim();
-      if (s >= 0) bound.tensors[v].dims[d].push_back(shape[s]);
-    }
-    for (auto& r : bound.results) {
-      for (int64_t d = 0; d < self.ndim(); ++d) r.dims.push_back({factor[d]});
+    finish(call_, bound_);
+    return true;
+  }
+
+ private:
+  void rule_on(size_t tensor, int operand) {
+    bound_.tensors[tensor].ruled = true;
+    bound_.tensors[tensor].operand = operand;
+  }
+
+  void place_self() {
+    for (const TensorInfo& t : call_.tensors) bound_.tensors.push_back(unruled(t));
+    rule_on(0, 0);
+    for (int64_t d = 0; d < self_.ndim(); ++d) {
+      factor_.push_back(bound_.add_factor(self_.geometry.sizes[d]));
+      bound_.tensors[0].dims[d].push_back(factor_[d]);
     }
   }
-  finish(call, bound);
-  return true;
-}
+
+  // Index dimensions, right-aligned, split together.
+  void place_indices() {
+    for (int64_t k = 0; k < index_rank_; ++k) {
+      int64_t size = 1;
+      for (size_t i : given_) {
+        const TensorInfo& t = call_.tensors[i];
+        const int64_t d = k - (index_rank_ - t.ndim());
+        if (d >= 0 && t.geometry.sizes[d] != 1) size = t.geometry.sizes[d];
+      }
+      index_factor_.push_back(bound_.add_factor(size));
+    }
+    for (size_t i : given_) {
+      const int64_t ndim = call_.tensors[i].ndim();
+      rule_on(i, 1);
+      for (int64_t d = 0; d < ndim; ++d) bound_.tensors[i].dims[d].push_back(index_factor_[d + index_rank_ - ndim]);
+    }
+  }
+
+  // The factors of what is read or written: the indices' stand in the place of the first of adjacent ones, else first.
+  void find_shape() {
+    std::vector<int> indexed;
+    for (size_t i : given_) indexed.push_back(call_.tensors[i].element);
+    bool pushed = false;
+    const auto push_index = [&] {
+      if (!pushed) shape_.insert(shape_.end(), index_factor_.begin(), index_factor_.end());
+      pushed = true;
+    };
+    const auto apart = [](int a, int b) { return b != a + 1; };
+    if (std::adjacent_find(indexed.begin(), indexed.end(), apart) != indexed.end()) push_index();
+    for (int d = 0; d < self_.ndim(); ++d) {
+      if (std::find(indexed.begin(), indexed.end(), d) != indexed.end()) {
+        bound_.factors[factor_[d]].whole = true;
+        push_index();
+      } else {
+        shape_.push_back(factor_[d]);
+      }
+    }
+  }
+
+  bool read() {
+    auto& dims = bound_.results[0].dims;
+    dims.assign(call_.results[0].geometry.sizes.size(), {});
+    if (dims.size() != shape_.size()) return false;
+    for (size_t d = 0; d < shape_.size(); ++d) dims[d].push_back(shape_[d]);
+    bound_.pending.push_back({{0}, true});
+    return true;
+  }
+
+  void write(int values) {
+    // Each rank would write its own part of the indices only: those stay whole.
+    for (int f : index_factor_) bound_.factors[f].whole = true;
+    rule_on(values, 2);
+    const int64_t ndim = call_.tensors[values].ndim();
+    for (int64_t d = 0; d < ndim; ++d) {
+      const int64_t s = d + static_cast<int64_t>(shape_.size()) - ndim;
+      if (s >= 0) bound_.tensors[values].dims[d].push_back(shape_[s]);
+    }
+    for (auto& r : bound_.results) {
+      for (int f : factor_) r.dims.push_back({f});
+    }
+  }
+
+  const Call& call_;
+  BoundRule& bound_;
+  const TensorInfo& self_ = call_.tensors[0];
+  const int indices_;
+  std::vector<size_t> given_, masks_;  // tensors of the call: indices that are there, and the masks among them
+  int64_t index_rank_ = 0;
+  std::vector<int> factor_, index_factor_;  // of self's dimensions, of the indices'
+  std::vector<int> shape_;                  // factors of what is read or written
+};
+
+}  // namespace
+
+bool bind_index(const Call& call, BoundRule& bound, std::string& why) { return Indexing(call, bound).run(why); }
 
 bool bind_new(const Call& call, BoundRule& bound, std::string&) {
   // new_zeros(self, size): laid out as self where the shape is self's, else replicated.
@@ -165,103 +197,6 @@ bool bind_new(const Call& call, BoundRule& bound, std::string&) {
   }
   bound.sizes_argument = call.op.argument("size");
   bound.strides_argument = call.op.argument("stride");
-  finish(call, bound);
-  return true;
-}
-
-namespace {
-
-// What a view that was cut out of a tensor of rank `n` has of each dimension of it; -1: the dimension was cut.
-std::vector<int64_t> cut_sources(const Call& call, int64_t n) {
-  const std::string name = call.op.short_name.substr(0, call.op.short_name.find('_'));
-  auto wrapped = [&](const char* argument) {
-    const int64_t d = call.value(argument)->toInt();
-    return d < 0 ? d + n : d;
-  };
-  const bool diagonal = name == "diagonal", dropped = diagonal || name == "select";
-  const int64_t a = wrapped(diagonal ? "dim1" : "dim"), b = diagonal ? wrapped("dim2") : a;
-  std::vector<int64_t> sources;
-  for (int64_t d = 0, next = 0; d < n; ++d) {
-    const bool cut = d == a || d == b;
-    sources.push_back(cut ? -1 : next);
-    next += !(cut && dropped);
-  }
-  return sources;
-}
-
-}  // namespace
-
-bool bind_view_backward(const Call& call, BoundRule& bound, std::string& why) {
-  // select_backward, slice_backward, ...: zeros of the input's sizes with the gradient at its place.
-  const TensorInfo& grad = call.tensors[0];
-  const Sizes& out = call.results[0].geometry.sizes;
-  const int64_t n = static_cast<int64_t>(out.size());
-  bound.tensors.resize(1);
-  bound.results.resize(1);
-  bound.tensors[0].operand = bound.results[0].operand = 0;
-  bound.tensors[0].dims.resize(grad.ndim());
-  bound.results[0].dims.resize(n);
-  const std::vector<int64_t> sources = cut_sources(call, n);
-  for (int64_t d = 0; d < n; ++d) {
-    if (sources[d] < 0) continue;
-    if (sources[d] >= grad.ndim()) return why = "its gradient has an unusual shape", false;
-    const int f = bound.add_factor(out[d]);
-    bound.tensors[0].dims[sources[d]].push_back(f);
-    bound.results[0].dims[d].push_back(f);
-  }
-  bound.pending.push_back({{0}, false});
-  bound.sizes_argument = call.op.argument("input_sizes");
-  finish(call, bound);
-  return true;
-}
-
-bool bind_real_fft(const Call& call, BoundRule& bound, std::string& why) {
-  const TensorInfo& self = call.tensors[0];
-  const auto transformed = call.dims("dim", self.ndim());
-  if (transformed.size() != 1) return why = "it transforms several dimensions", false;
-  // Kernels to real results order those in memory as their input is, which their meta kernel does not say.
-  const Sizes& sizes = self.geometry.sizes;
-  if (at::isComplexType(self.dtype) && !row_major(sizes, dense_strides(sizes, self.geometry.strides))) {
-    return why = "its input's memory order decides its result's", false;
-  }
-  bound.tensors.resize(1);
-  bound.results.resize(1);
-  bound.tensors[0].operand = bound.results[0].operand = 0;
-  bound.tensors[0].dims.resize(self.ndim());
-  bound.results[0].dims.resize(self.ndim());
-  for (int64_t d = 0; d < self.ndim(); ++d) {
-    if (d == transformed[0]) continue;
-    const int f = bound.add_factor(self.geometry.sizes[d]);
-    bound.tensors[0].dims[d].push_back(f);
-    bound.results[0].dims[d].push_back(f);
-  }
-  bound.pending.push_back({{0}, false});
-  finish(call, bound);
-  return true;
-}
-
-bool bind_view_scatter(const Call& call, BoundRule& bound, std::string& why) {
-  // select_scatter, slice_scatter, ...: self with another tensor in the place of a view of it.
-  const Sizes &self = call.tensors[0].geometry.sizes, &src = call.tensors[1].geometry.sizes;
-  const int64_t n = static_cast<int64_t>(self.size());
-  bound.tensors.resize(2);
-  bound.results.resize(1);
-  bound.tensors[0].operand = bound.results[0].operand = 0;
-  bound.tensors[1].operand = 1;
-  bound.tensors[0].dims.resize(n);
-  bound.tensors[1].dims.resize(src.size());
-  bound.results[0].dims.resize(n);
-  const std::vector<int64_t> sources = cut_sources(call, n);
-  for (int64_t d = 0; d < n; ++d) {
-    if (sources[d] < 0) continue;
-    const bool fits = sources[d] < static_cast<int64_t>(src.size()) && src[sources[d]] == self[d];
-    if (!fits) return why = "its source has an unusual shape", false;
-    const int f = bound.add_factor(self[d]);
-    bound.tensors[0].dims[d].push_back(f);
-    bound.tensors[1].dims[sources[d]].push_back(f);
-    bound.results[0].dims[d].push_back(f);
-  }
-  bound.pending.push_back({{0, 1}, false});
   finish(call, bound);
   return true;
 }

@@ -1,11 +1,9 @@
 #include "rules/bind_view.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <utility>
 
 #include "rules/op_info.h"
-#include "rules/overloads.h"
 
 namespace weft::rules {
 namespace {
@@ -120,136 +118,8 @@ struct Dims {
   }
 };
 
-void reversed(Dims& v) {
-  v.all();
-  std::reverse(v.sources.begin(), v.sources.end());
-}
-
-void transposed(Dims& v) {
-  v.all();
-  if (v.n > 0) std::swap(v.sources[v.dim("dim0", v.n)], v.sources[v.dim("dim1", v.n)]);
-}
-
-void permuted(Dims& v) {
-  if (v.n > 0) v.sources = v.call.dims("dims", v.n);
-}
-
-void unsqueezed(Dims& v) {
-  v.all();
-  v.sources.insert(v.sources.begin() + v.dim("dim", v.n + 1), -1);
-}
-
-void squeezed(Dims& v) {
-  std::vector<int64_t> dims;
-  if (v.call.op.argument("dim") < 0) {
-    for (int64_t d = 0; d < v.n; ++d) dims.push_back(d);
-  } else {
-    const c10::IValue* given = v.call.value("dim");
-    if (!given->isIntList() || !given->toIntVector().empty()) dims = v.call.dims("dim", v.n);
-  }
-  std::vector<int64_t> gone;
-  for (int64_t d = 0; d < v.n; ++d) {
-    v.whole[d] = v.self.geometry.sizes[d] == 1 && std::find(dims.begin(), dims.end(), d) != dims.end();
-    (v.whole[d] ? gone : v.sources).push_back(d);
-  }
-  // A shard may be of length 1 where the whole is not.
-  const int argument = v.call.op.argument("dim");
-  if (argument >= 0 && v.call.value("dim")->isIntList()) v.bound.replaced.emplace_back(argument, std::move(gone));
-}
-
-void selected(Dims& v) { v.all_but(v.dim("dim", v.n)); }
-
-void cut(Dims& v) {
-  v.all();
-  const int64_t dim = v.dim("dim", v.n);
-  if (dim < v.n) v.whole[dim] = true;
-}
-
-// A slice of everything is none.
-void sliced(Dims& v) {
-  v.all();
-  const int64_t dim = v.dim("dim", v.n);
-  const Geometry &from = v.self.geometry, &to = v.result();
-  if (dim < v.n) v.whole[dim] = to.sizes[dim] != from.sizes[dim] || to.strides[dim] != from.strides[dim];
-}
-
-void expanded(Dims& v) {
-  v.aligned();
-  v.bound.sizes_argument = v.call.op.argument("size");
-}
-
-void diagonal(Dims& v) {
-  const int64_t a = v.dim("dim1", v.n), b = v.dim("dim2", v.n);
-  for (int64_t d = 0; d < v.n; ++d) {
-    if (d != a && d != b) v.sources.push_back(d);
-  }
-  v.sources.push_back(-1);
-  v.whole[a] = v.whole[b] = true;
-}
-
-void embedded_diagonal(Dims& v) {
-  const int64_t a = v.dim("dim1", v.n + 1), b = v.dim("dim2", v.n + 1);
-  for (int64_t d = 0, source = 0; d <= v.n; ++d) v.sources.push_back(d == a || d == b ? -1 : source++);
-  v.whole[v.n - 1] = true;
-}
-
-void unfolded(Dims& v) {
-  v.all();
-  if (v.n == 0) return;
-  v.whole[v.dim("dimension", v.n)] = true;
-  v.sources.push_back(-1);
-}
-
-void as_real(Dims& v) {
-  v.all();
-  v.sources.push_back(-1);
-}
-
-void as_complex(Dims& v) { v.all_but(v.n - 1); }
-
-void padded(Dims& v) {
-  v.all();
-  const auto pad = v.call.value("pad")->toIntVector();
-  for (size_t k = 0; k < pad.size(); ++k) {
-    if (pad[k] != 0) v.whole[v.n - 1 - static_cast<int64_t>(k / 2)] = true;
-  }
-  v.bound.pending.clear();
-}
-
-void repeated(Dims& v) { v.aligned(); }
-
-using Recipe = void (*)(Dims& view);
-Recipe recipe_of(const std::string& view) {
-  static const auto* recipes = new std::unordered_map<std::string, Recipe>{
-      {"t", &reversed},
-      {"numpy_T", &reversed},
-      {"transpose", &transposed},
-      {"permute", &permuted},
-      {"unsqueeze", &unsqueezed},
-      {"squeeze", &squeezed},
-      {"select", &selected},
-      {"unbind", &selected},
-      {"slice", &sliced},
-      {"split", &cut},
-      {"split_with_sizes", &cut},
-      {"narrow", &cut},
-      {"chunk", &cut},
-      {"expand", &expanded},
-      {"diagonal", &diagonal},
-      {"diag_embed", &embedded_diagonal},
-      {"unfold", &unfolded},
-      {"view_as_real", &as_real},
-      {"view_as_complex", &as_complex},
-      {"constant_pad_nd", &padded},
-      {"repeat", &repeated},
-  };
-  const auto it = recipes->find(view);
-  return it != recipes->end() ? it->second : nullptr;
-}
-
-}  // namespace
-
-bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
+// Binds a view by what `find` tells of its dimensions.
+bool bind_dims(const Call& call, BoundRule& bound, void (*find)(Dims& view)) {
   start(call, bound);
   Dims view{call, bound};
   std::vector<int> factor;
@@ -257,12 +127,7 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
     factor.push_back(bound.add_factor(view.self.geometry.sizes[d]));
     bound.tensors[0].dims[d].push_back(factor[d]);
   }
-  const Recipe recipe = recipe_of(view_of(call.op.short_name.substr(0, call.op.short_name.find('.'))));
-  if (recipe == nullptr) {
-    why = "its view is not known";
-    return false;
-  }
-  recipe(view);
+  find(view);
   for (int64_t d = 0; d < view.n; ++d) bound.factors[factor[d]].whole = view.whole[d];
   for (auto& result : bound.results) {
     for (size_t d = 0; d < result.dims.size() && d < view.sources.size(); ++d) {
@@ -272,6 +137,138 @@ bool bind_dims(const Call& call, BoundRule& bound, std::string& why) {
   }
   finish(call, bound);
   return true;
+}
+
+}  // namespace
+
+bool bind_t(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    std::reverse(v.sources.begin(), v.sources.end());
+  });
+}
+
+bool bind_transpose(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    if (v.n > 0) std::swap(v.sources[v.dim("dim0", v.n)], v.sources[v.dim("dim1", v.n)]);
+  });
+}
+
+bool bind_permute(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    if (v.n > 0) v.sources = v.call.dims("dims", v.n);
+  });
+}
+
+bool bind_unsqueeze(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    v.sources.insert(v.sources.begin() + v.dim("dim", v.n + 1), -1);
+  });
+}
+
+bool bind_squeeze(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    std::vector<int64_t> dims;
+    if (v.call.op.argument("dim") < 0) {
+      for (int64_t d = 0; d < v.n; ++d) dims.push_back(d);
+    } else {
+      const c10::IValue* given = v.call.value("dim");
+      if (!given->isIntList() || !given->toIntVector().empty()) dims = v.call.dims("dim", v.n);
+    }
+    std::vector<int64_t> gone;
+    for (int64_t d = 0; d < v.n; ++d) {
+      v.whole[d] = v.self.geometry.sizes[d] == 1 && std::find(dims.begin(), dims.end(), d) != dims.end();
+      (v.whole[d] ? gone : v.sources).push_back(d);
+    }
+    // A shard may be of length 1 where the whole is not.
+    const int argument = v.call.op.argument("dim");
+    if (argument >= 0 && v.call.value("dim")->isIntList()) v.bound.replaced.emplace_back(argument, std::move(gone));
+  });
+}
+
+bool bind_select(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) { v.all_but(v.dim("dim", v.n)); });
+}
+
+bool bind_split(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    const int64_t dim = v.dim("dim", v.n);
+    if (dim < v.n) v.whole[dim] = true;
+  });
+}
+
+// A slice of everything is none.
+bool bind_slice(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    const int64_t dim = v.dim("dim", v.n);
+    const Geometry &from = v.self.geometry, &to = v.result();
+    if (dim < v.n) v.whole[dim] = to.sizes[dim] != from.sizes[dim] || to.strides[dim] != from.strides[dim];
+  });
+}
+
+bool bind_expand(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.aligned();
+    v.bound.sizes_argument = v.call.op.argument("size");
+  });
+}
+
+bool bind_diagonal(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    const int64_t a = v.dim("dim1", v.n), b = v.dim("dim2", v.n);
+    for (int64_t d = 0; d < v.n; ++d) {
+      if (d != a && d != b) v.sources.push_back(d);
+    }
+    v.sources.push_back(-1);
+    v.whole[a] = v.whole[b] = true;
+  });
+}
+
+bool bind_diag_embed(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    const int64_t a = v.dim("dim1", v.n + 1), b = v.dim("dim2", v.n + 1);
+    for (int64_t d = 0, source = 0; d <= v.n; ++d) v.sources.push_back(d == a || d == b ? -1 : source++);
+    v.whole[v.n - 1] = true;
+  });
+}
+
+bool bind_unfold(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    if (v.n == 0) return;
+    v.whole[v.dim("dimension", v.n)] = true;
+    v.sources.push_back(-1);
+  });
+}
+
+bool bind_view_as_real(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    v.sources.push_back(-1);
+  });
+}
+
+bool bind_view_as_complex(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) { v.all_but(v.n - 1); });
+}
+
+bool bind_pad(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) {
+    v.all();
+    const auto pad = v.call.value("pad")->toIntVector();
+    for (size_t k = 0; k < pad.size(); ++k) {
+      if (pad[k] != 0) v.whole[v.n - 1 - static_cast<int64_t>(k / 2)] = true;
+    }
+    v.bound.pending.clear();
+  });
+}
+
+bool bind_repeat(const Call& call, BoundRule& bound, std::string&) {
+  return bind_dims(call, bound, [](Dims& v) { v.aligned(); });
 }
 
 }  // namespace weft::rules

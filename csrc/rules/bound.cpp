@@ -2,47 +2,7 @@
 
 #include <algorithm>
 
-#include "rules/op_info.h"
-
-namespace weft {
-
-const c10::IValue* Call::value(const std::string& name) const {
-  const int i = op.argument(name);
-  return i < 0 ? nullptr : &arguments[i];
-}
-
-bool Call::flag(const std::string& name) const {
-  const c10::IValue* v = value(name);
-  return v != nullptr && ((v->isBool() && v->toBool()) || (v->isInt() && v->toInt() != 0));
-}
-
-std::vector<int64_t> Call::dims(const std::string& name, int64_t ndim) const {
-  const c10::IValue* v = value(name);
-  std::vector<int64_t> out;
-  if (v != nullptr && v->isInt()) {
-    out.push_back(v->toInt());
-  } else if (v != nullptr && v->isIntList()) {
-    out = v->toIntVector();
-  }
-  if (out.empty()) {
-    for (int64_t d = 0; d < ndim; ++d) out.push_back(d);
-    return out;
-  }
-  for (int64_t& d : out) {
-    if (d < 0) d += ndim;
-  }
-  return out;
-}
-
-int Call::tensor(const std::string& name) const {
-  const int argument = op.argument(name);
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].argument == argument && tensors[i].defined) return static_cast<int>(i);
-  }
-  return -1;
-}
-
-namespace rules {
+namespace weft::rules {
 
 int BoundRule::add_factor(int64_t size, bool splittable) {
   Factor f;
@@ -77,5 +37,4 @@ void finish(const Call& call, BoundRule& bound) {
   for (size_t i = 0; i < bound.results.size(); ++i) clean(bound.results[i], call.results[i].geometry);
 }
 
-}  // namespace rules
-}  // namespace weft
+}  // namespace weft::rules

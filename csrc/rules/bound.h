@@ -1,60 +1,16 @@
 #pragma once
 // A rule bound to the shapes and arguments of one call.
-#include <ATen/core/ivalue.h>
 #include <c10/util/SmallVector.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "layout/shard.h"
+#include "rules/call.h"
 #include "rules/rule.h"
 #include "rules/window.h"
-#include "tensor/sharded.h"
 
-namespace weft {
-
-struct OpInfo;
-
-/// One tensor of a call's arguments, lists flattened. The same on all ranks.
-struct TensorInfo {
-  int argument = 0;  // index in the schema
-  int element = -1;  // in a list
-  bool defined = false;
-  Layout layout = nullptr;  // null: a plain tensor, the same on all ranks
-  Geometry geometry;
-  at::ScalarType dtype = at::kFloat;
-  bool written = false;
-  bool wrapped_number = false;
-  int64_t ndim() const { return static_cast<int64_t>(geometry.sizes.size()); }
-  int64_t bytes() const { return geometry.numel() * static_cast<int64_t>(c10::elementSize(dtype)); }
-};
-
-/// One tensor of a call's results, lists flattened.
-struct ResultInfo {
-  int result = 0;    // index in the schema
-  int element = -1;  // in a list
-  bool defined = true;
-  Geometry geometry;
-  at::ScalarType dtype = at::kFloat;
-};
-
-/// A call as rules see it: global shapes and arguments, no values.
-struct Call {
-  const OpInfo& op;
-  c10::ArrayRef<c10::IValue> arguments;
-  std::vector<TensorInfo> tensors;
-  std::vector<ResultInfo> results;  // empty where they could not be told beforehand
-  Mesh mesh = nullptr;
-
-  const c10::IValue* value(const std::string& name) const;  // null: no such argument
-  bool flag(const std::string& name) const;                 // false where absent or None
-  /// The dimensions that an int or int list argument names, wrapped to [0, ndim); all where None or empty.
-  std::vector<int64_t> dims(const std::string& name, int64_t ndim) const;
-  /// Index in `tensors` of the (first) tensor of the named argument; -1: none or undefined.
-  int tensor(const std::string& name) const;
-};
-
-namespace rules {
+namespace weft::rules {
 
 struct BoundRule {
   struct Factor {
@@ -96,9 +52,9 @@ struct BoundRule {
   std::vector<Pending> pending;
   std::vector<Localized> localized;
   std::vector<std::pair<int, c10::IValue>> replaced;  // arguments that take another value on every shard
-  bool nonempty = false;      // its kernels may refuse a shard with nothing in it: such splits are not taken
-  int sizes_argument = -1;    // an int list that becomes the first result's local sizes
-  int strides_argument = -1;  // and one that becomes its local strides
+  bool supports_empty_shards = true;  // its kernels take a shard with nothing in it; else no such split is taken
+  int sizes_argument = -1;            // an int list that becomes the first result's local sizes
+  int strides_argument = -1;          // and one that becomes its local strides
 
   int add_factor(int64_t size, bool splittable = true);
 };
@@ -117,12 +73,11 @@ using Composite = void (*)(const c10::OperatorHandle& op, std::vector<c10::IValu
 
 /// One registered way to run an op.
 struct RuleEntry {
-  std::string op;           // "add.Tensor"
-  Rule rule;                // where it has notation
-  Binder binder = nullptr;  // where it is bound by a function
-  std::string text;         // printed form
-  bool nonempty = false;    // see BoundRule
+  std::string op;                      // "add.Tensor"
+  Rule rule;                           // where it has notation
+  Binder binder = nullptr;             // where it is bound by a function
+  std::string text;                    // printed form
+  bool supports_empty_shards = false;  // see BoundRule
 };
 
-}  // namespace rules
-}  // namespace weft
+}  // namespace weft::rules

@@ -11,16 +11,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-template <class F>
-void each_tensor(const c10::IValue& value, F f) {
-  if (value.isTensor()) {
-    f(-1, value.toTensor());
-  } else if (value.isTensorList()) {
-    int element = 0;
-    for (const at::Tensor& t : value.toTensorVector()) f(element++, t);
-  }
-}
-
 Json factors(const BoundRule& bound, const std::map<std::string, int>& names) {
   Json out = Json::array();
   for (const auto& f : bound.factors) {
@@ -51,6 +41,50 @@ Json tensors(const std::vector<BoundRule::Tensor>& tensors) {
   return out;
 }
 
+// With its results: of an op that returns nothing, what it writes.
+void add_results(Call& call, const std::vector<c10::IValue>& results) {
+  std::vector<int> written;
+  for (size_t a = 0; a < call.op.arguments.size(); ++a) {
+    if (call.op.arguments[a].written) written.push_back(static_cast<int>(a));
+  }
+  for (size_t r = 0; r < results.size(); ++r) {
+    const int number = call.op.results.empty() && r < written.size() ? -1 - written[r] : static_cast<int>(r);
+    if (results[r].isTensor()) call.results.push_back(ResultInfo::of(number, -1, results[r].toTensor()));
+    if (!results[r].isTensorList()) continue;
+    int element = 0;
+    for (const at::Tensor& t : results[r].toTensorVector())
+      call.results.push_back(ResultInfo::of(number, element++, t));
+  }
+}
+
+// The rules to try: that of the text, or the op's own where there is none. `given` keeps it.
+std::vector<const RuleEntry*> entries_of(const OpInfo& op, const std::string& text, RuleEntry& given) {
+  if (text.empty()) return op.rules;
+  given.rule = parse_for(op, text);
+  given.text = text;
+  return {&given};
+}
+
+Json told(const Call& call, const RuleEntry& entry, const BoundRule& bound, const std::map<std::string, int>& names) {
+  Json places = Json::array();  // argument and element of each tensor
+  for (const TensorInfo& t : call.tensors) places.push_back({t.argument, t.element});
+  Json pending = Json::array();
+  for (const auto& p : bound.pending) pending.push_back({{"tensors", p.tensors}, {"carry", p.carry}});
+  Json lengths = Json::array();
+  for (const auto& l : bound.localized) {
+    if (l.argument >= 0) lengths.push_back({{"argument", l.argument}, {"entry", l.entry}, {"factors", l.factors}});
+  }
+  return {{"text", entry.text},
+          {"supports_empty_shards", entry.supports_empty_shards},
+          {"factors", factors(bound, names)},
+          {"places", places},
+          {"tensors", tensors(bound.tensors)},
+          {"results", tensors(bound.results)},
+          {"pending", pending},
+          {"lengths", lengths},
+          {"replaced", !bound.replaced.empty() || bound.sizes_argument >= 0}};
+}
+
 }  // namespace
 
 std::string describe_bound(const c10::OperatorHandle& handle, const std::string& text,
@@ -58,72 +92,18 @@ std::string describe_bound(const c10::OperatorHandle& handle, const std::string&
   const OpInfo op(handle);
   TORCH_CHECK_VALUE(arguments.size() == op.arguments.size(), "[", op.short_name, "] ", arguments.size(),
                     " arguments for an op of ", op.arguments.size());
-  Call call{op, arguments, {}, {}, nullptr};
-  Json places = Json::array();  // argument and element of each tensor
-  for (size_t a = 0; a < arguments.size(); ++a) {
-    if (op.arguments[a].kind == OpInfo::Kind::value) continue;
-    auto add = [&](int element, const at::Tensor& t) {
-      TensorInfo info;
-      info.argument = static_cast<int>(a);
-      info.element = element;
-      info.defined = t.defined();
-      if (t.defined()) info.geometry = geometry_of(t), info.dtype = t.scalar_type();
-      info.written = op.arguments[a].written;
-      call.tensors.push_back(info);
-      places.push_back({static_cast<int>(a), element});
-    };
-    if (arguments[a].isNone()) {
-      if (op.arguments[a].kind == OpInfo::Kind::tensor) add(-1, {});
-    } else {
-      each_tensor(arguments[a], add);
-    }
-  }
-  // An op that returns nothing has what it writes as its results.
-  std::vector<int> written;
-  for (size_t a = 0; a < arguments.size(); ++a) {
-    if (op.arguments[a].written) written.push_back(static_cast<int>(a));
-  }
-  for (size_t r = 0; r < results.size(); ++r) {
-    each_tensor(results[r], [&](int element, const at::Tensor& t) {
-      ResultInfo info;
-      info.result = op.results.empty() && r < written.size() ? -1 - written[r] : static_cast<int>(r);
-      info.element = element;
-      info.defined = t.defined();
-      if (t.defined()) info.geometry = geometry_of(t), info.dtype = t.scalar_type();
-      call.results.push_back(info);
-    });
-  }
-
-  std::vector<RuleEntry> given(1);
-  std::vector<const RuleEntry*> entries = op.rules;
-  if (!text.empty()) {
-    given[0].rule = parse_for(op, text);
-    given[0].text = text;
-    given[0].nonempty = true;
-    entries = {&given[0]};
-  }
+  Call call = Call::of(op, arguments);
+  add_results(call, results);
+  RuleEntry given;
+  const std::vector<const RuleEntry*> entries = entries_of(op, text, given);
   TORCH_CHECK_VALUE(!entries.empty(), "[", op.short_name, "] has no rule; give the text of one");
   std::string why;
   for (const RuleEntry* entry : entries) {
     BoundRule bound;
     std::map<std::string, int> names;
-    if (entry->binder ? !entry->binder(call, bound, why) : !bind_named(entry->rule, call, bound, why, names)) continue;
-    Json out;
-    out["text"] = entry->text;
-    out["nonempty"] = entry->nonempty;
-    out["factors"] = factors(bound, names);
-    out["places"] = places;
-    out["tensors"] = tensors(bound.tensors);
-    out["results"] = tensors(bound.results);
-    out["pending"] = Json::array();
-    for (const auto& p : bound.pending) out["pending"].push_back({{"tensors", p.tensors}, {"carry", p.carry}});
-    out["lengths"] = Json::array();
-    for (const auto& l : bound.localized) {
-      if (l.argument >= 0)
-        out["lengths"].push_back({{"argument", l.argument}, {"entry", l.entry}, {"factors", l.factors}});
-    }
-    out["replaced"] = !bound.replaced.empty() || bound.sizes_argument >= 0;
-    return out.dump();
+    const bool binds =
+        entry->binder ? entry->binder(call, bound, why) : bind_named(entry->rule, call, bound, why, names);
+    if (binds) return told(call, *entry, bound, names).dump();
   }
   TORCH_CHECK_VALUE(false, "[", op.short_name, "] ", why);
 }

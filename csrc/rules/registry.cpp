@@ -23,6 +23,7 @@ struct Table {
   std::unordered_map<std::string, Composite> composites;
   std::unordered_map<std::string, std::string> decompositions;
   bool supports_empty_shards = false;  // the family that is being filled in
+  std::atomic<uint64_t> version{0};
 };
 Table& table() {
   static Table* t = new Table();
@@ -57,8 +58,9 @@ std::vector<const RuleEntry*> own_rules(const std::string& op) {
 void add(RuleEntry entry) {
   Table& t = table();
   std::lock_guard<std::recursive_mutex> lock(t.mutex);
-  entry.nonempty = !t.supports_empty_shards;
+  entry.supports_empty_shards = t.supports_empty_shards;
   t.rules.emplace(entry.op, std::move(entry));
+  t.version.fetch_add(1, std::memory_order_release);
 }
 
 // Base ops to look under for a variant: "add_.Tensor" -> "add.Tensor"; "mylib::_foreach_op_" -> "mylib::op".
@@ -139,6 +141,8 @@ std::vector<const RuleEntry*> find(const std::string& op) {
   const auto& name = functional->operator_name();
   return own_rules(name.name.substr(name_space.size()) + (name.overload_name.empty() ? "" : "." + name.overload_name));
 }
+
+const std::atomic<uint64_t>& version() { return table().version; }
 
 Composite find_composite(const std::string& name) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);

@@ -1,5 +1,6 @@
 #pragma once
 // The table of rules. Filled once at load by the files in table/.
+#include <atomic>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ void decompose(const std::string& op, const std::string& composite_name);
 /// The rules of an overload in the order to try them, those of its base op where it is an in-place, foreach or
 /// overloaded variant without one of its own.
 std::vector<const RuleEntry*> find(const std::string& op);
+/// Goes up with every rule that is registered: what find() gave before may be no longer so.
+const std::atomic<uint64_t>& version();
 Composite find_composite(const std::string& name);
 /// The composite that stands for the op; null: none.
 Composite find_decomposition(const std::string& op);

@@ -9,6 +9,11 @@ namespace weft {
 constexpr c10::DispatchKey kKey = c10::DispatchKey::PrivateUse3;
 constexpr c10::DispatchKey kAutogradKey = c10::DispatchKey::AutogradPrivateUse3;
 
+/// The dispatch key of calls that have tensors of that kind (Sparse, NestedTensor, …) beside sharded ones.
+constexpr c10::DispatchKey mixed_key(c10::DispatchKey kind) {
+  return c10::toRuntimePerBackendFunctionalityKey(kind, c10::toBackendComponent(kKey));
+}
+
 }  // namespace weft
 
 #define WEFT_KEY PrivateUse3

@@ -4,8 +4,6 @@
 
 #include <string>
 
-#include "tensor/strided.h"
-
 namespace weft {
 
 /// Raises NotImplementedError for a tensor that no shard can stand for. An undefined one passes.

@@ -95,7 +95,7 @@ def test_in_one_process():
 
 def test_a_terminal_is_told_what_takes_long(monkeypatch, capsys):
     clock = itertools.count(0.0, 3.0)
-    monkeypatch.setattr("weft.checking.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("weft.check_runs.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     alone()
     assert "weft.check" not in capsys.readouterr().err, "it is no terminal"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <weft/layout.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,36 +23,14 @@ struct PlannedCall {
               const std::vector<Layout>& layouts, Mesh mesh)
       : op(c10::Dispatcher::singleton().findSchemaOrThrow(("aten::" + name).c_str(), overload.c_str())),
         arguments(std::move(args)),
-        call{op, arguments, {}, {}, mesh} {
-    for (size_t a = 0; a < op.arguments.size(); ++a) {
-      if (op.arguments[a].kind == OpInfo::Kind::value) continue;
-      if (op.arguments[a].kind == OpInfo::Kind::tensor_list) {
-        int element = 0;
-        for (const at::Tensor& t : arguments[a].toTensorVector()) add(a, element++, t, layouts);
-      } else {
-        add(a, -1, arguments[a].isTensor() ? arguments[a].toTensor() : at::Tensor(), layouts);
-      }
-    }
+        call(Call::of(op, arguments)) {
+    call.mesh = mesh;
+    for (size_t i = 0; i < std::min(layouts.size(), call.tensors.size()); ++i) call.tensors[i].layout = layouts[i];
   }
   PlannedCall(const PlannedCall&) = delete;
   PlannedCall& operator=(const PlannedCall&) = delete;
 
   Plan plan(const std::vector<int64_t>& coordinates) { return make_plan(call, coordinates); }
-
- private:
-  void add(size_t argument, int element, const at::Tensor& t, const std::vector<Layout>& layouts) {
-    TensorInfo info;
-    info.argument = static_cast<int>(argument);
-    info.element = element;
-    info.defined = t.defined();
-    info.written = op.arguments[argument].written;
-    if (t.defined()) {
-      info.geometry = geometry_of(t);
-      info.dtype = t.scalar_type();
-    }
-    if (call.tensors.size() < layouts.size()) info.layout = layouts[call.tensors.size()];
-    call.tensors.push_back(info);
-  }
 };
 
 }  // namespace weft::testing

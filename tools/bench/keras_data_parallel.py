@@ -12,10 +12,10 @@ batch, under DistributedDataParallel each rank would have its own.)
 """
 
 import argparse
+import functools
 import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -99,18 +99,15 @@ def rank(options: argparse.Namespace) -> bool:
 
 def measure(candidates: dict[str, tuple[Any, Callable]], rounds: int, steps: int) -> dict[str, list[float]]:
     """Milliseconds per step of each candidate, round by round, each under its own distribution."""
-    ms: dict[str, list[float]] = {who: [] for who in candidates}
-    for r in range(rounds):
-        for who, (distribution, step) in list(candidates.items())[:: -1 if r % 2 else 1]:
-            keras.distribution.set_distribution(distribution)
-            gc.collect()
-            step()  # its code and data are in the caches again
-            dist.barrier()
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            ms[who].append((time.perf_counter() - start) / steps * 1e3)
-    return ms
+
+    def turn(distribution: Any, step: Callable) -> float:
+        keras.distribution.set_distribution(distribution)
+        gc.collect()
+        step()  # its code and data are in the caches again
+        dist.barrier()
+        return timing.per_call(step, steps) / 1e3
+
+    return timing.in_turns({who: functools.partial(turn, *given) for who, given in candidates.items()}, rounds)
 
 
 def main() -> None:

@@ -8,16 +8,17 @@ candidate is a process of its own, and they take their turns: only one runs at a
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import keras_models as km
+import timing
 
 TARGET = 1.3
 NIGHTLY = Path(sys.prefix) / "keras-nightly"
@@ -116,10 +117,7 @@ def distribute(way: str) -> None:
 
 def steps(model: Any, batch: tuple, number: int) -> float:
     """Milliseconds per step."""
-    start = time.perf_counter()
-    for _ in range(number):
-        model.train_on_batch(*batch)
-    return (time.perf_counter() - start) / number * 1e3
+    return timing.per_call(lambda: model.train_on_batch(*batch), number) / 1e3
 
 
 def profile(model: Any, batch: tuple, number: int) -> str:
@@ -167,10 +165,8 @@ def measure(name: str, candidates: dict[str, Candidate], options: argparse.Names
             running[who] = candidate
         except RuntimeError as e:
             failed.append(f"  {who} does not run it: {e}")
-    ms: dict[str, list[float]] = {who: [] for who in running}
-    for _ in range(options.rounds):
-        for who, candidate in running.items():
-            ms[who].append(candidate(steps=options.steps))
+    turns = {who: functools.partial(candidate, steps=options.steps) for who, candidate in running.items()}
+    ms = timing.in_turns(turns, options.rounds)
     line = f"{name:24s}"
     for who in candidates:
         line += f"{statistics.median(ms[who]):12.2f}" if who in ms else f"{'-':>12s}"

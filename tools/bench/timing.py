@@ -41,6 +41,15 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, nu
     return best
 
 
+def in_turns(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each candidate's turn returns, round by round; every other round goes in the other order."""
+    values: dict[str, list[float]] = {who: [] for who in turns}
+    for r in range(rounds):
+        for who, turn in list(turns.items())[:: -1 if r % 2 else 1]:
+            values[who].append(turn())
+    return values
+
+
 def median_between(values: list[float]) -> str:
     """The median and its interval: the values between the binomial's quantiles, a half with each."""
     low = max(0, int(len(values) / 2 - 0.98 * len(values) ** 0.5))

@@ -1,14 +1,14 @@
-"""Variables that were made on the meta device and that nothing has given a value: named where they are first used."""
+"""Variables that were made on the meta device: given their values, and named where they are first used without."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .slots import slots_of
+from .slots import Slot, slots_of
 from .strings import shown
 
 _SHOWN = 8  # paths in a message
@@ -60,3 +60,50 @@ def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) ->
     for module in {id(m): m for m in (root, *owners)}.values():
         if not isinstance(module, torch.jit.ScriptModule):
             handles.append(module.register_forward_pre_hook(check))
+
+
+def owners_to_fill(module: Any, slots: list[Slot], init: Callable | None) -> list[torch.nn.Module]:
+    """The submodules with variables on the meta device. Raises ValueError where one could not be initialised."""
+    owners = {id(s.owner): s.owner for s in slots if s.tensor.is_meta}
+    if init is None and not hasattr(module, "_init_weights"):
+        without = [s.path for s in slots if s.tensor.is_meta and not hasattr(s.owner, "reset_parameters")]
+        if without:
+            raise ValueError(
+                f"distribute_module: {', '.join(without)} on the meta device, whose modules have no "
+                "reset_parameters(); pass param_init_fn (lambda m: None where a checkpoint is loaded afterwards)"
+            )
+    return list(owners.values())
+
+
+def fill(root: Any, owners: list[torch.nn.Module], init: Callable | None) -> None:
+    """Values for what the `owners` have made from the meta device: by `init`, else by the modules' own initialisers.
+    What is left without a value is an error at the next forward pass."""
+    with torch.no_grad():
+        for owner in owners:
+            _initialise(root, owner, init)
+        _fill_buffers(root, owners)
+    if any(unfilled(tensor) for owner in owners for tensor in _own(owner)):
+        refuse_unfilled(root, owners)
+
+
+def _own(owner: Any) -> Iterator[torch.Tensor]:
+    yield from owner.parameters(recurse=False)
+    yield from owner.buffers(recurse=False)
+
+
+def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
+    if init is not None:
+        init(owner)
+    elif hasattr(owner, "reset_parameters"):
+        owner.reset_parameters()
+    else:
+        root._init_weights(owner)
+
+
+def _fill_buffers(root: Any, owners: list[torch.nn.Module]) -> None:
+    """Buffers that no checkpoint holds, where `param_init_fn` left them: by their module's own initialiser."""
+    for owner in owners:
+        buffers = [owner._buffers[name] for name in getattr(owner, "_non_persistent_buffers_set", ())]
+        if any(b is not None and unfilled(b) for b in buffers):
+            if hasattr(owner, "reset_parameters") or hasattr(root, "_init_weights"):
+                _initialise(root, owner, None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from .filling import note_unfilled, refuse_unfilled, unfilled
+from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh, adopt_world
 from .slots import Slot, module_type, slots_of
@@ -110,7 +110,7 @@ def distribute_module(
         mesh = layouts.device_mesh
         slots = list(slots_of(module))
         _check_free(slots)
-        made_on_meta = _check_initialisers(module, slots, param_init_fn)
+        made_on_meta = owners_to_fill(module, slots, param_init_fn)
         variables = torch.classes.weft.Variables(layouts._object)
         numbers = [
             variables.add(
@@ -128,18 +128,8 @@ def distribute_module(
         warnings.warn(differs, stacklevel=2)
     _replace(slots, numbers, variables)
     _maps[module] = layouts
-    with torch.no_grad():
-        for submodule in made_on_meta:
-            _initialise(module, submodule, param_init_fn)
-        _fill_buffers(module, made_on_meta)
-    if any(unfilled(tensor) for owner in made_on_meta for tensor in _own(owner)):
-        refuse_unfilled(module, made_on_meta)
+    fill(module, made_on_meta, param_init_fn)
     return module
-
-
-def _own(owner: Any) -> Iterator[torch.Tensor]:
-    yield from owner.parameters(recurse=False)
-    yield from owner.buffers(recurse=False)
 
 
 def map_of(module: torch.nn.Module) -> LayoutMap | None:
@@ -173,36 +163,6 @@ def _check_free(slots: Iterable[Slot]) -> None:
             f"distribute_module: in use by a live autograd graph or by C++ code: {', '.join(paths[:5])}"
             f"{' and others' if len(paths) > 5 else ''}; distribute before the forward pass, or let go of its results"
         )
-
-
-def _check_initialisers(module: Any, slots: list[Slot], init: Callable | None) -> list[torch.nn.Module]:
-    owners = {id(s.owner): s.owner for s in slots if s.tensor.is_meta}
-    if init is None and not hasattr(module, "_init_weights"):
-        without = [s.path for s in slots if s.tensor.is_meta and not hasattr(s.owner, "reset_parameters")]
-        if without:
-            raise ValueError(
-                f"distribute_module: {', '.join(without)} on the meta device, whose modules have no "
-                "reset_parameters(); pass param_init_fn (lambda m: None where a checkpoint is loaded afterwards)"
-            )
-    return list(owners.values())
-
-
-def _initialise(root: Any, owner: Any, init: Callable | None) -> None:
-    if init is not None:
-        init(owner)
-    elif hasattr(owner, "reset_parameters"):
-        owner.reset_parameters()
-    else:
-        root._init_weights(owner)
-
-
-def _fill_buffers(root: Any, owners: list[torch.nn.Module]) -> None:
-    """Buffers that no checkpoint holds, where `param_init_fn` left them: by their module's own initialiser."""
-    for owner in owners:
-        buffers = [owner._buffers[name] for name in getattr(owner, "_non_persistent_buffers_set", ())]
-        if any(b is not None and unfilled(b) for b in buffers):
-            if hasattr(owner, "reset_parameters") or hasattr(root, "_init_weights"):
-                _initialise(root, owner, None)
 
 
 def _replace(slots: list[Slot], numbers: list[int], variables: Any) -> None:

@@ -1,5 +1,6 @@
 // Reading and writing by index; concatenation.
 #include "rules/bind_index.h"
+#include "rules/bind_view.h"
 #include "rules/registry.h"
 
 namespace weft::rules {

@@ -1,5 +1,5 @@
 // Reductions over dimensions.
-#include "rules/bind_index.h"
+#include "rules/bind_fft.h"
 #include "rules/registry.h"
 
 namespace weft::rules {
@@ -18,14 +18,20 @@ RULES(reduction, Family::supports_empty_shards) {
   rule("min", "... -> ;  min ...");
   rule("prod", "... -> ;  product ...");
   rule("prod.dim_int", "... -> ...-@dim;  product @dim");
-  rule({"any.dim", "any.dims", "all.dim", "all.dims"}, "... -> ...-@dim;  whole @dim via any_all");
-  rule({"any", "all", "_is_any_true", "_is_all_true"}, "... -> ;  whole ... via any_all");
-  rule({"max.dim", "min.dim"}, "... -> ...-@dim, ...-@dim;  whole @dim via extreme");
+  rule({"any.dim", "any.dims"}, "... -> ...-@dim;  whole @dim via any");
+  rule({"all.dim", "all.dims"}, "... -> ...-@dim;  whole @dim via all");
+  rule({"any", "_is_any_true"}, "... -> ;  whole ... via any");
+  rule({"all", "_is_all_true"}, "... -> ;  whole ... via all");
+  rule("max.dim", "... -> ...-@dim, ...-@dim;  whole @dim via max");
+  rule("min.dim", "... -> ...-@dim, ...-@dim;  whole @dim via min");
   rule({"median.dim", "nanmedian.dim", "mode", "kthvalue"}, "... -> ...-@dim, ...-@dim;  whole @dim");
   rule("aminmax", "... -> ...-@dim, ...-@dim;  whole @dim");
-  rule({"argmax", "argmin"}, "... -> ...-@dim;  whole @dim via arg_extreme");
-  rule({"var.correction", "std.correction"}, "... -> ...-@dim;  whole @dim via variance");
-  rule({"var_mean.correction", "std_mean.correction"}, "... -> ...-@dim, ...-@dim;  whole @dim via variance");
+  rule("argmax", "... -> ...-@dim;  whole @dim via argmax");
+  rule("argmin", "... -> ...-@dim;  whole @dim via argmin");
+  rule("var.correction", "... -> ...-@dim;  whole @dim via variance");
+  rule("std.correction", "... -> ...-@dim;  whole @dim via deviation");
+  rule("var_mean.correction", "... -> ...-@dim, ...-@dim;  whole @dim via variance");
+  rule("std_mean.correction", "... -> ...-@dim, ...-@dim;  whole @dim via deviation");
   rule("logsumexp", "... -> ...-@dim;  whole @dim via logsumexp");
   rule("cumsum", "... -> ...;  whole @dim;  linear 0");
   rule({"cumprod", "logcumsumexp"}, "... -> ...;  whole @dim");

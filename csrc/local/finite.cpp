@@ -1,4 +1,4 @@
-#include "dispatch/finite.h"
+#include "local/finite.h"
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>

@@ -1,4 +1,4 @@
-#include "dispatch/transformer_layers.h"
+#include "composites/transformer_layers.h"
 
 #include <ATen/Functions.h>
 #include <weft/tensor.h>
@@ -8,8 +8,7 @@
 #include <optional>
 #include <tuple>
 
-#include "dispatch/gather.h"
-#include "dispatch/refuse.h"
+#include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/key.h"
 #include "tensor/sharded.h"

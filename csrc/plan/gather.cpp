@@ -1,4 +1,4 @@
-#include "dispatch/gather.h"
+#include "plan/gather.h"
 
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>

@@ -1,4 +1,4 @@
-#include "dispatch/user_rules.h"
+#include "rules/user_rules.h"
 
 #include <c10/util/StringUtil.h>
 #include <weft/rules.h>
@@ -9,7 +9,7 @@
 #include "base/installed.h"
 #include "base/quote.h"
 #include "comm/agree/settings.h"
-#include "dispatch/handler.h"
+#include "rules/op_info.h"
 #include "rules/registry.h"
 #include "rules/validate.h"
 
@@ -57,7 +57,6 @@ void register_rule(const std::string& op, const std::string& text) {
   TORCH_CHECK_VALUE(info.decomposition == nullptr, "[", info.short_name, "] runs as other ops of Weft's already");
   rules::rule(info.short_name, text);
   comm::note_setting("rule of " + info.short_name + ": " + text, "on");
-  rules_changed();
 }
 
 }  // namespace weft

@@ -1,0 +1,137 @@
+// A plan carried out: its inputs, and the op on the shards.
+#include <ATen/ops/empty_strided.h>
+
+#include <algorithm>
+
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/settle.h"
+#include "dispatch/handler.h"
+#include "mesh/context.h"
+#include "plan/gather.h"
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+
+namespace weft {
+
+void Handler::lay_out_inputs() {
+  if (plan_->gathered) warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes);
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    Operand& o = operands_[i];
+    if (!o.tensor.defined()) continue;
+    const Layout target = plan_->inputs[i];
+    if (C10_UNLIKELY(!plan_->shapes.empty()) &&
+        std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) != plan_->shapes.end()) {
+      const Sizes sizes = local_sizes(target, o.tensor.sizes(), context().bind(mesh_).coordinates);
+      const at::Tensor& any = o.impl != nullptr ? o.impl->local() : o.tensor;
+      BelowAutograd guard;
+      o.local = at::empty_strided(sizes, dense_strides(sizes, o.tensor.strides()), any.options());
+      continue;
+    }
+    if (o.impl == nullptr) {
+      o.local = target == nullptr ? o.tensor
+                                  : redistribute_local(o.tensor, o.tensor.sizes(),
+                                                       TensorLayout::replicated(mesh_, o.tensor.dim()), target);
+      continue;
+    }
+    const Layout now = o.impl->layout();
+    o.local = target == nullptr || target == now
+                  ? o.impl->local()
+                  : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
+    // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
+    if (op_.arguments[o.argument].written && target != nullptr && target != now &&
+        o.local.is_alias_of(o.impl->local())) {
+      o.local = o.local.clone();
+    }
+    if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {
+      o.local.unsafeGetTensorImpl()->set_wrapped_number(true);
+    }
+  }
+}
+
+void Handler::put_back(bool locals) {
+  size_t i = 0;
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    c10::IValue& v = stack_[base_ + a];
+    if (op_.arguments[a].kind == OpInfo::Kind::tensor) {
+      Operand& o = operands_[i++];
+      if (!o.tensor.defined()) continue;
+      if (!locals) {
+        v = o.tensor;
+      } else if (op_.writes || op_.is_view) {
+        v = o.local;  // looked at again after the call
+      } else {
+        v = std::move(o.local);
+      }
+    } else if (op_.arguments[a].kind == OpInfo::Kind::tensor_list && v.isList()) {
+      const auto in_list = [&] { return i < operands_.size() && operands_[i].argument == static_cast<int>(a); };
+      if (v.isTensorList()) {
+        c10::List<at::Tensor> list;
+        for (; in_list(); ++i) list.push_back(locals ? operands_[i].local : operands_[i].tensor);
+        v = std::move(list);
+      } else {
+        c10::List<std::optional<at::Tensor>> list;
+        for (; in_list(); ++i) {
+          const Operand& o = operands_[i];
+          list.push_back(o.tensor.defined() ? std::make_optional(locals ? o.local : o.tensor) : std::nullopt);
+        }
+        v = std::move(list);
+      }
+    }
+  }
+}
+
+void Handler::call_composite() {
+  put_back(false);
+  BelowAutograd guard;
+  plan_->composite(op_.handle, stack_);
+}
+
+bool Handler::view_local() {
+  at::Tensor view = plan_->local_view.of(operands_[0].local);
+  if (!view.defined()) return false;
+  torch::jit::drop(stack_, op_.arguments.size());
+  stack_.emplace_back(std::move(view));
+  return true;
+}
+
+void Handler::call_local() {
+  const bool one_view = op_.is_view && operands_.size() == 1 && op_.results.size() == 1;
+  if (one_view && view_local()) return;
+  const std::optional<FiniteCheck> finite = C10_UNLIKELY(checks_finite()) ? finite_check() : std::nullopt;
+  put_back(true);
+  if (C10_UNLIKELY(op_.tells)) comm::settle();
+  for (const Plan::Patch& patch : plan_->patches) stack_[base_ + patch.argument] = patch.value;
+  BelowAutograd guard;
+  const std::optional<random::Draws> draws = C10_UNLIKELY(op_.random) ? std::optional(draw()) : std::nullopt;
+  if (C10_UNLIKELY(plan_->local != nullptr)) {
+    plan_->local->run(op_, mesh_, stack_);
+  } else {
+    comm::run_local(op_.short_name, [&] { op_.handle.callBoxed(&stack_); });
+  }
+  if (C10_UNLIKELY(draws.has_value())) draws->finish();
+  if (C10_UNLIKELY(finite.has_value())) comm::run_local(op_.short_name, [&] { finite->results(stack_); });
+  if (one_view && stack_.back().isTensor()) plan_->local_view.learn(operands_[0].local, stack_.back().toTensor());
+}
+
+random::Draws Handler::draw() const {
+  std::optional<at::Generator> generator;
+  for (size_t a = 0; a < op_.arguments.size(); ++a) {
+    if (stack_[base_ + a].isGenerator()) generator = stack_[base_ + a].toGenerator();
+  }
+  const auto sharded_operand =
+      std::find_if(operands_.begin(), operands_.end(), [](const Operand& o) { return o.impl; });
+  return {generator, sharded_operand->tensor.device()};
+}
+
+// Nothing for what makes no values: views, and memory that is not written yet.
+std::optional<FiniteCheck> Handler::finite_check() const {
+  if (op_.is_view || op_.short_name.find("empty") != std::string::npos) return std::nullopt;
+  FiniteCheck check(op_);
+  for (const Operand& o : operands_) {
+    check.operand(o.local, o.impl != nullptr ? o.impl->path() : "", op_.arguments[o.argument].written);
+  }
+  for (size_t a = 0; a < op_.arguments.size(); ++a) check.number(stack_[base_ + a]);
+  return check;
+}
+
+}  // namespace weft

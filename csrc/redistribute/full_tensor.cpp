@@ -1,0 +1,55 @@
+// The whole of a sharded tensor, on every rank.
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "comm/lockstep/settle.h"
+#include "redistribute/redistribute.h"
+#include "redistribute/tensors.h"
+#include "redistribute/tensors_shared.h"
+#include "tensor/below_autograd.h"
+#include "tensor/op_history.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor whole_of(const at::Tensor& tensor) {
+  BelowAutograd guard;
+  const ShardedTensorImpl& impl = sharded(tensor);
+  const Layout layout = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
+  at::Tensor whole = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
+  return whole.is_same(impl.local()) ? whole.detach() : whole;
+}
+
+struct Full : torch::autograd::Function<Full> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
+    ctx->saved_data["mesh"] = as_word(sharded(tensor).layout());
+    return whole_of(tensor);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const Layout layout = as_layout(ctx->saved_data["mesh"].toInt());
+    at::Tensor grad = grads[0];
+    if (grad.defined() && !holds_shards(grad)) grad = distribute_tensor(grad, layout->without_partial());
+    return {grad};
+  }
+};
+
+}  // namespace
+
+at::Tensor full_or_alias(const at::Tensor& tensor) {
+  if (!holds_shards(tensor)) return tensor;
+  const ShardedTensorImpl& impl = sharded(tensor);
+  const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
+  at::Tensor whole = recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
+  comm::settle();
+  return whole;
+}
+
+at::Tensor full_tensor(const at::Tensor& tensor) {
+  at::Tensor whole = full_or_alias(tensor);
+  return holds_shards(tensor) && whole.is_alias_of(sharded(tensor).local()) ? whole.clone() : whole;
+}
+
+}  // namespace weft

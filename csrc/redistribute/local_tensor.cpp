@@ -1,0 +1,85 @@
+// Shards by themselves: taken out of a sharded tensor, and put together to one.
+#include <ATen/Functions.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "base/installed.h"
+#include "redistribute/parts.h"
+#include "redistribute/tensors.h"
+#include "redistribute/tensors_shared.h"
+#include "tensor/op_history.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
+                     const std::vector<int64_t>& strides);
+
+struct Local : torch::autograd::Function<Local> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
+    const ShardedTensorImpl& impl = sharded(tensor);
+    ctx->saved_data["layout"] = as_word(impl.layout()->without_partial());
+    ctx->saved_data["sizes"] = tensor.sizes();
+    ctx->saved_data["strides"] = tensor.strides();
+    return impl.local().detach();
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    if (!grads[0].defined()) return {grads[0]};
+    const RunningOp running("local_tensor", new_root("local_tensor"), nullptr);
+    return {wrap_part(grads[0], as_layout(ctx->saved_data["layout"].toInt()), ctx->saved_data["sizes"].toIntVector(),
+                      ctx->saved_data["strides"].toIntVector())};
+  }
+};
+
+struct FromLocal : torch::autograd::Function<FromLocal> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& local, int64_t word, std::vector<int64_t> sizes,
+                            std::vector<int64_t> order) {
+    const auto layout = as_layout(word);
+    ctx->saved_data["layout"] = as_word(layout->without_partial());
+    Geometry geometry;
+    geometry.sizes.assign(sizes.begin(), sizes.end());
+    geometry.strides = dense_strides(sizes, order);
+    const Sizes strides = dense_strides(local.sizes(), order);
+    at::Tensor part = local.detach();
+    for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
+      if (part.size(d) == 1 || part.stride(d) == strides[d]) continue;
+      part = at::empty_strided(part.sizes(), strides, part.options()).copy_(part);
+    }
+    return make_sharded(std::move(part), layout, geometry);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    at::Tensor grad = grads[0];
+    if (grad.defined() && holds_shards(grad)) {
+      grad = local_tensor(distribute_tensor(grad, as_layout(ctx->saved_data["layout"].toInt())));
+    }
+    return {grad, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+// The whole's dimensions lie in memory in the order of `strides`, and so does the shard: a part that lies otherwise is
+// copied.
+at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
+                     const std::vector<int64_t>& strides) {
+  return FromLocal::apply(local, as_word(layout), sizes, strides);
+}
+
+}  // namespace
+
+at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
+
+at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
+  require_installed();
+  const RunningOp running("from_local", new_root("from_local"), nullptr);
+  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
+  check_parts(local, layout, shape);
+  check_rank(local, layout, "from_local");
+  TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
+  const Whole whole = put_together(local, layout, shape);
+  disable_fuser();
+  return wrap_part(local, layout, whole.sizes, whole.order);
+}
+
+}  // namespace weft

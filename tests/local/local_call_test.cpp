@@ -1,0 +1,123 @@
+// Ops on each shard of a split dimension in turn, against the op on the whole.
+#include "local/local_call.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "layout/shard.h"
+#include "local/causal.h"
+#include "local/masked.h"
+
+namespace weft {
+namespace {
+
+using ::testing::HasSubstr;
+
+OpInfo op(const char* name) { return OpInfo(c10::Dispatcher::singleton().findSchemaOrThrow(name, "")); }
+
+at::Tensor longs(const std::vector<int64_t>& values) { return at::tensor(values); }
+
+struct Part {
+  int64_t start, length;
+};
+std::vector<Part> parts_of(int64_t size, int64_t parts) {
+  std::vector<Part> out;
+  for (int64_t p = 0; p < parts; ++p) out.push_back({chunk_start(size, parts, p), chunk_length(size, parts, p)});
+  return out;
+}
+
+std::vector<c10::IValue> run(const LocalCall& call, const OpInfo& op, std::vector<c10::IValue> stack) {
+  call.run(op, DeviceMesh::get({1}, {"x"}), stack);
+  return stack;
+}
+
+TEST(MaskedCall, PartsOfAnEmbeddingAddUp) {
+  const OpInfo embedding = op("aten::embedding");
+  for (const int64_t rows : {7, 5}) {  // of 5 the last of four ranks has none
+    const at::Tensor weight = at::arange(rows * 3, at::kFloat).view({rows, 3}) + 1;
+    const at::Tensor index = longs({0, 4, 2, 4, 1, 3}).view({2, 3});
+    at::Tensor sum = at::zeros({2, 3, 3});
+    for (const Part& part : parts_of(rows, 4)) {
+      const MaskedCall call({1, -1, {{0, 0}}}, part.start, part.length, rows);
+      const auto out = run(call, embedding, {weight.narrow(0, part.start, part.length), index, -1, false, false});
+      sum += out.at(0).toTensor();
+    }
+    EXPECT_TRUE(at::equal(sum, at::embedding(weight, index)));
+  }
+}
+
+TEST(MaskedCall, LeavesOutTheIgnoredIndex) {
+  const OpInfo nll = op("aten::nll_loss_forward");
+  constexpr int64_t kSum = 2, kClasses = 7, kIgnored = 3;
+  const at::Tensor scores = at::arange(4 * kClasses, at::kFloat).view({4, kClasses}).sin();
+  const at::Tensor target = longs({0, kIgnored, 6, 2});
+  at::Tensor loss = at::zeros({}), weight = at::zeros({});
+  for (const Part& part : parts_of(kClasses, 3)) {
+    const MaskedCall call({1, 4, {}}, part.start, part.length, kClasses);
+    const auto out = run(call, nll, {scores.narrow(1, part.start, part.length), target, c10::IValue(), kSum, kIgnored});
+    loss += out.at(0).toTensor();
+    weight += out.at(1).toTensor();
+  }
+  const auto [whole, whole_weight] = at::nll_loss_forward(scores, target, {}, kSum, kIgnored);
+  EXPECT_TRUE(at::allclose(loss, whole));
+  EXPECT_TRUE(at::equal(weight, whole_weight));
+}
+
+TEST(MaskedCall, NamesAnIndexThatNoRankHolds) {
+  const OpInfo embedding = op("aten::embedding");
+  for (const int64_t wrong : {7, -1}) {
+    const MaskedCall call({1, -1, {{0, 0}}}, 0, 3, 7);
+    try {
+      run(call, embedding, {at::zeros({3, 2}), longs({0, wrong}), -1, false, false});
+      FAIL() << wrong;
+    } catch (const c10::IndexError& e) {
+      EXPECT_THAT(e.what_without_backtrace(), HasSubstr("[embedding] index out of range: " + std::to_string(wrong)));
+      EXPECT_THAT(e.what_without_backtrace(), HasSubstr("not in [0, 7)"));
+    }
+  }
+}
+
+TEST(CausalCall, EachQuerySeesTheKeysUpToItsPlace) {
+  const OpInfo attention = op("aten::_scaled_dot_product_flash_attention_for_cpu");
+  constexpr int64_t kLength = 7;
+  const auto made = [](double step) { return (at::arange(2 * 3 * kLength * 4) * step).sin().view({2, 3, kLength, 4}); };
+  const at::Tensor query = made(0.7).to(at::kFloat), key = made(1.3).to(at::kFloat), value = made(2.1).to(at::kFloat);
+  const at::Tensor whole =
+      std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, /*is_causal=*/true));
+  for (const Part& part : parts_of(kLength, 3)) {
+    const CausalCall call(Rows{part.start, part.start + part.length});
+    const auto out =
+        run(call, attention,
+            {query.narrow(2, part.start, part.length), key, value, 0.0, true, c10::IValue(), c10::IValue()});
+    EXPECT_TRUE(at::allclose(out.at(0).toTensor(), whole.narrow(2, part.start, part.length), 1e-5, 1e-6));
+  }
+}
+
+TEST(CausalCall, GradientsOfItsPartsAddUp) {
+  const OpInfo backward = op("aten::_scaled_dot_product_flash_attention_for_cpu_backward");
+  constexpr int64_t kLength = 6;
+  const auto made = [](double step) {
+    return (at::arange(2 * kLength * 4) * step).sin().view({1, 2, kLength, 4}).to(at::kFloat);
+  };
+  const at::Tensor query = made(0.7), key = made(1.3), value = made(2.1), grad = made(3.1);
+  const auto [out, sums] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, true);
+  const auto [grad_query, grad_key, grad_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      grad, query, key, value, out, sums, 0.0, /*is_causal=*/true);
+  at::Tensor of_keys = at::zeros_like(key), of_values = at::zeros_like(value);
+  for (const Part& part : parts_of(kLength, 2)) {
+    const auto cut = [&](const at::Tensor& t) { return t.narrow(2, part.start, part.length).contiguous(); };
+    const CausalCall call(Rows{part.start, part.start + part.length});
+    const auto got =
+        run(call, backward,
+            {cut(grad), cut(query), key, value, cut(out), cut(sums), 0.0, true, c10::IValue(), c10::IValue()});
+    EXPECT_TRUE(at::allclose(got.at(0).toTensor(), cut(grad_query), 1e-4, 1e-5));
+    of_keys += got.at(1).toTensor();
+    of_values += got.at(2).toTensor();
+  }
+  EXPECT_TRUE(at::allclose(of_keys, grad_key, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(of_values, grad_value, 1e-4, 1e-5));
+}
+
+}  // namespace
+}  // namespace weft

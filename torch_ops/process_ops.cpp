@@ -1,0 +1,100 @@
+// Processes, and what they compare.
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
+#include <weft/weft.h>
+
+#include <cstdlib>
+#include <tuple>
+
+#include "comm/agree/check_same.h"
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/guard.h"
+#include "comm/world/initialize.h"
+#include "comm/world/last_work.h"
+#include "comm/world/timeouts.h"
+#include "mesh/context.h"
+#include "ops.h"
+#include "redistribute/tensors.h"
+
+namespace weft {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+void adopt_groups(const MeshPtr& mesh, const Strings& names) {
+  TORCH_CHECK_VALUE(mesh, "adopt_groups: no mesh given");
+  std::vector<Group> groups;
+  for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
+  context().adopt(mesh->mesh, std::move(groups));
+}
+
+void finish_last_work(const Strings& names) {
+  std::vector<Group> groups;
+  for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
+  comm::finish_last_work(std::move(groups));
+}
+
+std::tuple<std::string, int64_t, int64_t, int64_t, std::string> find_rendezvous(
+    const std::optional<std::string>& addresses, std::optional<int64_t> processes, std::optional<int64_t> process) {
+  const auto r =
+      comm::rendezvous_from(addresses, processes, process, [](const char* name) -> std::optional<std::string> {
+        const char* text = std::getenv(name);
+        if (text == nullptr) return std::nullopt;
+        return text;
+      });
+  if (!r) return {"", 0, 0, 1, ""};
+  return {r->host, r->port, r->rank, r->world_size, r->prefix};
+}
+
+}  // namespace
+
+void define_process_ops(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
+  // Time-outs in seconds.
+  def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None, float? timeout=None, "
+      "float? first_timeout=None) -> ()",
+      [](std::optional<std::string> addresses, std::optional<int64_t> processes, std::optional<int64_t> process,
+         std::optional<double> timeout, std::optional<double> first) {
+        initialize(std::move(addresses), processes, process, comm::timeout_from(timeout, "timeout"),
+                   comm::timeout_from(first, "first_timeout"));
+      });
+  def("set_timeouts(float? timeout, float? first_timeout) -> ()",
+      [](std::optional<double> timeout, std::optional<double> first) {
+        set_timeouts(comm::timeout_from(timeout, "timeout"), comm::timeout_from(first, "first_timeout"));
+      });
+  def("timeouts() -> (float? timeout, float? first_timeout)", []() {
+    const auto seconds = [](std::optional<std::chrono::milliseconds> t) {
+      return t ? std::make_optional(std::chrono::duration<double>(*t).count()) : std::nullopt;
+    };
+    return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
+  });
+  def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
+  def("rank() -> int", []() { return rank(); });
+  def("world_size() -> int", []() { return world_size(); });
+  def("rendezvous(str? job_addresses=None, int? num_processes=None, int? process_id=None)"
+      " -> (str host, int port, int rank, int world_size, str prefix)",
+      &find_rendezvous);
+  def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
+  // soon: not waited for; raises at the next collective, or in finish_checks.
+  // Without a mesh: what has to do with none.
+  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh? mesh=None, bool soon=False) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const std::optional<MeshPtr>& given, bool soon) {
+        const Mesh mesh = given && *given ? (*given)->mesh : nullptr;
+        soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
+             : comm::check_same(words, what, mesh);
+      });
+  def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
+  def("finish_checks() -> ()", []() { comm::finish_checks(); });
+  def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
+  // At the end of a program: of Weft's groups and these.
+  def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
+  // This rank leaves the common program: the others raise the error at the next collective that they wait for.
+  def("report_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
+    try {
+      throw std::runtime_error(error);
+    } catch (...) {
+      comm::report_failure(what);
+    }
+  });
+}
+
+}  // namespace weft

@@ -1,0 +1,76 @@
+// Tensors and variables.
+#include <weft/weft.h>
+
+#include <tuple>
+
+#include "dispatch/opaque.h"
+#include "module/set_data.h"
+#include "module/variables.h"
+#include "ops.h"
+#include "paths/adapter.h"
+#include "redistribute/tensors.h"
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+Layout layout_from(const LayoutPtr& p) {
+  TORCH_CHECK_VALUE(p, "no layout given");
+  return p->layout;
+}
+
+}  // namespace
+
+void define_tensor_ops(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
+  def("distribute_tensor(Tensor tensor, " WEFT_CLASS "TensorLayout layout) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l) { return distribute_tensor(t, layout_from(l)); });
+  // From Python an object of a class costs some microseconds to pass, an int nothing.
+  def("_distribute_tensor(Tensor tensor, int layout) -> Tensor",
+      [](const at::Tensor& t, int64_t layout) { return distribute_tensor(t, TensorLayout::from_id(layout)); });
+  def("_distribute_batch(Tensor[] tensors, int[] layouts) -> Tensor[]",
+      [](const std::vector<at::Tensor>& tensors, const std::vector<int64_t>& ids) {
+        std::vector<Layout> layouts;
+        for (int64_t id : ids) layouts.push_back(TensorLayout::from_id(id));
+        return distribute_batch(tensors, layouts);
+      });
+  def("full_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return full_tensor(t); });
+  def("local_tensor(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return local_tensor(t); });
+  def("from_local(Tensor local, " WEFT_CLASS "TensorLayout layout, int[]? shape=None) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l, std::optional<std::vector<int64_t>> shape) {
+        return from_local(t, layout_from(l), std::move(shape));
+      });
+  def("is_sharded(Tensor tensor) -> bool", [](const at::Tensor& t) { return is_sharded(t); });
+  def("is_replicated(Tensor tensor) -> bool",
+      [](const at::Tensor& t) { return !is_sharded(t) || layout_of(t)->is_replicated(); });
+  def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
+      [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
+  def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
+  def("set_path(Tensor tensor, str path) -> ()",
+      [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
+  def("tag(Tensor variable, str path, str module_type='') -> Tensor",
+      [](const at::Tensor& t, const std::string& path, const std::string& type) { return tag(t, path, type); });
+  def("distribute_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout) -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l) { return distribute_variable(t, layout_from(l)); });
+  def("_lay_out_variable(Tensor variable, " WEFT_CLASS "TensorLayout layout, str path, str rule='') -> Tensor",
+      [](const at::Tensor& t, const LayoutPtr& l, const std::string& path, const std::string& rule) {
+        return lay_out_variable(t, layout_from(l), canonical_path(path), rule);
+      });
+  // `value` as the data of a sharded variable (module/set_data.h).
+  def("_as_data_of(Tensor variable, Tensor value) -> Tensor",
+      [](const at::Tensor& variable, const at::Tensor& value) { return as_data_of(variable, value); });
+  // From now on `plain.data = sharded` of Python is seen to by the Python package.
+  def("_python_sets_data() -> ()", []() { python_sets_data = true; });
+  def("_empty(int[] size, " WEFT_CLASS "TensorLayout layout, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+      [](const std::vector<int64_t>& size, const LayoutPtr& l, std::optional<at::ScalarType> dtype,
+         std::optional<at::Device> device) {
+        return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
+      });
+  // Of a sharded tensor: which memory it shares, and how often that was written in place.
+  def("_writes(Tensor tensor) -> (int memory, int writes)", [](const at::Tensor& t) {
+    const Cell& cell = sharded(t).cell();
+    return std::make_tuple(reinterpret_cast<int64_t>(&cell), static_cast<int64_t>(cell.writes.load()));
+  });
+}
+
+}  // namespace weft
