@@ -73,6 +73,7 @@ GUIDE = [
     Program("docs/guide/layouts.md", ranks=4),
     Program("docs/guide/cost.md"),
     Program("docs/guide/rules.md"),
+    Program("docs/guide/values.md"),
     Program("docs/guide/random.md"),
     Program("docs/guide/checkpoints.md"),
     Program("docs/guide/ranks.md"),

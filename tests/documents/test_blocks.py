@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import weft
 from documents.blocks import CODE, DOCUMENTS, ROOT, Program, blocks_of, is_printed
 from documents.programs import PROGRAMS
 from support import cpp
@@ -15,10 +16,10 @@ COMPILED = [p for p in PROGRAMS if p.language == "cpp"]
 
 
 def run(program: Program, command: list[str], folder: Path) -> None:
-    """On its ranks, in an empty folder, from which the repository's own are seen; prints what the document says."""
-    for there in ("torch_ops", "examples"):
-        (folder / there).symlink_to(ROOT / there)
-    environment = {"KERAS_BACKEND": "torch", "PWD": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    """On its ranks, where the library lies as in the repository and nothing else; prints what the document says."""
+    (folder / "torch_ops" / "weft" / "lib").mkdir(parents=True)
+    (folder / "torch_ops" / "weft" / "lib" / "libweft.so").symlink_to(weft.library_path())
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     before = os.getcwd()
     os.chdir(folder)
     try:
