@@ -1,36 +1,16 @@
 """A C++ program that finds Weft by CMake's find_package, and runs on two ranks with no Python in it."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support import cpp
 from support.ranks import run_programs
-
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-OWN = ROOT / f"build-{torch.__version__.split('+')[0]}"  # of tools/setup --torch
-BUILD = OWN if OWN.is_dir() else ROOT / "build"
 
 
 @pytest.fixture(scope="module")
 def program():
-    if not (BUILD / "weftConfig.cmake").exists():
-        pytest.skip("no build folder to find the CMake package in")
-    out = BUILD / "cpp_program"
-    launcher = shutil.which("ccache")
-    configure = ["cmake", "-S", HERE / "cpp_program", "-B", out, "-G", "Ninja", f"-Dweft_DIR={BUILD}"]
-    configure += [f"-DWEFT_PYTHON={sys.executable}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"]
-    configure += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={launcher}"] if launcher else []
-    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    for command in (configure, ["cmake", "--build", out]):
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=280, env={"PATH": path, "HOME": str(out)}
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    return out / "program"
+    return cpp.built(Path(__file__).parent / "cpp_program", cpp.BUILD / "cpp_program") / "program"
 
 
 @pytest.mark.slow

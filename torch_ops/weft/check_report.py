@@ -49,6 +49,7 @@ class Check:
 
     @property
     def ok(self) -> bool:
+        """Whether sharded is as plain."""
         return self.first is None
 
     def __bool__(self) -> bool:

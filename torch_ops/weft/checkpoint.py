@@ -80,7 +80,8 @@ def save(
         ValueError: the ranks pass different things; a dtype that safetensors has not (complex128); an `extra` of other
             kinds; a folder with a model.safetensors of others.
         RuntimeError: what cannot be written, naming rank and file.
-        Both are the same on all ranks, and the folder is as before.
+
+    Both are the same on all ranks, and the folder is as before.
     """
     _save(path, model, optimizer, extra, step, wait=True)
 
@@ -132,7 +133,8 @@ def load(
             made on the meta device that neither the checkpoint nor an initialiser has filled; files that are not what
             the manifest says.
         RuntimeError: what cannot be read.
-        Both are the same on all ranks, and no variable is changed.
+
+    Both are the same on all ranks, and no variable is changed.
     """
     adopt_world()
     found = torch.classes.weft.Checkpoint(os.fspath(path))

@@ -53,6 +53,7 @@ class LayoutMap(Handle, MutableMapping):
 
     @property
     def device_mesh(self) -> DeviceMesh:
+        """The mesh that the entries' axes belong to."""
         return DeviceMesh._wrap(self._object.mesh())
 
     def __setitem__(self, pattern: str, axes: Axes | TensorLayout) -> None:
@@ -85,6 +86,7 @@ class LayoutMap(Handle, MutableMapping):
         return TensorLayout(match.axes, self.device_mesh) if match else None
 
     def get(self, path: str, default: Any = None) -> Any:
+        """As `layouts[path]`, with another value where no entry matches."""
         found = self[path]
         return default if found is None else found
 
@@ -108,6 +110,7 @@ class LayoutMap(Handle, MutableMapping):
         return [(p, tuple(self._object.axes(p))) for p in self]
 
     def items(self) -> list[tuple[str, tuple]]:  # type: ignore[override]
+        """As `rules()`."""
         return self.rules()
 
     def lookup(self, path: str, module_type: str = "") -> LayoutMatch | None:

@@ -62,10 +62,12 @@ class DeviceMesh(Interned):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Ranks along each axis."""
         return tuple(self._object.shape())
 
     @property
     def axis_names(self) -> tuple[str, ...]:
+        """One for each axis."""
         return tuple(self._object.axis_names())
 
     @property
@@ -75,10 +77,12 @@ class DeviceMesh(Interned):
 
     @property
     def device_type(self) -> str:
+        """ "cpu" or "cuda"."""
         return self._object.device_type()
 
     @property
     def size(self) -> int:
+        """How many ranks are in it."""
         return len(self._object.ranks())
 
     @property
@@ -158,14 +162,17 @@ class TensorLayout(Interned):
 
     @property
     def axes(self) -> tuple:
+        """For each dimension an axis name, a tuple of them, or None."""
         return tuple(self._object.axes())
 
     @property
     def partial(self) -> dict[str, str]:
+        """The pending reductions by axis."""
         return dict(self._object.partial())
 
     @property
     def device_mesh(self) -> DeviceMesh:
+        """The mesh that the axes belong to."""
         return DeviceMesh._wrap(self._object.mesh())
 
     def local_shape(self, shape: Sequence[int]) -> tuple[int, ...]:

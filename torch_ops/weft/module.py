@@ -27,8 +27,10 @@ _maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDi
 class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
     """Makes `layout_map` the active one of the process; None: none. As `with` scope: until its end.
 
-    weft.register_layouts(layouts)
-    with weft.register_layouts(layouts): ...
+        weft.register_layouts(layouts)
+        with weft.register_layouts(layouts): ...
+
+    `tag`, `distribute_module` and `from_pretrained` of transformers take it where they are given no map.
     """
 
     def __init__(self, layout_map: LayoutMap | None) -> None:

@@ -56,7 +56,8 @@ def check_rule(
     Args:
         op: as for `register_rule`.
         text: a rule; None: the one that is registered.
-        args, kwargs: plain arguments to run the op on. Dimensions should be 4 or longer and of different lengths.
+        args: plain arguments to run the op on. Dimensions should be 4 or longer and of different lengths.
+        kwargs: the same by name.
         parts: numbers of parts to cut into; one that leaves uneven parts is added for each dimension.
 
     Raises:

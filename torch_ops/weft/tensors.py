@@ -113,6 +113,7 @@ def from_local(
 
 
 def is_sharded(tensor: Any) -> bool:
+    """Whether it is a tensor with a layout, a replicated or pending one included; False for anything else."""
     return isinstance(tensor, torch.Tensor) and torch.ops.weft.is_sharded(tensor)
 
 

@@ -26,10 +26,12 @@ class TraceRow(NamedTuple):
 class Trace:
     """The collectives that this process took part in between entering and leaving.
 
-    with weft.trace() as t:
-        loss.backward()
-    print(t)                # a table
-    t.count("all_reduce"), t.total_bytes, t.rows
+        with weft.trace() as t:
+            loss.backward()
+        print(t)                # a table
+        t.count("all_reduce"), t.total_bytes, t.rows
+
+    Several may run at once; each sees every collective.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class Trace:
 
     @property
     def total_bytes(self) -> int:
+        """That this rank sent."""
         return sum(row.bytes for row in self.rows)
 
     def count(self, kind: str | None = None, *, op: str | None = None, axis: str | None = None) -> int:
@@ -66,9 +69,11 @@ class Trace:
         return self._sum("op")
 
     def by_axis(self) -> dict[str, int]:
+        """Bytes by mesh axis, most first."""
         return self._sum("axis")
 
     def by_path(self) -> dict[str, int]:
+        """Bytes by the variable's path, most first."""
         return self._sum("path")
 
     def _sum(self, field: str) -> dict[str, int]:

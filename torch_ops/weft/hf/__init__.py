@@ -1,10 +1,9 @@
 """Models of Hugging Face's transformers, sharded: their own plans, and checkpoints read straight into shards.
 
-import weft
-weft.initialize()
-mesh = weft.DeviceMesh((2, 2), ("data", "model"))
-layouts = weft.layouts.fsdp(model, mesh, "data") | weft.hf.layouts(model, mesh)
-weft.distribute_module(model, layouts)
+Their layouts are combined with others by `|`.
+
+    layouts = weft.layouts.fsdp(model, mesh, "data") | weft.hf.layouts(model, mesh)
+    weft.distribute_module(model, layouts)
 """
 
 from .loading import from_pretrained

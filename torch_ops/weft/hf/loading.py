@@ -52,7 +52,8 @@ def from_pretrained(
             one; a LayoutMap, a dict of patterns, or a function of the model on the meta device that gives one.
         strict: False: variables that the checkpoint has not are initialised, and what it has too much is left out, with
             transformers' own warning.
-        args, kwargs: for `cls.from_pretrained`: `dtype`, `config`, `key_mapping`, `attn_implementation`, ….
+        *args: for `cls.from_pretrained`.
+        **kwargs: for `cls.from_pretrained`: `dtype`, `config`, `key_mapping`, `attn_implementation`, ….
 
     Returns:
         The model, in evaluation mode.
