@@ -147,3 +147,44 @@ def test_trainer(request, tmp_path, ranks, resume):
     expected = load_file(tmp_path / "plain" / "checkpoint-4" / "model.safetensors")
     assert saved.keys() == expected.keys()
     assert all(torch.allclose(saved[k], expected[k], atol=2e-3) for k in expected)
+
+
+STEPS, STAGE = 8, 2
+SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 3, "max_grad_norm": 0.3}
+
+
+def stage(folder, start):
+    """Two steps of eight, from a checkpoint where one is there: what is logged of each."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            control.should_training_stop = state.global_step == start + STAGE
+
+    model = build()
+    if weft.world_size() > 1:
+        weft.distribute_module(model, layouts_of(model))
+    made = trainer_of(model, folder, STEPS, **SCHEDULE)
+    made.add_callback(Stop())
+    with weft.random_mode("replay"):
+        made.train(resume_from_checkpoint=os.path.join(folder, f"checkpoint-{start}") if start else None)
+    return [row for row in made.state.log_history if "loss" in row]
+
+
+def test_trainer_goes_on_elsewhere(tmp_path, ranks4, ranks2, ranks3):
+    """On four ranks, on two, in a plain process, on three: optimizer, schedule, place in the data and dropout as in a
+    plain run that was not stopped."""
+    pytest.importorskip("accelerate")
+    whole = trainer_of(build(), tmp_path / "whole", STEPS, **SCHEDULE)
+    whole.train()
+    expected = [row for row in whole.state.log_history if "loss" in row]
+    assert len(expected) == STEPS and len({row["learning_rate"] for row in expected}) > 4
+    folder = tmp_path / "parts"
+    for number, pool in enumerate((ranks4, ranks2, None, ranks3)):
+        start = number * STAGE
+        runs = pool(stage, folder, start, timeout=200) if pool else [stage(folder, start)]
+        for rows in runs:
+            assert [row["step"] for row in rows] == list(range(1, start + STAGE + 1))
+            for row, want in zip(rows, expected, strict=False):
+                for what in ("loss", "learning_rate", "grad_norm", "epoch"):
+                    assert row[what] == pytest.approx(want[what], abs=2e-4), (number, row["step"], what)

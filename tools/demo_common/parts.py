@@ -37,10 +37,11 @@ def holders(boxes: list[Box]) -> dict[tuple[int, ...], list[int]]:
     return found
 
 
-def colour_of(ranks: list[int] | tuple[int, ...]) -> tuple[float, ...]:
+def colour_of(ranks: list[int] | tuple[int, ...], world: int = len(COLOURS)) -> tuple[float, ...]:
+    """The colour of a part that those ranks of `world` hold."""
     from matplotlib.colors import to_rgb
 
-    if len(ranks) == len(COLOURS):
+    if len(ranks) == world:
         return to_rgb(EVERYWHERE)
     shades = [to_rgb(COLOURS[rank]) for rank in ranks]
     return tuple(sum(channel) / len(shades) for channel in zip(*shades, strict=True))

@@ -34,6 +34,11 @@ def human(size: float) -> str:
     return f"{size:,.2f} MiB"
 
 
+def kind_of(path: str) -> str:
+    """The path with its layer numbers left out: one name for the same weight of all layers."""
+    return re.sub(r"\b\d+\b", "*", path.replace(".", "/"))
+
+
 def merged(names: list[str]) -> str:
     """Paths that differ in some places as one: a/b_x and a/c_x are a/{b,c}_x. One a line where no such is there."""
     parts = [name.split("/") for name in names]

@@ -13,7 +13,8 @@ def parse() -> argparse.Namespace:
         prog="tools/demo",
         description="Trains an unchanged Hugging Face Llama on four processes, sharded by variable paths, beside the "
         "same model whole, and compares the two at every step.",
-        epilog="Exit code 1 if the losses part or a rank fails. With --keras: Keras models instead, see below.",
+        epilog="Exit code 1 if the losses part or a rank fails. With --hf: the Trainer on a checkpoint instead, with "
+        "--keras: Keras models; see below.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--steps", type=at_least(1), default=80, help="optimizer steps")

@@ -1,18 +1,12 @@
 """What the demo prints: the layout table, the progress, the generated text and the summary."""
 
-import re
 import statistics
 from collections import Counter
 
 import view
 import weft
 from rich.table import Table
-from tables import human, print_layouts
-
-
-def kind_of(path: str) -> str:
-    """The path with its layer numbers left out: one name for the same weight of all layers."""
-    return re.sub(r"\b\d+\b", "*", path.replace(".", "/"))
+from tables import human, kind_of, print_layouts
 
 
 class History:

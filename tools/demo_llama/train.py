@@ -5,10 +5,8 @@ plain torch. Only rank 0 trains the model whole, and only it prints.
 """
 
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import options
 import picture
@@ -17,6 +15,7 @@ import torch
 import weft
 from parts import boxes_of
 from ranks import LossesPart
+from sources import standard_library
 from torch.distributed.elastic.multiprocessing.errors import record
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -43,7 +42,7 @@ def main(o) -> None:
     first = weft.rank() == 0
     view = show.View(on=first)
 
-    text = standard_library()
+    text = torch.frombuffer(standard_library(), dtype=torch.uint8)
     model = new_model(o)
     weft.distribute_module(model, weft.LayoutMap(mesh, LAYOUTS))
     view.layouts(weft.report(model))
@@ -112,15 +111,6 @@ def train_step(model, optimizer, batch) -> float:
 def generate(model) -> torch.Tensor:
     prompt = torch.tensor([list(PROMPT.encode())])
     return weft.full_tensor(model.generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)[0])
-
-
-def standard_library() -> torch.Tensor:
-    """The sources of Python's standard library, as bytes."""
-    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    text = bytearray().join(file.read_bytes() for file in files)
-    if len(text) < 100_000:
-        raise RuntimeError(f"no sources of the standard library in {sysconfig.get_path('stdlib')}")
-    return torch.frombuffer(text, dtype=torch.uint8)
 
 
 def batches(text: torch.Tensor, o) -> Iterator[dict[str, torch.Tensor]]:

@@ -25,6 +25,7 @@ from .display import install as _install_display
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
+from .hf.one_process import install as _install_hf_one_process
 from .hf.saving import install as _install_hf_saving
 from .hf.trainer import install as _install_hf_trainer
 from .interop import from_dtensor, to_dtensor
@@ -56,6 +57,7 @@ _install_compiling()
 _install_display()
 _install_hf_adapters()
 _install_hf_loading()
+_install_hf_one_process()
 _install_hf_saving()
 _install_hf_trainer()
 _install_interop()

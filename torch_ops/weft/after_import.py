@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 
 def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
@@ -17,6 +18,14 @@ def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
         then(module)
     else:
         sys.meta_path.insert(0, _AfterImport(name, then))
+
+
+def replace_everywhere(function: Any, replacement: Any, package: str) -> None:
+    """Wherever a module of the package has it under its own name."""
+    name = function.__name__
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith(package) and vars(module).get(name) is function:
+            setattr(module, name, replacement)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

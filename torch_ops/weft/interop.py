@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from .after_import import after_import
+from .after_import import after_import, replace_everywhere
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 from .tensors import from_local, is_sharded, layout_of, local_tensor
 
@@ -92,7 +91,7 @@ def _refuse(wrappers: dict[str, str], module: Any) -> None:
         if isinstance(wrapper, type):
             type.__setattr__(wrapper, "__init__", _refusing(vars(wrapper)["__init__"], name, instead, at=1))
         else:
-            _replace(wrapper, _refusing(wrapper, name, instead))
+            replace_everywhere(wrapper, _refusing(wrapper, name, instead), "torch.distributed")
 
 
 def _refusing(function: Callable, name: str, instead: str, at: int = 0) -> Callable:
@@ -109,11 +108,3 @@ def _refusing(function: Callable, name: str, instead: str, at: int = 0) -> Calla
         return function(*args, **kwargs)
 
     return refusing
-
-
-def _replace(function: Any, replacement: Any) -> None:
-    """Wherever a module of torch has it under its own name."""
-    name = function.__name__
-    for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("torch.distributed") and vars(module).get(name) is function:
-            setattr(module, name, replacement)

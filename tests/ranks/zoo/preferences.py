@@ -1,11 +1,9 @@
 """trl's losses: `compute_loss` of its trainers for supervised fine-tuning and for preferences, with their metrics."""
 
 import importlib
-import os
 import tempfile
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import nn
@@ -14,8 +12,6 @@ from .table import HIDDEN, VOCABULARY, TorchEntry
 from .words import tokenizer
 
 CONFIG = {"vocab_size": VOCABULARY, "max_position_embeddings": 64, "num_key_value_heads": 2, **HIDDEN}
-# Every rank runs the program of one process: the trainer is not to see that there are more.
-RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ROWS = {
     "SFT": {"text": ["w3 w4 w5 w6"] * 4},
     "DPO": {"prompt": ["w3 w4"] * 4, "chosen": ["w5 w6"] * 4, "rejected": ["w7"] * 4},
@@ -35,10 +31,7 @@ class Trained(nn.Module):
             of = getattr(transformers, cls)
             return of(of.config_class(**CONFIG, **({"num_labels": 1} if kind == "Reward" else {})))
 
-        folder = tempfile.TemporaryDirectory()
-        with mock.patch.dict(os.environ), folder as output:
-            for name in RANKS:
-                os.environ.pop(name, None)
+        with tempfile.TemporaryDirectory() as output:
             args = getattr(trl, f"{kind}Config")(
                 output, report_to="none", use_cpu=True, bf16=False, gradient_checkpointing=False,
                 disable_tqdm=True, **options,

@@ -12,6 +12,7 @@ from ..after_import import after_import
 from ..in_step import agree
 from ..mesh import DeviceMesh
 from ..tensors import distribute_tensor, full_tensor, is_sharded, layout_of, shard_batch
+from .one_process import as_one_process, holds_sharded
 
 _BATCH_AXIS = "data"
 
@@ -50,11 +51,20 @@ def _install(module: Any) -> None:
 
     @functools.wraps(init)
     def initialised(self: Any, model: Any = None, args: Any = None, *more: Any, **kwargs: Any) -> None:
-        if isinstance(model, torch.nn.Module) and any(map(is_sharded, model.parameters())):
-            _as_one_process(args)
+        if holds_sharded(model):
+            if args is not None:
+                _ = args.device  # accelerate's state is made here
+            as_one_process()
         init(self, model, args, *more, **kwargs)
 
     cls.__init__ = initialised
+
+    for name in ("train", "evaluate", "predict"):
+
+        @wrap(name)
+        def _(original: Callable, self: Any, *args: Any, **kwargs: Any) -> Any:
+            as_one_process()  # the model may have been laid out since
+            return original(self, *args, **kwargs)
 
     @wrap("_prepare_inputs")
     def _(original: Callable, self: Any, inputs: Any) -> Any:
@@ -85,21 +95,6 @@ def _install(module: Any) -> None:
     @wrap("_save_rng_state")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0("saving the random state", None, lambda _: original(self, output_dir))
-
-
-def _as_one_process(args: Any) -> None:
-    """accelerate then neither wraps the model nor deals out the batches, and gathers nothing; its `process_index` stays
-    the rank, by which the first writes."""
-    from accelerate import PartialState
-
-    if args is not None:
-        _ = args.device  # the state is made here
-    state = PartialState()
-    if state.num_processes > 1:
-        from accelerate.utils import DistributedType
-
-        state.num_processes = 1
-        state.distributed_type = DistributedType.NO
 
 
 def _by_rank_0(what: str, value: Any, write: Callable[[Any], None]) -> None:

@@ -1,0 +1,99 @@
+"""accelerate: what the ranks hold together is gathered already, and with a sharded model they are one process."""
+
+import pytest
+import torch
+import weft
+from torch import nn
+
+pytest.importorskip("accelerate")
+
+X = torch.arange(30.0).view(5, 6) - 7  # of five rows: uneven on two ranks and on three
+
+
+def of_several():
+    """An accelerator that counts the ranks as processes."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+    made = Accelerator(cpu=True)
+    assert made.num_processes == weft.world_size() > 1
+    return made
+
+
+def mesh_of():
+    return weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
+
+
+def operations():
+    """What is wrong of each operation and layout; beside sharded values a plain one of each rank."""
+    from accelerate.utils import gather, reduce
+
+    accelerator, mesh, wrong = of_several(), mesh_of(), []
+    ranks = weft.world_size()
+    own = torch.full((1, 2), float(weft.rank()))
+    every = torch.arange(float(ranks)).view(-1, 1).expand(-1, 2)
+    total = every.sum(0, keepdim=True)
+    calls = {  # and what becomes of `own`
+        "gather": (accelerator.gather, every),
+        "utils.gather": (gather, every),
+        "gather_for_metrics": (accelerator.gather_for_metrics, every),
+        "pad_across_processes": (accelerator.pad_across_processes, own),
+        "reduce sum": (lambda x: accelerator.reduce(x, "sum"), total),
+        "reduce mean": (lambda x: accelerator.reduce(x, "mean"), total / ranks),
+        "utils.reduce": (reduce, total / ranks),
+    }
+    for axes, partial in ((("a", None), {}), ((None, None), {}), ((None, None), {"a": "sum"})):
+        x = weft.distribute_tensor(X, weft.TensorLayout(axes, mesh, partial))
+        for name, (call, expected) in calls.items():
+            out = call({"sharded": (x, x.sum()), "plain": own})
+            values = [weft.full_tensor(t) for t in out["sharded"]]
+            if not (torch.equal(values[0], X) and torch.equal(values[1], X.sum())):
+                wrong.append((name, axes, partial, values))
+            if not torch.allclose(out["plain"], expected):
+                wrong.append((name, axes, partial, out["plain"]))
+        accelerator.reduce(x).zero_()
+        if not torch.equal(weft.full_tensor(x), X):
+            wrong.append(("reduce gives memory of its own", axes, partial))
+    return wrong, accelerator.num_processes
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_operations(request, ranks):
+    pool = request.getfixturevalue(ranks)
+    assert pool(operations) == [([], pool.nprocs)] * pool.nprocs
+
+
+def loop(sharded):
+    """Losses of accelerate's own training loop, over batches of which the last is incomplete."""
+    accelerator = of_several() if sharded else None
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6))
+    if sharded:
+        weft.distribute_module(model, {"0/weight": ("a", None), "2/weight": (None, "a")}, mesh=mesh_of())
+    else:
+        from accelerate import Accelerator
+
+        accelerator = Accelerator(cpu=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-3)
+    rows = torch.utils.data.DataLoader([*X, *X.flip(0)[:2]], batch_size=3)
+    model, optimizer, rows = accelerator.prepare(model, optimizer, rows)
+    losses, counts = [], []
+    for batch in rows:
+        loss = (model(batch) - batch).square().mean()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(accelerator.gather(loss.detach()).mean().item())
+        counts.append(len(accelerator.gather_for_metrics(batch)))
+    return losses, counts, accelerator.num_processes, accelerator.distributed_type.value
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_a_loop(request, ranks):
+    expected, counts, _, _ = loop(False)
+    assert counts == [3, 3, 1]
+    for losses, found, processes, kind in request.getfixturevalue(ranks)(loop, True):
+        assert losses == pytest.approx(expected, abs=1e-5) and found == counts and (processes, kind) == (1, "NO")

@@ -1,0 +1,41 @@
+"""Runs train.py in one plain process, then on four ranks, then on two, which go on where the four have stopped."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import options
+import ranks
+
+
+def main() -> int:
+    o = options.parse()  # a mistake there is told once, not by every rank
+    train = Path(__file__).with_name("train.py")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [*sys.argv[1:], "--folder", folder, "--stage"]
+        try:
+            plain = subprocess.run([sys.executable, str(train), *arguments, "plain"])
+        except KeyboardInterrupt:
+            print("\ntools/demo: stopped", file=sys.stderr)
+            return 130
+        if plain.returncode:
+            print("\ntools/demo: the plain process failed", file=sys.stderr)
+            return 1
+        for stage, processes in (("first", 4), ("second", 2)):
+            if failed := ranks.launch(train, [*arguments, stage], processes):
+                return failed
+        return _conclude(o, Path(folder))
+
+
+def _conclude(o, folder: Path) -> int:
+    import picture
+    import show
+
+    plain, first, second = (show.Run.read(folder, stage) for stage in options.STAGES)
+    picture.draw(o.out, plain, first, second)
+    return show.summary(plain, first, second, folder, o.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""accelerate with sharded models: all ranks together are its one process, so what they hold together is gathered."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..after_import import after_import, replace_everywhere
+from ..tensors import is_sharded, tensors_in
+
+
+def install() -> None:
+    """Puts it into accelerate, now or once it is imported."""
+    after_import("accelerate.utils.operations", _install_operations)
+    after_import("accelerate.accelerator", _install_preparing)
+
+
+def as_one_process() -> None:
+    """accelerate then neither wraps models nor deals out batches, and gathers nothing; its `process_index` stays the
+    rank, by which the first writes."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState()  # made where there is none yet
+    for state in (PartialState._shared_state, AcceleratorState._shared_state):
+        if state.get("num_processes", 1) > 1:
+            state.update(num_processes=1, distributed_type=DistributedType.NO)
+
+
+def holds_sharded(model: Any) -> bool:
+    return isinstance(model, torch.nn.Module) and any(map(is_sharded, model.parameters()))
+
+
+def _install_operations(operations: Any) -> None:
+    """Where accelerate still counts the ranks as processes, as before a model of it was laid out."""
+
+    def with_sharded(original: Callable, of_sharded: Callable) -> Callable:
+        @functools.wraps(original)
+        def operation(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            def one(t: torch.Tensor) -> torch.Tensor:
+                return of_sharded(t) if is_sharded(t) else original(t, *args, **kwargs)
+
+            if not any(map(is_sharded, tensors_in(tensor))):
+                return original(tensor, *args, **kwargs)
+            return operations.recursively_apply(one, tensor, error_on_other_type=True)
+
+        return operation
+
+    for name, of_sharded in (("gather", lambda t: t), ("reduce", torch.clone)):
+        original = getattr(operations, name)
+        replace_everywhere(original, with_sharded(original, of_sharded), "accelerate")
+
+
+def _install_preparing(module: Any) -> None:
+    def preparing(original: Callable) -> Callable:
+        @functools.wraps(original)
+        def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if any(map(holds_sharded, (*args, *kwargs.values()))):
+                as_one_process()
+            return original(self, *args, **kwargs)
+
+        return prepare
+
+    for name in ("prepare", "prepare_model"):
+        setattr(module.Accelerator, name, preparing(getattr(module.Accelerator, name)))
