@@ -29,6 +29,7 @@ void register_variables_class() {
                          const std::string& module_type) { return self->variables.add(tensor, path, module_type); })
           .def("check_ranks", [](const Self& self) { self->variables.check_ranks(); })
           .def("differing_values", [](const Self& self) { return self->variables.differing_values(); })
+          .def("left_out", [](const Self& self, bool meant) { return self->variables.left_out(meant); })
           // The sharded variable; the plain one is let go of.
           .def("take", [](const Self& self, int64_t number) {
             at::Tensor out = self->variables.lay_out(number);

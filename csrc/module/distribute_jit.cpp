@@ -50,7 +50,7 @@ void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
   std::unordered_set<const void*> seen;
   comm::agree_or_throw(Variables::kWhat, map.mesh(), [&] { collect(module, "", variables, slots, seen); });
   variables.check_ranks();
-  if (const std::string differs = variables.differing_values(); !differs.empty()) TORCH_WARN(differs);
+  variables.warn();
   std::vector<at::Tensor> made(variables.all().size());
   for (Slot& slot : slots) {
     at::Tensor& variable = made[slot.variable];

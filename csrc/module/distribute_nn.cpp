@@ -109,7 +109,7 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
     }
   });
   variables.check_ranks();
-  if (const std::string differs = variables.differing_values(); !differs.empty()) TORCH_WARN(differs);
+  variables.warn();
   std::unordered_map<const c10::TensorImpl*, at::Tensor> made;
   for (size_t i = 0; i < variables.all().size(); ++i) {
     made[variables.all()[i].tensor.unsafeGetTensorImpl()] = variables.lay_out(static_cast<int64_t>(i));

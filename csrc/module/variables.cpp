@@ -16,6 +16,8 @@
 #include "mesh/context.h"
 #include "mesh/log.h"
 #include "paths/adapter.h"
+#include "paths/report_parts.h"
+#include "paths/unheeded.h"
 #include "redistribute/tensors.h"
 #include "tensor/identity.h"
 #include "tensor/sharded.h"
@@ -32,10 +34,9 @@ Active& active() {
   return *a;
 }
 
-Layout layout_of_path(const LayoutMap& map, const at::Tensor& variable, const std::string& path,
-                      const std::string& module_type) {
-  const Layout layout = map.layout_for(path, variable.sizes().vec(), module_type);
-  return layout != nullptr ? layout : TensorLayout::replicated(map.mesh(), variable.dim());
+// The layout of a variable for which the map has none is whole.
+Layout or_whole(Layout found, const LayoutMap& map, const at::Tensor& variable) {
+  return found != nullptr ? found : TensorLayout::replicated(map.mesh(), variable.dim());
 }
 
 // A hash of a few of the values, also of those on a GPU.
@@ -98,8 +99,9 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
   require_installed();
   TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for ", quote(path));
   const std::string canonical = canonical_path(path);
-  const Layout layout = comm::agree_or_throw(compared_by("tag"), map.mesh(),
-                                             [&] { return layout_of_path(map, variable, path, module_type); });
+  const Layout layout = comm::agree_or_throw(compared_by("tag"), map.mesh(), [&] {
+    return or_whole(map.layout_for(path, variable.sizes().vec(), module_type), map, variable);
+  });
   at::Tensor out = variable;
   if (!holds_shards(variable) || sharded(variable).layout() != layout) {
     check_layout(variable, layout, "tag");
@@ -121,15 +123,17 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::s
 
 int64_t Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
   TORCH_CHECK_VALUE(tensor.defined(), "distribute_module: no tensor at ", quote(path));
-  const Layout layout = layout_of_path(map_, tensor, path, module_type);
+  const Layout found = map_.layout_for(path, tensor.sizes().vec(), module_type);
+  const Layout layout = or_whole(found, map_, tensor);
   const auto patterns = log_on(LogLevel::debug) ? map_.matching(path, module_type) : std::vector<std::string>();
   const std::string rule = patterns.empty() ? std::string() : patterns[0];
   const auto [it, is_new] = numbers_.emplace(tensor.unsafeGetTensorImpl(), static_cast<int64_t>(all_.size()));
   if (is_new) {
-    all_.push_back({tensor, canonical_path(path), layout, rule});
+    all_.push_back({tensor, canonical_path(path), layout, rule, module_type, found != nullptr});
     return it->second;
   }
   Variable& known = all_[it->second];
+  known.matched |= found != nullptr;
   // One of the two paths may be the one that no entry names.
   if (known.layout == layout || layout->is_replicated()) return it->second;
   TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: ", quote(known.path), " and ",
@@ -177,6 +181,24 @@ std::string Variables::differing_values() const {
     return c10::str("distribute_module: ", e.what_without_backtrace(),
                     ". Each rank keeps its part of its own values: seed all ranks alike before the model is built "
                     "(weft.initialize() does), or load the same checkpoint on all");
+  }
+}
+
+std::string Variables::left_out(bool whole_is_meant) const {
+  if (context().rank() != 0) return "";
+  std::vector<VariableInfo> unmatched;
+  int64_t bytes = 0;
+  for (const Variable& v : all_) {
+    const auto item = static_cast<int64_t>(v.tensor.element_size());
+    bytes = saturating_sum(bytes, item * v.tensor.numel());
+    if (!v.matched) unmatched.push_back({v.path, v.tensor.sizes().vec(), item, v.module_type, nullptr});
+  }
+  return unheeded(map_, unmatched, bytes, whole_is_meant);
+}
+
+void Variables::warn() const {
+  for (const std::string& text : {differing_values(), left_out()}) {
+    if (!text.empty() && context().rank() == 0) TORCH_WARN(text);
   }
 }
 

@@ -15,6 +15,8 @@ struct Variable {
   std::string path;  // the first one it is reached by
   Layout layout = nullptr;
   std::string rule;  // the pattern that gave it the layout; empty: none, or nobody asks
+  std::string module_type;
+  bool matched = false;  // by an entry of the map
 };
 
 class Variables {
@@ -30,8 +32,15 @@ class Variables {
   /// Raises ValueError on all ranks where they have different variables.
   void check_ranks() const;
   /// Whether the ranks have the same values, by a sample of each, and where some are on the meta device the same random
-  /// state, from which these will get theirs. A warning that says what differs; empty: nothing. The same on all ranks.
+  /// state, from which these will get theirs. A warning that says what differs; empty: nothing. The same on all ranks,
+  /// so that one of them is enough to tell.
   std::string differing_values() const;
+  /// A warning of what the map has left out, on the first rank alone; empty: nothing. To be asked before anything is
+  /// laid out.
+  /// @param whole_is_meant  variables that no entry matches are whole on purpose
+  std::string left_out(bool whole_is_meant = false) const;
+  /// Both warnings, by the first rank alone.
+  void warn() const;
   /// The sharded variable, a leaf. Of one on the meta device: memory for this rank's part, on the mesh's device, that
   /// nobody has filled.
   at::Tensor lay_out(int64_t number) const;

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/quote.h"
+#include "paths/near_misses.h"
 
 namespace weft {
 namespace {
@@ -31,7 +32,10 @@ bool starts_with_any(std::string_view text, std::initializer_list<std::string_vi
 }
 
 // What to write instead of what RE2 does not have.
-const char* advice(const RE2& re, std::string_view from) {
+std::string advice(const RE2& re, const std::string& pattern, std::string_view from) {
+  if (re.error_code() == RE2::ErrorRepeatArgument && read_as_glob(pattern) != pattern) {
+    return ". It is a regular expression, in which any characters are '.*': write " + quote(read_as_glob(pattern));
+  }
   if (starts_with_any(from, {"(?=", "(?!", "(?<=", "(?<!"})) {
     return ". Look-around is not supported, since matching takes time linear in the path; list what shall match "
            "instead, as in 'layers/[0-9]+/(q|k|v)_proj/weight', or give the exceptions keys of their own: an exact key "
@@ -104,7 +108,8 @@ void check_pattern(const std::string& pattern) {
   // error_arg may end before the character that tells look-behind from a named group.
   const std::string_view from = at == std::string::npos ? std::string_view(part) : std::string_view(pattern).substr(at);
   TORCH_CHECK_VALUE(false, "LayoutMap: pattern ", quote(pattern), " is not a valid expression",
-                    once ? " at position " + std::to_string(at) : "", ": ", printable(re.error()), advice(re, from));
+                    once ? " at position " + std::to_string(at) : "", ": ", printable(re.error()),
+                    advice(re, pattern, from));
 }
 
 namespace {

@@ -3,12 +3,13 @@
 #include <weft/layout_map.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "base/quote.h"
 #include "layout/shard.h"
 #include "paths/layout_map_state.h"
+#include "paths/near_misses.h"
+#include "paths/report_parts.h"
 
 namespace weft {
 namespace {
@@ -21,11 +22,6 @@ int64_t saturating_bytes(c10::IntArrayRef sizes, int64_t item_bytes) {
     if (__builtin_mul_overflow(bytes, size, &bytes)) return INT64_MAX;
   }
   return bytes;
-}
-
-int64_t saturating_sum(int64_t a, int64_t b) {
-  int64_t sum = 0;
-  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
 // The lengths of dimension `d` over all ranks along its axes.
@@ -69,54 +65,19 @@ bool names_an_output(const std::string& pattern) {
   return pattern.size() >= 6 && pattern.compare(pattern.size() - 6, 6, "output") == 0;
 }
 
-// Rules that match a part of paths that nothing matches as a whole.
-void near_misses(const std::vector<LayoutRule>& rules, const std::vector<const VariableInfo*>& unmatched,
-                 std::vector<ReportNote>& notes) {
-  if (unmatched.empty()) return;
-  std::vector<std::string> patterns, prefixed;
-  for (const LayoutRule& rule : rules) {
-    patterns.push_back(rule.pattern);
-    prefixed.push_back(".*(?:" + rule.pattern + ")");
-  }
-  const PathMatcher search(patterns, PathMatcher::part), with_prefix(prefixed, PathMatcher::whole);
-  struct Miss {
-    int64_t prefix = 0, part = 0;
-    std::string prefix_example, part_example;
-  };
-  std::map<int, Miss> misses;
-  for (const VariableInfo* variable : unmatched) {
-    std::set<int> seen;
-    for (const Spelling& s : spellings(variable->path, variable->module_type)) {
-      const PathMatcher::Forms forms = forms_of(s.path, s.path);
-      const std::vector<int> fits = with_prefix.match(forms);
-      for (int id : search.match(forms)) {
-        if (!seen.insert(id).second) continue;
-        Miss& miss = misses[id];
-        const bool prefix = std::binary_search(fits.begin(), fits.end(), id);
-        std::string& example = prefix ? miss.prefix_example : miss.part_example;
-        if (example.empty()) example = s.path;
-        ++(prefix ? miss.prefix : miss.part);
-      }
-    }
-  }
-  auto note = [&](const std::string& pattern, int64_t count, const std::string& example, const std::string& instead) {
-    if (count == 0) return;
-    notes.push_back({ReportNote::near_miss, pattern,
-                     c10::str("rule ", quote(pattern), " matches a part, but not the whole, of ", count,
-                              count == 1 ? " path" : " paths", " that no rule matches, as ", quote(example), "; ",
-                              quote(instead), " would")});
-  };
-  for (const auto& [id, miss] : misses) {
-    const std::string& pattern = patterns[id];
-    // An alternative at the top level would take the ".*" for itself.
-    std::string instead = pattern.find('|') == std::string::npos ? pattern : "(" + pattern + ")";
-    if (instead.compare(0, 2, ".*") != 0) instead.insert(0, ".*");
-    note(pattern, miss.prefix, miss.prefix_example, instead);
-    note(pattern, miss.part, miss.part_example, instead + ".*");
-  }
+}  // namespace
+
+int64_t bytes_of(const VariableInfo& variable) { return saturating_bytes(variable.shape, variable.item_bytes); }
+
+int64_t saturating_sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
-}  // namespace
+bool is_large(const VariableInfo& variable, int64_t all_bytes) {
+  const int64_t bytes = bytes_of(variable);
+  return bytes >= kLargeBytes || (variable.shape.size() >= 2 && bytes >= all_bytes / 100 && bytes > 0);
+}
 
 const char* to_string(ReportNote::Kind kind) {
   constexpr const char* kNames[] = {"unused_rule", "unmatched_variable", "near_miss", "ambiguous", "invalid", "uneven"};
@@ -132,7 +93,7 @@ PathReport report(const LayoutMap& map, const std::vector<VariableInfo>& variabl
   std::vector<ReportNote> unevens;
   for (const VariableInfo& variable : variables) {
     PathRow row{variable.path, variable.shape, variable.item_bytes, "", "", 0, 0};
-    row.bytes = saturating_bytes(variable.shape, variable.item_bytes);
+    row.bytes = bytes_of(variable);
     Layout layout = nullptr;
     const std::vector<LayoutMap::State::Hit> hits = state.hits(variable.path, variable.module_type);
     for (const auto& hit : hits) used.insert(hit.entry->pattern);
@@ -172,13 +133,22 @@ PathReport report(const LayoutMap& map, const std::vector<VariableInfo>& variabl
              (names_an_output(rule.pattern) ? " has matched no layer's output yet" : " matches nothing")});
   }
   for (const VariableInfo* variable : unmatched) {
-    const int64_t bytes = saturating_bytes(variable->shape, variable->item_bytes);
-    if (bytes < kLargeBytes && (variable->shape.size() < 2 || bytes < out.bytes / 100 || bytes == 0)) continue;
+    if (!is_large(*variable, out.bytes)) continue;
+    const int64_t bytes = bytes_of(*variable);
     out.notes.push_back({ReportNote::unmatched_variable, variable->path,
                          c10::str("variable ", quote(variable->path), " of ", bytes,
                                   " bytes is matched by no rule: every rank holds all of it")});
   }
-  near_misses(rules, unmatched, out.notes);
+  std::vector<std::string> patterns;
+  for (const LayoutRule& rule : rules) patterns.push_back(rule.pattern);
+  for (const NearMiss& miss : near_misses(patterns, unmatched)) {
+    const char* how = miss.as_glob ? " matches, read as a shell pattern and not as an expression, "
+                                   : " matches a part, but not the whole, of ";
+    out.notes.push_back(
+        {ReportNote::near_miss, miss.pattern,
+         c10::str("rule ", quote(miss.pattern), how, miss.paths, miss.paths == 1 ? " path" : " paths",
+                  " that no rule matches, as ", quote(miss.example), "; ", quote(miss.instead), " would")});
+  }
   out.notes.insert(out.notes.end(), unevens.begin(), unevens.end());
   return out;
 }

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/quote.h"
+#include "paths/report_parts.h"
 
 namespace weft {
 namespace {
@@ -15,6 +16,23 @@ namespace {
 constexpr size_t kColumns = 6;
 constexpr int64_t kNotesShown = 20;  // of each kind
 using Line = std::array<std::string, kColumns>;
+
+// Characters, not bytes. What `printable` wrote is UTF-8.
+size_t width(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// Paths of hostile length would push every other column away.
+std::string cell(const std::string& text) {
+  constexpr size_t kLimit = 120;
+  std::string out = printable(text);
+  if (out.size() <= kLimit) return out;
+  size_t end = kLimit;
+  while (end > 0 && (out[end] & 0xC0) == 0x80) --end;
+  return out.substr(0, end) + "…";
+}
+
+}  // namespace
 
 std::string human(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -34,23 +52,6 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   for (int64_t size : shape) out += (out.empty() ? "" : ", ") + std::to_string(size);
   return "[" + out + "]";
 }
-
-// Characters, not bytes. What `printable` wrote is UTF-8.
-size_t width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-// Paths of hostile length would push every other column away.
-std::string cell(const std::string& text) {
-  constexpr size_t kLimit = 120;
-  std::string out = printable(text);
-  if (out.size() <= kLimit) return out;
-  size_t end = kLimit;
-  while (end > 0 && (out[end] & 0xC0) == 0x80) --end;
-  return out.substr(0, end) + "…";
-}
-
-}  // namespace
 
 std::string render(const PathReport& report) {
   std::vector<Line> lines{{"path", "shape", "rule", "layout", "whole", "per rank"}};

@@ -7,6 +7,7 @@
 
 #include "comm/agree/settings.h"
 #include "comm/lockstep/failure.h"
+#include "mesh/context.h"
 #include "mesh/log.h"
 #include "tensor/sharded.h"
 
@@ -36,6 +37,7 @@ void warn_gather(const std::string& op, const std::string& reason, int64_t bytes
     });
   }
   if (log_on(LogLevel::debug)) log(LogLevel::debug, "[", op, "] run -> gathered (", bytes, " bytes)");
+  if (context().rank() != 0) return;  // all ranks gather alike, so that one of them is enough to tell
   warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
                                      " bytes the first time) and every rank runs it whole"));
 }

@@ -53,7 +53,8 @@ using Rebind = std::function<void(const std::string& path, torch::nn::Module& mo
 
 /// Tags and shards every parameter and buffer of the module by its path, in place. Tied parameters stay tied, gradients
 /// that are there are laid out too; variables on the meta device get memory for this rank's part, which is not filled.
-/// Warns where the ranks have different values. LibTorch's own layers are known; a module of yours that keeps
+/// Warns, on the first rank, where the ranks have different values, of entries of the map that match nothing and of
+/// large variables that no entry matches. LibTorch's own layers are known; a module of yours that keeps
 /// parameters in members needs `rebind`. In C++ a sharded tensor is a new object: make optimizers afterwards. Raises
 /// ValueError, before anything is changed, for a path that matches several entries or an entry of the wrong rank; and
 /// at the end where something still holds a parameter from before (such a member, or an optimizer).

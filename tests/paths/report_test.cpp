@@ -3,6 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <weft/layout_map.h>
 
+#include "paths/near_misses.h"
+#include "paths/unheeded.h"
+
 namespace weft {
 namespace {
 
@@ -121,6 +124,67 @@ TEST(Report, SynonymsByModuleType) {
   EXPECT_EQ(r.rows[0].layout, "(model, None)");
   EXPECT_THAT(notes_of(r, ReportNote::near_miss),
               testing::ElementsAre(HasSubstr("as 'net/dense/kernel'; '.*dense/kernel' would")));
+}
+
+TEST(Report, ShellPatternsAreNearMisses) {
+  LayoutMap map(mesh());
+  map.insert("layers/*/kernel", {{}, {"model"}});
+  const PathReport r = report(map, {{"layers/0/kernel", {4, 4}, 4}, {"layers/1/kernel", {4, 4}, 4}});
+  EXPECT_THAT(
+      notes_of(r, ReportNote::near_miss),
+      testing::ElementsAre("rule 'layers/*/kernel' matches, read as a shell pattern and not as an expression, 2 paths "
+                           "that no rule matches, as 'layers/0/kernel'; 'layers/.*/kernel' would"));
+}
+
+TEST(NearMisses, ReadAsGlob) {
+  EXPECT_EQ(read_as_glob("*/weight"), ".*/weight");
+  EXPECT_EQ(read_as_glob("a/**/w*"), "a/.*/w*");
+  EXPECT_EQ(read_as_glob("(*|a)/x"), "(.*|a)/x");
+  EXPECT_EQ(read_as_glob("a/.*/[bc]*d"), "a/.*/[bc]*d");
+}
+
+TEST(Unheeded, NamesPatternsAndLargeVariables) {
+  LayoutMap map(mesh());
+  map.insert("net/q/kernel", {{}, {"model"}});
+  map.insert("q/kernel", {{}, {"model"}});
+  map.insert("nowhere", {{}});
+  map.lookup("net/q/kernel");
+  const std::vector<VariableInfo> unmatched{
+      {"a/q/kernel", {4, 4}, 4}, {"b/q/kernel", {4, 4}, 4}, {"bias", {4}, 4}, {"big", {1 << 20, 2}, 4}};
+  EXPECT_EQ(unheeded(map, unmatched, 8 << 20, false),
+            "distribute_module: the layout map does not fit the whole module:\n"
+            "2 patterns match no variable:\n"
+            "  'q/kernel'; '.*q/kernel' would match 'a/q/kernel' and 1 other\n"
+            "  'nowhere'\n"
+            "no pattern matches a large variable, which every rank holds whole, 8.0 MiB in all (if that is meant: an "
+            "entry with None for each dimension):\n"
+            "  big [1048576, 2]");
+  EXPECT_THAT(unheeded(map, unmatched, 8 << 20, true), testing::Not(HasSubstr("big")));
+}
+
+TEST(Unheeded, NothingToTell) {
+  const std::vector<VariableInfo> unmatched{{"big", {1 << 20, 2}, 4}};
+  EXPECT_EQ(unheeded(LayoutMap(mesh()), unmatched, 8 << 20, false), "") << "no entries: everything is whole";
+  LayoutMap one_rank(DeviceMesh::get({1}, {"model"}));
+  one_rank.insert("a", {{"model"}});
+  one_rank.lookup("a");
+  EXPECT_EQ(unheeded(one_rank, unmatched, 8 << 20, false), "");
+  LayoutMap map(mesh());
+  map.insert("a", {{"model"}});
+  map.lookup("a");
+  EXPECT_EQ(unheeded(map, {{"bias", {4}, 4}}, 8 << 20, false), "");
+}
+
+TEST(Unheeded, IsShort) {
+  LayoutMap map(mesh());
+  std::vector<VariableInfo> unmatched;
+  for (int i = 0; i < 30; ++i) {
+    map.insert("rule_" + std::to_string(i), {{}});
+    unmatched.push_back({"layer_" + std::to_string(i), {1 << 20}, 4});
+  }
+  const std::string text = unheeded(map, unmatched, 120 << 20, false);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 20) << text;
+  EXPECT_THAT(text, HasSubstr("and 22 others"));
 }
 
 TEST(Report, Table) {

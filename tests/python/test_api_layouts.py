@@ -40,6 +40,7 @@ def test_mesh_devices(devices):
         (((2,), ("x",), [0, 1, 2]), "3"),
         (((2,), ("x",), ["cpu:a", 1]), "cpu:a"),
         (((2,), ("",)), "name"),
+        (((2,), "x"), r"a tuple of names, such as \('model',\); got 'x'"),
     ],
 )
 def test_bad_mesh(arguments, words):
@@ -71,7 +72,8 @@ def test_layout_attributes_and_identity(mesh):
         (("data",), {"data": "sum"}, "'data' both splits"),
         (("data",), {"model": "median"}, "median.*known: sum"),
         ((1,), None, "axis name, None or a tuple"),
-        ("model", None, "one entry per tensor dimension"),
+        ("model", None, r"one entry per tensor dimension.*'model' is a single name; write \('model',\)"),
+        (3, None, "a tuple with one entry per tensor dimension"),
     ],
 )
 def test_bad_layout(mesh, axes, partial, words):
@@ -147,6 +149,11 @@ def test_bad_layout_map(mesh):
         layouts["c"] = weft.TensorLayout(("data",), other)
     with pytest.raises(ValueError, match="DeviceMesh"):
         weft.LayoutMap(None)
+    with pytest.raises(ValueError, match=r"pattern 'c'.*'model' is a single name; write \('model',\)"):
+        layouts["c"] = "model"
+    with pytest.raises(ValueError, match=r"any characters are '\.\*': write '\.\*/weight'"):
+        layouts["*/weight"] = ("model", None)
+    assert list(layouts) == ["a.*", ".*b"], "an error changes nothing"
 
 
 def test_layout_map_files(mesh, tmp_path):

@@ -281,20 +281,62 @@ def wrong_on_one_rank(what):
         torch.manual_seed(weft.rank())
         net = nn.Linear(4, 4)
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            weft.distribute_module(net, mesh=mesh)
+        return told(net, mesh=mesh)
     except ValueError as e:
         assert not weft.is_sharded(net.weight)
         return str(e)
-    return "\n".join(str(w.message) for w in caught)
+
+
+def told(net, *args, **kwargs):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        weft.distribute_module(net, *args, **kwargs)
+    return "\n---\n".join(str(w.message) for w in caught)
 
 
 def test_variables_that_differ_between_ranks(ranks2):
     for message in ranks2(wrong_on_one_rank, "size"):
         assert "module's variables" in message and "rank 1 differs from rank 0" in message
-    for message in ranks2(wrong_on_one_rank, "values"):
-        assert "rank 1 differs from rank 0" in message and "seed" in message
+    first, second = ranks2(wrong_on_one_rank, "values")
+    assert "rank 1 differs from rank 0" in first and "seed" in first
+    assert second == "", "one rank tells what concerns all"
+
+
+def what_is_told():
+    """Of maps that do not fit the module, and of those that do."""
+    mesh = mesh_of(2)
+    sizes = {"big": nn.Linear(64, 64), "other": nn.Linear(64, 64, bias=False), "small": nn.LayerNorm(64)}
+
+    def told_of(layouts, **kwargs):
+        return told(nn.ModuleDict(copy.deepcopy(sizes)), layouts, mesh=mesh, **kwargs)
+
+    module = nn.ModuleDict(copy.deepcopy(sizes))
+    return {
+        "misses": told_of({"ig/weight": ("m", None), "nowhere.*": (None,), "other/weight": (None, "m")}),
+        "meant": told_of({"big/weight": ("m", None), "other/weight": (None, None)}),
+        "tied": told(Net(), weft.LayoutMap(mesh, {"head/weight": ("m", None), r"layers/\d/weight": ("m", None)})),
+        "none": told_of(None),
+        "made": told(module, weft.layouts.megatron(module, mesh, "m")),
+        "one": told(nn.Linear(64, 64), {"weigh": ("x", None)}, mesh=mesh_of(2, "x")),
+    }
+
+
+def test_what_a_map_leaves_out_is_told_once_by_one_rank(ranks2):
+    first, second = ranks2(what_is_told)
+    assert set(second.values()) == {""}
+    assert first["misses"] == (
+        "distribute_module: the layout map does not fit the whole module:\n"
+        "2 patterns match no variable:\n"
+        "  'ig/weight'; '.*ig/weight' would match 'big/weight'\n"
+        "  'nowhere.*'\n"
+        "no pattern matches a large variable, which every rank holds whole, 16.0 KiB in all (if that is meant: an "
+        "entry with None for each dimension):\n"
+        "  big/weight [64, 64]"
+    )
+    assert "'weigh'; '.*weigh.*' would match 'weight'" in first["one"]
+    assert {name: first[name] for name in ("meant", "tied", "none", "made")} == dict.fromkeys(
+        ("meant", "tied", "none", "made"), ""
+    )
 
 
 def check_rnn(size):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .axes import Axes, axes_tuple
 from .handle import Handle
-from .mesh import Axes, DeviceMesh, TensorLayout, axes_tuple
+from .mesh import DeviceMesh, TensorLayout
 from .strings import checked, shown
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class LayoutMap(Handle, MutableMapping):
 
     _plan: Plan | None = None  # of a map that weft.layouts made
 
-    def __init__(self, device_mesh: DeviceMesh, entries: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, device_mesh: DeviceMesh, entries: Mapping[str, Axes | TensorLayout] | None = None) -> None:
         if not isinstance(device_mesh, DeviceMesh):
             raise ValueError(f"LayoutMap: a weft.DeviceMesh is needed, got {type(device_mesh).__name__}")
         self._object = torch.classes.weft.LayoutMap(device_mesh._object)
@@ -69,7 +70,7 @@ class LayoutMap(Handle, MutableMapping):
                     f"LayoutMap: the layout of {shown(pattern)} is on {axes.device_mesh}, the map on {self.device_mesh}"
                 )
             axes = axes.axes
-        axes = axes_tuple(axes)
+        axes = axes_tuple(axes, f"LayoutMap: pattern {shown(pattern)}")
         made = self._plan.given_way(pattern) if self._plan is not None else None
         if made is not None and made in self:
             TensorLayout(axes, self.device_mesh)  # raises before anything is changed

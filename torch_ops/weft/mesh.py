@@ -9,10 +9,9 @@ import torch
 import torch.distributed as dist
 
 from . import _library  # noqa: F401  (the classes below come with the library)
+from .axes import Axes, SequenceNotStr, axes_tuple, names_tuple
 from .handle import Interned
 from .strings import checked, shown
-
-Axes = Sequence["str | Sequence[str] | None"]
 
 
 class DeviceMesh(Interned):
@@ -33,14 +32,14 @@ class DeviceMesh(Interned):
     def __init__(
         self,
         shape: Sequence[int],
-        axis_names: Sequence[str],
+        axis_names: SequenceNotStr[str],
         devices: Sequence[Any] | None = None,
         device_type: str | None = None,
     ) -> None:
         adopt_world()
         try:
             kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
-            names = [checked(name, "DeviceMesh: axis name") for name in axis_names]
+            names = list(names_tuple(axis_names, "DeviceMesh: axis name"))
             ranks = _ranks(devices)
         except ValueError as error:  # the others may be waiting to compare theirs
             torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
@@ -182,21 +181,6 @@ class TensorLayout(Interned):
 
     def __repr__(self) -> str:
         return f"TensorLayout({self._object.describe()})"
-
-
-def axes_tuple(axes: Axes) -> tuple:
-    """Lists do not pass to torch's classes as Any: tuples throughout."""
-    if isinstance(axes, str) or not isinstance(axes, Sequence):
-        raise ValueError(f"axes: expected one entry per tensor dimension, such as (None, 'model'); got {shown(axes)}")
-    return tuple(tuple(map(_axis, a)) if isinstance(a, (list, tuple)) else a if a is None else _axis(a) for a in axes)
-
-
-def _axis(name: Any) -> str:
-    if not isinstance(name, str):
-        raise ValueError(
-            f"axes: expected an axis name, None or a tuple of axis names per dimension; {shown(name)} is none of them"
-        )
-    return checked(name, "axis name")
 
 
 def _ranks(devices: Any) -> list[int]:

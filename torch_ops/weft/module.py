@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
-from .mesh import DeviceMesh, adopt_world
+from .mesh import DeviceMesh, TensorLayout, adopt_world
 from .slots import Slot, module_type, slots_of
 from .strings import checked
 from .tensors import as_kind, differ
@@ -70,7 +71,7 @@ def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tenso
 
 def distribute_module(
     module: torch.nn.Module,
-    layout_map: LayoutMap | Mapping[str, Any] | None = None,
+    layout_map: LayoutMap | Mapping[str, Axes | TensorLayout] | None = None,
     *,
     mesh: DeviceMesh | None = None,
     param_init_fn: Callable[[torch.nn.Module], Any] | None = None,
@@ -91,6 +92,9 @@ def distribute_module(
     as it lies. Of other dimensions than the layout is for, a value is replicated until one has them again. A plain
     Parameter that is in use by a live graph is refused with a ValueError that names the path. To lay a variable out
     otherwise: distribute the module again.
+
+    The first rank warns, once, of entries of the map that match nothing, with what they nearly match, and of large
+    variables that no entry matches; an entry with None for each dimension says that one is to be whole.
 
     Args:
         module: any module; a scripted one too.
@@ -126,8 +130,10 @@ def distribute_module(
         differ(str(error), _WHAT, mesh)
         raise
     variables.check_ranks()
-    if differs := variables.differing_values():
-        warnings.warn(differs, stacklevel=2)
+    # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.
+    for text in (variables.differing_values(), variables.left_out(layouts._plan is not None)):
+        if text and torch.ops.weft.rank() == 0:
+            warnings.warn(text, stacklevel=2)
     _replace(slots, numbers, variables)
     _maps[module] = layouts
     fill(module, made_on_meta, param_init_fn)

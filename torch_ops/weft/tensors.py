@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from .mesh import Axes, DeviceMesh, TensorLayout, adopt_world
+from .axes import Axes
+from .mesh import DeviceMesh, TensorLayout, adopt_world
 
 
 def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:

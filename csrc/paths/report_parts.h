@@ -1,0 +1,17 @@
+#pragma once
+// What the report and the warning of what a map left out have in common.
+#include <weft/layout_map.h>
+
+namespace weft {
+
+int64_t bytes_of(const VariableInfo& variable);
+int64_t saturating_sum(int64_t a, int64_t b);
+/// Of a module whose variables have that many bytes together: whether one that every rank holds whole is worth a word.
+bool is_large(const VariableInfo& variable, int64_t all_bytes);
+
+/// 1.5 MiB
+std::string human(int64_t bytes);
+/// [4, 32]
+std::string shape_text(const std::vector<int64_t>& shape);
+
+}  // namespace weft
