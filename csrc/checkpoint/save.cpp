@@ -31,7 +31,8 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr const char* kSaving = "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
+constexpr const char* kSaving =
+    "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 constexpr int64_t kSampled = 4096;  // words of a plain tensor's value, which must be the same on all ranks
 // Bytes: below, a tensor is written sooner when it is sent to rows first, as the ranks' writes into one file wait for
 // each other; in the background that costs nobody but for very many.

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is begun, as Hugging Face's libraries do
 constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
-constexpr int64_t kWritten = 1 << 20;           // bytes that are still in the cache when they are written
+constexpr int64_t kWritten = 1 << 20;          // bytes that are still in the cache when they are written
 constexpr size_t kGenerationDigits = 16;
 constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
 
