@@ -5,27 +5,18 @@
 
 #include <thread>
 
+#include "support/outcome.h"
+
 namespace weft {
 namespace {
 
+using test::error_of;
 using ::testing::HasSubstr;
 
 TensorLayout::Partial pending(int axis, Reduction reduction) {
   TensorLayout::Partial partial{};
   partial[axis] = reduction;
   return partial;
-}
-
-// The message of the ValueError that `call` raises; a failure where it raises none.
-template <class Call>
-std::string value_error(Call call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  }
-  ADD_FAILURE() << "no ValueError";
-  return "";
 }
 
 TEST(TensorLayout, EqualLayoutsAreTheSamePointer) {
@@ -76,17 +67,17 @@ TEST(TensorLayout, NothingPendsOverAnAxisOfSizeOne) {
 
 TEST(TensorLayout, RefusesWhatHasNoMeaning) {
   Mesh mesh = DeviceMesh::get({2, 4}, {"data", "model"});
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{1}}, {{1}}}); }),
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{{1}}, {{1}}}); }),
               ::testing::AllOf(HasSubstr("'model'"), HasSubstr("twice"), HasSubstr("0 and 1")));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{0}, {0}}}); }), HasSubstr("'data'"));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{2}}}); }), HasSubstr("axis index 2"));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{-1}}}); }), HasSubstr("axis index -1"));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{{0}}}, pending(0, Reduction::sum)); }),
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{{0}, {0}}}); }), HasSubstr("'data'"));
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{{2}}}); }), HasSubstr("axis index 2"));
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{{-1}}}); }), HasSubstr("axis index -1"));
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{{0}}}, pending(0, Reduction::sum)); }),
               ::testing::AllOf(HasSubstr("'data'"), HasSubstr("pending sum")));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(mesh, {{}}, pending(5, Reduction::sum)); }), HasSubstr("axis 5"));
-  EXPECT_THAT(value_error([&] { TensorLayout::get(nullptr, {{}}); }), HasSubstr("mesh"));
-  EXPECT_THAT(value_error([&] { TensorLayout::from_names(mesh, {{"modle"}}); }), HasSubstr("modle"));
-  EXPECT_THAT(value_error([&] { TensorLayout::from_names(mesh, {{}}, {{"data", "median"}}); }), HasSubstr("median"));
+  EXPECT_THAT(error_of([&] { TensorLayout::get(mesh, {{}}, pending(5, Reduction::sum)); }), HasSubstr("axis 5"));
+  EXPECT_THAT(error_of([&] { TensorLayout::get(nullptr, {{}}); }), HasSubstr("mesh"));
+  EXPECT_THAT(error_of([&] { TensorLayout::from_names(mesh, {{"modle"}}); }), HasSubstr("modle"));
+  EXPECT_THAT(error_of([&] { TensorLayout::from_names(mesh, {{}}, {{"data", "median"}}); }), HasSubstr("median"));
 }
 
 TEST(TensorLayout, PrintsAsItIsWritten) {
@@ -105,7 +96,7 @@ TEST(Reduction, HasANameEach) {
        {Reduction::sum, Reduction::avg, Reduction::max, Reduction::min, Reduction::product, Reduction::norm2}) {
     EXPECT_EQ(reduction_from_string(to_string(r)), r);
   }
-  EXPECT_THAT(value_error([] { reduction_from_string("none"); }), HasSubstr("known: sum"));
+  EXPECT_THAT(error_of([] { reduction_from_string("none"); }), HasSubstr("known: sum"));
 }
 
 }  // namespace

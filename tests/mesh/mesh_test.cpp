@@ -6,27 +6,19 @@
 #include <thread>
 
 #include "mesh/context.h"
+#include "support/outcome.h"
 #include "support/run_ranks.h"
 
 namespace weft {
 namespace {
 
+using test::error_of;
 using test::errors_of_ranks;
 using test::run_ranks;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-template <class Body>
-std::string error_of(Body body) {
-  try {
-    body();
-  } catch (const c10::ValueError& e) {
-    return e.what_without_backtrace();
-  }
-  return "no ValueError";
-}
 
 TEST(DeviceMesh, IsInterned) {
   Mesh mesh = DeviceMesh::get({2, 4}, {"data", "model"});

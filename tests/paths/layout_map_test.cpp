@@ -6,25 +6,17 @@
 #include <algorithm>
 #include <thread>
 
+#include "support/outcome.h"
+
 namespace weft {
 namespace {
 
+using test::error_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
 Mesh mesh() { return DeviceMesh::get({2, 2}, {"data", "model"}); }
-
-// The message of the ValueError that `call` raises; empty where it raises none.
-template <class F>
-std::string error_of(F&& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  }
-  return "";
-}
 
 std::string insert_error(const std::string& pattern, DimAxes axes = {{}}) {
   LayoutMap map(mesh());

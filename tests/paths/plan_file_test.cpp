@@ -6,18 +6,15 @@
 #include <fstream>
 #include <unistd.h>
 
+#include "support/outcome.h"
+
 namespace weft {
 namespace {
 
 Mesh mesh() { return DeviceMesh::get({2, 2}, {"data", "model"}); }
 
 std::string read_error(const std::string& text, Mesh m = mesh()) {
-  try {
-    LayoutMap::from_json(text, m, "plan.json");
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  }
-  return "";
+  return test::error_of([&] { LayoutMap::from_json(text, m, "plan.json"); });
 }
 std::string with_rules(const std::string& rules) { return "{\"weft_layout_map\": 1,\n \"rules\": " + rules + "}"; }
 

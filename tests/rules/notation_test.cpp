@@ -2,17 +2,13 @@
 #include <gtest/gtest.h>
 
 #include "rules/rule.h"
+#include "support/outcome.h"
 
 namespace weft::rules {
 namespace {
 
 std::string error_of(const std::string& text) {
-  try {
-    parse(text);
-  } catch (const c10::Error& e) {
-    return e.what_without_backtrace();
-  }
-  return "";
+  return test::error_of([&] { parse(text); });
 }
 
 TEST(Notation, Contraction) {

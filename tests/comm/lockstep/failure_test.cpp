@@ -11,15 +11,18 @@
 #include <thread>
 
 #include "comm/wire/collectives.h"
+#include "support/outcome.h"
 #include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
 
 using std::chrono::milliseconds;
+using test::error_of;
 using test::errors_of_ranks;
 using test::line;
 using test::run_ranks;
+using test::seconds;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
@@ -41,22 +44,6 @@ at::Tensor sum(int n) { return all_reduce(at::ones({2}), Reduction::sum, line(n)
 
 void refuse(const std::string& op) {
   run_local(op, [] { TORCH_CHECK_INDEX(false, "index 9 is too large"); });
-}
-
-template <class Error = c10::Error>
-std::string error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what_without_backtrace();
-  }
-  return "no error";
-}
-
-double seconds(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 const auto kTold = AllOf(HasSubstr("[embedding] failed on rank 1: index 9 is too large"), HasSubstr("out of step"));
@@ -81,7 +68,7 @@ TEST(Failure, OnOneRankIsRaisedByAllThatWait) {
       }
       together.arrive_and_wait();  // nobody has left
       for (int i = 0; i < 2; ++i) {
-        EXPECT_LT(seconds([&] { error = error_of([&] { sum(n); }); }), 5);
+        EXPECT_LT(seconds([&] { error = error_of<c10::Error>([&] { sum(n); }); }), 5);
         EXPECT_THAT(error, AllOf(kTold, HasSubstr("the ranks are out of step since")));
       }
       together.arrive_and_wait();
@@ -153,11 +140,11 @@ TEST(Failure, OfDifferentOpsOrAtDifferentPointsParts) {
   std::barrier together(2);
   run_ranks(2, [&](int rank) {
     EXPECT_ANY_THROW(refuse(rank ? "gather" : "embedding"));
-    EXPECT_THAT(error_of([] { sum(2); }), HasSubstr("] failed on rank "));
+    EXPECT_THAT(error_of<c10::Error>([] { sum(2); }), HasSubstr("] failed on rank "));
     together.arrive_and_wait();
   });
   run_ranks(2, [&](int rank) {
-    const std::string error = error_of([&] {
+    const std::string error = error_of<c10::Error>([&] {
       if (rank == 0) {
         EXPECT_ANY_THROW(refuse("embedding"));
       }
@@ -197,7 +184,7 @@ TEST(Failure, StoreIsLeftAloneWhileNothingFails) {
       run_local("add", [] {});
       sum(2);
     }
-    error_of([] { TORCH_CHECK_VALUE(false, "an error that is not a kernel's"); });
+    error_of<c10::Error>([] { TORCH_CHECK_VALUE(false, "an error that is not a kernel's"); });
   };
   run_ranks(2, body, options);
   EXPECT_EQ(store->uses, 0);
@@ -209,7 +196,7 @@ TEST(Failure, StoreIsLeftAloneWhileNothingFails) {
 TEST(Failure, AloneIsNobodysBusiness) {
   const Context alone({});
   const ContextGuard guard(const_cast<Context*>(&alone));
-  EXPECT_THAT(error_of([] { refuse("embedding"); }), Not(HasSubstr("told")));
+  EXPECT_THAT(error_of<c10::Error>([] { refuse("embedding"); }), Not(HasSubstr("told")));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "comm/wire/collectives.h"
+#include "support/outcome.h"
 #include "support/run_ranks.h"
 
 namespace weft::comm {
@@ -17,6 +18,7 @@ using std::chrono::milliseconds;
 using test::errors_of_ranks;
 using test::line;
 using test::run_ranks;
+using test::seconds;
 using testing::AllOf;
 using testing::Each;
 using testing::HasSubstr;
@@ -28,12 +30,6 @@ LoopbackOptions patient(int ms) {
   LoopbackOptions options;
   options.timeout = milliseconds(ms);
   return options;
-}
-
-double seconds(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // Straight from the group, past what comm compares.

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "mesh/context.h"
+#include "support/outcome.h"
 #include "support/run_ranks.h"
 
 namespace weft::comm {
@@ -31,12 +32,7 @@ Environment environment(Variables variables) {
 
 std::string error_of(const Variables& variables, std::optional<std::string> addresses = std::nullopt,
                      std::optional<int64_t> number = std::nullopt, std::optional<int64_t> id = std::nullopt) {
-  try {
-    rendezvous_from(addresses, number, id, environment(variables));
-  } catch (const c10::ValueError& e) {
-    return e.what_without_backtrace();
-  }
-  return "no ValueError";
+  return test::error_of([&] { rendezvous_from(addresses, number, id, environment(variables)); });
 }
 
 TEST(Initialize, WithNothingSetIsAWorldOfOne) {

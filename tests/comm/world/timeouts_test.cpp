@@ -7,22 +7,15 @@
 
 #include <limits>
 
+#include "support/outcome.h"
+
 namespace weft::comm {
 namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
+using test::error_of;
 using testing::HasSubstr;
-
-template <class F>
-std::string error_of(F&& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  }
-  return "";
-}
 
 TEST(Timeouts, KeepWhatIsNotGiven) {
   Timeouts t;
