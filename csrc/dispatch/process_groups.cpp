@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "comm/wire/reduction.h"
 #include "mesh/context.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -56,27 +57,7 @@ const c10::IValue* argument(const OpInfo& op, const Stack& stack, const char* na
 }
 
 std::string reduction_of(const c10::IValue& v) {
-  if (v.isString()) return v.toStringRef();
-  switch (v.toCustomClass<c10d::ReduceOp>()->op_) {
-    case c10d::ReduceOp::SUM:
-      return "sum";
-    case c10d::ReduceOp::AVG:
-      return "avg";
-    case c10d::ReduceOp::PRODUCT:
-      return "product";
-    case c10d::ReduceOp::MIN:
-      return "min";
-    case c10d::ReduceOp::MAX:
-      return "max";
-    case c10d::ReduceOp::BAND:
-      return "band";
-    case c10d::ReduceOp::BOR:
-      return "bor";
-    case c10d::ReduceOp::BXOR:
-      return "bxor";
-    default:
-      return "scaled sum";
-  }
+  return v.isString() ? v.toStringRef() : comm::name_of(v.toCustomClass<c10d::ReduceOp>()->op_);
 }
 
 int ranks_of(const OpInfo& op, const Stack& stack) {

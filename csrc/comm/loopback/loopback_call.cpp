@@ -7,25 +7,17 @@
 
 #include <array>
 
+#include "comm/wire/reduction.h"
+
 namespace weft::comm {
 namespace {
 
 constexpr std::array<const char*, 5> kKindNames = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all",
                                                    "broadcast"};
 
-const char* name_of(c10d::ReduceOp::RedOpType op) {
-  switch (op) {
-    case c10d::ReduceOp::SUM:
-      return "sum";
-    case c10d::ReduceOp::PRODUCT:
-      return "product";
-    case c10d::ReduceOp::MIN:
-      return "min";
-    case c10d::ReduceOp::MAX:
-      return "max";
-    default:
-      return "unknown";
-  }
+bool every_backend_has(c10d::ReduceOp::RedOpType op) {
+  return op == c10d::ReduceOp::SUM || op == c10d::ReduceOp::PRODUCT || op == c10d::ReduceOp::MIN ||
+         op == c10d::ReduceOp::MAX;
 }
 
 bool reduces(LoopbackCall::Kind kind) {
@@ -81,7 +73,7 @@ void check_call(const LoopbackCall& call, int64_t ranks) {
               "loopback: ", call.str(), ": backends take no such dtype");
   TORCH_CHECK(call.input.is_contiguous() && call.output.is_contiguous() && call.output.scalar_type() == dtype,
               "loopback: ", call.str(), ": the tensors must be contiguous and of one dtype");
-  TORCH_CHECK(!reduces(call.kind) || name_of(call.op) != std::string("unknown"), "loopback: ", call.str(),
+  TORCH_CHECK(!reduces(call.kind) || every_backend_has(call.op), "loopback: ", call.str(),
               ": not every backend reduces so");
   const int64_t in = call.input.numel(), out = call.output.numel();
   const bool fits = call.kind == LoopbackCall::all_gather       ? out == in * ranks

@@ -70,6 +70,29 @@ c10d::ReduceOp::RedOpType reduce_op(c10::ScalarType dtype, Reduction reduction) 
   }
 }
 
+const char* name_of(c10d::ReduceOp::RedOpType op) {
+  switch (op) {
+    case c10d::ReduceOp::SUM:
+      return "sum";
+    case c10d::ReduceOp::AVG:
+      return "avg";
+    case c10d::ReduceOp::PRODUCT:
+      return "product";
+    case c10d::ReduceOp::MIN:
+      return "min";
+    case c10d::ReduceOp::MAX:
+      return "max";
+    case c10d::ReduceOp::BAND:
+      return "band";
+    case c10d::ReduceOp::BOR:
+      return "bor";
+    case c10d::ReduceOp::BXOR:
+      return "bxor";
+    default:
+      return "scaled sum";
+  }
+}
+
 at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, int64_t ranks) {
   if (reduction == Reduction::avg) lowered.div_(ranks);
   if (reduction == Reduction::norm2) lowered.sqrt_();

@@ -1,6 +1,6 @@
 #pragma once
 // Reductions in terms of what c10d's backends can do: other dtypes and operators before the collective, and back after
-// it. Internal to comm/.
+// it. Internal to comm/, but for the names.
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/distributed/c10d/Types.hpp>
 #include <weft/layout.h>
@@ -19,6 +19,8 @@ bool has_lowering(c10::ScalarType dtype, Reduction reduction);
 /// The tensor that the backend reduces by `reduce_op`; may share memory with `part`, which is contiguous.
 at::Tensor lower(const at::Tensor& part, Reduction reduction);
 c10d::ReduceOp::RedOpType reduce_op(c10::ScalarType dtype, Reduction reduction);
+/// "sum", "avg", …, as torch.distributed's functional collectives spell it.
+const char* name_of(c10d::ReduceOp::RedOpType op);
 /// What `lowered`, reduced over `ranks` parts, stands for. May change it in place.
 at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, int64_t ranks);
 
