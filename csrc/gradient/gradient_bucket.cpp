@@ -67,26 +67,26 @@ bool GradientBucket::slice(Part& part) {
   return any;
 }
 
-// Puts the shards that flat_ does not hold yet, and the riders, behind those that it holds.
-void GradientBucket::pack(c10::ArrayRef<at::Tensor> riders) {
+// Puts the shards that flat_ does not hold yet, and what is piggybacked, behind those that it holds.
+void GradientBucket::pack(c10::ArrayRef<at::Tensor> piggybacked) {
   std::vector<at::Tensor> tensors;
-  tensors.reserve(parts_.size() - packed_ + riders.size());
+  tensors.reserve(parts_.size() - packed_ + piggybacked.size());
   for (; packed_ < parts_.size(); ++packed_) {
     Part& p = parts_[packed_];
     p.shape.assign(p.shard.sizes().begin(), p.shard.sizes().end());
     tensors.push_back(std::exchange(p.shard, {}));
   }
-  tensors.insert(tensors.end(), riders.begin(), riders.end());
+  tensors.insert(tensors.end(), piggybacked.begin(), piggybacked.end());
   unpacked_bytes_ = 0;
   flat_.append(tensors);
 }
 
-// Who has one all-reduce to make rides along.
-void GradientBucket::board() {
+// Who has one all-reduce to make takes others along.
+void GradientBucket::take_along() {
   if (kind_.reduces.size() != 1 || kind_.reduces[0].scatter) return;
   const Reduce& reduce = kind_.reduces[0];
-  riders_ =
-      comm::Riders::board({kind_.mesh, reduce.axis, reduce.reduction, kind_.dtype, kind_.device}, shared_from_this());
+  piggybacked_ = comm::PiggybackedReductions::take_along(
+      {kind_.mesh, reduce.axis, reduce.reduction, kind_.dtype, kind_.device}, shared_from_this());
 }
 
 void GradientBucket::begin() {
@@ -106,7 +106,7 @@ void GradientBucket::begin() {
     scattering_ = comm::reduce_scatter_coalesced(tensors, reduce.reduction, kind_.mesh, reduce.axis);
   } else {
     if (packed_ == 0) flat_.clear();  // the shards may lie in it
-    pack(riders_.parts());
+    pack(piggybacked_.parts());
     if (next_ == 1) elements_ = flat_.numel();
     reducing_ = comm::all_reduce_coalesced_({flat_.content()}, reduce.reduction, kind_.mesh, reduce.axis);
   }
@@ -147,7 +147,7 @@ void GradientBucket::deliver() {
   arrived_ = true;
   const at::Tensor flat = flat_.content();
   flat_.clear();
-  if (!riders_.parts().empty()) riders_.receive(flat.narrow(0, offset, flat.numel() - offset));
+  if (!piggybacked_.parts().empty()) piggybacked_.receive(flat.narrow(0, offset, flat.numel() - offset));
 }
 
 void GradientBucket::send() {
@@ -157,8 +157,8 @@ void GradientBucket::send() {
   if (parts_.size() > 1) path_ += c10::str(" and ", parts_.size() - 1, " more");
   variables_ = interned(path_);
   BelowAutograd guard;
-  board();
-  identity_ = mix(identity_, riders_.identity());
+  take_along();
+  identity_ = mix(identity_, piggybacked_.identity());
   const RunningOp running("gradient", identity_, variables_);
   begin();
 }

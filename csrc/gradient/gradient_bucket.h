@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "comm/wire/collectives.h"
-#include "comm/wire/riders.h"
+#include "comm/wire/piggyback.h"
 #include "gradient/flat_shards.h"
 #include "redistribute/route.h"
 #include "tensor/sharded.h"
@@ -71,8 +71,8 @@ class GradientBucket final : public Incoming,
 
  private:
   bool slice(Part& part);
-  void pack(c10::ArrayRef<at::Tensor> riders);
-  void board();
+  void pack(c10::ArrayRef<at::Tensor> piggybacked);
+  void take_along();
   void begin();
   void wait();
   void deliver();
@@ -84,10 +84,10 @@ class GradientBucket final : public Incoming,
   int64_t bytes_ = 0, elements_ = 0;
   std::string path_;
   const std::string* variables_ = nullptr;  // what it is for, once it is sent
-  Identity identity_ = 0;                   // of the gradients and the riders together
+  Identity identity_ = 0;                   // of the gradients and what is piggybacked
   std::mutex mutex_;
   std::vector<Part> parts_;
-  comm::Riders riders_;
+  comm::PiggybackedReductions piggybacked_;
   bool sent_ = false, arrived_ = false;
   size_t next_ = 0;  // of kind_.reduces
   FlatShards flat_;

@@ -2,8 +2,8 @@
 
 #include <weft/tensor.h>
 
+#include "comm/wire/piggyback.h"
 #include "comm/wire/reduction.h"
-#include "comm/wire/riders.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
 
@@ -12,19 +12,21 @@ namespace {
 
 constexpr size_t kLargest = 64 << 10;  // bytes: what is larger is not worth a copy to send
 
-class PendingCopy final : public Incoming, public comm::Rider {
+class PendingCopy final : public Incoming, public comm::PiggybackedReduction {
  public:
-  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, comm::Ride ride)
-      : cell_(cell), value_(std::move(value)), ride_(std::move(ride)) {
+  PendingCopy(const c10::intrusive_ptr<Cell>& cell, at::Tensor value, comm::ReductionKind kind)
+      : cell_(cell), value_(std::move(value)), kind_(std::move(kind)) {
     identity = new_identity();
   }
 
   void arrive() override {
     BelowAutograd guard;
     const RunningOp running("copy_", identity, nullptr);
-    comm::Riders::finish(*this, ride_);
+    comm::PiggybackedReductions::finish(*this, kind_);
   }
-  at::Tensor to_send(const comm::Ride& ride) override { return ride == ride_ ? value_.view({-1}) : at::Tensor(); }
+  at::Tensor to_send(const comm::ReductionKind& kind) override {
+    return kind == kind_ ? value_.view({-1}) : at::Tensor();
+  }
   void receive(const at::Tensor& reduced) override {
     const auto cell = cell_.lock();  // weak: the cell holds this
     if (!cell) return;
@@ -36,7 +38,7 @@ class PendingCopy final : public Incoming, public comm::Rider {
  private:
   const c10::weak_intrusive_ptr<Cell> cell_;
   const at::Tensor value_;
-  const comm::Ride ride_;
+  const comm::ReductionKind kind_;
 };
 
 // The axis over which the layout is pending, where that is all there is to it; -1: there is more or less.
@@ -71,11 +73,11 @@ bool copy_when_reduced(const at::Tensor& destination, const at::Tensor& source) 
   BelowAutograd guard;
   const bool shared = to.local().storage().use_count() > 1;  // somebody looks into this memory without asking
   at::Tensor value = sharded(source).local().clone(at::MemoryFormat::Contiguous);
-  const comm::Ride ride{from->mesh(), axis, reduction, value.scalar_type(), value.device()};
+  const comm::ReductionKind kind{from->mesh(), axis, reduction, value.scalar_type(), value.device()};
   const auto cell = to.shared_cell();
-  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), ride);
+  const auto copy = std::make_shared<PendingCopy>(cell, std::move(value), kind);
   await_content(*cell, copy);
-  const bool may_wait = comm::Riders::wait_for_ride(copy);
+  const bool may_wait = comm::PiggybackedReductions::wait_for_carrier(copy);
   if (shared || !may_wait) copy->arrive();
   sharded(destination).wrote();
   return true;

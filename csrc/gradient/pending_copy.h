@@ -1,6 +1,6 @@
 #pragma once
-// Copies of small pending values, as metrics make them, whose reduction rides along with another one
-// (comm/wire/riders.h).
+// Copies of small pending values, as metrics make them, whose reduction is piggybacked on another one
+// (comm/wire/piggyback.h).
 #include <ATen/core/Tensor.h>
 
 namespace weft {

@@ -20,10 +20,10 @@ constexpr const char* kMeshMade = "the device mesh";  // what ranks compare ther
 std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words);
 /// All ranks in one line, whatever their meshes are, on a device that the world can send from.
 Mesh world_mesh();
-/// `check_same`, not waited for. It rides in the next all-reduce that takes riders (comm/wire/riders.h) and raises when
-/// that arrives; where another collective comes first, or `finish_checks`, it raises there.
+/// `check_same`, not waited for. It travels in the next all-reduce that takes others along (comm/wire/piggyback.h) and
+/// raises when that arrives; where another collective comes first, or `finish_checks`, it raises there.
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
-/// Waits for those that have found no ride.
+/// Waits for those that have found no carrier.
 void finish_checks();
 
 }  // namespace weft::comm

@@ -1,4 +1,4 @@
-// Comparisons that nobody waits for: they ride in other collectives.
+// Comparisons that nobody waits for: they are piggybacked on other collectives.
 #include <ATen/ATen.h>
 
 #include <memory>
@@ -10,7 +10,7 @@
 #include "comm/lockstep/call.h"
 #include "comm/wire/axis.h"
 #include "comm/wire/collectives.h"
-#include "comm/wire/riders.h"
+#include "comm/wire/piggyback.h"
 #include "mesh/context.h"
 #include "tensor/identity.h"
 
@@ -19,7 +19,7 @@ namespace {
 
 // One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
 // along one axis of the mesh after the other.
-class Check final : public Rider {
+class Check final : public PiggybackedReduction {
  public:
   Check(const std::vector<int64_t>& words, std::string what, Mesh mesh)
       : what_(std::move(what)), mesh_(mesh), hash_(static_cast<int64_t>(hash_of(words))), axis_(mesh->ndim()) {
@@ -47,17 +47,17 @@ class Check final : public Rider {
   }
 
   // Among sums of real numbers the hash travels in digits that each dtype adds to zeros exactly.
-  at::Tensor to_send(const Ride& ride) override {
-    if (ride.mesh != mesh_ || ride.reduction != Reduction::sum || mesh_->axis_size(ride.axis) != mesh_->size())
+  at::Tensor to_send(const ReductionKind& kind) override {
+    if (kind.mesh != mesh_ || kind.reduction != Reduction::sum || mesh_->axis_size(kind.axis) != mesh_->size())
       return {};
-    digit_bits_ = digit_bits(ride.dtype);
+    digit_bits_ = digit_bits(kind.dtype);
     if (digit_bits_ == 0) return {};
-    met_ride_ = true;
+    met_carrier_ = true;
     if (sent_) return {};
     const int64_t digits = 64 / digit_bits_;
     std::vector<float> mine(mesh_->size() * digits);
     for (int64_t i = 0; i < digits; ++i) mine[place_ * digits + i] = static_cast<float>(digit(i));
-    return at::tensor(mine, at::kFloat).to(at::TensorOptions(ride.dtype).device(ride.device));
+    return at::tensor(mine, at::kFloat).to(at::TensorOptions(kind.dtype).device(kind.device));
   }
   void receive(const at::Tensor& reduced) override {
     const at::Tensor sums = reduced.to(at::TensorOptions(at::kFloat).device(at::kCPU)).contiguous();
@@ -72,10 +72,10 @@ class Check final : public Rider {
 
   Mesh mesh() const { return mesh_; }
   bool is_sent() const { return sent_; }
-  bool met_ride() const { return met_ride_; }
+  bool met_carrier() const { return met_carrier_; }
 
  private:
-  // All whole numbers of so many bits are values of the dtype; 0: it is none to ride in.
+  // All whole numbers of so many bits are values of the dtype; 0: it is none to travel in.
   static int digit_bits(c10::ScalarType dtype) {
     switch (dtype) {
       case at::kFloat:
@@ -105,15 +105,15 @@ class Check final : public Rider {
   int64_t place_ = 0;
   int axis_;  // the last one begun
   int digit_bits_ = 0;
-  bool sent_ = false;      // on its own way
-  bool met_ride_ = false;  // whether one came by before it was finished
+  bool sent_ = false;         // on its own way
+  bool met_carrier_ = false;  // whether one came by before it was finished
   at::Tensor hashes_;
   std::unique_ptr<Pending> reducing_;
 };
 
 struct Checks : ContextState {
   std::vector<std::shared_ptr<Check>> pending;
-  std::set<Mesh> without_rides;  // where none came by the last time
+  std::set<Mesh> without_carriers;  // where none came by the last time
 };
 
 [[maybe_unused]] const bool before_collective_is_set = (before_collective.store(&finish_checks), true);
@@ -124,9 +124,9 @@ void check_same_soon(const std::vector<int64_t>& words, const std::string& what,
   if (mesh->size() == 1) return;
   Checks& checks = context().state<Checks>();
   auto check = std::make_shared<Check>(with_mesh(words, mesh), what, mesh);
-  if (checks.without_rides.contains(mesh)) check->begin();  // which is a collective, and so ends those before it
+  if (checks.without_carriers.contains(mesh)) check->begin();  // which is a collective, and so ends those before it
   checks.pending.push_back(check);
-  Riders::wait_for_ride(std::move(check));
+  PiggybackedReductions::wait_for_carrier(std::move(check));
 }
 
 void finish_checks() {
@@ -135,12 +135,13 @@ void finish_checks() {
     return;
   std::vector<std::shared_ptr<Check>> own_way;
   for (auto& check : std::exchange(checks.pending, {})) {
-    if (check->met_ride()) {
-      checks.without_rides.erase(check->mesh());
+    if (check->met_carrier()) {
+      checks.without_carriers.erase(check->mesh());
     } else {
-      checks.without_rides.insert(check->mesh());
+      checks.without_carriers.insert(check->mesh());
     }
-    if (Riders::leave(*check)) own_way.push_back(std::move(check));  // else it is on board, and its carrier's
+    if (PiggybackedReductions::leave(*check))
+      own_way.push_back(std::move(check));  // else it is taken, and its carrier's
   }
   for (const auto& check : own_way) {
     if (!check->is_sent()) check->begin();

@@ -1,4 +1,4 @@
-#include "comm/wire/riders.h"
+#include "comm/wire/piggyback.h"
 
 #include <ATen/ops/cat.h>
 
@@ -18,67 +18,68 @@ constexpr size_t kMostWaiting = 64;  // of a program that reads none of them
 // Of one rank.
 struct Waiting : ContextState {
   std::mutex mutex;
-  std::vector<std::shared_ptr<Rider>> riders;
+  std::vector<std::shared_ptr<PiggybackedReduction>> reductions;
 };
 
-// Riders alone.
+// Those that no carrier has taken.
 class OwnWay final : public Carrier {
  public:
-  explicit OwnWay(const Ride& ride) : ride_(ride) {}
-  void send(Riders riders) {
+  explicit OwnWay(const ReductionKind& kind) : kind_(kind) {}
+  void send(PiggybackedReductions reductions) {
     std::lock_guard<std::mutex> lock(mutex_);
-    const RunningOp running("small values", riders.identity(), nullptr);
-    const auto& parts = riders.parts();
+    const RunningOp running("small values", reductions.identity(), nullptr);
+    const auto& parts = reductions.parts();
     const at::Tensor flat = parts.size() == 1 ? parts[0] : at::cat(parts);
-    all_reduce_coalesced_({flat}, ride_.reduction, ride_.mesh, ride_.axis)->wait();
-    riders.receive(flat);
+    all_reduce_coalesced_({flat}, kind_.reduction, kind_.mesh, kind_.axis)->wait();
+    reductions.receive(flat);
   }
   void finish() override { std::lock_guard<std::mutex> lock(mutex_); }
 
  private:
-  const Ride ride_;
+  const ReductionKind kind_;
   std::mutex mutex_;  // held until it has arrived
 };
 
 }  // namespace
 
-bool Riders::wait_for_ride(std::shared_ptr<Rider> rider) {
+bool PiggybackedReductions::wait_for_carrier(std::shared_ptr<PiggybackedReduction> reduction) {
   auto& waiting = context().state<Waiting>();
   std::lock_guard<std::mutex> lock(waiting.mutex);
-  waiting.riders.push_back(std::move(rider));
-  return waiting.riders.size() < kMostWaiting;
+  waiting.reductions.push_back(std::move(reduction));
+  return waiting.reductions.size() < kMostWaiting;
 }
 
-bool Riders::leave(const Rider& rider) {
+bool PiggybackedReductions::leave(const PiggybackedReduction& reduction) {
   auto& waiting = context().state<Waiting>();
   std::lock_guard<std::mutex> lock(waiting.mutex);
-  return std::erase_if(waiting.riders, [&](const auto& r) { return r.get() == &rider; }) > 0;
+  return std::erase_if(waiting.reductions, [&](const auto& r) { return r.get() == &reduction; }) > 0;
 }
 
-Riders Riders::board(const Ride& ride, const std::shared_ptr<Carrier>& carrier) {
-  Riders boarded;
+PiggybackedReductions PiggybackedReductions::take_along(const ReductionKind& kind,
+                                                        const std::shared_ptr<Carrier>& carrier) {
+  PiggybackedReductions taken;
   auto& waiting = context().state<Waiting>();
   std::lock_guard<std::mutex> lock(waiting.mutex);
-  std::erase_if(waiting.riders, [&](const std::shared_ptr<Rider>& rider) {
-    at::Tensor part = rider->to_send(ride);
+  std::erase_if(waiting.reductions, [&](const std::shared_ptr<PiggybackedReduction>& reduction) {
+    at::Tensor part = reduction->to_send(kind);
     if (!part.defined()) return false;
-    rider->carrier_ = carrier;
-    boarded.identity_ = mix(boarded.identity_, rider->identity);
-    boarded.parts_.push_back(std::move(part));
-    boarded.riders_.push_back(rider);
+    reduction->carrier_ = carrier;
+    taken.identity_ = mix(taken.identity_, reduction->identity);
+    taken.parts_.push_back(std::move(part));
+    taken.reductions_.push_back(reduction);
     return true;
   });
-  return boarded;
+  return taken;
 }
 
-void Riders::receive(const at::Tensor& flat) {
-  const auto riders = std::exchange(riders_, {});
+void PiggybackedReductions::receive(const at::Tensor& flat) {
+  const auto reductions = std::exchange(reductions_, {});
   std::exception_ptr error;
   int64_t offset = 0;
-  for (size_t i = 0; i < riders.size(); ++i) {
+  for (size_t i = 0; i < reductions.size(); ++i) {
     const int64_t elements = parts_[i].numel();
     try {
-      riders[i]->receive(flat.narrow(0, offset, elements));
+      reductions[i]->receive(flat.narrow(0, offset, elements));
     } catch (...) {
       if (!error) error = std::current_exception();
     }
@@ -88,11 +89,11 @@ void Riders::receive(const at::Tensor& flat) {
   if (error) std::rethrow_exception(error);
 }
 
-void Riders::finish(const Rider& rider, const Ride& ride) {
-  if (const auto carrier = rider.carrier_.lock()) return carrier->finish();
-  const auto own = std::make_shared<OwnWay>(ride);
-  Riders boarded = board(ride, own);
-  if (!boarded.parts().empty()) own->send(std::move(boarded));
+void PiggybackedReductions::finish(const PiggybackedReduction& reduction, const ReductionKind& kind) {
+  if (const auto carrier = reduction.carrier_.lock()) return carrier->finish();
+  const auto own = std::make_shared<OwnWay>(kind);
+  PiggybackedReductions taken = take_along(kind, own);
+  if (!taken.parts().empty()) own->send(std::move(taken));
 }
 
 }  // namespace weft::comm
