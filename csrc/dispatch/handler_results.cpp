@@ -13,11 +13,11 @@ namespace {
 
 // A kernel may lay out its result in memory otherwise than its meta kernel says of the whole: views of the whole must
 // be views of the shard.
-at::Tensor in_memory_order(at::Tensor local, const Geometry& whole) {
-  if (row_major(whole.sizes, whole.strides) ? local.is_contiguous() : local.numel() < 2) return local;
-  const Sizes own = dense_strides(whole.sizes, whole.strides), strides = dense_strides(local.sizes(), whole.strides);
+at::Tensor in_memory_order(at::Tensor local, const Geometry& global) {
+  if (row_major(global.sizes, global.strides) ? local.is_contiguous() : local.numel() < 2) return local;
+  const Sizes own = dense_strides(global.sizes, global.strides), strides = dense_strides(local.sizes(), global.strides);
   for (int64_t d = 0; d < local.dim(); ++d) {
-    if (whole.sizes[d] > 1 && own[d] != whole.strides[d]) return local;  // expanded or with gaps
+    if (global.sizes[d] > 1 && own[d] != global.strides[d]) return local;  // expanded or with gaps
   }
   for (int64_t d = 0; d < local.dim(); ++d) {
     if (local.size(d) < 2 || local.stride(d) == strides[d]) continue;
@@ -53,10 +53,10 @@ void Handler::write_back() {
   for (const Plan::WriteBack& w : plan_->write_backs) {
     Operand& o = operands_[w.tensor];
     if (o.impl == nullptr) {
-      const at::Tensor whole =
+      const at::Tensor full =
           redistribute_local(o.local, o.tensor.sizes(), w.from, TensorLayout::replicated(mesh_, o.tensor.dim()));
       comm::settle();
-      if (!whole.is_same(o.tensor)) o.tensor.copy_(whole);
+      if (!full.is_same(o.tensor)) o.tensor.copy_(full);
     } else {
       write_into(o.tensor, o.local, w.from);
     }

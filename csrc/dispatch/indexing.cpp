@@ -39,9 +39,9 @@ std::optional<c10::List<Index>> positions(const at::Tensor& self, const std::vec
     }
     at::Tensor chosen = at::nonzero(full_or_alias(*index));
     if (holds_shards(*index)) {  // self may be plain
-      const Layout whole = TensorLayout::replicated(sharded(*index).layout()->mesh(), 2);
+      const Layout replicated = TensorLayout::replicated(sharded(*index).layout()->mesh(), 2);
       const Geometry geometry = geometry_of(chosen);
-      chosen = make_sharded(std::move(chosen), whole, geometry);
+      chosen = make_sharded(std::move(chosen), replicated, geometry);
     }
     for (int64_t d = 0; d < index->dim(); ++d) out.push_back(chosen.select(1, d));
   }

@@ -18,7 +18,7 @@ namespace {
 const char* const kOpaque[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
 
 // Above autograd: gathering and laying out again are differentiable, and the op sees plain tensors.
-void run_whole(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
+void run_gathered(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const size_t n = op.schema().arguments().size();
   Mesh mesh = nullptr;
   int64_t bytes = 0;
@@ -91,7 +91,7 @@ void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
     for (const char* name : kOpaque) {
-      if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_whole>());
+      if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_gathered>());
     }
     for (const char* name : kReadsLengths) {
       if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_with_plain_lengths>());

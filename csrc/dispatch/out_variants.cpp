@@ -19,7 +19,7 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   const size_t n = op.arguments.size();
   Stack call(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end()), written;
   int64_t bytes = 0;
-  auto whole = [&](const at::Tensor& t, bool is_written) {
+  auto full = [&](const at::Tensor& t, bool is_written) {
     if (!t.defined()) return t;
     if (is_written) return at::empty({0}, t.options());
     if (holds_shards(t)) bytes += static_cast<int64_t>(t.nbytes());
@@ -27,10 +27,10 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   };
   for (size_t a = 0; a < n; ++a) {
     if (call[a].isTensor()) {
-      call[a] = whole(call[a].toTensor(), op.arguments[a].written);
+      call[a] = full(call[a].toTensor(), op.arguments[a].written);
     } else if (call[a].isTensorList()) {
       c10::List<at::Tensor> list;
-      for (const at::Tensor& t : call[a].toTensorVector()) list.push_back(whole(t, op.arguments[a].written));
+      for (const at::Tensor& t : call[a].toTensorVector()) list.push_back(full(t, op.arguments[a].written));
       call[a] = std::move(list);
     }
     if (op.arguments[a].written) written.push_back(call[a]);
@@ -78,9 +78,9 @@ void run_out(const OpInfo& op, Stack& stack) {
       if (holds_shards(out)) {
         TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
                           results[i].sizes(), "; a sharded tensor cannot be resized");
-        const Layout whole = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
+        const Layout replicated = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
         at::Tensor result = results[i].to(out.scalar_type());
-        if (!holds_shards(result)) result = make_sharded(result, whole, geometry_of(result));
+        if (!holds_shards(result)) result = make_sharded(result, replicated, geometry_of(result));
         sharded(out).swap_impl(sharded(result));
         continue;
       }

@@ -52,8 +52,8 @@ Target target_of(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
   return target;
 }
 
-// The tensor arguments, each rank's part in the target's layout (whole: gathered).
-void localize(const OpInfo& op, Stack& arguments, const Target& target, bool whole) {
+// The tensor arguments, each rank's part in the target's layout (or gathered).
+void localize(const OpInfo& op, Stack& arguments, const Target& target, bool gathered) {
   const int64_t ndim = static_cast<int64_t>(target.geometry.sizes.size());
   for (size_t a = 0; a < arguments.size(); ++a) {
     if (op.arguments[a].kind != OpInfo::Kind::tensor || !arguments[a].isTensor() || op.arguments[a].written) continue;
@@ -62,7 +62,7 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool who
     const Mesh mesh = target.layout->mesh();
     if (!holds_shards(t)) t = make_sharded(t, TensorLayout::replicated(mesh, t.dim()), geometry_of(t));
     if (t.dim() != ndim || !t.sizes().equals(target.geometry.sizes)) t = t.expand(target.geometry.sizes);
-    const Layout to = whole ? TensorLayout::replicated(mesh, ndim) : target.layout;
+    const Layout to = gathered ? TensorLayout::replicated(mesh, ndim) : target.layout;
     arguments[a] = redistribute_local(sharded(t).local(), t.sizes(), sharded(t).layout(), to);
   }
 }
@@ -138,13 +138,13 @@ void run_random(const OpInfo& op, Stack& stack) {
     local = replay_piecewise(op, arguments, written, target, coordinates, options);
   } else if (random::mode() == random::Mode::replay) {
     localize(op, arguments, target, true);
-    const Layout whole = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
+    const Layout replicated = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
     at::Tensor full;
     if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
     op.handle.callBoxed(&arguments);
     full = arguments[0].toTensor();
     know(full);
-    local = redistribute_local(full, target.geometry.sizes, whole, target.layout);
+    local = redistribute_local(full, target.geometry.sizes, replicated, target.layout);
   } else {
     localize(op, arguments, target, false);
     const Sizes sizes = local_sizes(target.layout, target.geometry.sizes, coordinates);

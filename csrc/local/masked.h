@@ -21,8 +21,8 @@ class MaskedCall final : public LocalCall {
     std::vector<Table> tables;  // arguments that are read at the indices, and the dimension that is
   };
   /// The shard holds the `length` places from `offset` on, of `whole`.
-  MaskedCall(Recipe recipe, int64_t offset, int64_t length, int64_t whole)
-      : recipe_(std::move(recipe)), offset_(offset), length_(length), whole_(whole) {}
+  MaskedCall(Recipe recipe, int64_t offset, int64_t length, int64_t global_size)
+      : recipe_(std::move(recipe)), offset_(offset), length_(length), global_size_(global_size) {}
   /// Raises IndexError, on the rank that has it, for an index outside the whole (not on a GPU).
   void run(const OpInfo& op, Mesh mesh, std::vector<c10::IValue>& stack) const override;
 
@@ -33,7 +33,7 @@ class MaskedCall final : public LocalCall {
   void run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) const;
 
   const Recipe recipe_;
-  const int64_t offset_, length_, whole_;
+  const int64_t offset_, length_, global_size_;
 };
 
 }  // namespace weft

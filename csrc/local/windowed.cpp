@@ -129,7 +129,7 @@ class WindowedCall::Run {
   const Kind kind_;
   size_t base_;
   bool backward_ = false, correct_ = false, include_padding_ = true;
-  Sizes local_, whole_;  // lengths of what the op runs on and of the whole input, the last dimension first
+  Sizes local_, global_;  // lengths of what the op runs on and of the whole input, the last dimension first
 };
 
 void WindowedCall::run(const OpInfo& op, Mesh mesh, Stack& stack) const {
@@ -169,7 +169,7 @@ WindowedCall::Run::Run(const WindowedCall& call, const OpInfo& op, Mesh mesh, St
   at(input) = x;
   for (size_t i = 0; i < windows_.size(); ++i) {
     local_.push_back(x.size(x.dim() - 1 - static_cast<int64_t>(i)));
-    whole_.push_back(windows_[i].in);
+    global_.push_back(windows_[i].in);
   }
   for (const char* name : {"padding", "output_padding"}) {
     if (!has(name)) continue;
@@ -243,7 +243,7 @@ at::Tensor WindowedCall::Run::corrected(at::Tensor averages, bool include_paddin
 }
 
 at::Tensor WindowedCall::Run::global_positions(const at::Tensor& indices) const {
-  return move_positions(indices, local_, whole_, [&](const at::Tensor& here, int64_t from_end) {
+  return move_positions(indices, local_, global_, [&](const at::Tensor& here, int64_t from_end) {
     const Halo* h = halo_of(from_end);
     if (h == nullptr) return here;
     // Where all is lowest the first element is meant, which is none of the padding.
@@ -254,7 +254,7 @@ at::Tensor WindowedCall::Run::global_positions(const at::Tensor& indices) const 
 }
 
 at::Tensor WindowedCall::Run::local_positions(const at::Tensor& indices) const {
-  return move_positions(indices, whole_, local_, [&](const at::Tensor& here, int64_t from_end) {
+  return move_positions(indices, global_, local_, [&](const at::Tensor& here, int64_t from_end) {
     const Halo* h = halo_of(from_end);
     return h == nullptr ? here : here - h->reads.begin;
   });

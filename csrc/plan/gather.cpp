@@ -23,8 +23,8 @@ void set_strict(bool strict) {
 }
 
 int64_t bytes_to_gather(const at::Tensor& tensor) {
-  const bool whole = !holds_shards(tensor) || sharded(tensor).layout()->is_replicated();
-  return whole ? 0 : static_cast<int64_t>(tensor.nbytes());
+  const bool everywhere = !holds_shards(tensor) || sharded(tensor).layout()->is_replicated();
+  return everywhere ? 0 : static_cast<int64_t>(tensor.nbytes());
 }
 
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes) {

@@ -97,14 +97,14 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
     if (!factor.masked || !is_split(choices, static_cast<int>(f))) continue;
     MaskedCall::Recipe recipe{-1, factor.ignored.empty() ? -1 : call.op.argument(factor.ignored), {}};
     IndexRange held{0, 0};
-    int64_t whole = -1;
+    int64_t global_size = -1;
     auto look = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g, int argument) {
       for (size_t d = 0; d < t.dims.size() && layout != nullptr; ++d) {
         if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f)) continue;
         if (argument >= 0) recipe.tables.push_back({argument, static_cast<int64_t>(d)});
-        if (whole >= 0) continue;
-        whole = g.sizes[d];
-        const auto ranges = local_indices(layout, static_cast<int64_t>(d), whole, coordinates);
+        if (global_size >= 0) continue;
+        global_size = g.sizes[d];
+        const auto ranges = local_indices(layout, static_cast<int64_t>(d), global_size, coordinates);
         if (!ranges.empty()) held = ranges[0];
       }
     };
@@ -115,7 +115,7 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
     for (size_t r = 0; r < bound.results.size(); ++r) {
       look(bound.results[r], layouts.results[r], call.results[r].geometry, -1);
     }
-    return std::make_shared<MaskedCall>(std::move(recipe), held.start, held.length, whole);
+    return std::make_shared<MaskedCall>(std::move(recipe), held.start, held.length, global_size);
   }
   return nullptr;
 }

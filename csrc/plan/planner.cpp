@@ -193,16 +193,16 @@ Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
       plan.inputs.push_back(nullptr);
       continue;
     }
-    const Layout whole = TensorLayout::replicated(call.mesh, t.ndim());
-    plan.inputs.push_back(whole);
-    if (t.layout != whole) plan.gathered_bytes += t.bytes();
-    if (t.written && t.layout != whole) plan.write_backs.push_back({static_cast<int>(i), whole});
+    const Layout replicated = TensorLayout::replicated(call.mesh, t.ndim());
+    plan.inputs.push_back(replicated);
+    if (t.layout != replicated) plan.gathered_bytes += t.bytes();
+    if (t.written && t.layout != replicated) plan.write_backs.push_back({static_cast<int>(i), replicated});
   }
   // A view keeps its place in the root's geometry even so.
   if (call.op.is_view) {
     for (const ResultInfo& r : call.results) {
-      const Layout whole = TensorLayout::replicated(call.mesh, static_cast<int64_t>(r.geometry.sizes.size()));
-      plan.outputs.push_back({whole, r.geometry, r.defined});
+      const Layout replicated = TensorLayout::replicated(call.mesh, static_cast<int64_t>(r.geometry.sizes.size()));
+      plan.outputs.push_back({replicated, r.geometry, r.defined});
     }
   }
   return plan;

@@ -15,18 +15,18 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor whole_of(const at::Tensor& tensor) {
+at::Tensor gather_full(const at::Tensor& tensor) {
   BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(tensor);
   const Layout layout = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
-  at::Tensor whole = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
-  return whole.is_same(impl.local()) ? whole.detach() : whole;
+  at::Tensor full = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
+  return full.is_same(impl.local()) ? full.detach() : full;
 }
 
 struct Full : torch::autograd::Function<Full> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
     ctx->saved_data["mesh"] = as_word(sharded(tensor).layout());
-    return whole_of(tensor);
+    return gather_full(tensor);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Layout layout = as_layout(ctx->saved_data["mesh"].toInt());
@@ -42,14 +42,14 @@ at::Tensor full_or_alias(const at::Tensor& tensor) {
   if (!holds_shards(tensor)) return tensor;
   const ShardedTensorImpl& impl = sharded(tensor);
   const RunningOp running("full_tensor", mix(hash_text("full_tensor"), impl.identity()), impl.interned_path());
-  at::Tensor whole = recorded(tensor) ? Full::apply(tensor) : whole_of(tensor);
+  at::Tensor full = recorded(tensor) ? Full::apply(tensor) : gather_full(tensor);
   comm::settle();
-  return whole;
+  return full;
 }
 
 at::Tensor full_tensor(const at::Tensor& tensor) {
-  at::Tensor whole = full_or_alias(tensor);
-  return holds_shards(tensor) && whole.is_alias_of(sharded(tensor).local()) ? whole.clone() : whole;
+  at::Tensor full = full_or_alias(tensor);
+  return holds_shards(tensor) && full.is_alias_of(sharded(tensor).local()) ? full.clone() : full;
 }
 
 }  // namespace weft

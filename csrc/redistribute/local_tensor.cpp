@@ -77,9 +77,9 @@ at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std:
   check_parts(local, layout, shape);
   check_rank(local, layout, "from_local");
   TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
-  const Whole whole = put_together(local, layout, shape);
+  const GlobalShape global = put_together(local, layout, shape);
   disable_fuser();
-  return wrap_part(local, layout, whole.sizes, whole.order);
+  return wrap_part(local, layout, global.sizes, global.order);
 }
 
 }  // namespace weft

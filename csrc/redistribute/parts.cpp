@@ -29,7 +29,7 @@ std::vector<Part> all_parts(const at::Tensor& local, Mesh mesh) {
 }
 
 // The whole's sizes from the parts': lengths add up along the axes that split a dimension.
-std::vector<int64_t> whole_sizes(const std::vector<Part>& parts, Layout layout) {
+std::vector<int64_t> global_sizes(const std::vector<Part>& parts, Layout layout) {
   const Mesh mesh = layout->mesh();
   std::vector<int64_t> sizes(layout->ndim(), 0);
   for (int64_t rank : mesh->ranks()) {
@@ -49,7 +49,7 @@ std::vector<int64_t> whole_sizes(const std::vector<Part>& parts, Layout layout) 
 // The order of the whole in memory, as strides that all ranks agree about. The mesh's first rank has the longest part
 // of every dimension, so its strides say all that any part's can. Parts that lie otherwise are no error: the order
 // changes no value.
-std::vector<int64_t> whole_order(const std::vector<Part>& parts, Mesh mesh) {
+std::vector<int64_t> global_order(const std::vector<Part>& parts, Mesh mesh) {
   const Part& first = parts[mesh->ranks()[0]];
   // Equal strides are told apart as torch does it; lengths above 1 keep them apart.
   std::vector<int64_t> longer = first.sizes;
@@ -84,15 +84,15 @@ void check_parts(const at::Tensor& local, Layout layout, const std::optional<std
   comm::check_same(words, compared_by("from_local"), layout->mesh());
 }
 
-Whole put_together(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape) {
+GlobalShape put_together(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape) {
   BelowAutograd guard;
   context().bind(layout->mesh());
   const std::vector<Part> parts = all_parts(local, layout->mesh());
-  Whole whole{shape ? *shape : whole_sizes(parts, layout), whole_order(parts, layout->mesh())};
-  TORCH_CHECK_VALUE(static_cast<int64_t>(whole.sizes.size()) == layout->ndim(), "from_local: shape ",
-                    c10::IntArrayRef(whole.sizes), " for layout ", layout->describe());
-  check_fit(parts, whole.sizes, layout);
-  return whole;
+  GlobalShape global{shape ? *shape : global_sizes(parts, layout), global_order(parts, layout->mesh())};
+  TORCH_CHECK_VALUE(static_cast<int64_t>(global.sizes.size()) == layout->ndim(), "from_local: shape ",
+                    c10::IntArrayRef(global.sizes), " for layout ", layout->describe());
+  check_fit(parts, global.sizes, layout);
+  return global;
 }
 
 }  // namespace weft

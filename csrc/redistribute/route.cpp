@@ -193,7 +193,7 @@ class Search {
 };
 
 // Everything that moves is made whole, then cut anew: always possible.
-Route by_way_of_the_whole(const State& start, const State& goal, const std::vector<int>& axes, const Subject& subject) {
+Route by_way_of_replicas(const State& start, const State& goal, const std::vector<int>& axes, const Subject& subject) {
   Route route;
   State state = start;
   auto moves = [&](int axis) { return std::find(axes.begin(), axes.end(), axis) != axes.end(); };
@@ -284,7 +284,7 @@ Route find_route(const State& start, const State& goal, const Subject& subject) 
   }
   const std::vector<int> dims = open_dims(start, goal, axes, 0, subject);
   if (auto route = Search(goal, subject, axes, dims, std::numeric_limits<int64_t>::max()).run(start)) return *route;
-  return by_way_of_the_whole(start, goal, axes, subject);
+  return by_way_of_replicas(start, goal, axes, subject);
 }
 
 }  // namespace weft::relayout

@@ -116,10 +116,10 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   }
   context().bind(layout->mesh());  // refuses a mesh of other ranks, also where nothing will move
   disable_fuser();
-  const Layout whole = TensorLayout::replicated(layout->mesh(), tensor.dim());
+  const Layout replicated = TensorLayout::replicated(layout->mesh(), tensor.dim());
   const Geometry geometry = dense_geometry(tensor);
   const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
-  return make_sharded(owned(redistribute_local(source, tensor.sizes(), whole, layout), tensor), layout, geometry);
+  return make_sharded(owned(redistribute_local(source, tensor.sizes(), replicated, layout), tensor), layout, geometry);
 }
 
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts) {

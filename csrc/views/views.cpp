@@ -117,11 +117,11 @@ void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
     return write_region(root.shard, root.layout, root.geometry, *ranges, std::move(value), coordinates);
   }
   // It folds or splits dimensions: by way of the whole in the whole's own memory order.
-  const Layout whole = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
+  const Layout replicated = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
   at::Tensor memory = at::empty_strided(root.geometry.sizes, root.geometry.strides, root.shard.options());
-  memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, whole));
+  memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, replicated));
   memory.as_strided(geometry.sizes, geometry.strides, geometry.offset - root.geometry.offset).copy_(value);
-  root.shard.copy_(redistribute_local(memory, root.geometry.sizes, whole, root.layout));
+  root.shard.copy_(redistribute_local(memory, root.geometry.sizes, replicated, root.layout));
 }
 
 }  // namespace
@@ -184,16 +184,16 @@ at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef
   if (!ranges) {
     // It folds or splits dimensions: seen in the whole's own memory order, of which only a replicated tensor has all.
     const ShardedTensorImpl& impl = sharded(self);
-    const Layout whole = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
+    const Layout replicated = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
     at::Tensor memory = impl.local();
-    if (impl.layout() != whole || !memory.strides().equals(base.strides)) {
+    if (impl.layout() != replicated || !memory.strides().equals(base.strides)) {
       memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
-      memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), whole));
+      memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), replicated));
     }
     const std::vector<c10::IValue> arguments = {sizes, strides, offset};
     at::Tensor local = memory.as_strided(sizes, strides, offset - base.offset + memory.storage_offset());
     return wrap_view(op, arguments, self, memory, std::move(local),
-                     TensorLayout::replicated(whole->mesh(), static_cast<int64_t>(sizes.size())), view, -1);
+                     TensorLayout::replicated(replicated->mesh(), static_cast<int64_t>(sizes.size())), view, -1);
   }
   at::Tensor out = share(self);
   std::vector<int> view_dims;

@@ -128,16 +128,16 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
                     input.scalar_type(), reduction};
   return collective(event, [&] {
     const Wire wire(input, order);
-    const at::Tensor& whole = wire.tensor();
+    const at::Tensor& full = wire.tensor();
     const int64_t wire_dim = wire.dim(dim);
     const Axis line(mesh, axis);
-    Sizes shape(whole.sizes().begin(), whole.sizes().end());
+    Sizes shape(full.sizes().begin(), full.sizes().end());
     shape[wire_dim] = sizes[line.coordinate];
     if (input.numel() == 0) return wire.result(at::empty(shape, input.options()));
     // Gloo's own reduce-scatter is slower than an exchange and a local reduction, and takes no uneven parts.
     const bool exchange = uses_gloo(line, input.device().type()) || !has_lowering(input.scalar_type(), reduction);
-    const at::Tensor part = exchange ? reduce_scatter_by_exchange(line, whole, wire_dim, sizes, reduction)
-                                     : reduce_scatter_by_backend(line, whole, wire_dim, sizes, reduction);
+    const at::Tensor part = exchange ? reduce_scatter_by_exchange(line, full, wire_dim, sizes, reduction)
+                                     : reduce_scatter_by_backend(line, full, wire_dim, sizes, reduction);
     return wire.result(part.view(shape));
   });
 }

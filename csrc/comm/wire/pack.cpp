@@ -104,8 +104,8 @@ at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>
 
 at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef sizes, int64_t dim,
                   const std::vector<int64_t>& lengths, const std::vector<int64_t>& offsets) {
-  Sizes whole(sizes.begin(), sizes.end());
-  whole[dim] = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  Sizes full_sizes(sizes.begin(), sizes.end());
+  full_sizes[dim] = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const int64_t row = row_elements(sizes, dim);
   bool adjacent = true;
   int64_t next = offsets.empty() ? 0 : offsets[0];
@@ -115,9 +115,9 @@ at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef siz
   }
   if (adjacent && is_leading(sizes, dim)) {
     const int64_t start = offsets.empty() ? 0 : offsets[0];
-    return wire.result(flat.narrow(0, start, next - start).view(whole));
+    return wire.result(flat.narrow(0, start, next - start).view(full_sizes));
   }
-  at::Tensor out = wire.empty_result(whole, flat.scalar_type());
+  at::Tensor out = wire.empty_result(full_sizes, flat.scalar_type());
   std::vector<at::Tensor> pieces;
   pieces.reserve(lengths.size());
   Sizes piece(sizes.begin(), sizes.end());
