@@ -84,6 +84,39 @@ const char* to_string(ReportNote::Kind kind) {
   return kNames[kind];
 }
 
+namespace {
+
+// Rules that no variable has, large variables without one, and rules that seem to be meant for these.
+void note_rules(const std::vector<LayoutRule>& rules, const std::set<std::string>& used,
+                const std::vector<const VariableInfo*>& unmatched, PathReport& out) {
+  for (const LayoutRule& rule : rules) {
+    if (rule.matches > 0 || used.count(rule.pattern) > 0) continue;
+    out.notes.push_back(
+        {ReportNote::unused_rule, rule.pattern,
+         "rule " + quote(rule.pattern) +
+             (names_an_output(rule.pattern) ? " has matched no layer's output yet" : " matches nothing")});
+  }
+  for (const VariableInfo* variable : unmatched) {
+    if (!is_large(*variable, out.bytes)) continue;
+    const int64_t bytes = bytes_of(*variable);
+    out.notes.push_back({ReportNote::unmatched_variable, variable->path,
+                         c10::str("variable ", quote(variable->path), " of ", bytes,
+                                  " bytes is matched by no rule: every rank holds all of it")});
+  }
+  std::vector<std::string> patterns;
+  for (const LayoutRule& rule : rules) patterns.push_back(rule.pattern);
+  for (const NearMiss& miss : near_misses(patterns, unmatched)) {
+    const char* how = miss.as_glob ? " matches, read as a shell pattern and not as an expression, "
+                                   : " matches a part, but not the whole, of ";
+    out.notes.push_back(
+        {ReportNote::near_miss, miss.pattern,
+         c10::str("rule ", quote(miss.pattern), how, miss.paths, miss.paths == 1 ? " path" : " paths",
+                  " that no rule matches, as ", quote(miss.example), "; ", quote(miss.instead), " would")});
+  }
+}
+
+}  // namespace
+
 PathReport report(const LayoutMap& map, const std::vector<VariableInfo>& variables) {
   const LayoutMap::State& state = *map.state_;
   PathReport out;
@@ -123,32 +156,7 @@ PathReport report(const LayoutMap& map, const std::vector<VariableInfo>& variabl
     out.bytes_per_rank = saturating_sum(out.bytes_per_rank, row.bytes_per_rank);
     out.rows.push_back(std::move(row));
   }
-
-  const std::vector<LayoutRule> rules = map.rules();
-  for (const LayoutRule& rule : rules) {
-    if (rule.matches > 0 || used.count(rule.pattern) > 0) continue;
-    out.notes.push_back(
-        {ReportNote::unused_rule, rule.pattern,
-         "rule " + quote(rule.pattern) +
-             (names_an_output(rule.pattern) ? " has matched no layer's output yet" : " matches nothing")});
-  }
-  for (const VariableInfo* variable : unmatched) {
-    if (!is_large(*variable, out.bytes)) continue;
-    const int64_t bytes = bytes_of(*variable);
-    out.notes.push_back({ReportNote::unmatched_variable, variable->path,
-                         c10::str("variable ", quote(variable->path), " of ", bytes,
-                                  " bytes is matched by no rule: every rank holds all of it")});
-  }
-  std::vector<std::string> patterns;
-  for (const LayoutRule& rule : rules) patterns.push_back(rule.pattern);
-  for (const NearMiss& miss : near_misses(patterns, unmatched)) {
-    const char* how = miss.as_glob ? " matches, read as a shell pattern and not as an expression, "
-                                   : " matches a part, but not the whole, of ";
-    out.notes.push_back(
-        {ReportNote::near_miss, miss.pattern,
-         c10::str("rule ", quote(miss.pattern), how, miss.paths, miss.paths == 1 ? " path" : " paths",
-                  " that no rule matches, as ", quote(miss.example), "; ", quote(miss.instead), " would")});
-  }
+  note_rules(map.rules(), used, unmatched, out);
   out.notes.insert(out.notes.end(), unevens.begin(), unevens.end());
   return out;
 }
