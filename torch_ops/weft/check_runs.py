@@ -18,7 +18,7 @@ from .module import distribute_module
 from .process import rank
 from .strings import shown
 from .switches import random_mode
-from .tensors import map_tensors, is_sharded, local_tensor, shard_batch
+from .tensors import is_sharded, local_tensor, map_tensors, shard_batch
 from .tracing import trace
 
 _QUIET = 2.0  # seconds before a terminal is told what is being done
