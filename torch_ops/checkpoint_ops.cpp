@@ -8,6 +8,7 @@
 
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/part.h"
 #include "ops.h"
 
 namespace weft {
@@ -103,6 +104,9 @@ void define_checkpoint_ops(torch::Library& library) {
       [](const std::string& folder, const TensorsByName& tensors, bool strict) {
         return load(folder, as_named(tensors), strict);
       });
+  def("_part(Tensor tensor, bool fill=False) -> Tensor", [](const at::Tensor& tensor, bool fill) {
+    return fill ? checkpoint::part_to_fill(tensor) : checkpoint::part_to_read(tensor);
+  });
   // At the end of a program.
   def("finish_saves() -> ()", []() { checkpoint::finish_all_saves(); });
   def("_save(str folder, str[] groups, str[] names, Tensor[] tensors, str values, int? step, bool wait)"

@@ -180,6 +180,19 @@ void register_layout_class() {
                  const auto sizes = local_sizes(self->layout, shape, context().bind(self->layout->mesh()).coordinates);
                  return std::vector<int64_t>(sizes.begin(), sizes.end());
                })
+          // Per dimension the ranges (start, length) that this rank holds, in the order in which its shard has them.
+          .def("local_indices",
+               [](const LayoutPtr& self, const std::vector<int64_t>& shape) {
+                 std::vector<std::vector<std::tuple<int64_t, int64_t>>> ranges(shape.size());
+                 const auto& coordinates = context().bind(self->layout->mesh()).coordinates;
+                 for (size_t d = 0; d < shape.size(); ++d) {
+                   for (const auto& [start, length] :
+                        local_indices(self->layout, static_cast<int64_t>(d), shape[d], coordinates)) {
+                     ranges[d].emplace_back(start, length);
+                   }
+                 }
+                 return ranges;
+               })
           .def("__str__", [](const LayoutPtr& self) { return self->layout->str(); })
           .def_pickle([](const LayoutPtr& self) { return state_of(self->layout); },
                       [](LayoutState state) { return layout_from_state(state); });

@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/MemoryOverlap.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
@@ -15,6 +14,7 @@
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/crc32c.h"
+#include "checkpoint/part.h"
 #include "checkpoint/random_state.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/safetensors.h"
@@ -22,7 +22,6 @@
 #include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
 #include "mesh/context.h"
-#include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
@@ -80,16 +79,11 @@ std::vector<Way> find_ways(const std::string& folder, const Contents& contents, 
     const StoredTensor& found = *it->second;
     used.insert(&found);
     const at::Tensor& tensor = target.tensor;
-    const at::Tensor local = holds_shards(tensor) ? sharded(tensor).local() : tensor;
-    if (tensor.scalar_type() != found.dtype || tensor.sizes() != c10::IntArrayRef(found.shape)) {
+    if (!c10::canCast(found.dtype, tensor.scalar_type()) || tensor.sizes() != c10::IntArrayRef(found.shape)) {
       wrong.push_back(c10::str(quote(target.name), " is ", found.dtype, " of shape ", shape_text(found.shape), ", not ",
                                tensor.scalar_type(), " of shape ", shape_text(tensor.sizes())));
-    } else if (local.is_meta()) {
-      wrong.push_back(quote(target.name) + " is to be read into a tensor on the meta device, which has no memory");
-    } else if (holds_shards(tensor) && sharded(tensor).is_moved()) {
-      wrong.push_back(quote(target.name) + " is to be read into a view whose data had to be moved");
-    } else if (at::has_internal_overlap(local) == at::MemOverlap::Yes) {
-      wrong.push_back(quote(target.name) + " is to be read into a tensor whose elements share memory");
+    } else if (const std::string why = cannot_fill(tensor); !why.empty()) {
+      wrong.push_back(quote(target.name) + " is to be read into " + why);
     } else if (way_of.emplace(tensor.unsafeGetTensorImpl(), ways.size()).second) {
       ways.push_back({&found, tensor, target.has_value});
     }
@@ -159,12 +153,6 @@ void check_sums(const std::string& folder, const Contents& contents, const std::
                     " is damaged: other bytes than were saved in ", listed(damaged));
 }
 
-// As after any write in place.
-void note_write(const at::Tensor& tensor) {
-  if (holds_shards(tensor)) sharded(tensor).wrote();
-  if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
-}
-
 }  // namespace
 
 Contents open(const std::string& folder) {
@@ -198,11 +186,7 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
   RunningOp running("load", new_root("load"), nullptr);
   running.add(hash_text(contents.generation));
   const BelowAutograd guard;
-  for (const Way& way : ways) {
-    if (!holds_shards(way.tensor)) continue;
-    const Layout layout = sharded(way.tensor).layout();
-    if (layout->has_partial()) redistribute_content(sharded(way.tensor).cell(), layout->without_partial());
-  }
+  for (const Way& way : ways) finish_pending(way.tensor, "load");
   Reader reader(folder, contents);
   // What has a value keeps it until all is known to be good, and so is read twice.
   const auto sums = together(exchange, [&] {

@@ -16,8 +16,10 @@ constexpr int64_t kLongGap = 4 << 10;    // that is sooner passed over than read
 constexpr size_t kMostRuns = 1 << 16;
 constexpr int64_t kRead = 1 << 20;  // bytes that are still in the cache when their checksum is computed
 
-// Row-major elements are bytes in memory that can be read into.
-bool is_memory(const at::Tensor& part) { return part.is_cpu() && part.is_contiguous(); }
+// The stored row-major elements are bytes in memory that can be read into.
+bool is_memory(const StoredTensor& tensor, const at::Tensor& part) {
+  return part.is_cpu() && part.is_contiguous() && part.scalar_type() == tensor.dtype;
+}
 
 }  // namespace
 
@@ -43,12 +45,11 @@ uint32_t Reader::read(const StoredTensor& tensor, const Box& box, const at::Tens
   PartialCrc crc;
   if (!part.defined()) {
     read_elements(tensor, box, 0, box.numel(), nullptr, crc);
-  } else if (is_memory(part)) {
+  } else if (is_memory(tensor, part)) {
     read_elements(tensor, box, 0, box.numel(), static_cast<char*>(part.mutable_data_ptr()), crc);
   } else {
     blocks(part, kCovering, [&](const Block& block) {
-      const at::Tensor elements =
-          at::empty(block.elements.sizes(), block.elements.options().device(at::kCPU).memory_format(std::nullopt));
+      const at::Tensor elements = at::empty(block.elements.sizes(), at::TensorOptions(tensor.dtype));
       read_elements(tensor, box, block.first, elements.numel(), static_cast<char*>(elements.mutable_data_ptr()), crc);
       block.elements.copy_(elements);
     });

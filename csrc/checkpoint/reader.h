@@ -21,7 +21,7 @@ class Reader {
   ~Reader();
 
   /// What this rank's part adds to the tensor's checksum (begun at zero).
-  /// @param part  filled with it; undefined: it is read for the checksum alone
+  /// @param part  filled with it, converted to its type; undefined: it is read for the checksum alone
   uint32_t read(const StoredTensor& tensor, const Box& box, const at::Tensor& part);
 
  private:

@@ -57,11 +57,11 @@ WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& t
 WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
                                 std::optional<int64_t> step = std::nullopt);
 
-/// Fills the tensors, in the layouts that they have, with what was saved under their names, bit for bit; returns the
-/// step. A rank reads its own part alone. Also loads a folder of Hugging Face's (model.safetensors, or an index).
-/// Raises, on all ranks and before any tensor is changed: ValueError naming all tensors that are missing, not asked
-/// for, of another shape or dtype, and all that are damaged (checksums, lengths, headers); RuntimeError for what
-/// cannot be read.
+/// Fills the tensors, in the layouts that they have, with what was saved under their names, bit for bit; tensors of
+/// another type with what it converts to, where that keeps its kind (c10::canCast). Returns the step. A rank reads its
+/// own part alone. Also loads a folder of Hugging Face's (model.safetensors, or an index). Raises, on all ranks and
+/// before any tensor is changed: ValueError naming all tensors that are missing, not asked for, of another shape or
+/// kind of dtype, and all that are damaged (checksums, lengths, headers); RuntimeError for what cannot be read.
 /// @param strict  false: tensors that are missing or not asked for are passed over
 WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict = true);
 WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);

@@ -77,6 +77,20 @@ TEST_F(Checkpoint, ModulesAndTheirRandomState) {
   EXPECT_TRUE(at::equal(at::rand({4}), next));
 }
 
+TEST_F(Checkpoint, ConvertsToTheTypeOfWhatIsFilled) {
+  save(folder_, NamedTensors{{"t", whole()}});
+  test::run_ranks(2, [&](int) {
+    const Layout layout = TensorLayout::get(test::line(2), {{}, {{0}}});
+    const at::Tensor half = distribute_tensor(at::zeros({7, 5}, at::kBFloat16), layout);
+    load(folder_, NamedTensors{{"t", half}});
+    EXPECT_TRUE(at::equal(full_tensor(half), whole().to(at::kBFloat16)));
+  });
+  const auto errors =
+      test::errors_of_ranks(2, [&](int) { load(folder_, NamedTensors{{"t", at::zeros({7, 5}, at::kLong)}}); });
+  EXPECT_EQ(errors[0], errors[1]);
+  EXPECT_THAT(errors[0], ::testing::HasSubstr("'t' is Float of shape (7, 5), not Long"));
+}
+
 TEST_F(Checkpoint, ErrorsAreTheSameOnAllRanks) {
   const auto errors = test::errors_of_ranks(2, [&](int) { save(root_ + "/no/where", NamedTensors{{"t", whole()}}); });
   EXPECT_EQ(errors[0], errors[1]);

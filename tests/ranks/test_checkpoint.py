@@ -114,6 +114,33 @@ def test_every_dtype(dtype, ranks2, tmp_path):
     assert ranks2(dtypes_round, str(tmp_path / "c"), dtype) == [True, True]
 
 
+def of_another_dtype(folder, to):
+    """The names that are not as `Tensor.to` has them; then what is said of dtypes that would lose their kind."""
+    mesh = meshes(weft.world_size())[0]
+    torch.manual_seed(2)
+    stored = {"f": torch.randn(700, 301), "turned": torch.randn(6, 8), "i": torch.arange(9)}
+    weft.save(folder, {k: weft.distribute_tensor(t, ("a",) + (None,) * (t.dim() - 1), mesh) for k, t in stored.items()})
+    targets = {
+        "f": weft.distribute_tensor(torch.zeros(700, 301, dtype=to), (None, "a"), mesh),
+        "turned": weft.distribute_tensor(torch.zeros(8, 6, dtype=to).t(), ("a", None), mesh),
+        "i": torch.zeros(9, dtype=to),
+    }
+    weft.load(folder, targets)
+    wrong = [k for k, t in targets.items() if not torch.equal(weft.full_tensor(t), stored[k].to(to))]
+    whole_numbers = {"f": weft.distribute_tensor(torch.zeros(700, 301, dtype=torch.int64), ("a", None), mesh)}
+    try:
+        weft.load(folder, whole_numbers, strict=False)
+    except ValueError as error:
+        return wrong, str(error), weft.full_tensor(whole_numbers["f"]).any().item()
+
+
+@pytest.mark.parametrize("to", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_converts_to_the_variables_dtype(to, ranks2, ranks3, tmp_path):
+    for ranks in (ranks2, ranks3):
+        for wrong, said, changed in ranks(of_another_dtype, str(tmp_path / "c"), to):
+            assert wrong == [] and "'f' is Float of shape (700, 301), not Long" in said and not changed
+
+
 def memory_orders(folder):
     """Transposed and channels_last variables, saved row-major as plain ones are."""
     mesh = meshes(weft.world_size())[0]
@@ -323,6 +350,26 @@ def random_state(folder):
 def test_random_state_of_the_first_rank(ranks2, tmp_path):
     (first, again), (_, other) = ranks2(random_state, str(tmp_path / "c"))
     assert torch.equal(first, again) and torch.equal(first, other)
+
+
+def all_bits(folder, shape, loads):
+    """Whole values of model and optimizer, saved after two steps, or loaded into ones of other values."""
+    net, optimizer = build(mesh_of(shape), "adamw", 5 if loads else 0)
+    if loads:
+        weft.load(folder, net, optimizer)
+    else:
+        steps(net, optimizer, 2, 0)
+        weft.save(folder, net, optimizer)
+    entries = [net.state_dict(), *(optimizer.state[p] for p in net.parameters())]
+    return [{k: weft.full_tensor(v.detach()) for k, v in entry.items()} for entry in entries]
+
+
+@pytest.mark.parametrize(("of", "to"), [((4,), (2,)), ((2, 2), (3,)), ((3,), None), (None, (2, 2))])
+def test_model_and_optimizer_to_the_bit(of, to, request, tmp_path):
+    saved = on(request, of, all_bits, str(tmp_path / "c"), False)[0]
+    for loaded in on(request, to, all_bits, str(tmp_path / "c"), True):
+        for mine, theirs in zip(loaded, saved, strict=True):
+            assert mine.keys() == theirs.keys() and all(torch.equal(mine[k], v) for k, v in theirs.items())
 
 
 PAIRS = list(itertools.product([(2,), (3,)], [(None, "a"), ("a", None)]))

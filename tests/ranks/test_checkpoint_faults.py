@@ -118,7 +118,7 @@ def misfits(folder):
     mesh = meshes(weft.world_size())[0]
     other = {
         "0": weft.distribute_tensor(torch.zeros(10, 8), ("a", None), mesh),
-        "1": held["1"].to(torch.float64),
+        "1": held["1"].to(torch.int64),
         "new": torch.zeros(2),
         "plain": held["plain"],
     }
@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_named(saved, ranks2):
     assert untouched and read and told == (["new"], ["0", "1", "plain"])
     for text in (
         "'0' is Float of shape (10, 7), not Float of shape (10, 8)",
-        "'1' is Float of shape (10, 7), not Double",
+        "'1' is Float of shape (10, 7), not Long",
     ):
         assert text in strict and text in loose
     assert "missing in it: 'new'; in it, but not asked for: '2';" in strict and "missing" not in loose

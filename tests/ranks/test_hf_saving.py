@@ -7,7 +7,7 @@ import torch
 import weft
 from ranks.zoo import MODELS
 from safetensors.torch import load_file, save_file
-from weft.hf import saving
+from weft import safetensors_files
 
 
 def mesh_of(*shape):
@@ -49,15 +49,15 @@ def test_several_files(ranks2, tmp_path):
 
 
 def test_order_and_kinds(tmp_path):
-    kinds = list(saving._KINDS)
+    kinds = list(safetensors_files._KINDS)
     tensors = {f"{'ba'[i % 2]}{i}": torch.ones(i % 3 + 1, 2).to(kind) for i, kind in enumerate(kinds)}
     tensors |= {"empty": torch.empty(0, 3), "number": torch.tensor(1.5), "ä": torch.ones(2)}
     for metadata in (None, {"format": "pt"}):
         save_file(tensors, tmp_path / "theirs", metadata=metadata)
-        saving.write(tensors, tmp_path / "ours", metadata)
+        safetensors_files.write(tensors, tmp_path / "ours", metadata)
         assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     with pytest.raises(ValueError, match="no such dtype: x"):
-        saving.write({"x": torch.ones(1, dtype=torch.complex128)}, tmp_path / "ours")
+        safetensors_files.write({"x": torch.ones(1, dtype=torch.complex128)}, tmp_path / "ours")
 
 
 def fails(folder):

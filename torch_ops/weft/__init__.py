@@ -21,6 +21,7 @@ from .check_report import Check, Difference
 from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
+from .dcp import install as _install_dcp
 from .display import install as _install_display
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
@@ -38,6 +39,8 @@ from .process import get_device_count, initialize, list_devices, rank, world_siz
 from .reporting import Report, report
 from .rule_check import RuleCheck
 from .rules import check_rule, register_rule
+from .safetensors_files import install as _install_safetensors
+from .savers import install as _install_savers
 from .switches import check_finite, check_plain, random_mode, strict
 from .tensors import (
     distribute_tensor,
@@ -54,6 +57,7 @@ from .tracing import Trace, TraceRow, trace
 
 _install_assignment()
 _install_compiling()
+_install_dcp()
 _install_display()
 _install_hf_adapters()
 _install_hf_loading()
@@ -62,6 +66,8 @@ _install_hf_saving()
 _install_hf_trainer()
 _install_interop()
 _install_metrics()
+_install_safetensors()
+_install_savers()
 
 __version__ = "0.1.0"
 

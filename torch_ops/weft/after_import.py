@@ -20,11 +20,11 @@ def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
         sys.meta_path.insert(0, _AfterImport(name, then))
 
 
-def replace_everywhere(function: Any, replacement: Any, package: str) -> None:
-    """Wherever a module of the package has it under its own name."""
+def replace_everywhere(function: Any, replacement: Any, package: str = "") -> None:
+    """Wherever a module, of that package, has it under its own name, as `from module import name` leaves it there."""
     name = function.__name__
     for module_name, module in list(sys.modules.items()):
-        if module_name.startswith(package) and vars(module).get(name) is function:
+        if module_name.startswith(package) and getattr(module, "__dict__", {}).get(name) is function:
             setattr(module, name, replacement)
 
 

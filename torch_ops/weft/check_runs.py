@@ -18,7 +18,7 @@ from .module import distribute_module
 from .process import rank
 from .strings import shown
 from .switches import random_mode
-from .tensors import _map, is_sharded, local_tensor, shard_batch
+from .tensors import is_sharded, local_tensor, map_tensors, shard_batch
 from .tracing import trace
 
 _QUIET = 2.0  # seconds before a terminal is told what is being done
@@ -45,7 +45,7 @@ class Runs:
         self.model_fn, self.layouts, self.batch_axis, self.loss = model_fn, layouts, batch_axis, loss
         self.dtype, self.tolerance, self.seed = dtype, tolerance, seed
         together(self.validate)
-        self.batch = together(lambda: _map(batch, self.cast))
+        self.batch = together(lambda: map_tensors(batch, self.cast))
         self.dtype_of_model: torch.dtype | None = None
         self.facts: list = []
         self.begin = self.told = time.monotonic()

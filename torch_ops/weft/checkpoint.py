@@ -115,9 +115,11 @@ def load(
 ) -> Loaded:
     """Fills the variables, in the layouts that they have now, with what was saved, bit for bit.
 
-    Each rank reads its own part alone. Everything is checked before a variable is changed. A module's plain variables
-    on the meta device get memory. Also loads a folder of Hugging Face's (model.safetensors, or an index), which has no
-    checksums, as a model.
+    Variables of another dtype get what it converts to, as in `load_state_dict`, where that keeps its kind: a float32
+    checkpoint loads into a bfloat16 model, but floats not into integers, nor numbers into booleans. Each rank reads its
+    own part alone. Everything is checked before a variable is changed. A module's plain variables on the meta device
+    get memory. Also loads a folder of Hugging Face's (model.safetensors, or an index), which has no checksums, as a
+    model.
 
     Args:
         model: as saved: a module, or tensors by name.
@@ -129,9 +131,9 @@ def load(
             optimizer is loaded.
 
     Raises:
-        ValueError: naming all tensors that are missing, not asked for, of another shape or dtype, or damaged; variables
-            made on the meta device that neither the checkpoint nor an initialiser has filled; files that are not what
-            the manifest says.
+        ValueError: naming all tensors that are missing, not asked for, of another shape or kind of dtype, or damaged;
+            variables made on the meta device that neither the checkpoint nor an initialiser has filled; files that are
+            not what the manifest says.
         RuntimeError: what cannot be read.
 
     Both are the same on all ranks, and no variable is changed.

@@ -18,13 +18,13 @@ _WAY_OUT = (
 _MESSAGES = {
     "data_ptr": "data_ptr(): " + _WAY_OUT,
     "const_data_ptr": "const_data_ptr(): " + _WAY_OUT,
-    "__reduce_ex__": "torch.save, pickle and copy.copy: "
+    "__reduce_ex__": "pickle and copy.copy: "
     + _WAY_OUT
-    + ". For a checkpoint: weft.save(folder, model, optimizer), and weft.load",
-    "untyped_storage": "storage(), safetensors, torch.compile and torch.export: "
+    + ". To save it: weft.save(folder, model, optimizer) and weft.load, or torch.save, which every rank calls",
+    "untyped_storage": "storage(), torch.compile and torch.export: "
     + _WAY_OUT
-    + ". For a checkpoint: weft.save(folder, model), whose files are safetensors. Compiled graphs of sharded tensors "
-    "are not supported: leave torch.compile off, or keep these calls out of it with torch.compiler.disable",
+    + ". For a checkpoint: weft.save(folder, model), torch.save or safetensors. Compiled graphs of sharded tensors are "
+    "not supported: leave torch.compile off, or keep these calls out of it with torch.compiler.disable",
 }
 
 

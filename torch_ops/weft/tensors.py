@@ -150,7 +150,7 @@ def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: in
         axes[dim] = axis
         return distribute_tensor(t, axes, mesh)
 
-    return _map(batch, split)
+    return map_tensors(batch, split)
 
 
 def tensors_in(values: Any) -> list[torch.Tensor]:
@@ -161,13 +161,13 @@ def tensors_in(values: Any) -> list[torch.Tensor]:
         found.append(t)
         return t
 
-    _map(values, keep)
+    map_tensors(values, keep)
     return found
 
 
-def _map(batch: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same nesting with `f` of each tensor."""
-    again = lambda x: _map(x, f)  # noqa: E731
+def map_tensors(batch: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same nesting of mappings, sequences and dataclasses with `f` of each tensor."""
+    again = lambda x: map_tensors(x, f)  # noqa: E731
     if isinstance(batch, torch.Tensor):
         return f(batch)
     if isinstance(batch, MutableMapping):

@@ -6,78 +6,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ..after_import import after_import
 from ..in_step import agree
-from ..tensors import full_tensor, is_sharded
+from ..safetensors_files import take_part, write
+from ..tensors import is_sharded
 from .reading import replaced
 
 _WHAT = "save_pretrained"
-# As the safetensors library orders tensors in a file: larger and later kinds first, then by name.
-_KINDS = {
-    torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.float8_e5m2: "F8_E5M2",
-    torch.float8_e4m3fn: "F8_E4M3", torch.int16: "I16", torch.uint16: "U16", torch.float16: "F16",
-    torch.bfloat16: "BF16", torch.int32: "I32", torch.uint32: "U32", torch.float32: "F32", torch.complex64: "C64",
-    torch.float64: "F64", torch.int64: "I64", torch.uint64: "U64",
-}  # fmt: skip
 
 
 def install() -> None:
     """Puts it into transformers, now or once it is imported."""
     after_import("transformers.modeling_utils", _install)
-
-
-def write(tensors: Mapping[str, torch.Tensor], file: str | os.PathLike, metadata: Any = None) -> None:
-    """A safetensors file of those tensors, of which one is whole in memory at a time.
-
-    Raises:
-        ValueError: a dtype that the format has not.
-    """
-    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    at = 0
-    for name in ordered(tensors):
-        t = tensors[name]
-        size = t.numel() * t.element_size()
-        header[name] = {"dtype": _KINDS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    names = ordered(tensors)
-    try:
-        with open(file, "wb") as out:
-            out.write(struct.pack("<Q", len(text)) + text)
-            while names:
-                whole = _whole(tensors[names.pop(0)])
-                out.write(whole.view(-1).view(torch.uint8).numpy().data)
-    finally:
-        take_part({name: tensors[name] for name in names})  # the others send them whether they can be written or not
-
-
-def take_part(tensors: Mapping[str, torch.Tensor]) -> None:
-    """What the other ranks do meanwhile."""
-    for name in ordered(tensors):
-        if is_sharded(tensors[name]):
-            full_tensor(tensors[name].detach())
-
-
-def ordered(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    kinds = list(_KINDS)
-    unknown = [f"{name} ({t.dtype})" for name, t in tensors.items() if t.dtype not in _KINDS]
-    if unknown:
-        raise ValueError(f"{_WHAT}: safetensors has no such dtype: {', '.join(unknown)}")
-    return sorted(tensors, key=lambda name: (-kinds.index(tensors[name].dtype), name))
-
-
-def _whole(t: torch.Tensor) -> torch.Tensor:
-    whole = full_tensor(t.detach()) if is_sharded(t) else t.detach()
-    return whole.cpu().contiguous().resolve_conj().resolve_neg()
 
 
 def _install(modeling: Any) -> None:

@@ -1,0 +1,115 @@
+"""torch.save of what has sharded tensors in it: the file of one process, with their whole values.
+
+Every rank calls it. A file is written by the first of the ranks that name it; an object without a name by each.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from .assignment import is_sharded
+from .in_step import agree
+from .readers import whole
+
+_TENSOR: Any = torch.Tensor
+_wholes: dict[tuple, torch.Tensor] | None = None  # of what is being pickled by torch.save
+
+
+def writes(what: str, target: Any) -> bool:
+    """Whether this rank is to write the file, or the object, that the ranks name. All of them ask.
+
+    Raises:
+        ValueError: a rank is elsewhere.
+    """
+    torch.ops.weft.check_same([0], f"{what} of sharded tensors, which every rank calls alike", None)
+    path = target if isinstance(target, (str, os.PathLike)) else getattr(target, "name", None)
+    path = os.path.abspath(path) if isinstance(path, (str, os.PathLike)) else None
+    rank, paths = torch.ops.weft.rank(), [path]
+    if torch.ops.weft.world_size() > 1:
+        paths = [None] * dist.get_world_size()
+        dist.all_gather_object(paths, path)
+    return path is None or paths.index(path) == rank
+
+
+def place_of(x: torch.Tensor) -> tuple:
+    """Equal for sharded tensors that share all of their memory, such as tied variables."""
+    memory = torch.ops.weft._writes(x.detach())[0]
+    return memory, x.shape, x.stride(), x.storage_offset(), x.dtype, x.is_conj(), x.is_neg()
+
+
+def install() -> None:
+    """Puts it in the place of torch.save."""
+    core, core_reduce = torch.save, _TENSOR.__reduce_ex__
+
+    @functools.wraps(core)
+    def save(obj: Any, f: Any, pickle_module: Any = pickle, *args: Any, **kwargs: Any) -> None:
+        found = _sharded_in(obj, pickle_module)
+        if not found:
+            return core(obj, f, pickle_module, *args, **kwargs)
+        here, wholes = writes("torch.save", f), {}
+        for x in found:
+            if (place := place_of(x)) not in wholes:
+                value = whole(x.detach())
+                wholes[place] = value if here else None
+        error: Exception | None = None
+        try:
+            if here:
+                with _pickled_as(wholes):
+                    core(obj, f, pickle_module, *args, **kwargs)
+        except Exception as e:
+            error = e
+        agree("torch.save", error)
+
+    @functools.wraps(core_reduce)
+    def reduce_ex(self: torch.Tensor, protocol: Any) -> Any:
+        if _wholes is not None and is_sharded(self) and (place := place_of(self)) in _wholes:
+            value: Any = _wholes[place].detach().requires_grad_(self.requires_grad)
+            value.__dict__.update(self.__dict__)
+            return core_reduce(value, protocol)
+        return core_reduce(self, protocol)
+
+    torch.save = save
+    _TENSOR.__reduce_ex__ = reduce_ex
+
+
+@contextmanager
+def _pickled_as(wholes: dict) -> Iterator[None]:
+    global _wholes
+    _wholes = wholes
+    try:
+        yield
+    finally:
+        _wholes = None
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _sharded_in(value: Any, pickle_module: Any) -> list[torch.Tensor]:
+    """The sharded tensors that are met where the value is pickled, in that order."""
+    found: dict[int, torch.Tensor] = {}
+
+    class Finder(pickle_module.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, torch.Tensor):
+                return 0 if torch.is_storage(obj) else None
+            if is_sharded(obj):
+                found[id(obj)] = obj
+            return 0  # what is in it is not looked at
+
+    try:
+        Finder(_Nowhere(), 2).dump(value)
+    except Exception:  # torch.save says so itself
+        pass
+    return list(found.values())
