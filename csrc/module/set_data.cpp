@@ -9,9 +9,9 @@
 #include "redistribute/redistribute.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
+#include "tensor/memory.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
-#include "tensor/memory.h"
 #include "tensor/strided.h"
 
 namespace weft {
