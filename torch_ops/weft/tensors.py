@@ -85,6 +85,8 @@ def distribute_variable(
 
 def is_dtensor(x: Any) -> bool:
     """Whether it is one of torch.distributed's; where none can be, that module stays unloaded."""
+    if type(x) in (torch.Tensor, torch.nn.Parameter):
+        return False
     cls = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
     return cls is not None and isinstance(x, cls)
 
