@@ -14,6 +14,8 @@ import torch
 from .axes import Axes
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 
+_CORE = frozenset((torch.Tensor, torch.nn.Parameter))  # the types of most tensors
+
 
 def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
     """An error that a rank must not raise alone, while the others wait in the check of `what`: it goes there too.
@@ -85,7 +87,7 @@ def distribute_variable(
 
 def is_dtensor(x: Any) -> bool:
     """Whether it is one of torch.distributed's; where none can be, that module stays unloaded."""
-    if type(x) in (torch.Tensor, torch.nn.Parameter):
+    if type(x) in _CORE:
         return False
     cls = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
     return cls is not None and isinstance(x, cls)
