@@ -9,6 +9,7 @@
 #include "redistribute/redistribute.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
+#include "tensor/memory.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
@@ -55,6 +56,7 @@ Identity identify(const at::Tensor& value, const std::string* path, Mesh mesh) {
 
 at::Tensor from_plain(const ShardedTensorImpl& variable, const at::Tensor& value) {
   check_strided(kName, value);
+  check_memory(kName, value);
   const Layout home = home_of(variable);
   const Layout layout = home->ndim() == value.dim() ? home : TensorLayout::replicated(home->mesh(), value.dim());
   const std::string* path = variable.interned_path();

@@ -20,6 +20,7 @@
 #include "paths/unheeded.h"
 #include "redistribute/tensors.h"
 #include "tensor/identity.h"
+#include "tensor/memory.h"
 #include "tensor/sharded.h"
 
 namespace weft {
@@ -123,6 +124,7 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::s
 
 int64_t Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
   TORCH_CHECK_VALUE(tensor.defined(), "distribute_module: no tensor at ", quote(path));
+  check_memory(c10::str("distribute_module: ", quote(path)), tensor);
   const Layout found = map_.layout_for(path, tensor.sizes().vec(), module_type);
   const Layout layout = or_whole(found, map_, tensor);
   const auto patterns = log_on(LogLevel::debug) ? map_.matching(path, module_type) : std::vector<std::string>();

@@ -18,6 +18,7 @@
 #include "redistribute/redistribute.h"
 #include "redistribute/tensors_shared.h"
 #include "tensor/below_autograd.h"
+#include "tensor/memory.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
@@ -28,6 +29,7 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
   check_strided(what, tensor);
+  check_memory(what, tensor);
   TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
                     " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }

@@ -188,3 +188,42 @@ def test_trainer_goes_on_elsewhere(tmp_path, ranks4, ranks2, ranks3):
             for row, want in zip(rows, expected, strict=False):
                 for what in ("loss", "learning_rate", "grad_norm", "epoch"):
                     assert row[what] == pytest.approx(want[what], abs=2e-4), (number, row["step"], what)
+
+
+def predicts(folder, name, sharded):
+    """What a trainer predicts, with its metrics, after it has gone back to the best of its checkpoints."""
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+    def metrics(of):
+        return {"sum": float((of.predictions != of.label_ids[:, :1]).sum())} if name == "t5" else {
+            "right": float((of.predictions.argmax(-1)[:, :-1] == of.label_ids[:, 1:]).mean())}  # fmt: skip
+
+    model = build(name)
+    if sharded:
+        weft.distribute_module(model, layouts_of(model))
+    arguments = Seq2SeqTrainingArguments(
+        str(folder), max_steps=4, per_device_train_batch_size=4, per_device_eval_batch_size=5, learning_rate=1e-2,
+        adam_epsilon=1e-3, eval_strategy="steps", eval_steps=2, save_steps=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", include_num_input_tokens_seen="all", predict_with_generate=name == "t5",
+        generation_max_length=6, report_to=[], use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    made = Seq2SeqTrainer(
+        model=model, args=arguments, train_dataset=Rows(), eval_dataset=Rows(), compute_metrics=metrics
+    )
+    with weft.random_mode("replay"):
+        made.train()
+    out = made.predict(Rows())
+    numbers = {k: v for k, v in out.metrics.items() if k in ("test_loss", "test_sum", "test_right")}
+    return out.predictions, numbers | {"best": made.state.best_metric}, made.state.num_input_tokens_seen
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_trainer_predicts(request, tmp_path, ranks, name):
+    """The last batch is incomplete; t5 generates."""
+    pytest.importorskip("accelerate")
+    expected, numbers, seen = predicts(tmp_path / "plain", name, False)
+    assert len(expected) == 24 and len(numbers) == 3
+    for found, theirs, count in request.getfixturevalue(ranks)(predicts, tmp_path / "s", name, True, timeout=200):
+        assert found.shape == expected.shape and abs(found - expected).max() < 2e-3
+        assert theirs == pytest.approx(numbers, abs=1e-3) and count == seen

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import torch
 import weft
 from torch import nn
@@ -30,6 +31,134 @@ def both_ways():
 def test_dtensors_both_ways(ranks2, ranks4):
     assert ranks2(both_ways) == [[]] * 2
     assert ranks4(both_ways) == [[]] * 4
+
+
+LAYOUTS = [("a", "b"), ("b", None), (None, ("a", "b")), (None, None), (("b", "a"), None)]
+
+
+def dtensor(x, mesh, placements):
+    """Of pending sums each rank has another part."""
+    from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+
+    local = distribute_tensor(x, mesh, [Replicate() if p.is_partial() else p for p in placements]).to_local().clone()
+    for p, at, size in zip(placements, mesh.get_coordinate(), mesh.shape, strict=True):
+        if p.is_partial():
+            local *= -1 if at else size  # which sum to one
+    return DTensor.from_local(local, mesh, placements, run_check=False, shape=x.shape, stride=x.stride())
+
+
+def laid_out():
+    """DTensors of all placements to some layouts: what differs of value, gradient, memory and of the variables."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Partial, Replicate, Shard
+
+    shape = (weft.world_size() // 2 or 1, 2) if weft.world_size() != 3 else (1, 3)
+    theirs = init_device_mesh("cpu", shape, mesh_dim_names=("x", "y"))  # the axes' names need not be the same
+    mesh = weft.DeviceMesh(shape, ("a", "b"), device_type="cpu")
+    x, weights, wrong = torch.arange(35.0).reshape(7, 5), torch.linspace(-1, 1, 35).reshape(7, 5), []
+    for placements in itertools.product((Shard(0), Shard(1), Replicate(), Partial()), repeat=2):
+        for axes in LAYOUTS:
+            d = dtensor(x, theirs, placements).requires_grad_()
+            layout = weft.TensorLayout(axes, mesh)
+            out = weft.distribute_tensor(d, layout)
+            (out * weights).sum().backward()
+            grad = d.grad.full_tensor() if not any(p.is_partial() for p in placements) else weights
+            local = weft.local_tensor(out.detach())
+            fits = weft.TensorLayout.from_placements(placements, mesh, 2) == layout
+            shares = local.numel() and local.data_ptr() == d.to_local().data_ptr()
+            variable = weft.distribute_variable(nn.Parameter(d.detach()), layout)
+            if not (
+                torch.equal(weft.full_tensor(out.detach()), x)
+                and weft.layout_of(out) == weft.layout_of(variable) == layout
+                and torch.allclose(grad, weights)
+                and (shares or not fits or not local.numel())
+                and torch.equal(weft.full_tensor(variable.detach()), x)
+                and isinstance(variable, nn.Parameter)
+                and variable.is_leaf
+            ):
+                wrong.append((placements, axes, shares, fits, grad, weft.full_tensor(out.detach())))
+    return wrong
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_dtensors_are_laid_out(request, world):
+    assert request.getfixturevalue(f"ranks{world}")(laid_out) == [[]] * world
+
+
+class Hollow(torch.Tensor):
+    """Has no memory, as subclasses that keep their values in other tensors."""
+
+    @staticmethod
+    def __new__(cls, *size):
+        return torch.Tensor._make_wrapper_subclass(cls, size)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:  # of nn.Parameter
+            return Hollow(*args[0].shape)
+        raise RuntimeError(f"{func} is not to be called")
+
+
+def not_laid_out():
+    """What is said of DTensors and their like where they cannot be laid out, and the way out that an error names."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_module, distribute_tensor
+
+    theirs, other = init_device_mesh("cpu", (2,)), init_device_mesh("cpu", (1, 2))
+    mesh = weft.DeviceMesh((2,), ("a",), device_type="cpu")
+    rows = weft.TensorLayout(("a", None), mesh)
+
+    def split(_, owner, device_mesh):
+        for name, p in list(owner.named_parameters(recurse=False)):
+            owner.register_parameter(name, nn.Parameter(distribute_tensor(p, device_mesh, [Shard(0)])))
+
+    torch.manual_seed(0)
+    net = distribute_module(nn.Sequential(nn.Linear(4, 5)), theirs, split)
+    ours = weft.distribute_module(nn.Sequential(nn.Linear(4, 5)), {"0/weight": (None, "a")}, mesh=mesh)
+    hollow = nn.Module()
+    hollow.weight = nn.Parameter(Hollow(3, 2))
+    d = distribute_tensor(torch.ones(3, 2), other, [Shard(0), Shard(1)])
+    calls = {
+        "mesh": lambda: weft.distribute_tensor(d, rows),
+        "variable": lambda: weft.distribute_variable(d, rows),
+        "from_dtensor": lambda: weft.from_dtensor(d, mesh),
+        "from_local": lambda: weft.from_local(d, rows),
+        "module": lambda: weft.distribute_module(net, {"0/weight": ("a", None)}, mesh=mesh),
+        "hollow": lambda: weft.distribute_tensor(Hollow(3, 2), rows),
+        "hollow variable": lambda: weft.distribute_variable(Hollow(3, 2), rows),
+        "hollow module": lambda: weft.distribute_module(hollow, mesh=mesh),
+        "data": lambda: setattr(ours[0].weight, "data", Hollow(5, 4)),
+    }
+    out = {}
+    for name, call in calls.items():
+        try:
+            out[name] = f"not refused: {call()}"
+        except Exception as e:
+            out[name] = f"{type(e).__name__}: {e}"
+    ours.load_state_dict({k: weft.from_dtensor(v, mesh) for k, v in net.state_dict().items()})
+    same = all(
+        torch.equal(weft.full_tensor(p.detach()), q.full_tensor())
+        for p, q in zip(ours.parameters(), net.parameters(), strict=True)
+    )
+    return out, same
+
+
+def test_what_cannot_be_laid_out_is_named(ranks2):
+    first, second = ranks2(not_laid_out)
+    assert first == second and first[1], first
+    words = {
+        "mesh": "ValueError: distribute_tensor: the DTensor lies on DeviceMesh(",
+        "variable": "ValueError: distribute_variable: the DTensor lies on DeviceMesh(",
+        "from_dtensor": "ValueError: from_dtensor: the DTensor lies on DeviceMesh(",
+        "from_local": "ValueError: from_local: the part is a DTensor; pass its to_local()",
+        "module": "ValueError: distribute_module: 0.weight and 1 others is a DTensor (Shard(dim=0),)",
+        "hollow": "ValueError: distribute_tensor: the tensor is of a subclass that has no memory of its own",
+        "hollow variable": "ValueError: distribute_variable: the tensor is of a subclass that has no memory of its own",
+        "hollow module": "ValueError: distribute_module: 'weight': the tensor is of a subclass that has no memory",
+    }
+    for name, text in words.items():
+        assert first[0][name].startswith(text), (name, first[0][name])
+    assert not first[0]["data"].startswith("not refused")
 
 
 def refusals():

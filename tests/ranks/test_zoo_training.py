@@ -1,4 +1,6 @@
-"""trl's SFTTrainer on a sharded model, whole and with LoRA of peft: what it logs, evaluates and saves."""
+"""trl's trainers on sharded models, whole and with LoRA of peft: what they log, evaluate and save."""
+
+import copy
 
 import pytest
 import torch
@@ -20,13 +22,19 @@ def layouts_of(model):
     return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.layouts.megatron(model, mesh, "model")
 
 
-def trained(folder, lora, when=None, resume=None):
-    """What it logs; the model is laid out before the trainer is made, or after."""
+def start_anew():
+    """accelerate's state is one of the process; torchrun's variables are there to be seen."""
     from accelerate.state import AcceleratorState, GradientState, PartialState
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()  # torchrun's variables are there to be seen
+        state._reset_state()
+
+
+def trained(folder, lora, when=None, resume=None):
+    """What it logs; the model is laid out before the trainer is made, or after."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    start_anew()
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**preferences.CONFIG, attention_dropout=0.1))
     if when == "before":
@@ -72,3 +80,41 @@ def test_goes_on_from_a_plain_checkpoint(ranks3, tmp_path, lora):
     for rows, _ in found:
         losses = [row["loss"] for row in rows if "loss" in row]
         assert losses == pytest.approx([row["loss"] for row in expected if "loss" in row], abs=5e-4)
+
+
+def prefers(folder, kind, lora, sharded):
+    """What the trainers of preferences log."""
+    import transformers
+
+    start_anew()
+    torch.manual_seed(0)
+    cls = transformers.LlamaForSequenceClassification if kind == "Reward" else transformers.LlamaForCausalLM
+    models = [cls(transformers.LlamaConfig(**preferences.CONFIG, num_labels=1))]
+    models += [copy.deepcopy(models[0])] * (kind == "DPO" and not lora)
+    for model in models if sharded else ():
+        weft.distribute_module(model, layouts_of(model))
+    more = {"ref_model": models[1]} if len(models) > 1 else {}
+    if lora:
+        more["peft_config"] = peft.LoraConfig(r=4, target_modules=["q_proj", "o_proj"])
+    arguments = getattr(trl, f"{kind}Config")(
+        str(folder), max_steps=3, per_device_train_batch_size=4, learning_rate=1e-2, adam_epsilon=1e-3,
+        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, bf16=False, disable_tqdm=True,
+    )  # fmt: skip
+    texts = {"prompt": "w{} w4", "chosen": "w{} w6", "rejected": "w9{}"}
+    rows = datasets.Dataset.from_dict({k: [text.format(3 + i) for i in range(6)] for k, text in texts.items()})
+    trainer = getattr(trl, f"{kind}Trainer")(
+        models[0], args=arguments, processing_class=tokenizer(), train_dataset=rows, **more
+    )
+    with weft.random_mode("replay"):
+        trainer.train()
+    return [row for row in trainer.state.log_history if "loss" in row]
+
+
+@pytest.mark.parametrize(("kind", "lora"), [("DPO", False), ("DPO", True), ("Reward", False)])
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks4"])
+def test_preferences(request, tmp_path, ranks, kind, lora):
+    expected = prefers(tmp_path / "plain", kind, lora, False)
+    assert len(expected) == 3 and len(expected[0]) > 6
+    for rows in request.getfixturevalue(ranks)(prefers, tmp_path / "sharded", kind, lora, True, timeout=200):
+        for row, want in zip(rows, expected, strict=True):
+            assert row == pytest.approx(want, abs=1e-3)

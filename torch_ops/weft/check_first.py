@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from .check_ranks import gathered, together
 from .check_report import Difference
@@ -42,10 +45,11 @@ class Comparison:
     def compared(self, plain: Step, sharded: Step) -> tuple[Difference | None, float, int]:
         """The first difference, the largest relative one of all, and how many gradients there are."""
         self.top = largest_of(v.tensor for v in plain.values)
-        wrong, worst = self.first_wrong(plain.values, sharded.values)
+        outputs = {(v.call, v.key): v.tensor for v in plain.values}
+        wrong, worst = self.first_wrong(sharded, lambda v: outputs.get((v.call, v.key)))
         if wrong is not None:
             value, largest, relative, text = wrong
-            return self.in_forward(sharded, value, largest, relative, text), worst, 0
+            return self.in_forward(value, largest, relative, text), worst, 0
         self.runs.tell("comparing gradients")
         ours = dict(sharded.model.named_parameters())
         wanted = {n: p.grad for n, p in plain.model.named_parameters()}
@@ -73,23 +77,20 @@ class Comparison:
             first = self.in_backward(path, largest, relative, text)
         return first, worst, sum(g is not None for g in wanted.values())
 
-    def first_wrong(self, plain: list[Value], sharded: list[Value]) -> tuple[tuple | None, float]:
-        """The first value of the sharded step that is not the plain step's of the same key."""
-        wanted: dict[tuple, list[Value]] = {}
-        for v in plain:
-            wanted.setdefault((v.call, v.key), []).append(v)
+    def first_wrong(self, step: Step, expected: Callable[[Value], torch.Tensor | None]) -> tuple[tuple | None, float]:
+        """The first value of the step that is not what is expected of it; None: nothing is."""
         bad, worst = [], 0.0
-        for number, v in enumerate(sharded):
-            self.runs.tell(f"comparing value {number} of {len(sharded)}")
-            same = wanted.get((v.call, v.key))
-            if not same:
+        for number, v in enumerate(step.values):
+            self.runs.tell(f"comparing value {number} of {len(step.values)}")
+            want = expected(v)
+            if want is None:
                 continue
-            largest, relative, text = apart(whole(v.tensor), same.pop(0).tensor, _SMALL * self.top)
+            largest, relative, text = apart(whole(v.tensor), want, _SMALL * self.top)
             worst = max(worst, relative)
             if relative > self.runs.tolerance:
                 bad.append((number, largest, relative, text))
         first = self.first_of(bad)
-        return (None, worst) if first is None else ((sharded[first[0]], *first[1:]), worst)
+        return (None, worst) if first is None else ((step.values[first[0]], *first[1:]), worst)
 
     def first_of(self, bad: list[tuple]) -> tuple | None:
         """The first on any rank: a value that each holds whole may be wrong on one."""
@@ -98,9 +99,9 @@ class Comparison:
             return found[0][0] if found else None
         return min((b[0] for b in found), key=lambda b: b[0])
 
-    def in_forward(self, sharded: Step, value: Value, largest: float, relative: float, text: str) -> Difference:
+    def in_forward(self, value: Value, largest: float, relative: float, text: str) -> Difference:
         """The op of that call that is wrong first: its modules inside are right."""
-        module = str(sharded.calls[value.call])
+        module = str(value.call)
         op = self.first_op(False, ops_of=value.call)
         if op is None:
             return Difference("forward", module, "", "", (), largest, relative, f"the output of {module} {text}")
@@ -113,15 +114,20 @@ class Comparison:
         if op is None:
             return Difference("backward", "", "", "", (path,), largest, relative, f"the gradient of {path} {text}")
         v, largest, relative, why = op
-        module = str(self.calls[v.call])
+        module = str(v.call)
         text = f"[{v.op}] in {module}: its result {why}, and the gradient of {path} {text}"
         return Difference("backward", module, v.op, v.operands, v.variables or (path,), largest, relative, text)
 
     def first_op(self, backward: bool, **asked: Any) -> tuple | None:
+        """The first op that gives for its sharded operands what it does not give for the whole ones. Without one, and
+        where both steps ran the same ops, the first whose result is not the plain step's: its operands are wrong."""
         self.runs.tell("looking for the op")
         plain, _ = together(lambda: self.runs.plain_step(**asked))
         sharded = Step(self.runs.sharded_model(), **asked)
         if self.runs.attempt(sharded, backward=backward) is not None:
             return None
-        self.calls = sharded.calls
-        return self.first_wrong(plain.values, sharded.values)[0]
+        found, _ = self.first_wrong(sharded, lambda v: v.alone)
+        if found is None and all(gathered(plain.ran == sharded.ran)):
+            results = {(v.call, v.key): v.tensor for v in plain.values}
+            found, _ = self.first_wrong(sharded, lambda v: results.get((v.call, v.key)))
+        return found

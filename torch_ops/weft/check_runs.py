@@ -11,7 +11,7 @@ import torch
 
 from .check_ranks import gathered, together
 from .check_report import Difference
-from .check_steps import Step, Value
+from .check_steps import Step
 from .check_values import alike, apart, part_of, summary, variables
 from .layout_map import LayoutMap
 from .module import distribute_module
@@ -88,7 +88,7 @@ class Runs:
         facts = [("variable", path, summary(t)) for path, t in variables(step.model).items()]
         torch.manual_seed(self.seed)
         step.run(self.batch, self.loss)
-        facts += [("output", str(step.calls[v.call]), summary(v.tensor)) for v in step.values]
+        facts += [("output", str(v.call), summary(v.tensor)) for v in step.values]
         return step, facts
 
     def sharded_model(self, plain: Step | None = None) -> torch.nn.Module:
@@ -136,7 +136,7 @@ class Runs:
             return None
         # The ranks may be out of step, and cannot send each other what they have. Where a part is wrong that a rank has
         # itself, it came from there; else from where a rank stopped while the others went on.
-        wrong = self.first_wrong_part(plain.values, step.values) if plain is not None else None
+        wrong = self.first_wrong_part(plain, step) if plain is not None else None
         found = min(gathered((raised[0][0] if wrong is None else wrong, wrong is None)))
         module = str(step.calls[found[0]]) if found[0] < len(step.calls) else ""
         text = f"the sharded step raised on rank {raised[0][1]} what the plain one does not: {raised[0][2]}"
@@ -144,9 +144,9 @@ class Runs:
             text = f"the output of {module} is not as plain on every rank; {text}"
         return Difference("error", module, "", "", (), float("nan"), float("nan"), text)
 
-    def first_wrong_part(self, plain: list[Value], sharded: list[Value]) -> int | None:
+    def first_wrong_part(self, plain: Step, sharded: Step) -> int | None:
         """The first call of which this rank has a wrong part; what is pending nobody has."""
-        for want, got in zip(plain, sharded, strict=False):
+        for want, got in zip(plain.values, sharded.values, strict=False):
             if (want.call, want.key) != (got.call, got.key):
                 break
             part = part_of(want.tensor, got.tensor)
@@ -154,7 +154,7 @@ class Runs:
                 part is not None
                 and apart(local_tensor(got.tensor), part, float(want.tensor.abs().max()))[1] > self.tolerance
             ):
-                return got.call
+                return sharded.calls.index(got.call)
         return None
 
     def tell(self, what: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .tensors import is_sharded, layout_of, path_of, tensors_in
+from .check_values import whole
+from .tensors import _map, is_sharded, layout_of, path_of, tensors_in
 
 _NO_VALUE = ("aten::detach", "aten::alias", "aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided")
 
@@ -21,6 +22,7 @@ class Call(NamedTuple):
 
     path: str
     kind: str
+    time: int  # how many calls of that module were before
 
     def __str__(self) -> str:
         return f"{self.path} ({self.kind})" if self.path else "the step itself"
@@ -29,12 +31,13 @@ class Call(NamedTuple):
 class Value(NamedTuple):
     """What a module or an op gave."""
 
-    call: int
+    call: Call
     key: tuple  # which of its values: the same in the plain and in the sharded step
     op: str  # empty: the module's output
     operands: str
     variables: tuple[str, ...]
     tensor: torch.Tensor  # a copy, as later ops may write to it
+    alone: torch.Tensor | None  # what the op gives for the whole of sharded operands, as in one process
 
 
 @dataclasses.dataclass
@@ -42,15 +45,16 @@ class Step:
     """Forward, loss and backward of one model, with what was asked for of it.
 
     Args:
-        ops_of: number of the call whose own ops are kept instead of the modules' outputs; None: those of no call.
+        ops_of: the call whose own ops are kept instead of the modules' outputs; None: those of no call.
         backward_ops: keep the ops of the backward pass too.
     """
 
     model: torch.nn.Module
-    ops_of: int | None = None
+    ops_of: Call | None = None
     backward_ops: bool = False
     calls: list[Call] = dataclasses.field(default_factory=list)
     values: list[Value] = dataclasses.field(default_factory=list)
+    ran: list[tuple[Call, str]] = dataclasses.field(default_factory=list)  # ops of the forward pass, where watched
     loss: torch.Tensor | None = None
 
     @property
@@ -60,6 +64,7 @@ class Step:
 
     def run(self, batch: Any, loss: Callable[[Any, Any], Any] | None, backward: bool = True) -> None:
         self.open: list[int] = []
+        self.times: Counter[str] = Counter()
         with self.hooks():
             self.enter("", "")
             with _Ops(self) if self.watches_ops else nullcontext():
@@ -67,7 +72,7 @@ class Step:
                 total = loss(output, batch) if loss is not None else loss_of(output)
                 self.loss = total.detach() if total is not None else None
                 if not self.watches_ops and total is not None:
-                    self.keep(0, (), total)
+                    self.keep(self.calls[0], (), total)
                 if backward and total is not None and total.requires_grad:
                     self.open = []  # what runs now belongs to no call that is open
                     total.backward()
@@ -78,18 +83,22 @@ class Step:
 
     def enter(self, path: str, kind: str) -> None:
         self.open.append(len(self.calls))
-        self.calls.append(Call(path, kind))
+        self.calls.append(Call(path, kind, self.times[path]))
+        self.times[path] += 1
 
-    def keep(self, call: int, key: tuple, output: Any, op: str = "", args: Any = ()) -> None:
+    def keep(
+        self, call: Call, key: tuple, output: Any, op: str = "", operands: Sequence[torch.Tensor] = (), alone: Any = ()
+    ) -> None:
         tensors = tensors_in(output)
         if not tensors:
             return
-        operands = tensors_in(args)
+        expected = tensors_in(alone)
         named = tuple(dict.fromkeys(p for t in operands if (p := path_of(t))))
         layouts = ", ".join(str(layout_of(t)) if is_sharded(t) else f"plain {tuple(t.shape)}" for t in operands)
         with torch.no_grad():
             for i, t in enumerate(tensors):
-                self.values.append(Value(call, (*key, i), op, layouts, named, t.detach().clone()))
+                want = expected[i] if len(expected) == len(tensors) else None
+                self.values.append(Value(call, (*key, i), op, layouts, named, t.detach().clone(), want))
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -101,7 +110,7 @@ class Step:
                 self.enter(path, kind)
 
             def after(m: Any, args: Any, output: Any) -> None:
-                call = self.open.pop()
+                call = self.calls[self.open.pop()]
                 if not self.watches_ops:
                     self.keep(call, (), output)
 
@@ -122,25 +131,44 @@ class _Ops(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Mapping | None = None) -> Any:
         node: torch.autograd.graph.Node | None = torch._C._current_autograd_node()
-        name = op.name()
-        step = self.step
+        name, step, kwargs = op.name(), self.step, kwargs or {}
         if node is None:
-            call = step.open[-1] if step.open else 0
-            key = self.numbered((call, name))
+            call = step.calls[step.open[-1] if step.open else 0]
+            if step.open:
+                step.ran.append((call, name))
+            key, label = self.numbered((call, name)), name
             self.made_by.setdefault(torch.autograd._get_sequence_nr() - 1, key)
-            out = op(*args, **(kwargs or {}))
-            if step.ops_of == call and not name.startswith(_NO_VALUE):
-                step.keep(call, key, out, name, args)
-            return out
-        out = op(*args, **(kwargs or {}))
-        forward = self.made_by.get(node._sequence_nr())
-        if step.backward_ops and forward is not None and not name.startswith(_NO_VALUE):
-            step.keep(forward[0], self.numbered((*forward, name)), out, f"{name} (backward of {forward[1]})", args)
+            watched = step.ops_of == call
+        else:
+            forward = self.made_by.get(node._sequence_nr())
+            watched = step.backward_ops and forward is not None
+            if forward is not None:
+                call, key, label = forward[0], self.numbered((*forward, name)), f"{name} (backward of {forward[1]})"
+        if not watched or name.startswith(_NO_VALUE):
+            return op(*args, **kwargs)
+        operands = tensors_in((args, kwargs))
+        alone = on_whole(op, args, kwargs) if any(map(is_sharded, operands)) else ()
+        out = op(*args, **kwargs)
+        step.keep(call, key, out, label, operands, alone)
         return out
 
     def numbered(self, key: tuple) -> tuple:
         self.counts[key] += 1
         return (*key, self.counts[key])
+
+
+def on_whole(op: Any, args: Any, kwargs: Mapping) -> Any:
+    """What the op gives for copies of the whole operands, drawing what it will draw of the sharded ones; nothing where
+    it cannot be called so. A collective."""
+    own = lambda x: x.clone_state() if isinstance(x, torch.Generator) else x  # noqa: E731
+    with torch.no_grad():
+        args, kwargs = _map((args, dict(kwargs)), lambda t: whole(t.detach().clone()))
+        args, kwargs = [own(a) for a in args], {k: own(v) for k, v in kwargs.items()}
+        with torch.random.fork_rng(enabled=torch.Tag.nondeterministic_seeded in op.tags):
+            try:
+                return op(*args, **kwargs)
+            except Exception:  # as of a view that the memory of the copies does not allow
+                return ()
 
 
 def called(model: torch.nn.Module, batch: Any) -> Any:

@@ -34,9 +34,10 @@ def check(
     """Runs one step of a model plain and sharded, and tells where they first differ: module, op, variable.
 
     The step is forward, loss and backward. Compared are the output of each module's call, in order, the loss, every
-    gradient and every buffer; where something differs, both steps run again to find the op. Random ops draw plain
-    torch's stream. That the plain step is the same on all ranks is made sure of first. A difference that is gone
-    in float64 is told as rounding, and counts as none. Every rank makes the call and gets the same answer.
+    gradient and every buffer. Where something differs, both steps run again to find the first op that gives for its
+    sharded operands what it does not give for the whole ones. Random ops draw plain torch's stream. That the plain step
+    is the same on all ranks is made sure of first. A difference that is gone in float64 is told as rounding, and counts
+    as none. Every rank makes the call and gets the same answer.
 
         found = weft.check(lambda: Net(), batch, lambda model: weft.layouts.megatron(model, mesh, "model"))
         print(found)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from .after_import import after_import, replace_everywhere
-from .mesh import DeviceMesh, TensorLayout, adopt_world
-from .tensors import from_local, is_sharded, layout_of, local_tensor
+from .mesh import DeviceMesh, adopt_world
+from .tensors import is_dtensor, is_sharded, layout_of, local_tensor, shards_of
 
 _torch_meshes: dict[tuple[DeviceMesh, Any], Any] = {}
 
@@ -24,17 +24,13 @@ def from_dtensor(dtensor: Any, mesh: DeviceMesh | None = None) -> torch.Tensor:
             axes.
 
     Raises:
-        ValueError: no DTensor, or a placement that has no counterpart in a TensorLayout.
+        ValueError: no DTensor, a mesh of another shape or other ranks, or a placement that has no counterpart in a
+            TensorLayout.
     """
-    from torch.distributed.tensor import DTensor
-
-    if not isinstance(dtensor, DTensor):
+    if not is_dtensor(dtensor):
         raise ValueError(f"from_dtensor: a DTensor is needed, got {type(dtensor).__name__}")
     mesh = mesh or DeviceMesh.from_torch(dtensor.device_mesh)
-    layout = TensorLayout.from_placements(dtensor.placements, mesh, dtensor.dim())
-    local: Any = dtensor.detach()
-    out = from_local(local.to_local(), layout, dtensor.shape)
-    return out.requires_grad_(dtensor.requires_grad)
+    return shards_of(dtensor.detach(), mesh, "from_dtensor").requires_grad_(dtensor.requires_grad)
 
 
 def to_dtensor(tensor: torch.Tensor, device_mesh: Any = None) -> Any:

@@ -17,7 +17,7 @@ from .layout_map import LayoutMap
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 from .slots import Slot, module_type, slots_of
 from .strings import checked
-from .tensors import as_kind, differ
+from .tensors import as_kind, differ, is_dtensor
 
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
 # What ranks must agree on (csrc/module/variables.h).
@@ -107,14 +107,15 @@ def distribute_module(
     Raises:
         ValueError: before anything is changed: no map; several entries match a path; an entry for another number of
             dimensions; tied variables with different layouts; variables that differ in shape or dtype between ranks;
-            a variable in use by a live graph; a meta module without a way to initialise it. At the end: buffers that
-            are not persistent and that nothing has given a value.
+            a variable in use by a live graph; a DTensor; a meta module without a way to initialise it. At the end:
+            buffers that are not persistent and that nothing has given a value.
     """
     adopt_world()
     try:
         layouts = _resolve(layout_map, mesh)
         mesh = layouts.device_mesh
         slots = list(slots_of(module))
+        _check_plain(slots)
         _check_free(slots)
         made_on_meta = owners_to_fill(module, slots, param_init_fn)
         variables = torch.classes.weft.Variables(layouts._object)
@@ -161,6 +162,18 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
     if mesh is None:
         raise ValueError("distribute_module: a plain dict of layouts needs a mesh as well")
     return LayoutMap(mesh, layout_map)
+
+
+def _check_plain(slots: Iterable[Slot]) -> None:
+    """A DTensor cannot become another class in place, and what distributed it has hooks of its own on the module."""
+    found = {s.path: s.tensor for s in slots if is_dtensor(s.tensor)}
+    if found:
+        path, tensor = next(iter(found.items()))
+        raise ValueError(
+            f"distribute_module: {path}{f' and {len(found) - 1} others' if len(found) > 1 else ''} is a DTensor "
+            f"{getattr(tensor, 'placements', ())}: the module is distributed already, by torch's means. Distribute one "
+            "that is not, then module.load_state_dict({k: weft.from_dtensor(v, mesh) for k, v in state.items()})"
+        )
 
 
 def _check_free(slots: Iterable[Slot]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 
 from .axes import Axes
 from .mesh import DeviceMesh, TensorLayout, adopt_world
+
+_CORE = frozenset((torch.Tensor, torch.nn.Parameter))  # the types of most tensors
 
 
 def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
@@ -48,7 +51,8 @@ def distribute_tensor(
     """The tensor laid out over a mesh. Differentiable.
 
     A plain tensor is taken to be the same on all ranks: each keeps its part and nothing moves. A sharded tensor is
-    redistributed. Shape, dtype and device stay.
+    redistributed. So is torch's DTensor; where its placements say what the layout does, its local memory is shared.
+    Shape, dtype and device stay.
 
     Args:
         tensor: of any shape.
@@ -57,11 +61,15 @@ def distribute_tensor(
     Raises:
         ValueError: the layout has another rank than the tensor, or the ranks pass different tensors (shape, strides,
             dtype, requires_grad) or layouts; a sharded tensor's are compared when it is first sent from its layout to
-            that one, which costs a small collective.
+            that one, which costs a small collective. A DTensor lies on a mesh of another shape, or as no TensorLayout
+            can tell; a tensor of another subclass that has no memory of its own.
     """
     adopt_world()
     tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
-    return torch.ops.weft._distribute_tensor(tensor, _laid_out_as(layout, device_mesh, "distribute_tensor")._id)
+    layout = _laid_out_as(layout, device_mesh, "distribute_tensor")
+    if is_dtensor(tensor):
+        tensor = shards_of(tensor, layout.device_mesh, "distribute_tensor")
+    return torch.ops.weft._distribute_tensor(tensor, layout._id)
 
 
 def distribute_variable(
@@ -70,8 +78,39 @@ def distribute_variable(
     """A variable's value in that layout, as a leaf that requires grad as `variable` does (a Parameter stays one)."""
     adopt_world()
     tensor = torch.as_tensor(variable)
-    out = torch.ops.weft.distribute_variable(tensor, _laid_out_as(layout, device_mesh, "distribute_variable")._object)
-    return as_kind(out, variable)
+    layout = _laid_out_as(layout, device_mesh, "distribute_variable")
+    if is_dtensor(tensor):
+        shards = shards_of(tensor.detach(), layout.device_mesh, "distribute_variable")
+        tensor = shards.requires_grad_(tensor.requires_grad)
+    return as_kind(torch.ops.weft.distribute_variable(tensor, layout._object), variable)
+
+
+def is_dtensor(x: Any) -> bool:
+    """Whether it is one of torch.distributed's; where none can be, that module stays unloaded."""
+    if type(x) in _CORE:
+        return False
+    cls = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    return cls is not None and isinstance(x, cls)
+
+
+def shards_of(dtensor: Any, mesh: DeviceMesh, function: str) -> torch.Tensor:
+    """A DTensor as a sharded tensor of the same local memory. Differentiable.
+
+    Raises:
+        ValueError: on all ranks: it lies on a mesh of another shape or other ranks, or a placement has no counterpart.
+    """
+    theirs = dtensor.device_mesh
+    try:
+        if tuple(theirs.mesh.shape) != mesh.shape or theirs.mesh.flatten().tolist() != list(mesh.ranks):
+            raise ValueError(
+                f"{function}: the DTensor lies on {theirs}, whose axes are not those of {mesh}; pass its full_tensor() "
+                "or lay it out over weft.DeviceMesh.from_torch(dtensor.device_mesh)"
+            )
+        layout = TensorLayout.from_placements(dtensor.placements, mesh, dtensor.dim())
+    except ValueError as error:
+        differ(str(error), torch.ops.weft.compared_by("from_local"), mesh)
+        raise
+    return from_local(dtensor.to_local(), layout, dtensor.shape)
 
 
 def as_kind(out: torch.Tensor, like: Any) -> torch.Tensor:
@@ -110,6 +149,10 @@ def from_local(
     """
     adopt_world()
     shape = list(shape) if shape is not None else None
+    if is_dtensor(local):
+        error = "from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
+        differ(error, torch.ops.weft.compared_by("from_local"), device_mesh)
+        raise ValueError(error)
     return torch.ops.weft.from_local(local, _laid_out_as(layout, device_mesh, "from_local")._object, shape)
 
 
