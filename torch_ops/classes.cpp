@@ -88,6 +88,22 @@ PartialDict partial_of(Layout layout) {
   return out;
 }
 
+std::vector<std::vector<int64_t>> held_by(const LayoutPtr& self, int64_t rank, const std::vector<int64_t>& shape) {
+  const Layout layout = self->layout;
+  const std::vector<int64_t> coordinates = layout->mesh()->coordinates_of(rank);
+  TORCH_CHECK_VALUE(!coordinates.empty(), "held_by: rank ", rank, " is not in ", layout->mesh()->str());
+  TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == layout->ndim(), "held_by: shape ", shape, " for layout ",
+                    layout->describe());
+  std::vector<std::vector<int64_t>> out(shape.size());
+  for (size_t d = 0; d < shape.size(); ++d) {
+    for (const IndexRange& run : local_indices(layout, static_cast<int64_t>(d), shape[d], coordinates)) {
+      out[d].push_back(run.start);
+      out[d].push_back(run.start + run.length);
+    }
+  }
+  return out;
+}
+
 // Names and blocks of the splits per dimension, pending reductions, mesh.
 using LayoutState =
     std::tuple<std::vector<std::vector<std::string>>, std::vector<std::vector<int64_t>>, PartialDict, MeshPtr>;
@@ -180,6 +196,8 @@ void register_layout_class() {
                  const auto sizes = local_sizes(self->layout, shape, context().bind(self->layout->mesh()).coordinates);
                  return std::vector<int64_t>(sizes.begin(), sizes.end());
                })
+          // For each dimension the runs of global indices that a rank of the mesh holds: starts and ends in turn.
+          .def("held_by", &held_by)
           .def("__str__", [](const LayoutPtr& self) { return self->layout->str(); })
           .def_pickle([](const LayoutPtr& self) { return state_of(self->layout); },
                       [](LayoutState state) { return layout_from_state(state); });
