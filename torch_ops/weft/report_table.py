@@ -8,20 +8,20 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import spans
 from .tracing import human, table
 
 if TYPE_CHECKING:
     from .reporting import Report, ReportRow
 
 _NAMED = 8  # variables of a row, and notes of a kind
-_NUMBER = re.compile(r"(?<![^/])\d+(?![^/])")  # a word of a path that is a number
 
 
 class Group(NamedTuple):
     """The variables of one pattern and layout."""
 
     names: list[str]
-    pattern: str  # or that there is none
+    pattern: str  # or that there is none; empty: the variable's own path
     layout: str
     bytes: int
     bytes_per_rank: int
@@ -33,14 +33,13 @@ def groups_of(rows: Iterable[ReportRow]) -> list[Group]:
         found.setdefault((row.pattern, row.layout), []).append(row)
     out = []
     for (pattern, layout), alike in found.items():
-        kinds = dict.fromkeys(_NUMBER.sub("*", row.path.replace(".", "/")) for row in alike)
-        names = merged(list(kinds))
+        names = joined(spans.alike(row.path for row in alike))
         if len(names) > _NAMED:
             names = [*names[:_NAMED], f"and {len(names) - _NAMED} others"]
         out.append(
             Group(
                 names,
-                pattern or "no pattern: whole on every rank",
+                "" if [pattern] == names else pattern or "no pattern: whole on every rank",
                 layout,
                 sum(row.bytes for row in alike),
                 sum(row.bytes_per_rank for row in alike),
@@ -49,7 +48,7 @@ def groups_of(rows: Iterable[ReportRow]) -> list[Group]:
     return out
 
 
-def merged(names: Sequence[str]) -> list[str]:
+def joined(names: Sequence[str]) -> list[str]:
     """Paths that differ in some places as one: a/b_x and a/c_x are a/{b,c}_x. As they are where no such are there."""
     parts = [name.split("/") for name in names]
     if len({len(p) for p in parts}) == 1:
@@ -61,7 +60,7 @@ def merged(names: Sequence[str]) -> list[str]:
         alike.setdefault(re.sub(r"\d+", "", name.rpartition("/")[0]), []).append(name)
     if len(alike) == 1:
         return list(names)
-    return [name for group in alike.values() for name in merged(group)]
+    return [name for group in alike.values() for name in joined(group)]
 
 
 def _braces(words: Sequence[str]) -> str:
@@ -91,7 +90,7 @@ def plain(report: Report) -> str:
     for group in groups_of(report.rows):
         lines.append((group.names[0], group.layout, human(group.bytes), human(group.bytes_per_rank)))
         lines += [(name, "", "", "") for name in group.names[1:]]
-        lines.append((f"  {group.pattern}", "", "", ""))
+        lines += [(f"  {group.pattern}", "", "", "")] if group.pattern else []
     lines.append(("all", "", human(report.bytes), human(report.bytes_per_rank)))
     notes = [f"note: {text}" for text in _notes(report)]
     return "\n".join([f"who gets what on {report.mesh}", "", table(lines, right=(2, 3)), *notes])
@@ -110,7 +109,7 @@ def coloured(report: Report) -> Any:
     out.add_column("bytes", human(report.bytes), justify="right", no_wrap=True)
     out.add_column("on a rank", human(report.bytes_per_rank), justify="right", no_wrap=True)
     for group in groups_of(report.rows):
-        names = Text("\n".join(group.names)) + Text(f"\n{group.pattern}", style="cyan")
+        names = Text("\n".join(group.names)) + Text(f"\n{group.pattern}" if group.pattern else "", style="cyan")
         out.add_row(names, group.layout, human(group.bytes), human(group.bytes_per_rank))
     notes = [Text(f"note: {text}", style="yellow") for text in _notes(report)]
     return Together(Text(f"Who gets what on {report.mesh}", style="bold"), out, *notes)

@@ -140,8 +140,10 @@ class Trace:
         names = [(0, "process_name", f"rank {rank()}"), *((n, "thread_name", f"axis {a}") for a, n in lines.items())]
         for line, kind, name in names:
             events.append({"name": kind, "ph": "M", "pid": rank(), "tid": line, "args": {"name": name}})
-        with open(path, "w", encoding="utf-8") as file:
+        made = f"{os.fspath(path)}.{rank()}"  # ranks may be given one name: the last one's file stays, whole
+        with open(made, "w", encoding="utf-8") as file:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
+        os.replace(made, path)
 
     def _sum(self, field: str) -> dict[str, int]:
         sums: Counter[str] = Counter()

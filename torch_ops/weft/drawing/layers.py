@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -10,10 +10,9 @@ import torch
 from ..layout_map import LayoutMap
 from ..mesh import TensorLayout
 from ..slots import Slot, module_type, slots_of
+from ..spans import generic, merged
 from ..tensors import is_sharded, layout_of
 from .held import Shown, shown
-
-_LISTED = 4  # numbers that are listed one by one
 
 
 class Group(NamedTuple):
@@ -60,9 +59,9 @@ def layers_of(module: torch.nn.Module, layout_map: LayoutMap | None) -> list[Lay
         instances.setdefault(words[:number], []).append(variable)
     alike: dict[tuple, list[tuple[str, ...]]] = {}
     for place, variables in instances.items():
-        alike.setdefault((_generic(place), tuple(variables)), []).append(place)
+        alike.setdefault((generic(place), tuple(variables)), []).append(place)
     return [
-        Layer(_merged(places) or "the module", _counted(variables[0].kind, len(places)), _groups(variables))
+        Layer(merged(places) or "the module", _counted(variables[0].kind, len(places)), _groups(variables))
         for (_, variables), places in alike.items()
     ]
 
@@ -83,31 +82,12 @@ def _groups(variables: Iterable[_Variable]) -> list[Group]:
     alike: dict[tuple, list[tuple[str, ...]]] = {}
     for owner, own in owners.items():
         signature = tuple((v.words[-1], v.shape, v.layout) for v in own)
-        alike.setdefault((_generic(owner), signature), []).append(owner)
+        alike.setdefault((generic(owner), signature), []).append(owner)
     return [
-        Group(_counted(_merged(places), len(places)), [shown(name, shape, layout) for name, shape, layout in signature])
+        Group(_counted(merged(places), len(places)), [shown(name, shape, layout) for name, shape, layout in signature])
         for (_, signature), places in alike.items()
     ]
 
 
-def _generic(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple("*" if word.isdigit() else word for word in words)
-
-
 def _counted(name: str, times: int) -> str:
     return f"{name} \N{MULTIPLICATION SIGN}{times}" if times > 1 else name
-
-
-def _merged(places: Sequence[tuple[str, ...]]) -> str:
-    """Paths that differ in numbers alone as one: layers/[0-11]/attention."""
-    return "/".join(_span(set(column)) for column in zip(*places, strict=True))
-
-
-def _span(words: set[str]) -> str:
-    if len(words) == 1:
-        return next(iter(words))
-    numbers = sorted(map(int, words))
-    if numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"[{numbers[0]}-{numbers[-1]}]"
-    more = ",…" if len(numbers) > _LISTED else ""
-    return f"[{','.join(map(str, numbers[:_LISTED]))}{more}]"
