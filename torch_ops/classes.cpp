@@ -88,6 +88,22 @@ PartialDict partial_of(Layout layout) {
   return out;
 }
 
+std::vector<std::vector<std::tuple<int64_t, int64_t>>> local_indices_of(const LayoutPtr& self, int64_t rank,
+                                                                       const std::vector<int64_t>& shape) {
+  const Layout layout = self->layout;
+  const std::vector<int64_t> coordinates = layout->mesh()->coordinates_of(rank);
+  TORCH_CHECK_VALUE(!coordinates.empty(), "local_indices: rank ", rank, " is not in ", layout->mesh()->str());
+  TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == layout->ndim(), "local_indices: shape ", shape,
+                    " for layout ", layout->describe());
+  std::vector<std::vector<std::tuple<int64_t, int64_t>>> out(shape.size());
+  for (size_t d = 0; d < shape.size(); ++d) {
+    for (const auto& [start, length] : local_indices(layout, static_cast<int64_t>(d), shape[d], coordinates)) {
+      out[d].emplace_back(start, length);
+    }
+  }
+  return out;
+}
+
 // Names and blocks of the splits per dimension, pending reductions, mesh.
 using LayoutState =
     std::tuple<std::vector<std::vector<std::string>>, std::vector<std::vector<int64_t>>, PartialDict, MeshPtr>;
@@ -180,19 +196,8 @@ void register_layout_class() {
                  const auto sizes = local_sizes(self->layout, shape, context().bind(self->layout->mesh()).coordinates);
                  return std::vector<int64_t>(sizes.begin(), sizes.end());
                })
-          // Per dimension the ranges (start, length) that this rank holds, in the order in which its shard has them.
-          .def("local_indices",
-               [](const LayoutPtr& self, const std::vector<int64_t>& shape) {
-                 std::vector<std::vector<std::tuple<int64_t, int64_t>>> ranges(shape.size());
-                 const auto& coordinates = context().bind(self->layout->mesh()).coordinates;
-                 for (size_t d = 0; d < shape.size(); ++d) {
-                   for (const auto& [start, length] :
-                        local_indices(self->layout, static_cast<int64_t>(d), shape[d], coordinates)) {
-                     ranges[d].emplace_back(start, length);
-                   }
-                 }
-                 return ranges;
-               })
+          // For each dimension the runs of global indices that a rank holds, in its shard's order: starts and lengths.
+          .def("local_indices", &local_indices_of)
           .def("__str__", [](const LayoutPtr& self) { return self->layout->str(); })
           .def_pickle([](const LayoutPtr& self) { return state_of(self->layout); },
                       [](LayoutState state) { return layout_from_state(state); });

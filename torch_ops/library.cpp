@@ -31,14 +31,20 @@ std::string set_random_mode(const std::string& mode) {
   return counter ? "counter" : "replay";
 }
 
-std::tuple<Strings, Strings, Strings, std::vector<int64_t>, Strings> stop_trace(int64_t number) {
-  std::tuple<Strings, Strings, Strings, std::vector<int64_t>, Strings> columns;
+using Numbers = std::vector<int64_t>;
+using TraceColumns = std::tuple<Strings, Strings, Strings, Numbers, Strings, Numbers, Numbers, Numbers>;
+TraceColumns stop_trace(int64_t number) {
+  TraceColumns columns;
+  auto& [ops, kinds, axes, bytes, paths, starts, durations, sequences] = columns;
   for (TraceRow& row : trace_stop(number)) {
-    std::get<0>(columns).push_back(std::move(row.op));
-    std::get<1>(columns).push_back(std::move(row.kind));
-    std::get<2>(columns).push_back(std::move(row.axis));
-    std::get<3>(columns).push_back(row.bytes);
-    std::get<4>(columns).push_back(std::move(row.path));
+    ops.push_back(std::move(row.op));
+    kinds.push_back(std::move(row.kind));
+    axes.push_back(std::move(row.axis));
+    bytes.push_back(row.bytes);
+    paths.push_back(std::move(row.path));
+    starts.push_back(row.start);
+    durations.push_back(row.duration);
+    sequences.push_back(row.sequence);
   }
   return columns;
 }
@@ -59,7 +65,9 @@ std::string bind_rule(const std::string& name, const std::string& text, const c1
 void define_other_ops(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   def("trace_start() -> int", []() { return trace_start(); });
-  def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path)", &stop_trace);
+  def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path, int[] start, "
+      "int[] duration, int[] sequence)",
+      &stop_trace);
   def("random_mode(str mode) -> str", &set_random_mode);
   def("check_plain(bool on) -> bool", [](bool on) {
     const bool before = checks_plain();

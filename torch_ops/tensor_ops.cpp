@@ -45,6 +45,7 @@ void define_tensor_ops(torch::Library& m) {
       [](const at::Tensor& t) { return !is_sharded(t) || layout_of(t)->is_replicated(); });
   def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
       [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
+  def("describe(Tensor tensor) -> str", [](const at::Tensor& t) { return describe(t); });
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
   def("set_path(Tensor tensor, str path) -> ()",
       [](const at::Tensor& t, const std::string& path) { set_path(t, path); });

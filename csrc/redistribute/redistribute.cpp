@@ -7,10 +7,12 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/profiler_range.h"
 #include "comm/lockstep/call.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/route.h"
+#include "tensor/running.h"
 #include "tensor/sharded.h"
 
 namespace weft {
@@ -118,6 +120,8 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
   // A lazy conjugation or negation stays one, as it does in views of plain tensors: writes through them rely on it.
   if (local.is_conj()) return redistribute_local(local.conj(), global_sizes, from, to, global_strides).conj();
   if (local.is_neg()) return redistribute_local(local._neg_view(), global_sizes, from, to, global_strides)._neg_view();
+  const ProfilerRange range(
+      [&] { return c10::str("weft::relayout ", from->str(), " -> ", to->str(), RunningFor::now().str()); });
   const c10::IntArrayRef coordinates = context().bind(from->mesh()).coordinates;
   TORCH_INTERNAL_ASSERT(local.sizes().equals(local_sizes(from, global_sizes, coordinates)), "a shard of shape ",
                         local.sizes(), " is not that of a tensor of shape ", global_sizes, " in ", from->describe());

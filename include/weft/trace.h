@@ -10,11 +10,15 @@ namespace weft {
 
 /// One collective.
 struct TraceRow {
-  std::string op;     // the op that caused it: "mm", "add_.Tensor", "full_tensor", "gradient"
-  std::string kind;   // "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"
-  std::string axis;   // name of the mesh axis it ran over
-  int64_t bytes = 0;  // that this rank sends: all-reduce 2(n-1)/n of the tensor, the others (n-1)/n
-  std::string path;   // of the variable it came from; empty: none among the op's operands
+  std::string op;        // the op that caused it: "mm", "add_.Tensor", "full_tensor", "gradient"
+  std::string kind;      // "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"
+  std::string axis;      // name of the mesh axis it ran over
+  int64_t bytes = 0;     // that this rank sends: all-reduce 2(n-1)/n of the tensor, the others (n-1)/n
+  std::string path;      // of the variable it came from; empty: none among the op's operands
+  int64_t start = 0;     // when it was issued, in nanoseconds of the steady clock
+  int64_t duration = 0;  // nanoseconds until its result was there, waits for it included
+  /// In a backward pass the sequence number (at::sequence_number) of the op whose gradient was computed; else -1.
+  int64_t sequence = -1;
 };
 
 /// Starts a trace of this process and returns its number. Several may run at once, each sees every collective.

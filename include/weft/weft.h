@@ -6,6 +6,7 @@
 #include <weft/layout_map.h>
 #include <weft/mesh.h>
 #include <weft/module.h>
+#include <weft/print.h>
 #include <weft/rules.h>
 #include <weft/switches.h>
 #include <weft/tensor.h>

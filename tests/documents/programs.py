@@ -50,6 +50,7 @@ README = [
         ranks=4,
         before=LLAMA + 'mesh = weft.DeviceMesh((2, 2), ("data", "model"))',
     ),
+    Program("README.md", "Seeing what happens", before=SHARDED_LLAMA),
     Program("README.md", "C++", "cpp", before=NET),
     Program("README.md", "TorchScript"),
     Program("README.md", "Keras", ranks=4),

@@ -32,6 +32,11 @@ def use_map(w: torch.Tensor, ranks: int):
     return tagged, torch.ops.weft.path_of(tagged), str(found.__str__()), len(again)
 
 
+@torch.jit.script
+def described(x: torch.Tensor) -> str:
+    return torch.ops.weft.describe(x)
+
+
 def scripted_functions(ranks):
     weft.initialize()
     x = torch.arange(12.0).view(4, 3) - 5
@@ -41,6 +46,8 @@ def scripted_functions(ranks):
     tagged, path, found, rules = use_map(torch.ones(4, 3), ranks)
     assert weft.layout_of(tagged).axes == ("x", None) and (path, found, rules) == ("a/w", "(x, None)", 2)
     assert weft.active_layouts() is None
+    text = described(tagged)
+    assert "shape=(4, 3), layout=(x, None)" in text and "path='a/w'" in text and described(x).count("-5") == 1
 
 
 def test_scripted_functions(ranks2):

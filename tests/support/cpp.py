@@ -18,7 +18,7 @@ def built(source: Path, out: Path, *options: str) -> Path:
     if not (BUILD / "weftConfig.cmake").exists():
         pytest.skip("no build folder to find the CMake package in")
     launcher = shutil.which("ccache")
-    configure = ["cmake", "-S", source, "-B", out, "-G", "Ninja", f"-Dweft_DIR={BUILD}", *options]
+    configure = ["cmake", "-S", source, "-B", out, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={BUILD}", *options]
     configure += [f"-DWEFT_PYTHON={sys.executable}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"]
     configure += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={launcher}"] if launcher else []
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"

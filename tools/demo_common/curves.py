@@ -9,7 +9,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from parts import COLOURS, FAINT, INK  # noqa: E402
+from weft.drawing.colours import FAINT, INK  # noqa: E402
+
+COLOURS = ["#2f6fb0", "#d9822b", "#8fc1ea", "#f6c58b"]  # two strong ones, and both light
 
 
 class Curve(NamedTuple):

@@ -1,5 +1,6 @@
 """Runs train.py in one plain process, then on four ranks, then on two, which go on where the four have stopped."""
 
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ def _conclude(o, folder: Path) -> int:
     import show
 
     plain, first, second = (show.Run.read(folder, stage) for stage in options.STAGES)
-    picture.draw(o.out, plain, first, second)
+    before, after = (pickle.loads((folder / f"{stage}.drawing").read_bytes()) for stage in ("first", "second"))
+    picture.draw(o.out, plain, first, second, before, after)
     return show.summary(plain, first, second, folder, o.out)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import view
 from rich.table import Table
-from tables import kind_of, new_console, print_layouts
+from tables import new_console
 
 TOLERANCE = 1e-4  # of the losses, at every step
 _TITLES = {
@@ -27,7 +27,6 @@ class Run:
     loss: list[float] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
     tokens: list[int] = dataclasses.field(default_factory=list)
-    parts: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)  # boxes of each parameter, by rank
 
     def write(self, folder: Path, stage: str) -> None:
         (folder / f"{stage}.json").write_text(json.dumps(vars(self)))
@@ -46,7 +45,8 @@ class View(view.View):
         if stage != "plain":
             import weft
 
-            print_layouts(self._console, weft.report(model), kind_of)
+            self._console.print()
+            self._console.print(weft.report(model))
 
     def step(self, step: int, loss: float, plain: float | None, seconds: float) -> None:
         losses = f"loss {loss:.5f}"

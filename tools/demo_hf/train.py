@@ -4,6 +4,7 @@ Run it with tools/demo --hf, which starts one plain process of it, then four ran
 `load`; all else is the plain process's, too.
 """
 
+import pickle
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -114,12 +115,12 @@ def main(o: Any) -> None:
             tokens = model.eval().generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=True, top_k=12)
             run.tokens = tokens[0].tolist()
             view.generated(tokenizer.decode(run.tokens))
-    if o.stage != "plain":
-        from parts import boxes_of
-
-        run.parts = boxes_of(dict(model.named_parameters()))
     if first:
         run.write(folder, o.stage)
+    if first and o.stage != "plain":
+        import weft
+
+        (folder / f"{o.stage}.drawing").write_bytes(pickle.dumps(weft.draw(model)))
     if o.stage != "plain":
         torch.distributed.barrier()  # nobody leaves while another still works
         torch.distributed.destroy_process_group()

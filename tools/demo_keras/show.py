@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import view
 from rich.table import Table
-from tables import print_layouts
 
 if TYPE_CHECKING:  # the plain process of the Keras demo has no Weft
     import weft
@@ -35,7 +34,8 @@ class View(view.View):
     lines = 8
 
     def layouts(self, report: weft.Report) -> None:
-        print_layouts(self._console, report)
+        self._console.print()
+        self._console.print(report)
 
     def step(self, history: History, plain: History | None = None) -> None:
         step = len(history.loss)

@@ -87,15 +87,14 @@ def distribute(workload: Workload) -> None:
 
 def sharded(o: Any) -> None:
     """One of four ranks; rank 0 prints, and compares each loss with the plain process's."""
-    import picture
     import weft.keras
-    from parts import boxes_of
     from structure import layers_of
+    from weft.drawing.picture import Picture, Section
 
     weft.keras.enable()
     keras.distribution.initialize()
     first = weft.rank() == 0
-    view, results, drawings = show.View(on=first), [], []
+    view, results, sections = show.View(on=first), [], []
     found = json.loads(Path(o.read_plain).read_text())
     for workload in WORKLOADS:
         expected, history = History(**found[workload.name]), History()
@@ -115,12 +114,13 @@ def sharded(o: Any) -> None:
                         compare(history, expected)
 
                 history.ability = fit(model, workload, o, on_step)
-        boxes = boxes_of({v.path: v.value for v in model.variables})
-        drawings.append(picture.Model(workload.name, about(report), layers_of(model, boxes)))
+        sections.append(Section(workload.name, about(report), layers_of(model)))
         results.append((workload.name, history, expected))
         view.abilities(history, expected)
     if first:
-        picture.draw(o.out, drawings)
+        mesh = keras.distribution.distribution().device_mesh.backend_mesh
+        Path(o.out).parent.mkdir(parents=True, exist_ok=True)
+        Picture("Who holds which part\nof which variable", sections, mesh, in_order=True).save(o.out)
         view.summary(results, o.out)
     torch.distributed.barrier()  # nobody leaves while another still works
     torch.distributed.destroy_process_group()

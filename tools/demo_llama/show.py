@@ -6,7 +6,7 @@ from collections import Counter
 import view
 import weft
 from rich.table import Table
-from tables import human, kind_of, print_layouts
+from tables import human
 
 
 class History:
@@ -39,7 +39,8 @@ class View(view.View):
     lines = 16
 
     def layouts(self, report: weft.Report) -> None:
-        print_layouts(self._console, report, kind_of)
+        self._console.print()
+        self._console.print(report)
 
     def step(self, step: int, history: History, tokens: int) -> None:
         loss, plain = f"{history.loss[-1]:.5f}", f"{history.plain_loss[-1]:.5f}"

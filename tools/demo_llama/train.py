@@ -13,7 +13,6 @@ import picture
 import show
 import torch
 import weft
-from parts import boxes_of
 from ranks import LossesPart
 from sources import standard_library
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -68,12 +67,11 @@ def main(o) -> None:
                     )
 
     tokens, seconds = timed(generate, model)
-    parts = boxes_of(dict(model.named_parameters()))
     if first:
         plain_tokens, plain_seconds = timed(generate, plain)
         same = int((tokens == plain_tokens).cumprod(0).sum())
         view.generated(bytes(tokens.tolist()).decode(errors="replace"), same, len(tokens), seconds, plain_seconds)
-        picture.draw(o.out, history, parts, TOLERANCE)
+        picture.draw(o.out, history, weft.draw(model), TOLERANCE)
         view.summary(history, o.out)
 
 

@@ -23,6 +23,7 @@ from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
 from .dcp import install as _install_dcp
 from .display import install as _install_display
+from .drawing import Drawing, draw
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
@@ -32,9 +33,10 @@ from .hf.trainer import install as _install_hf_trainer
 from .interop import from_dtensor, to_dtensor
 from .interop import install as _install_interop
 from .layout_map import LayoutMap, LayoutMatch
+from .maps import active_layouts, register_layouts
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
-from .module import active_layouts, distribute_module, register_layouts, tag
+from .module import distribute_module, tag
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
 from .rule_check import RuleCheck
@@ -53,6 +55,7 @@ from .tensors import (
     path_of,
     shard_batch,
 )
+from .torch_debug import install as _install_torch_debug
 from .tracing import Trace, TraceRow, trace
 
 _install_assignment()
@@ -68,6 +71,7 @@ _install_interop()
 _install_metrics()
 _install_safetensors()
 _install_savers()
+_install_torch_debug()
 
 __version__ = "0.1.0"
 
@@ -84,6 +88,8 @@ __all__ = [
     "distribute_module",
     "distribute_tensor",
     "distribute_variable",
+    "draw",
+    "Drawing",
     "from_dtensor",
     "from_local",
     "full_tensor",

@@ -27,6 +27,25 @@ def torch_version_built_for(path: Path) -> str | None:
     return note.read_text().strip() if note.exists() else None
 
 
+def cmake_prefix_path() -> Path:
+    """For CMAKE_PREFIX_PATH, where find_package(weft) then finds the C++ library: that of the installation, else the
+    build folder of the source tree.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    library = library_path()
+    tree = Path(__file__).parents[2]
+    builds = [tree / f"build-{torch.__version__.split('+')[0]}", tree / "build"]
+    for prefix, config in [
+        (library.parent.parent, library.parent / "cmake" / "weft" / "weftConfig.cmake"),
+        *((build, build / "weftConfig.cmake") for build in builds),
+    ]:
+        if config.exists():
+            return prefix
+    raise FileNotFoundError(f"there is no CMake package beside {library}: install weft, or build it with tools/setup")
+
+
 def _load() -> None:
     path = library_path()
     built_for = torch_version_built_for(path)

@@ -16,6 +16,7 @@ import torch
 
 from .after_import import after_import, replace_everywhere
 from .assignment import is_sharded
+from .process import rank
 from .tensors import distribute_tensor, full_tensor, layout_of, map_tensors
 
 _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
@@ -79,7 +80,8 @@ class Part(torch.Tensor):
 def _places_of(x: torch.Tensor) -> _Places:
     if 0 in x.shape:  # saved by all ranks as one
         return _Places(x.shape, (_Piece(torch.Size([0] * x.dim()), torch.Size([0] * x.dim()), x.shape),))
-    along = [_with_part_starts(ranges) for ranges in layout_of(x)._object.local_indices(list(x.shape))]
+    held = layout_of(x)._object.local_indices(rank(), list(x.shape))
+    along = [_with_part_starts(ranges) for ranges in held]
     pieces = [_Piece(*map(torch.Size, zip(*dims, strict=True))) for dims in itertools.product(*along) if dims]
     return _Places(x.shape, tuple(pieces) if along else (_Piece(x.shape, x.shape, x.shape),))
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ import torch
 from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
+from .maps import active_layouts, note_map
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 from .slots import Slot, module_type, slots_of
 from .strings import checked
@@ -22,33 +21,6 @@ from .tensors import as_kind, differ, is_dtensor
 _PROGRESS_FROM = 256 << 20  # bytes of variables from which a terminal shows a progress bar
 # What ranks must agree on (csrc/module/variables.h).
 _WHAT = "distribute_module: the module's variables (paths, shapes, dtypes, devices, layouts, gradients)"
-_maps: weakref.WeakKeyDictionary[torch.nn.Module, LayoutMap] = weakref.WeakKeyDictionary()
-
-
-class register_layouts:  # noqa: N801  (used as a function, and as a scope with `with`)
-    """Makes `layout_map` the active one of the process; None: none. As `with` scope: until its end.
-
-        weft.register_layouts(layouts)
-        with weft.register_layouts(layouts): ...
-
-    `tag`, `distribute_module` and `from_pretrained` of transformers take it where they are given no map.
-    """
-
-    def __init__(self, layout_map: LayoutMap | None) -> None:
-        self._before = torch.ops.weft.register_layouts(layout_map._object if layout_map is not None else None)
-        self._map = layout_map
-
-    def __enter__(self) -> LayoutMap | None:
-        return self._map
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        torch.ops.weft.register_layouts(self._before)
-
-
-def active_layouts() -> LayoutMap | None:
-    """The active map."""
-    found = torch.ops.weft.active_layouts()
-    return LayoutMap._wrap(found) if found is not None else None
 
 
 def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tensor:
@@ -136,14 +108,9 @@ def distribute_module(
         if text and torch.ops.weft.rank() == 0:
             warnings.warn(text, stacklevel=2)
     _replace(slots, numbers, variables)
-    _maps[module] = layouts
+    note_map(module, layouts)
     fill(module, made_on_meta, param_init_fn)
     return module
-
-
-def map_of(module: torch.nn.Module) -> LayoutMap | None:
-    """The map by which the module was distributed."""
-    return _maps.get(module)
 
 
 def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:

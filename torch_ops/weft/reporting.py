@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from . import report_table
 from .layout_map import LayoutMap
+from .maps import map_of
 from .mesh import DeviceMesh
-from .module import active_layouts, map_of
 from .slots import Slot, module_type, slots_of
 from .strings import checked
 
@@ -34,10 +35,10 @@ class ReportNote(NamedTuple):
 
 
 class Report:
-    """Rows and notes; prints as a table."""
+    """Rows and notes. Prints as a table of a row for each pattern and layout, with rich in colours."""
 
     def __init__(self, text: str, data: dict[str, Any]) -> None:
-        self._text = text
+        self.details: str = text  # a table of a row for each variable
         self.mesh: str = data["mesh"]
         self.bytes: int = data["bytes"]
         self.bytes_per_rank: int = data["bytes_per_rank"]
@@ -48,9 +49,12 @@ class Report:
         self.notes = [ReportNote(n["kind"], n["subject"], n["text"]) for n in data["notes"]]
 
     def __str__(self) -> str:
-        return self._text
+        return report_table.plain(self)
 
     __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return report_table.coloured(self)
 
 
 def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Report:
@@ -63,7 +67,7 @@ def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Repo
     Raises:
         ValueError: there is no map at all.
     """
-    layouts = layout_map if layout_map is not None else map_of(module) or active_layouts()
+    layouts = map_of(module, layout_map)
     variables: dict[int, Slot] = {}
     for slot in slots_of(module):
         variables.setdefault(id(slot.tensor), slot)

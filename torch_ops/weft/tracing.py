@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
 import torch
 
 from . import _library  # noqa: F401
-from .process import world_size
+from .maps import distributed_modules
+from .process import rank, world_size
+from .trace_modules import ModuleCalls, Moment
 
 
 class TraceRow(NamedTuple):
@@ -30,23 +35,43 @@ class Trace:
             loss.backward()
         print(t)                # a table
         t.count("all_reduce"), t.total_bytes, t.rows
+        print(t.tree(depth=3))  # the same by modules
+        t.chrome("trace.json")  # for chrome://tracing or ui.perfetto.dev
 
     Several may run at once; each sees every collective.
+
+    Attributes:
+        rows: the collectives, in order.
+        modules: for each row the path of the innermost module that was running or, in a backward pass, in which the op
+            ran whose gradient was computed; else the module of the row's variable; empty: none.
+        moments: for each row when it was issued, and how long it took, what else was done meanwhile included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: torch.nn.Module | None = None) -> None:
         self.rows: list[TraceRow] = []
+        self.modules: list[str] = []
+        self.moments: list[Moment] = []
+        self._root = module
         self._number: int | None = None
 
     def __enter__(self) -> Trace:
         if self._number is not None:
             raise RuntimeError("this trace is running already; make another with weft.trace()")
+        self._calls = ModuleCalls([self._root] if self._root is not None else distributed_modules())
+        self._calls.start()
         self._number = torch.ops.weft.trace_start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         number, self._number = self._number, None
-        self.rows += [TraceRow(*row) for row in zip(*torch.ops.weft.trace_stop(number), strict=True)]
+        *columns, starts, durations, sequences = torch.ops.weft.trace_stop(number)
+        self._calls.stop()
+        rows = [TraceRow(*row) for row in zip(*columns, strict=True)]
+        moments = [Moment(*moment) for moment in zip(starts, durations, sequences, strict=True)]
+        ran = self._calls.paths(moments)
+        self.rows += rows
+        self.moments += moments
+        self.modules += [m or _owner(row.path) for m, row in zip(ran, rows, strict=True)]
 
     @property
     def total_bytes(self) -> int:
@@ -75,6 +100,50 @@ class Trace:
     def by_path(self) -> dict[str, int]:
         """Bytes by the variable's path, most first."""
         return self._sum("path")
+
+    def by_module(self, depth: int | None = None) -> dict[str, int]:
+        """Bytes by module path, most first; paths are cut after `depth` words."""
+        sums: Counter[str] = Counter()
+        for row, path in zip(self.rows, self.modules, strict=True):
+            sums["/".join(path.split("/")[:depth])] += row.bytes
+        return dict(sums.most_common())
+
+    def tree(self, depth: int | None = None) -> str:
+        """A table of modules, each with all that was sent inside it; down to `depth` words of their paths."""
+        calls: Counter[tuple[str, ...]] = Counter()
+        sent: Counter[tuple[str, ...]] = Counter()
+        took: Counter[tuple[str, ...]] = Counter()
+        for row, path, moment in zip(self.rows, self.modules, self.moments, strict=True):
+            words = tuple(path.split("/")) if path else ("(no module)",)
+            for place in _places(words[:depth]):
+                calls[place] += 1
+                sent[place] += row.bytes
+                took[place] += moment.duration
+        lines = [("module", "calls", "sent", "ms")]
+        for place in _nested(calls):
+            name = "  " * len(place) + place[-1] if place else "all"
+            lines.append((name, str(calls[place]), human(sent[place]), f"{took[place] / 1e6:.2f}"))
+        return table(lines, right=(1, 2, 3))
+
+    def chrome(self, path: str | os.PathLike) -> None:
+        """Writes this rank's collectives as a Chrome trace: a line of events for each mesh axis.
+
+        Ranks are different processes in it, with the clock of their machine: files of several can be put together.
+        """
+        events: list[dict] = []
+        lines = {axis: line for line, axis in enumerate(dict.fromkeys(row.axis for row in self.rows))}
+        for row, module, moment in zip(self.rows, self.modules, self.moments, strict=True):
+            subject = f" {row.path}" if row.path else f" [{row.op}]" if row.op else ""
+            args = {**row._asdict(), "module": module}
+            place = {"pid": rank(), "tid": lines[row.axis], "ts": moment.start / 1e3, "dur": moment.duration / 1e3}
+            events.append({"name": row.kind + subject, "cat": row.kind, "ph": "X", **place, "args": args})
+        names = [(0, "process_name", f"rank {rank()}"), *((n, "thread_name", f"axis {a}") for a, n in lines.items())]
+        for line, kind, name in names:
+            events.append({"name": kind, "ph": "M", "pid": rank(), "tid": line, "args": {"name": name}})
+        made = f"{os.fspath(path)}.{rank()}"  # ranks may be given one name: the last one's file stays, whole
+        with open(made, "w", encoding="utf-8") as file:
+            json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
+        os.replace(made, path)
 
     def _sum(self, field: str) -> dict[str, int]:
         sums: Counter[str] = Counter()
@@ -105,9 +174,29 @@ class Trace:
     __repr__ = __str__
 
 
-def trace() -> Trace:
-    """A trace to use as `with weft.trace() as t:`."""
-    return Trace()
+def trace(module: torch.nn.Module | None = None) -> Trace:
+    """A trace to use as `with weft.trace() as t:`.
+
+    Args:
+        module: whose modules' paths it tells; default: all modules that were distributed.
+    """
+    return Trace(module)
+
+
+def _owner(path: str) -> str:
+    """Of a variable's path; what concerns several at once ("a/weight and 3 more") is of no module."""
+    return "" if " and " in path else path.rpartition("/")[0]
+
+
+def _places(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The place and those that it lies in, the outermost first."""
+    return (words[:n] for n in range(len(words) + 1))
+
+
+def _nested(places: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Each place followed by those inside it: numbers by size, others as they first came."""
+    order = {p: (int(p[-1]) if p and p[-1].isdigit() else n, p) for n, p in enumerate(places)}
+    return sorted(order, key=lambda place: [order[outer] for outer in _places(place)])
 
 
 def human(size: float) -> str:

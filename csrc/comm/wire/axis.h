@@ -10,6 +10,7 @@
 #include "comm/lockstep/event.h"
 #include "comm/lockstep/failure.h"
 #include "comm/wire/collectives.h"
+#include "comm/wire/span.h"
 #include "comm/world/one_thread.h"
 #include "comm/world/python_lock.h"
 #include "mesh/context.h"
@@ -54,6 +55,7 @@ void begin(const Event& event);
 template <class Body>
 auto collective(const Event& event, Body&& body) {
   begin(event);
+  const Span span(event);
   try {
     return body();
   } catch (...) {

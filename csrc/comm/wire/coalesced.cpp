@@ -20,7 +20,11 @@ struct Done : Pending {
 class Flattened : public Pending {
  public:
   Flattened(std::vector<at::Tensor> tensors, at::Tensor sent, Reduction reduction, const Axis& line)
-      : tensors_(std::move(tensors)), sent_(std::move(sent)), reduction_(reduction), ranks_(line.size) {
+      : tensors_(std::move(tensors)),
+        sent_(std::move(sent)),
+        reduction_(reduction),
+        ranks_(line.size),
+        pending_(Span::pending()) {
     const c10::DeviceType device = sent_.device().type();
     watch_ = uses_gloo(line, device);
     if (reduces_by_gather(line, device, sent_.numel() * static_cast<int64_t>(sent_.element_size()))) {
@@ -38,6 +42,7 @@ class Flattened : public Pending {
     if (tensors_.empty()) return;
     const WithoutPythonLock unlocked;
     const OneThread alone;
+    const WaitSpan span(pending_);
     if (work_) wait_for(*work_, watch_);
     const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_, sent_)
                                              : lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
@@ -58,6 +63,7 @@ class Flattened : public Pending {
   Reduction reduction_;
   int64_t ranks_;
   bool watch_;
+  Span::Pending pending_;
   c10::intrusive_ptr<c10d::Work> work_;
 };
 

@@ -29,11 +29,13 @@ class Scattered : public PendingParts {
         reduction_(reduction),
         ranks_(ranks),
         work_(std::move(work)),
-        watch_(watch) {}
+        watch_(watch),
+        pending_(Span::pending()) {}
 
   at::Tensor wait() override {
     const WithoutPythonLock unlocked;
     const OneThread alone;
+    const WaitSpan span(pending_);
     if (work_) wait_for(*work_, watch_);
     sent_.reset();
     const at::Tensor arrived = std::move(arriving_);
@@ -50,6 +52,7 @@ class Scattered : public PendingParts {
   int64_t ranks_;
   c10::intrusive_ptr<c10d::Work> work_;
   bool watch_;  // see failure.h
+  Span::Pending pending_;
 };
 
 struct Ready : PendingParts {

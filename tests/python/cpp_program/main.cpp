@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <iostream>
+#include <sstream>
 
 namespace {
 
@@ -43,6 +44,10 @@ void tensors(weft::Mesh mesh) {
   check(weft::layout_of(sharded.grad()) == rows, "layout of the gradient");
   check(weft::local_tensor(sharded).size(0) == 3, "local part");
   check(!collectives.empty() && collectives[0].axis == "x" && collectives[0].bytes > 0, "trace");
+  check(collectives[0].start > 0 && collectives[0].duration > 0 && collectives[0].sequence == -1, "times in a trace");
+  std::ostringstream text;
+  text << weft::describe(sharded);
+  check(text.str().find("shape=(6, 3), layout=(x, None), mesh (x=2)") != std::string::npos, "printing");
   check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("nope") != std::string::npos, "error");
 }
 

@@ -16,8 +16,9 @@ from ..after_import import after_import
 from ..in_step import meet, telling
 from ..layout_map import LayoutMap
 from ..layouts import fsdp
+from ..maps import active_layouts
 from ..mesh import DeviceMesh, TensorLayout, adopt_world
-from ..module import active_layouts, distribute_module
+from ..module import distribute_module
 from ..strings import shown
 from ..tensors import is_sharded, layout_of
 from .plans import layouts as layouts_of_plan

@@ -1,4 +1,4 @@
-"""The pieces of the Keras demo's picture: layers as cards that flow like text. All lengths are points (1/72 inch)."""
+"""The pieces of a picture: modules as cards that flow like text. All lengths are points (1/72 inch)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
-from parts import FAINT, INK, colour_of, ink_on
-from structure import Layer, Part, Shown
+
+from ..mesh import DeviceMesh
+from .colours import FAINT, INK, as_hex, colour_of, ink_on
+from .held import Shown, ranks_text
+from .layers import Group, Layer
 
 GAP, PAD = 17, 8  # between cards, where the arrows are; and inside them
+_LONGEST = 130.0  # side of a variable
 CARD, EDGE = "#f7f8fa", "#d9dee5"
 
 
@@ -19,16 +23,16 @@ def text_width(text: str, size: float) -> float:
     return 0.64 * size * len(text)
 
 
-def length(size: int) -> float:
+def length(size: int, largest: int) -> float:
     """Of a side of that many elements: grows as the root, so that a bias can be seen beside a kernel."""
-    return max(9.0, 4.2 * math.sqrt(size))
+    return max(9.0, min(4.2, _LONGEST / math.sqrt(max(largest, 1))) * math.sqrt(size))
 
 
-def tile(axes: Any, x: float, y: float, width: float, height: float, ranks: Sequence[int]) -> None:
+def tile(axes: Any, x: float, y: float, width: float, height: float, ranks: Sequence[int], mesh: DeviceMesh) -> None:
     """A part of a variable, with the ranks that hold it where there is room to write them."""
-    colour = colour_of(ranks)
-    axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor="white", lw=1))
-    label = "all" if len(ranks) == 4 else ", ".join(map(str, ranks))
+    colour = colour_of(ranks, mesh)
+    axes.add_patch(Rectangle((x, y), width, height, facecolor=as_hex(colour), edgecolor="white", lw=1))
+    label = ranks_text(ranks, mesh.size)
     size = 7.5 if height >= 13 else 6
     if height >= 9 and width >= text_width(label, size):
         axes.text(
@@ -84,32 +88,33 @@ class Flow(Drawing):
 def _arrow(axes: Any, points: list[tuple[float, float]]) -> None:
     """A line through the points with a head at its end."""
     path = Path(points)
-    style = {"arrowstyle": "-|>", "mutation_scale": 7, "color": FAINT, "lw": 0.9, "joinstyle": "miter"}
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "color": FAINT, "lw": 0.9, "joinstyle": "miter"}
     axes.add_patch(FancyArrowPatch(path=path, **style))
 
 
 class Variable(Drawing):
     """A variable divided as the mesh divides it, with its name and shape below."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: Shown, largest: int) -> None:
         self._shown = shown
-        self.vector = len(shown.shape) == 1
-        self._across = length(shown.columns)
-        self._down = 10.0 if self.vector else length(shown.rows)
+        self.vector = len(shown.shape) < 2
+        self._across = length(shown.columns, largest)
+        self._down = 10.0 if self.vector else length(shown.rows, largest)
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, shown.shape))
         self._lines = [f"{shown.name.replace('_', ' ')} {shape}"] if self.vector else [shown.name, shape]
         self.width = max(self._across, *(text_width(line, 6) for line in self._lines))
         self.height = self._down + 2 + 8 * len(self._lines)
 
     def draw(self, axes: Any, x: float, y: float) -> None:
-        for (top, bottom, left, right), ranks in self._shown.parts:
+        for part in self._shown.parts:
             tile(
                 axes,
-                x + left * self._across,
-                y + top * self._down,
-                (right - left) * self._across,
-                (bottom - top) * self._down,
-                ranks,
+                x + part.left * self._across,
+                y + part.top * self._down,
+                (part.right - part.left) * self._across,
+                (part.bottom - part.top) * self._down,
+                part.ranks,
+                self._shown.layout.device_mesh,
             )
         for i, line in enumerate(self._lines):
             colour = FAINT if i or self.vector else INK
@@ -135,7 +140,7 @@ class Title(Drawing):
 
     def __init__(self, text: str, size: float, **style: Any) -> None:
         self._text, self._size, self._style = text, size, style
-        self.width, self.height = text_width(text, size), size + 3
+        self.width, self.height = text_width(text, size) * (1.15 if "weight" in style else 1), size + 3  # bold
 
     def draw(self, axes: Any, x: float, y: float) -> None:
         axes.text(x, y + self.height / 2, self._text, size=self._size, va="center_baseline", **self._style)
@@ -144,15 +149,15 @@ class Title(Drawing):
 class Card(Drawing):
     """A layer: its name and class, and its variables; a pill with its name where it has none."""
 
-    def __init__(self, layer: Layer, limit: float) -> None:
-        self._pill = not layer.parts
+    def __init__(self, layer: Layer, limit: float, largest: int) -> None:
+        self._pill = not layer.groups
         if self._pill:
             self._inside: Drawing = Title(layer.name, 7.5, color=FAINT)
         else:
-            several = len(layer.parts) > 1
-            parts = [_part(part, several) for part in layer.parts]
+            several = len(layer.groups) > 1
+            groups = [_group(group, several, largest) for group in layer.groups]
             heading = [Title(layer.name, 8.5, weight="bold"), Title(layer.kind, 6.5, color=FAINT)]
-            self._inside = Stack([*heading, Flow(parts, limit - 2 * PAD, gap=13, arrows=False)])
+            self._inside = Stack([*heading, Flow(groups, limit - 2 * PAD, gap=13, arrows=False)])
         pad = 4 if self._pill else PAD
         self._pad = (PAD, pad)
         self.width, self.height = self._inside.width + 2 * PAD, self._inside.height + 2 * pad
@@ -165,6 +170,6 @@ class Card(Drawing):
         self._inside.draw(axes, x + self._pad[0], y + self._pad[1])
 
 
-def _part(part: Part, named: bool) -> Drawing:
-    title = [Title(part.name, 7)] if named else []
-    return Stack([*title, *map(Variable, part.variables)])
+def _group(group: Group, named: bool, largest: int) -> Drawing:
+    title = [Title(group.name, 7)] if named and group.name else []
+    return Stack([*title, *(Variable(shown, largest) for shown in group.variables)])

@@ -1,0 +1,56 @@
+#pragma once
+// How long collectives take: for traces, and for torch's profiler, where they have names.
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "base/profiler_range.h"
+#include "comm/lockstep/event.h"
+
+namespace weft::comm {
+
+/// From the issue of a collective to its end, or to where it goes on by itself.
+class Span {
+ public:
+  /// What is left to be waited for.
+  struct Pending {
+    int64_t number = 0;
+    std::string name;  // empty: no profiler ran
+  };
+
+  explicit Span(const Event& event);
+  ~Span();
+  Span(const Span&) = delete;
+  Span& operator=(const Span&) = delete;
+  /// Of the innermost on this thread.
+  static Pending pending();
+  /// For the observer: the number of what this thread has just issued, which the span is to tell the end of.
+  static void number_next(int64_t number) { next_ = number; }
+
+ private:
+  const int64_t number_;  // 0: nobody asks
+  const Span* outer_;
+  std::string name_;
+  const ProfilerRange range_;
+  static thread_local int64_t next_;
+  static thread_local const Span* current_;
+};
+
+/// The wait for a collective that was issued before.
+class WaitSpan {
+ public:
+  explicit WaitSpan(const Span::Pending& pending);
+  ~WaitSpan();
+  WaitSpan(const WaitSpan&) = delete;
+  WaitSpan& operator=(const WaitSpan&) = delete;
+
+ private:
+  const int64_t number_;
+  const ProfilerRange range_;
+};
+
+/// Told of the end of a collective by its number, last of all at the end of the wait for it (null: nobody). Set once by
+/// debug/trace.
+inline std::atomic<void (*)(int64_t number)> span_ended{nullptr};
+
+}  // namespace weft::comm
