@@ -49,6 +49,30 @@ LayoutMap megatron() {
   return map_of({{"up/weight", {{"x"}, {}}}, {"up/bias", {{"x"}}}, {"down/weight", {{}, {"x"}}}});
 }
 
+struct Warnings : c10::WarningHandler {
+  void process(const c10::Warning& warning) override { texts.push_back(warning.msg()); }
+  std::vector<std::string> texts;
+};
+
+TEST(DistributeModule, TheFirstRankWarnsOfWhatTheMapLeavesOut) {
+  run_ranks(kRanks, [](int rank) {
+    const auto told = [](const LayoutMap& map) {
+      Warnings warnings;
+      const c10::WarningUtils::WarningHandlerGuard guard(&warnings);
+      Net net;
+      distribute_module(net, map);
+      return warnings.texts;
+    };
+    EXPECT_THAT(told(megatron()), ::testing::IsEmpty());
+    const auto texts = told(map_of({{"p/weight", {{"x"}, {}}}, {"down/weight", {{}, {"x"}}}}));
+    ASSERT_EQ(texts.size(), rank == 0 ? 1u : 0u);
+    if (rank == 0) {
+      EXPECT_THAT(texts[0],
+                  AllOf(HasSubstr("'p/weight'; '.*p/weight' would match 'up/weight'"), HasSubstr("up/weight [7, 4]")));
+    }
+  });
+}
+
 TEST(DistributeModule, GivesEachVariableItsLayoutAndPath) {
   run_ranks(kRanks, [](int) {
     Net net;
