@@ -89,7 +89,7 @@ PartialDict partial_of(Layout layout) {
 }
 
 std::vector<std::vector<std::tuple<int64_t, int64_t>>> local_indices_of(const LayoutPtr& self, int64_t rank,
-                                                                       const std::vector<int64_t>& shape) {
+                                                                        const std::vector<int64_t>& shape) {
   const Layout layout = self->layout;
   const std::vector<int64_t> coordinates = layout->mesh()->coordinates_of(rank);
   TORCH_CHECK_VALUE(!coordinates.empty(), "local_indices: rank ", rank, " is not in ", layout->mesh()->str());
