@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "checkpoint/large_pages.h"
 #include "tensor/below_autograd.h"
 
 namespace weft::checkpoint {
@@ -46,6 +47,7 @@ uint32_t Reader::read(const StoredTensor& tensor, const Box& box, const at::Tens
   if (!part.defined()) {
     read_elements(tensor, box, 0, box.numel(), nullptr, crc);
   } else if (is_memory(tensor, part)) {
+    prefer_large_pages(part.mutable_data_ptr(), part.nbytes());
     read_elements(tensor, box, 0, box.numel(), static_cast<char*>(part.mutable_data_ptr()), crc);
   } else {
     blocks(part, kCovering, [&](const Block& block) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/large_pages.h"
 #include "mesh/context.h"
 #include "tensor/below_autograd.h"
 
@@ -19,7 +20,10 @@ at::Tensor SnapshotMemory::copy(const at::Tensor& tensor) {
   const auto bytes = static_cast<int64_t>(tensor.numel() * tensor.element_size());
   if (next_ == kept_.size()) kept_.emplace_back();
   at::Tensor& memory = kept_[next_++];
-  if (!memory.defined() || memory.numel() != bytes) memory = at::empty(bytes, at::kByte);
+  if (!memory.defined() || memory.numel() != bytes) {
+    memory = at::empty(bytes, at::kByte);
+    prefer_large_pages(memory.mutable_data_ptr(), static_cast<size_t>(bytes));
+  }
   at::Tensor out = memory.view(tensor.scalar_type()).view(tensor.sizes());
   return out.copy_(tensor);
 }

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .check_values import whole
-from .tensors import map_tensors, is_sharded, layout_of, path_of, tensors_in
+from .tensors import is_sharded, layout_of, map_tensors, path_of, tensors_in
 
 _NO_VALUE = ("aten::detach", "aten::alias", "aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided")
 
