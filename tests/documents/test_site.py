@@ -25,6 +25,8 @@ HEADER = """#pragma once
 
 namespace weft {
 
+struct Later;
+
 /// Adds.
 /// @param a  one,
 ///           of two
@@ -56,7 +58,7 @@ def test_headers_become_pages(tmp_path: Path) -> None:
     (folder / "thing.h").write_text(HEADER)
     page = headers.page(folder / "thing.h")
     assert "- `a`: one,\n  of two\n\nRaises nothing." in page and "  int size() const" in page
-    assert headers.undocumented(tmp_path) == ["include/weft/thing.h:23: Other has no comment"]
+    assert headers.undocumented(tmp_path) == ["include/weft/thing.h:25: Other has no comment"]
 
 
 def test_names_without_docstrings_are_found(tmp_path: Path) -> None:
