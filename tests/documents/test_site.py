@@ -89,6 +89,11 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     ]
 
 
+def test_documents_are_in_order() -> None:
+    done = subprocess.run([ROOT / "tools" / "docs", "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_help() -> None:
     done = subprocess.run([ROOT / "tools" / "docs", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--strict" in done.stdout
