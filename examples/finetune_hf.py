@@ -40,7 +40,8 @@ def main() -> None:
     if not args.model:
         make_checkpoint(folder)
     ranks = weft.world_size()
-    mesh = weft.DeviceMesh((2, ranks // 2) if ranks % 2 == 0 else (ranks, 1), ("data", "model"))
+    shape = (2, ranks // 2) if ranks % 2 == 0 else (ranks, 1)
+    mesh = weft.DeviceMesh(shape, ("data", "model"), device_type="cpu")  # "cuda": model and batch go there, too
     model = weft.hf.from_pretrained(
         AutoModelForCausalLM,
         folder,

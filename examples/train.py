@@ -41,7 +41,8 @@ def main() -> None:
 
     weft.initialize()
     ranks = weft.world_size()
-    mesh = weft.DeviceMesh((2, ranks // 2) if ranks % 2 == 0 else (ranks, 1), ("data", "model"))
+    shape = (2, ranks // 2) if ranks % 2 == 0 else (ranks, 1)
+    mesh = weft.DeviceMesh(shape, ("data", "model"), device_type="cpu")  # "cuda": model and batch go there, too
     torch.manual_seed(0)
     model = Model()
     layouts = weft.layouts.fsdp(model, mesh, "data") | weft.layouts.megatron(model, mesh, "model")

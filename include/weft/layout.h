@@ -14,6 +14,7 @@ namespace weft {
 /// `norm2` combines as sqrt(sum of squares): a 2-norm whose parts were computed per shard.
 enum class Reduction : uint8_t { none, sum, avg, max, min, product, norm2 };
 
+/// "sum"
 WEFT_API const char* to_string(Reduction reduction);
 /// Raises ValueError listing the known names.
 WEFT_API Reduction reduction_from_string(const std::string& name);
@@ -87,6 +88,7 @@ class WEFT_API TensorLayout {
   const TensorLayout* without_partial_ = nullptr;
 };
 
+/// Equal layouts are the same pointer.
 using Layout = const TensorLayout*;
 
 }  // namespace weft

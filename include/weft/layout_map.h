@@ -120,6 +120,7 @@ struct ReportNote {
 };
 WEFT_API const char* to_string(ReportNote::Kind kind);
 
+/// What `report` finds.
 struct PathReport {
   std::string mesh;
   std::vector<PathRow> rows;

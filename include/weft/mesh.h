@@ -8,6 +8,7 @@
 
 namespace weft {
 
+/// Axes that a mesh has at most.
 constexpr int kMaxAxes = 8;
 
 /// An n-D grid of process ranks, row-major, whose axes have names. Immutable and interned: two meshes with equal shape,
@@ -52,6 +53,7 @@ class WEFT_API DeviceMesh {
   std::string device_type_;
 };
 
+/// Equal meshes are the same pointer.
 using Mesh = const DeviceMesh*;
 
 }  // namespace weft

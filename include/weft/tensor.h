@@ -30,6 +30,7 @@ WEFT_API at::Tensor local_tensor(const at::Tensor& tensor);
 WEFT_API at::Tensor from_local(const at::Tensor& local, Layout layout,
                                std::optional<std::vector<int64_t>> shape = std::nullopt);
 
+/// Whether it has a layout, a replicated or pending one included.
 WEFT_API bool is_sharded(const at::Tensor& tensor);
 /// Raises ValueError for a plain tensor.
 WEFT_API Layout layout_of(const at::Tensor& tensor);

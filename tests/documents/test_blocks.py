@@ -20,12 +20,7 @@ def run(program: Program, command: list[str], folder: Path) -> None:
     (folder / "torch_ops" / "weft" / "lib").mkdir(parents=True)
     (folder / "torch_ops" / "weft" / "lib" / "libweft.so").symlink_to(weft.library_path())
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        output = run_programs(program.ranks, command, timeout=200, env=environment)[0]
-    finally:
-        os.chdir(before)
+    output = run_programs(program.ranks, command, timeout=200, env=environment, cwd=folder)[0]
     for block in program.outputs():
         assert is_printed(block.text, output), f"{block.file}:{block.line}: not what is printed:\n{output}"
 

@@ -25,6 +25,8 @@ HEADER = """#pragma once
 
 namespace weft {
 
+struct Later;
+
 /// Adds.
 /// @param a  one,
 ///           of two
@@ -56,7 +58,7 @@ def test_headers_become_pages(tmp_path: Path) -> None:
     (folder / "thing.h").write_text(HEADER)
     page = headers.page(folder / "thing.h")
     assert "- `a`: one,\n  of two\n\nRaises nothing." in page and "  int size() const" in page
-    assert headers.undocumented(tmp_path) == ["include/weft/thing.h:23: Other has no comment"]
+    assert headers.undocumented(tmp_path) == ["include/weft/thing.h:25: Other has no comment"]
 
 
 def test_names_without_docstrings_are_found(tmp_path: Path) -> None:
@@ -85,6 +87,11 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "README.md: no such file: docs/b.md",
         "README.md: no such heading: docs/a.md#not",
     ]
+
+
+def test_documents_are_in_order() -> None:
+    done = subprocess.run([ROOT / "tools" / "docs", "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_help() -> None:

@@ -54,14 +54,20 @@ def run_ranks(
 
 
 def run_programs(
-    nprocs: int, command: Sequence[str], timeout: float = 60, *, env: Mapping[str, str] | None = None
+    nprocs: int,
+    command: Sequence[str],
+    timeout: float = 60,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
 ) -> list[str]:
-    """Runs a program on each of `nprocs` ranks (RANK, WORLD_SIZE, MASTER_ADDR, … set); returns each one's output."""
+    """Runs a program on each of `nprocs` ranks (RANK, WORLD_SIZE, MASTER_ADDR, … set) in the folder `cwd`; returns each
+    one's output."""
     with tempfile.TemporaryDirectory(prefix="weft-ranks-") as tmp:
         ranks = []
         try:
             for rank, environ in enumerate(_environments(nprocs, env)):
-                ranks.append(_Rank(rank, [str(c) for c in command], environ, tmp))
+                ranks.append(_Rank(rank, [str(c) for c in command], environ, tmp, cwd=cwd))
             end = time.monotonic() + timeout
             failed_at = None
             while any(r.process.poll() is None for r in ranks):
@@ -212,11 +218,20 @@ class _Rank:
 
     conn: Connection
 
-    def __init__(self, rank: int, command: list[str], env: dict[str, str], folder: str, fd: int | None = None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        command: list[str],
+        env: dict[str, str],
+        folder: str,
+        fd: int | None = None,
+        cwd: str | Path | None = None,
+    ) -> None:
         self.rank, self._file, self._from = rank, os.path.join(folder, f"rank{rank}.log"), 0
         with open(self._file, "wb") as out:
             self.process = subprocess.Popen(
                 command,
+                cwd=cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
