@@ -22,15 +22,23 @@ _within = False  # a save that all ranks are in: what it calls goes its own way
 
 
 def install(keras: versions.Keras) -> None:
-    from keras.src.callbacks import BackupAndRestore, ModelCheckpoint
-    from keras.src.legacy.saving import legacy_h5_format
-    from keras.src.saving import saving_api, saving_lib
-    from keras.src.utils import file_utils, io_utils
+    from keras.src.saving import saving_api
+    from keras.src.utils import io_utils
 
-    lib = keras.distribution
+    _save_files_once(keras)
+    for name in ("save_model", "save_weights"):
+        _ask_once(getattr(saving_api, name), keras.distribution.distribution, io_utils)
+    for name in ("load_model", "load_weights"):
+        _load_together(getattr(saving_api, name), keras.distribution.distribution)
+    _call_back_once(keras)
+
+
+def _gather(keras: versions.Keras, model: Any, objects_to_skip: Any = None) -> None:
+    """What the other ranks do while rank 0 saves a model: what it stores is gathered, in its order."""
+    from keras.src.saving import saving_lib
 
     class Discarding(saving_lib.H5IOStore):
-        """Where the other ranks save: gathers what is stored, in rank 0's order, and keeps nothing."""
+        """Gathers what is stored, and keeps nothing."""
 
         def __init__(self) -> None:
             self._h5_entry_group: dict[str, None] = {}
@@ -52,20 +60,29 @@ def install(keras: versions.Keras) -> None:
         def close(self) -> None:
             pass
 
-    def gather(model: Any, objects_to_skip: Any = None) -> None:
-        skipped = {id(o) for o in objects_to_skip or ()}
-        saving_lib._save_state(
-            model, weights_store=Discarding(), assets_store=None, inner_path="", visited_saveables=skipped
-        )
+    skipped = {id(o) for o in objects_to_skip or ()}
+    saving_lib._save_state(
+        model, weights_store=Discarding(), assets_store=None, inner_path="", visited_saveables=skipped
+    )
 
-    def gather_legacy(model: Any, include_optimizer: bool) -> None:
-        """In the order of legacy_h5_format.save_model_to_hdf5."""
-        own = [v for v in model._trainable_variables + model._non_trainable_variables if v in model.weights]
-        layers = sorted(model.layers, key=lambda layer: layer.name)
-        optimizer = getattr(model, "optimizer", None) if include_optimizer else None
-        for group in [*map(legacy_h5_format._legacy_weights, layers), own, optimizer.variables if optimizer else []]:
-            for v in group:
-                values.whole(v.value)
+
+def _gather_legacy(model: Any, include_optimizer: bool) -> None:
+    """In the order of legacy_h5_format.save_model_to_hdf5."""
+    from keras.src.legacy.saving import legacy_h5_format
+
+    own = [v for v in model._trainable_variables + model._non_trainable_variables if v in model.weights]
+    layers = sorted(model.layers, key=lambda layer: layer.name)
+    optimizer = getattr(model, "optimizer", None) if include_optimizer else None
+    for group in [*map(legacy_h5_format._legacy_weights, layers), own, optimizer.variables if optimizer else []]:
+        for v in group:
+            values.whole(v.value)
+
+
+def _save_files_once(keras: versions.Keras) -> None:
+    from keras.src.legacy.saving import legacy_h5_format
+    from keras.src.saving import saving_lib
+
+    lib = keras.distribution
 
     @wrap(saving_lib, "save_model")
     def _(original: Callable, model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +92,7 @@ def install(keras: versions.Keras) -> None:
             lib.distribution(),
             f"saving a model to {filepath}",
             lambda: original(model, filepath, *args, **kwargs),
-            lambda: gather(model),
+            lambda: _gather(keras, model),
         )
 
     @wrap(saving_lib, "save_weights_only")
@@ -86,7 +103,7 @@ def install(keras: versions.Keras) -> None:
             lib.distribution(),
             f"saving weights to {filepath}",
             lambda: original(model, filepath, max_shard_size, objects_to_skip),
-            lambda: gather(model, objects_to_skip),
+            lambda: _gather(keras, model, objects_to_skip),
         )
 
     @wrap(legacy_h5_format, "save_model_to_hdf5")
@@ -95,13 +112,16 @@ def install(keras: versions.Keras) -> None:
             lib.distribution(),
             f"saving a model to {filepath}",
             lambda: original(model, filepath, overwrite, include_optimizer),
-            lambda: gather_legacy(model, include_optimizer),
+            lambda: _gather_legacy(model, include_optimizer),
         )
 
-    for name in ("save_model", "save_weights"):
-        _ask_once(getattr(saving_api, name), lib.distribution, io_utils)
-    for name in ("load_model", "load_weights"):
-        _load_together(getattr(saving_api, name), lib.distribution)
+
+def _call_back_once(keras: versions.Keras) -> None:
+    """The callbacks that write files."""
+    from keras.src.callbacks import BackupAndRestore, ModelCheckpoint
+    from keras.src.utils import file_utils
+
+    lib = keras.distribution
 
     @wrap(ModelCheckpoint, "_should_save_model")
     def _(original: Callable, self: Any, epoch: int, batch: int | None, logs: Any, filepath: str) -> bool:
@@ -119,7 +139,7 @@ def install(keras: versions.Keras) -> None:
     @wrap(BackupAndRestore, "_save_model")
     def _(original: Callable, self: Any) -> None:
         what = f"backing up to {self.backup_dir}"
-        once(lib.distribution(), what, lambda: original(self), lambda: gather(self.model))
+        once(lib.distribution(), what, lambda: original(self), lambda: _gather(keras, self.model))
 
     @wrap(BackupAndRestore, "on_train_begin")
     def _(original: Callable, self: Any, logs: Any = None) -> None:
