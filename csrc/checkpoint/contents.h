@@ -33,6 +33,8 @@ struct StoredFile {
   std::string header = {};  // while it is being saved: the length and the JSON
 };
 
+constexpr const char* kRandomGroup = "random";  // the states of random streams, by device
+
 struct StoredGroup {
   std::string name = {};  // "model", "optimizer", …
   std::vector<StoredTensor> tensors = {};

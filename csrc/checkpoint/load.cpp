@@ -11,11 +11,11 @@
 
 #include "base/hash.h"
 #include "base/quote.h"
+#include "base/random_state.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/crc32c.h"
 #include "checkpoint/part.h"
-#include "checkpoint/random_state.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/team.h"

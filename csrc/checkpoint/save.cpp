@@ -13,9 +13,9 @@
 
 #include "base/hash.h"
 #include "base/quote.h"
+#include "base/random_state.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/random_state.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/snapshot.h"
 #include "checkpoint/writer.h"

@@ -9,8 +9,8 @@
 
 namespace weft {
 
-/// Joins this process to its job, over Gloo; as keras.distribution.initialize. Call it once, before the first sharded
-/// tensor is made.
+/// Joins this process to its job, over Gloo; as keras.distribution.initialize. Call it once, before the model is made:
+/// every rank then has rank 0's random state.
 /// @param job_addresses "host:port" of process 0, or of each process with commas between
 /// @param num_processes how many there are
 /// @param process_id    which one this is, from 0

@@ -61,9 +61,7 @@ def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: S
     return _core.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     settings = dict(config_settings or {})
     if folder := torch_folder():
         settings.setdefault("cmake.define.TORCH_DIR", str(folder))

@@ -6,12 +6,10 @@
 #include <utility>
 #include <vector>
 
-namespace weft::checkpoint {
+namespace weft {
 
-constexpr const char* kRandomGroup = "random";
-
-/// By device: "cpu", and "cuda" where this process has one.
+/// By device: "cpu", and "cuda" where this process has one. Tensors of bytes on the CPU.
 std::vector<std::pair<std::string, at::Tensor>> random_state();
 void set_random_state(const std::string& device, const at::Tensor& state);
 
-}  // namespace weft::checkpoint
+}  // namespace weft

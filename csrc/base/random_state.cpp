@@ -1,10 +1,10 @@
-#include "checkpoint/random_state.h"
+#include "base/random_state.h"
 
 #include <ATen/Context.h>
 
 #include <mutex>
 
-namespace weft::checkpoint {
+namespace weft {
 namespace {
 
 bool has(c10::DeviceType device) { return device == at::kCPU || at::globalContext().hasCUDA(); }
@@ -31,4 +31,4 @@ void set_random_state(const std::string& device, const at::Tensor& state) {
   generator.set_state(state);
 }
 
-}  // namespace weft::checkpoint
+}  // namespace weft
