@@ -13,12 +13,16 @@ OWN = ROOT / f"build-{torch.__version__.split('+')[0]}"  # of tools/setup --torc
 BUILD = OWN if OWN.is_dir() else ROOT / "build"
 
 
-def built(source: Path, out: Path, *options: str) -> Path:
-    """The folder with the project's programs; without optimization, as compiling is most of what a test costs."""
+def built(source: Path, out: Path, *options: str, prefix: Path = BUILD) -> Path:
+    """The folder with the project's programs; without optimization, as compiling is most of what a test costs.
+
+    Args:
+        prefix: where Weft is: a build folder, or what it was installed into.
+    """
     if not (BUILD / "weftConfig.cmake").exists():
         pytest.skip("no build folder to find the CMake package in")
     launcher = shutil.which("ccache")
-    configure = ["cmake", "-S", source, "-B", out, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={BUILD}", *options]
+    configure = ["cmake", "-S", source, "-B", out, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}", *options]
     configure += [f"-DWEFT_PYTHON={sys.executable}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0"]
     configure += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={launcher}"] if launcher else []
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
