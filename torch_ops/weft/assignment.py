@@ -13,16 +13,11 @@ from torch.nn.modules import module as nn_module
 
 from . import _library  # noqa: F401
 from .module import swap_impl
+from .tensors import is_sharded
 
 _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
 _MODULE: Any = torch.nn.Module
-_KEY = torch._C.DispatchKey.PrivateUse3
 _values_are_there = False  # of parameters that are being assigned; else they may be memory that is filled later
-
-
-def is_sharded(value: Any) -> bool:
-    """Without a call of the dispatcher, in which modes and subclasses of other libraries have a say."""
-    return isinstance(value, torch.Tensor) and torch._C._dispatch_keys(value).has(_KEY)
 
 
 def _check_turns(tensor: torch.Tensor, shape: torch.Size, what: str) -> None:

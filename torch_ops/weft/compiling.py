@@ -10,7 +10,7 @@ import torch
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 
-from .assignment import is_sharded
+from .tensors import is_sharded
 
 _WHY = (
     "weft: sharded tensors do not run in graphs of torch.compile; what touches them runs op by op, as without it, and "

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from .after_import import after_import, replace_everywhere
-from .assignment import is_sharded
 from .process import rank
-from .tensors import distribute_tensor, full_tensor, layout_of, map_tensors
+from .tensors import distribute_tensor, full_tensor, is_sharded, layout_of, map_tensors
 
 _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
 

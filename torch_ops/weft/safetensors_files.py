@@ -16,10 +16,9 @@ from typing import Any
 import torch
 
 from .after_import import after_import, replace_everywhere
-from .assignment import is_sharded
 from .in_step import agree
 from .savers import place_of, writes
-from .tensors import full_tensor
+from .tensors import full_tensor, is_sharded
 
 # As the safetensors library orders tensors in a file: larger and later kinds first, then by name.
 _KINDS = {

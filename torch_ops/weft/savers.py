@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .assignment import is_sharded
 from .in_step import agree
 from .readers import whole
+from .tensors import is_sharded
 
 _TENSOR: Any = torch.Tensor
 _wholes: dict[tuple, torch.Tensor] | None = None  # of what is being pickled by torch.save

@@ -14,6 +14,7 @@ import torch
 from .axes import Axes
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 
+_KEY = torch._C.DispatchKey.PrivateUse3
 _CORE = frozenset((torch.Tensor, torch.nn.Parameter))  # the types of most tensors
 
 
@@ -157,8 +158,11 @@ def from_local(
 
 
 def is_sharded(tensor: Any) -> bool:
-    """Whether it is a tensor with a layout, a replicated or pending one included; False for anything else."""
-    return isinstance(tensor, torch.Tensor) and torch.ops.weft.is_sharded(tensor)
+    """Whether it is a tensor with a layout, a replicated or pending one included; False for anything else.
+
+    Without a call of the dispatcher, in which modes and subclasses of other libraries have a say.
+    """
+    return isinstance(tensor, torch.Tensor) and torch._C._dispatch_keys(tensor).has(_KEY)
 
 
 def layout_of(tensor: torch.Tensor) -> TensorLayout:
