@@ -1,8 +1,11 @@
 """The trace: each collective with its op, kind, axis, bytes and the variable it came from."""
 
+import gc
 import json
+import pickle
 import time
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -62,6 +65,24 @@ def test_traces_nest_and_name_op_and_variable(ranks2):
         assert outer.total_bytes == sum(outer.by_kind().values()) == sum(outer.by_op().values())
         assert outer.count("all_gather") == outer.count(op="full_tensor") == outer.count(axis="m") - 1 == 1
         assert outer.by_path() == {"a/weight": outer.total_bytes}
+
+
+def kept_by_a_trace():
+    net = torch.nn.Linear(4, 4)
+    weft.distribute_module(net, {"weight": ("m", None)}, mesh=weft.DeviceMesh((2,), ("m",), device_type="cpu"))
+    alive = weakref.ref(net)
+    with weft.trace() as every, weft.trace(net) as one:
+        net(torch.ones(2, 4)).sum().item()
+    sent = pickle.loads(pickle.dumps((every, one)))
+    assert [t.by_module() for t in sent] == [every.by_module(), one.by_module()]
+    assert sent[0].rows == every.rows != []
+    del net, one
+    gc.collect()
+    return alive() is None
+
+
+def test_a_trace_is_values_alone(ranks2):
+    assert ranks2(kept_by_a_trace) == [True, True]
 
 
 def test_alone_there_is_nothing_to_trace():

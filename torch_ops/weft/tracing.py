@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -53,6 +53,10 @@ class Trace:
         self.moments: list[Moment] = []
         self._root = module
         self._number: int | None = None
+        self._calls: ModuleCalls | None = None  # while it runs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_root": None}  # what it saw, without the module
 
     def __enter__(self) -> Trace:
         if self._number is not None:
@@ -64,11 +68,13 @@ class Trace:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         number, self._number = self._number, None
+        calls, self._calls = self._calls, None  # it does not keep modules alive
+        assert calls is not None
         *columns, starts, durations, sequences = torch.ops.weft.trace_stop(number)
-        self._calls.stop()
+        calls.stop()
         rows = [TraceRow(*row) for row in zip(*columns, strict=True)]
         moments = [Moment(*moment) for moment in zip(starts, durations, sequences, strict=True)]
-        ran = self._calls.paths(moments)
+        ran = calls.paths(moments)
         self.rows += rows
         self.moments += moments
         self.modules += [m or _owner(row.path) for m, row in zip(ran, rows, strict=True)]
