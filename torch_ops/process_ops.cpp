@@ -10,7 +10,9 @@
 #include "comm/lockstep/guard.h"
 #include "comm/world/initialize.h"
 #include "comm/world/last_work.h"
+#include "comm/world/share_random_state.h"
 #include "comm/world/timeouts.h"
+#include "mesh/any_mesh.h"
 #include "mesh/context.h"
 #include "ops.h"
 #include "redistribute/tensors.h"
@@ -68,6 +70,8 @@ void define_process_ops(torch::Library& m) {
     return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
   });
   def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
+  def("_share_random_state() -> ()", []() { comm::share_random_state(); });
+  def("_any_mesh() -> bool", []() { return any_mesh(); });
   def("rank() -> int", []() { return rank(); });
   def("world_size() -> int", []() { return world_size(); });
   def("rendezvous(str? job_addresses=None, int? num_processes=None, int? process_id=None)"

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/quote.h"
+#include "mesh/any_mesh.h"
 
 namespace weft {
 namespace {
@@ -91,6 +92,11 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
   for (int64_t rank : mesh->ranks_) mesh->hash_ = mix(mesh->hash_, static_cast<uint64_t>(rank));
   table().meshes.push_back(mesh);
   return mesh;
+}
+
+bool any_mesh() {
+  std::lock_guard<std::mutex> lock(table().mutex);
+  return !table().meshes.empty();
 }
 
 int DeviceMesh::axis(const std::string& name) const {

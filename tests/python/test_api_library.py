@@ -41,6 +41,24 @@ print((x @ x).sum().item())
 """
 
 
+def test_torch_save_looks_for_sharded_tensors_only_where_there_may_be_some():
+    code = """
+import io, torch, weft
+class Counted:
+    times = 0
+    def __reduce__(self):
+        Counted.times += 1
+        return Counted, ()
+torch.save([Counted(), torch.ones(2)], io.BytesIO())
+print(Counted.times, end=" ")
+weft.DeviceMesh((1,), ("a",))
+torch.save([Counted(), torch.ones(2)], io.BytesIO())
+print(Counted.times)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["1", "3"], done.stdout + done.stderr
+
+
 def test_library_loaded_twice_is_harmless(tmp_path):
     second = tmp_path / "libweft.so"
     shutil.copy(weft.library_path(), second)

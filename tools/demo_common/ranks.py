@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,19 @@ def launch(script: Path, arguments: list[str], ranks: int = 4) -> int:
     except (KeyboardInterrupt, SignalException):
         print("\ntools/demo: stopped", file=sys.stderr)
         return 130
+    return 0
+
+
+def run_plain(script: Path, arguments: list[str]) -> int:
+    """Runs the script in one process of its own. Returns the exit code as `launch` does."""
+    try:
+        plain = subprocess.run([sys.executable, str(script), *arguments])
+    except KeyboardInterrupt:
+        print("\ntools/demo: stopped", file=sys.stderr)
+        return 130
+    if plain.returncode:
+        print("\ntools/demo: the plain process failed", file=sys.stderr)
+        return 1
     return 0
 
 

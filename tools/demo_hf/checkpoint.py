@@ -7,22 +7,11 @@ import options
 
 
 def make(folder: Path, o: Any) -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+    import small_llama
+    from transformers import LlamaForCausalLM, set_seed
 
     set_seed(o.seed)
-    config = LlamaConfig(
-        vocab_size=256,  # bytes
-        hidden_size=o.hidden,
-        intermediate_size=o.hidden * 11 // 4 // 16 * 16,
-        num_hidden_layers=o.layers,
-        num_attention_heads=options.HEADS,
-        num_key_value_heads=options.HEADS // 2,
-        max_position_embeddings=max(o.length, 256),
-        attention_dropout=0.1,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
+    config = small_llama.config(o, options.HEADS, max(o.length, 256), attention_dropout=0.1, pad_token_id=0)
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
 

@@ -1,7 +1,6 @@
 """Runs train.py in one plain process, then on four ranks, then on two, which go on where the four have stopped."""
 
 import pickle
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,14 +14,8 @@ def main() -> int:
     train = Path(__file__).with_name("train.py")
     with tempfile.TemporaryDirectory() as folder:
         arguments = [*sys.argv[1:], "--folder", folder, "--stage"]
-        try:
-            plain = subprocess.run([sys.executable, str(train), *arguments, "plain"])
-        except KeyboardInterrupt:
-            print("\ntools/demo: stopped", file=sys.stderr)
-            return 130
-        if plain.returncode:
-            print("\ntools/demo: the plain process failed", file=sys.stderr)
-            return 1
+        if failed := ranks.run_plain(train, [*arguments, "plain"]):
+            return failed
         for stage, processes in (("first", 4), ("second", 2)):
             if failed := ranks.launch(train, [*arguments, stage], processes):
                 return failed

@@ -2,7 +2,7 @@
 
 import argparse
 
-from arguments import at_least
+from arguments import at_least, check_width
 
 HEADS = 4
 STAGES = ("plain", "first", "second")
@@ -28,8 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--folder", help=argparse.SUPPRESS)  # where checkpoints lie
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)  # what this process does
     options = parser.parse_args()
-    if options.hidden % (2 * HEADS):
-        parser.error(f"--hidden {options.hidden} is not a multiple of {2 * HEADS}")
+    check_width(parser, options.hidden, HEADS)
     return options
 
 

@@ -1,7 +1,6 @@
 """Trains in one plain process, then on four ranks beside its losses."""
 
 import importlib.util
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,14 +17,8 @@ def main() -> int:
     train = Path(__file__).with_name("train.py")
     with tempfile.TemporaryDirectory() as folder:
         losses = f"{folder}/plain.json"
-        try:
-            plain = subprocess.run([sys.executable, str(train), *sys.argv[1:], "--write-plain", losses])
-        except KeyboardInterrupt:
-            print("\ntools/demo: stopped", file=sys.stderr)
-            return 130
-        if plain.returncode:
-            print("\ntools/demo: the plain process failed", file=sys.stderr)
-            return 1
+        if failed := ranks.run_plain(train, [*sys.argv[1:], "--write-plain", losses]):
+            return failed
         return ranks.launch(train, [*sys.argv[1:], "--read-plain", losses])
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from arguments import at_least
+from arguments import at_least, check_width
 
 HEADS = 8
 
@@ -27,8 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the weights and the batches")
     parser.add_argument("--out", default="out/demo.png", help="where the picture is written")
     options = parser.parse_args()
-    if options.hidden % (2 * HEADS):
-        parser.error(f"--hidden {options.hidden} is not a multiple of {2 * HEADS}")
+    check_width(parser, options.hidden, HEADS)
     return options
 
 

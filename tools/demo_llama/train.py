@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 import options
 import picture
 import show
+import small_llama
 import torch
 import weft
 from ranks import LossesPart
 from sources import standard_library
 from torch.distributed.elastic.multiprocessing.errors import record
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 # Attention and both ends of the model are split over "model" by columns and rows; the feed-forward weights, most of the
 # model, over "data" as well. Each pattern must match a variable's whole path.
@@ -77,18 +78,8 @@ def main(o) -> None:
 
 def new_model(o) -> LlamaForCausalLM:
     torch.manual_seed(o.seed)
-    config = LlamaConfig(
-        vocab_size=256,  # bytes
-        hidden_size=o.hidden,
-        intermediate_size=o.hidden * 11 // 4 // 16 * 16,
-        num_hidden_layers=o.layers,
-        num_attention_heads=options.HEADS,
-        num_key_value_heads=options.HEADS // 2,
-        max_position_embeddings=max(o.length, len(PROMPT) + NEW_TOKENS),
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config)
+    positions = max(o.length, len(PROMPT) + NEW_TOKENS)
+    return LlamaForCausalLM(small_llama.config(o, options.HEADS, positions))
 
 
 def new_optimizer(model) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ from scikit_build_core import build as _core
 from scikit_build_core.build import build_sdist, get_requires_for_build_sdist  # noqa: F401
 
 _FITS = ((2, 11), (2, 16))  # from this one, and below that one; CMakeLists.txt says the same to those who build by hand
-_REQUIREMENT = "torch>=2.11,<2.16"
+_REQUIREMENT = "torch>={}.{},<{}.{}".format(*_FITS[0], *_FITS[1])
 
 Settings = dict[str, Any] | None
 

@@ -11,7 +11,8 @@ from .check_ranks import gathered, together
 from .check_report import Difference
 from .check_runs import Runs
 from .check_steps import Step, Value
-from .check_values import alike, apart, brief, largest_of, whole
+from .check_values import alike, apart, brief, largest_of
+from .tensors import value_of
 
 _SMALL = 1e-3  # of the largest of all values, or gradients: what is smaller is measured against that
 
@@ -62,10 +63,10 @@ class Comparison:
                     (path, float("nan"), float("inf"), "has a gradient" if want is None else "has no gradient")
                 )
             elif want is not None and got is not None:
-                found.append((path, *apart(whole(got), want, _SMALL * top)))
+                found.append((path, *apart(value_of(got), want, _SMALL * top)))
         buffers = dict(sharded.model.named_buffers())
         for path, want in plain.model.named_buffers():
-            found.append((path, *apart(whole(buffers[path]), want, _SMALL * self.top)))
+            found.append((path, *apart(value_of(buffers[path]), want, _SMALL * self.top)))
         worst = max([worst, *(f[2] for f in found)])
         bad = self.first_of([f for f in found if f[2] > self.runs.tolerance])
         if bad is None:
@@ -85,7 +86,7 @@ class Comparison:
             want = expected(v)
             if want is None:
                 continue
-            largest, relative, text = apart(whole(v.tensor), want, _SMALL * self.top)
+            largest, relative, text = apart(value_of(v.tensor), want, _SMALL * self.top)
             worst = max(worst, relative)
             if relative > self.runs.tolerance:
                 bad.append((number, largest, relative, text))

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .check_values import whole
-from .tensors import is_sharded, layout_of, map_tensors, path_of, tensors_in
+from .tensors import is_sharded, layout_of, map_tensors, path_of, tensors_in, value_of
 
 _NO_VALUE = ("aten::detach", "aten::alias", "aten::empty", "aten::new_empty", "aten::empty_like", "aten::empty_strided")
 
@@ -162,7 +161,7 @@ def on_whole(op: Any, args: Any, kwargs: Mapping) -> Any:
     it cannot be called so. A collective."""
     own = lambda x: x.clone_state() if isinstance(x, torch.Generator) else x  # noqa: E731
     with torch.no_grad():
-        args, kwargs = map_tensors((args, dict(kwargs)), lambda t: whole(t.detach().clone()))
+        args, kwargs = map_tensors((args, dict(kwargs)), lambda t: value_of(t.detach().clone()))
         args, kwargs = [own(a) for a in args], {k: own(v) for k, v in kwargs.items()}
         with torch.random.fork_rng(enabled=torch.Tag.nondeterministic_seeded in op.tags):
             try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from .tensors import full_tensor, is_sharded, layout_of
+from .tensors import is_sharded, layout_of, value_of
 
 
 def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -17,10 +17,6 @@ def largest_of(tensors: Iterable[torch.Tensor]) -> float:
     """The largest element that is no infinity, nor stands for one, as in masks."""
     found = [t.detach().abs().to(torch.float64) for t in tensors if t.is_floating_point() and t.numel()]
     return max((float(torch.where(t < 1e30, t, 0.0).max()) for t in found), default=0.0)
-
-
-def whole(t: torch.Tensor) -> torch.Tensor:
-    return full_tensor(t.detach()) if is_sharded(t) else t.detach()
 
 
 def part_of(want: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
@@ -41,7 +37,7 @@ def part_of(want: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
 
 
 def scalar(t: torch.Tensor | None) -> float | None:
-    return float(whole(t)) if t is not None and t.numel() == 1 else None
+    return float(value_of(t)) if t is not None and t.numel() == 1 else None
 
 
 def summary(t: torch.Tensor) -> list[float]:

@@ -126,20 +126,7 @@ def _choose_backend(rank: int, world_size: int) -> str:
 
 def same_random_state() -> None:
     """Rank 0's, on all ranks: a stream that was seeded and drawn from before goes on as it would in one process."""
-    import torch.distributed as dist
-
-    if world_size() == 1:
-        return
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available():
-        states.append(torch.cuda.get_rng_state())
-    received: list = [states]
-    dist.broadcast_object_list(received, src=0)
-    if dist.get_rank() == 0:
-        return
-    torch.set_rng_state(received[0][0])
-    if len(states) > 1 and len(received[0]) > 1:
-        torch.cuda.set_rng_state(received[0][1])
+    torch.ops.weft._share_random_state()
 
 
 def rank() -> int:

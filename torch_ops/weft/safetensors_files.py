@@ -18,7 +18,7 @@ import torch
 from .after_import import after_import, replace_everywhere
 from .in_step import agree
 from .savers import place_of, writes
-from .tensors import full_tensor, is_sharded
+from .tensors import full_tensor, is_sharded, value_of
 
 # As the safetensors library orders tensors in a file: larger and later kinds first, then by name.
 _KINDS = {
@@ -133,5 +133,4 @@ def ordered(tensors: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def _whole(t: torch.Tensor) -> torch.Tensor:
-    whole = full_tensor(t.detach()) if is_sharded(t) else t.detach()
-    return whole.cpu().contiguous().resolve_conj().resolve_neg()
+    return value_of(t).cpu().contiguous().resolve_conj().resolve_neg()

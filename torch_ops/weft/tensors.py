@@ -165,6 +165,12 @@ def is_sharded(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and torch._C._dispatch_keys(tensor).has(_KEY)
 
 
+def value_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole value of a sharded tensor, which is a collective; a plain tensor itself. Neither needs a gradient."""
+    value = tensor.detach()
+    return full_tensor(value) if is_sharded(value) else value
+
+
 def layout_of(tensor: torch.Tensor) -> TensorLayout:
     """Raises ValueError for a plain tensor."""
     return TensorLayout._wrap(torch.ops.weft.layout_of(tensor))

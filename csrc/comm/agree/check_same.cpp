@@ -10,6 +10,7 @@
 #include "comm/agree/settings.h"
 #include "comm/lockstep/call.h"
 #include "comm/wire/collectives.h"
+#include "comm/world/share_random_state.h"
 #include "mesh/context.h"
 #include "tensor/identity.h"
 
@@ -25,10 +26,7 @@ struct SameMeshes : ContextState {
 }  // namespace
 
 Mesh world_mesh() {
-  bool host = !context().world();  // whether the world can send from there, which is quicker than from a GPU
-  if (!host) {
-    for (const c10::Device& device : context().world()->getDeviceTypes()) host = host || device.is_cpu();
-  }
+  const bool host = !context().world() || sends_from(*context().world()) == at::kCPU;
   return DeviceMesh::get({context().world_size()}, {"world"}, {}, host ? "cpu" : "cuda");
 }
 

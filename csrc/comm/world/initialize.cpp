@@ -1,6 +1,5 @@
 #include "comm/world/initialize.h"
 
-#include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
@@ -18,10 +17,10 @@
 #include <vector>
 
 #include "base/quote.h"
-#include "base/random_state.h"
 #include "comm/world/fork.h"
 #include "comm/world/gloo_world.h"
 #include "comm/world/last_work.h"
+#include "comm/world/share_random_state.h"
 #include "comm/world/timeouts.h"
 #include "mesh/context.h"
 
@@ -194,21 +193,6 @@ void join(Group world) {
   comm::finish_last_work_at_exit();
 }
 
-// Rank 0's, on all ranks: weights that each makes by itself are then the same.
-void share_random_state(c10d::ProcessGroup& world) {
-  auto states = random_state();
-  std::vector<at::Tensor> devices{at::full({1}, static_cast<int64_t>(states.size()), at::kLong)};
-  c10d::AllreduceOptions fewest;
-  fewest.reduceOp = c10d::ReduceOp::MIN;
-  world.allreduce(devices, fewest)->wait();
-  states.resize(static_cast<size_t>(devices[0].item<int64_t>()));
-  for (const auto& [device, state] : states) {
-    std::vector<at::Tensor> sent{state};
-    world.broadcast(sent)->wait();
-    set_random_state(device, sent[0]);
-  }
-}
-
 }  // namespace
 
 void initialize(std::optional<std::string> job_addresses, std::optional<int64_t> num_processes,
@@ -230,7 +214,7 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
   if (size == 1) return;
   join(comm::make_gloo_world(comm::open_store(*rendezvous), rendezvous->rank, rendezvous->world_size,
                              comm::timeouts().longest(comm::kDefaultTimeout)));
-  share_random_state(*context().world());
+  comm::share_random_state();
 }
 
 void set_world(const std::string& group_name) { join(c10d::resolve_process_group(group_name)); }
