@@ -16,8 +16,9 @@ from typing import Any
 from scikit_build_core import build as _core
 from scikit_build_core.build import build_sdist, get_requires_for_build_sdist  # noqa: F401
 
-_FITS = ((2, 11), (2, 16))  # from this one, and below that one; CMakeLists.txt says the same to those who build by hand
-_REQUIREMENT = "torch>={}.{},<{}.{}".format(*_FITS[0], *_FITS[1])
+_VERSIONS = (Path(__file__).parents[1] / "torch_versions.txt").read_text()
+_RELEASES = [(int(major), int(minor)) for major, minor in re.findall(r"^(\d+)\.(\d+)", _VERSIONS, re.MULTILINE)]
+_REQUIREMENT = "torch>={}.{},<{}.{}".format(*_RELEASES[0], _RELEASES[-1][0], _RELEASES[-1][1] + 1)
 
 Settings = dict[str, Any] | None
 
@@ -75,4 +76,4 @@ def _version_in(folder: Path) -> str:
 
 def _fits(version: str) -> bool:
     found = re.match(r"(\d+)\.(\d+)\.\d+(?!\w)", version)
-    return bool(found) and _FITS[0] <= (int(found.group(1)), int(found.group(2))) < _FITS[1]
+    return bool(found) and _RELEASES[0] <= (int(found.group(1)), int(found.group(2))) <= _RELEASES[-1]
