@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 
 def find(module: str, file: str, qualname: str) -> Callable:
@@ -87,11 +87,9 @@ class Tee(io.StringIO):
         return super().write(text)
 
 
-def main() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a rank does not outlive the tests
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    conn = Connection(int(sys.argv[1]))
+def serve(fd: int) -> NoReturn:
+    """Answers requests until the socket is closed."""
+    conn = Connection(fd)
     while True:
         try:
             message = conn.recv_bytes()
@@ -109,5 +107,13 @@ def main() -> None:
     os._exit(0)  # Gloo's threads need not be taken down in order
 
 
+def prepare() -> None:
+    """A process of the tests: it does not outlive what started it, and prints its stacks on SIGUSR1."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
 if __name__ == "__main__":
-    main()
+    prepare()
+    serve(int(sys.argv[1]))
