@@ -41,7 +41,6 @@ def run_ranks(
     init: bool = True,
     import_weft: bool = True,
     env: Mapping[str, str] | None = None,
-    imports: Sequence[str] = (),
 ) -> list:
     """Runs a top-level function, or a Python script, once on each of `nprocs` fresh processes.
 
@@ -50,7 +49,7 @@ def run_ranks(
     from the moment when all ranks are up. Raises AssertionError when a rank fails or the time is over.
     """
     script = not callable(fn_or_script)
-    with RankPool(nprocs, init=init, import_weft=import_weft, env=env, imports=imports) as pool:
+    with RankPool(nprocs, init=init, import_weft=import_weft, env=env) as pool:
         if script:
             pool._bare = True
             return pool._call(("script", str(fn_or_script), [str(a) for a in args]), f"{fn_or_script}", timeout)
@@ -101,7 +100,7 @@ class RankPool:
     """`nprocs` long-lived rank processes with one Gloo group, started at first use and again after a failure.
 
     `pool(fn, *args, timeout=60, **kwargs)` runs a top-level function on all ranks, with torch's seed set to 0, and
-    returns its values by rank. Arguments and values travel by pickle; the function is found again by its module's file
+    returns its values by rank. `imports`: modules that all of them will need. Arguments and values travel by pickle; the function is found again by its module's file
     and its name, so it can be neither a lambda nor nested.
     """
 
@@ -163,7 +162,7 @@ class RankPool:
             "init": self._init,
             "import_weft": self._import_weft,
             "store": os.path.join(self._tmp.name, "store"),
-            "path": sys.path,
+            "path": [] if self._forked else sys.path,
         }
         for rank, environ in enumerate(environments(self.nprocs, self._env)):
             ours, theirs = socket.socketpair()
@@ -174,8 +173,12 @@ class RankPool:
             self._ranks[-1].conn = Connection(ours.detach())
         self._exchange(options, "starting the ranks", START_TIMEOUT)
 
+    @property
+    def _forked(self) -> bool:
+        return self._import_weft and not self._bare and not any(self.inside)
+
     def _process(self, rank: int, environ: Mapping[str, str], theirs: socket.socket, out: BinaryIO) -> Process:
-        if self._import_weft and not self._bare and not self.inside[rank]:
+        if self._forked:
             return zygote.of(self._env, self._imports).start(environ, theirs, out)
         command = [*self.inside[rank], sys.executable, str(WORKER), str(theirs.fileno())]
         return launch(command, environ, out, [theirs.fileno()])

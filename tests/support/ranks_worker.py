@@ -42,7 +42,7 @@ def find(module: str, file: str, qualname: str) -> Callable:
 
 
 def start(options: dict) -> None:
-    sys.path[:] = options["path"]
+    sys.path[:] = options["path"] or sys.path
     if options["script"]:
         return  # it imports what it needs itself
     import torch
