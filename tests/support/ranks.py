@@ -100,8 +100,8 @@ class RankPool:
     """`nprocs` long-lived rank processes with one Gloo group, started at first use and again after a failure.
 
     `pool(fn, *args, timeout=60, **kwargs)` runs a top-level function on all ranks, with torch's seed set to 0, and
-    returns its values by rank. `imports`: modules that all of them will need. Arguments and values travel by pickle; the function is found again by its module's file
-    and its name, so it can be neither a lambda nor nested.
+    returns its values by rank. Arguments and values travel by pickle; the function is found again by its module's file
+    and its name, so it can be neither a lambda nor nested. `imports`: modules that all ranks will need.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import select
@@ -23,6 +24,12 @@ PROGRAM = Path(__file__).with_name("zygote_main.py")
 PACKAGES = {"accelerate", "diffusers", "peft", "timm", "torchmetrics", "torchvision", "transformers", "trl"}
 
 _zygotes: dict[tuple, Zygote] = {}
+
+
+@atexit.register
+def _end() -> None:
+    for zygote in _zygotes.values():
+        zygote.close()
 
 
 def of(env: Mapping[str, str], imports: Sequence[str]) -> Zygote:
@@ -48,6 +55,11 @@ class Zygote:
                 self.process.wait()
                 log.seek(0)
                 raise AssertionError("importing what ranks need\n" + log.read().decode(errors="replace"))
+
+    def close(self) -> None:
+        """Ends it, and with it all of its ranks that are still there."""
+        self._control.close()
+        self.process.wait()
 
     def start(self, environ: Mapping[str, str], conn: socket.socket, out: BinaryIO) -> Forked:
         """A rank that serves at that socket, with its output in that file."""
