@@ -5,7 +5,7 @@
     run_programs(2, ["./prog"])     any program, with torchrun's environment variables
 
 A rank is a fork of a process that has imported torch, weft and what it is told to (zygote.py), and nothing else has
-happened there; with `import_weft=False`, and for scripts, it is a process that has imported nothing of them.
+happened there; with `import_weft=False` it is a process of its own, that has imported torch alone.
 
 All return one value per rank. A rank that raises, dies or hangs ends all of them, and the AssertionError holds every
 rank's traceback, Python stack (of a hang) and output. `WEFT_TEST_GDB=1` adds native stacks of a hang.
@@ -44,16 +44,15 @@ def run_ranks(
 ) -> list:
     """Runs a top-level function, or a Python script, once on each of `nprocs` fresh processes.
 
-    Returns the function's value for each rank, or the script's standard output for each rank. `init=False` leaves
+    Returns the function's value for each rank, or what the script prints on each. `init=False` leaves
     `init_process_group` to the function; scripts always do that themselves. `timeout` is in seconds and counts
     from the moment when all ranks are up. Raises AssertionError when a rank fails or the time is over.
     """
-    script = not callable(fn_or_script)
-    with RankPool(nprocs, init=init, import_weft=import_weft, env=env) as pool:
-        if script:
-            pool._bare = True
-            return pool._call(("script", str(fn_or_script), [str(a) for a in args]), f"{fn_or_script}", timeout)
-        return pool(fn_or_script, *args, timeout=timeout)
+    if callable(fn_or_script):
+        with RankPool(nprocs, init=init, import_weft=import_weft, env=env) as pool:
+            return pool(fn_or_script, *args, timeout=timeout)
+    with RankPool(nprocs, init=False, import_weft=import_weft, env=env) as pool:
+        return pool.script(fn_or_script, *args, timeout=timeout)
 
 
 def run_programs(
@@ -116,7 +115,6 @@ class RankPool:
         self.nprocs, self._init, self._import_weft = nprocs, init, import_weft
         self._env, self._imports = dict(env or {}), tuple(imports)
         self.inside: Sequence[Sequence[str]] = [()] * nprocs  # commands that run the ranks' own, in networks, say
-        self._bare = False  # for a script: nothing is imported before it
         self._ranks: list[Rank] = []
         self._tmp: tempfile.TemporaryDirectory | None = None
 
@@ -127,7 +125,10 @@ class RankPool:
         # Pickled apart: classes among the arguments can only be found once the function's module has been loaded.
         return self._call(("call", target, pickle.dumps((args, kwargs))), f"{fn.__module__}.{fn.__qualname__}", timeout)
 
-    run = __call__
+    def script(self, path: str | Path, *args: Any, timeout: float = 60) -> list[str]:
+        """Runs a program, once: what it leaves behind stays. Returns what it prints on each rank."""
+        self._call(("script", str(path), [str(a) for a in args]), str(path), timeout)
+        return [r.output() for r in self._ranks]
 
     def __enter__(self) -> "RankPool":
         return self
@@ -157,7 +158,6 @@ class RankPool:
     def _start(self) -> None:
         self._tmp = tempfile.TemporaryDirectory(prefix="weft-ranks-")
         options = {
-            "script": self._bare,
             "nprocs": self.nprocs,
             "init": self._init,
             "import_weft": self._import_weft,
@@ -175,7 +175,7 @@ class RankPool:
 
     @property
     def _forked(self) -> bool:
-        return self._import_weft and not self._bare and not any(self.inside)
+        return self._import_weft and not any(self.inside)
 
     def _process(self, rank: int, environ: Mapping[str, str], theirs: socket.socket, out: BinaryIO) -> Process:
         if self._forked:

@@ -1,12 +1,10 @@
 """One rank of ranks.RankPool: python ranks_worker.py <socket>. Reads requests until the socket is closed."""
 
-import contextlib
 import ctypes
 import faulthandler
 import gc
 import importlib
 import importlib.util
-import io
 import os
 import pickle
 import runpy
@@ -43,8 +41,6 @@ def find(module: str, file: str, qualname: str) -> Callable:
 
 def start(options: dict) -> None:
     sys.path[:] = options["path"] or sys.path
-    if options["script"]:
-        return  # it imports what it needs itself
     import torch
     import torch.distributed as dist
 
@@ -64,27 +60,13 @@ def handle(request: Any) -> Any:
         _, path, args = request
         sys.argv = [path, *args]
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        out = Tee(sys.stdout)
-        with contextlib.redirect_stdout(out):
-            runpy.run_path(path, run_name="__main__")
-        return out.getvalue()
+        runpy.run_path(path, run_name="__main__")
+        return None
     _, target, arguments = request
     fn = find(*target)
     args, kwargs = pickle.loads(arguments)
     sys.modules["torch"].manual_seed(0)
     return fn(*args, **kwargs)
-
-
-class Tee(io.StringIO):
-    """Keeps a script's output for its caller and passes it on for the report of a failure."""
-
-    def __init__(self, to: Any) -> None:
-        super().__init__()
-        self._to = to
-
-    def write(self, text: str) -> int:
-        self._to.write(text)
-        return super().write(text)
 
 
 def serve(fd: int) -> NoReturn:
