@@ -37,8 +37,8 @@ std::string sealed(std::string text) {
 
 void check_seal(const std::string& text, const std::string& source) {
   const size_t length = sealed("").size();
-  const bool whole = text.size() > length && sealed(text.substr(0, text.size() - length)) == text;
-  TORCH_CHECK_VALUE(whole, quote(source), " is damaged: its checksum is not that of its text");
+  const bool intact = text.size() > length && sealed(text.substr(0, text.size() - length)) == text;
+  TORCH_CHECK_VALUE(intact, quote(source), " is damaged: its checksum is not that of its text");
 }
 
 uint32_t crc_from(const JsonReader& reader, const JsonValue& object, const char* key) {

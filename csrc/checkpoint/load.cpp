@@ -144,10 +144,10 @@ void check_sums(const std::string& folder, const Contents& contents, const std::
       std::memcpy(&crc, parts[rank].data() + i * sizeof crc, sizeof crc);
       sums[sets[rank]] ^= crc;
     }
-    const bool whole = std::all_of(sums.begin(), sums.end(), [&](const auto& sum) {
+    const bool intact = std::all_of(sums.begin(), sums.end(), [&](const auto& sum) {
       return from_zero_begun(sum.second, static_cast<uint64_t>(stored.bytes)) == *stored.crc;
     });
-    if (!whole) damaged.push_back(quote(stored.name) + " (in " + contents.files[stored.file].name + ")");
+    if (!intact) damaged.push_back(quote(stored.name) + " (in " + contents.files[stored.file].name + ")");
   }
   TORCH_CHECK_VALUE(damaged.empty(), "load: the checkpoint in ", quote(folder),
                     " is damaged: other bytes than were saved in ", listed(damaged));

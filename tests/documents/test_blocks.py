@@ -1,6 +1,7 @@
 """Every code block of the README and the guide runs as it stands there."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -9,18 +10,24 @@ import weft
 from documents.blocks import CODE, DOCUMENTS, ROOT, Program, blocks_of, is_printed
 from documents.programs import PROGRAMS
 from support import cpp
-from support.ranks import run_programs
+from support.ranks import run_programs, run_ranks
 
 SCRIPTS = [p for p in PROGRAMS if p.language == "python"]
 COMPILED = [p for p in PROGRAMS if p.language == "cpp"]
 
 
-def run(program: Program, command: list[str], folder: Path) -> None:
-    """On its ranks, where the library lies as in the repository and nothing else; prints what the document says."""
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where programs run: the library lies as in the repository, and nothing else."""
+    folder = tmp_path / "run_in"
     (folder / "torch_ops" / "weft" / "lib").mkdir(parents=True)
     (folder / "torch_ops" / "weft" / "lib" / "libweft.so").symlink_to(weft.library_path())
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    output = run_programs(program.ranks, command, timeout=200, env=environment, cwd=folder)[0]
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def check(program: Program, output: str) -> None:
+    """That it prints what the document says."""
     for block in program.outputs():
         assert is_printed(block.text, output), f"{block.file}:{block.line}: not what is printed:\n{output}"
 
@@ -44,14 +51,16 @@ def test_output_is_compared():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", SCRIPTS, ids=lambda p: p.name)
-def test_python_block(program: Program, tmp_path: Path) -> None:
+def test_python_block(program: Program, tmp_path: Path, folder: Path) -> None:
     if sys.version_info < (3, 11) and "keras" in program.source():
         pytest.skip("Keras 3.15 needs Python 3.11")
-    folder = tmp_path / "run_in"
-    folder.mkdir()
     script = tmp_path / f"{program.name}.py"
     script.write_text(program.source())
-    run(program, [sys.executable, str(script)], folder)
+    if re.search(r"^(import|from) .*\bweft\b", program.source(), re.MULTILINE):
+        check(program, run_ranks(program.ranks, script, timeout=200)[0])
+    else:  # which says that it needs nothing of Weft's but the library
+        environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        check(program, run_programs(program.ranks, [sys.executable, str(script)], timeout=200, env=environment)[0])
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +91,8 @@ endforeach()
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", COMPILED, ids=lambda p: p.name)
-def test_cpp_block(program: Program, compiled: Path, tmp_path: Path) -> None:
-    run(program, [str(compiled / program.name)], tmp_path)
+def test_cpp_block(program: Program, compiled: Path, folder: Path) -> None:
+    check(program, run_programs(program.ranks, [str(compiled / program.name)], timeout=200)[0])
 
 
 @pytest.mark.slow

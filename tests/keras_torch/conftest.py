@@ -24,26 +24,27 @@ def require(release: str) -> None:
         pytest.skip("keras-nightly is not installed (tools/setup found none)")
 
 
-def _pool(nprocs: int, release: str) -> Iterator[RankPool]:
+def keras_ranks(nprocs: int, release: str, *, init: bool = True) -> RankPool:
+    """New ranks with that Keras; skips the test where it is not installed."""
     require(release)
-    with RankPool(nprocs, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": release}) as pool:
-        yield pool
+    return RankPool(nprocs, init=init, env={"WEFT_TEST_KERAS": release}, imports=["keras_torch.harness"])
 
 
 @pytest.fixture(scope="session", params=RELEASES)
 def keras1(request: pytest.FixtureRequest) -> Iterator[RankPool]:
     """One process, without a process group."""
-    require(request.param)
-    with RankPool(1, init=False, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": request.param}) as pool:
+    with keras_ranks(1, request.param, init=False) as pool:
         yield pool
 
 
 @pytest.fixture(scope="session", params=RELEASES)
 def keras2(request: pytest.FixtureRequest) -> Iterator[RankPool]:
     """Two Gloo ranks with Keras, once for each release."""
-    yield from _pool(2, request.param)
+    with keras_ranks(2, request.param) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session", params=RELEASES)
 def keras4(request: pytest.FixtureRequest) -> Iterator[RankPool]:
-    yield from _pool(4, request.param)
+    with keras_ranks(4, request.param) as pool:
+        yield pool

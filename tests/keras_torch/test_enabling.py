@@ -42,22 +42,23 @@ print(keras.distribution.list_devices())
 UNTOUCHED = """
 import keras
 before = keras.src.backend.distribution_lib, keras.Model.make_train_function, keras.Variable._initialize
-{change}
 import weft.keras
-try:
-    weft.keras.enable()
-except ImportError as e:
-    print(e)
+for keras.__version__ in {versions}:
+    try:
+        weft.keras.enable()
+    except ImportError as e:
+        print(e)
 assert weft.keras.enabled_version() is None
 assert before == (keras.src.backend.distribution_lib, keras.Model.make_train_function, keras.Variable._initialize)
 """
 
 
-@pytest.mark.parametrize("version", ["3.14.1", "3.17.0", "4.0.0", "3.1.5"])
-def test_unknown_release_is_refused(version: str) -> None:
-    done = python(UNTOUCHED.format(change=f"keras.__version__ = {version!r}"))
+def test_unknown_release_is_refused() -> None:
+    versions = ["3.14.1", "3.17.0", "4.0.0", "3.1.5"]
+    done = python(UNTOUCHED.format(versions=versions))
     assert done.returncode == 0, done.stderr
-    assert f"Keras {version} is not known" in done.stdout and "3.15.x and 3.16.x" in done.stdout
+    for version, text in zip(versions, done.stdout.splitlines(), strict=True):
+        assert f"Keras {version} is not known" in text and "3.15.x and 3.16.x" in text
 
 
 def test_no_keras() -> None:

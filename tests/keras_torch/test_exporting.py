@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from keras_torch.cases import MLP_RULES, features, mlp
+from keras_torch.conftest import keras_ranks
 from keras_torch.harness import differences, distribute, keras, np, plain, refusal, side_by_side, torch, weft
 from support.ranks import RankPool
 
@@ -102,7 +103,7 @@ def cleared() -> list[str]:
 
 
 def test_clear_session_says_that_it_drops_the_distribution() -> None:
-    with RankPool(1, init=False, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": "released"}) as alone:
+    with keras_ranks(1, "released", init=False) as alone:
         (texts,) = alone(cleared, timeout=100)
     assert len(texts) == 1 and "dropped the ModelParallel" in texts[0] and "set_distribution again" in texts[0], texts
 
@@ -136,7 +137,7 @@ def own_parts() -> tuple[str, str]:
 
 def test_datasets_that_shard_themselves() -> None:
     # Processes of their own: ranks that have parted do not come together again.
-    with RankPool(2, env={"KERAS_BACKEND": "torch", "WEFT_TEST_KERAS": "released"}) as pool:
+    with keras_ranks(2, "released") as pool:
         for strategy, notes in pool(own_parts, timeout=100):
             assert "tf.distribute" in strategy and "auto_shard_dataset=False" in strategy
             assert "auto_shard_dataset=False" in notes, notes

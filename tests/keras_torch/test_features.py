@@ -162,6 +162,7 @@ def half_precision(policy: str) -> tuple[float, float]:
     return tuple(distances)
 
 
+@pytest.mark.one_keras  # test_same_numbers
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision(keras4: RankPool, policy: str) -> None:
     for in_one_process, sharded in keras4(half_precision, policy, timeout=120):

@@ -7,9 +7,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from keras_torch.conftest import RELEASES, require
+from keras_torch.conftest import RELEASES, keras_ranks
 from keras_torch.harness import keras, np, plain, refusal, torch, weft
-from support.ranks import RankPool, run_ranks
+from support.ranks import RankPool
 
 D = keras.distribution
 TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")
@@ -18,8 +18,8 @@ KERAS = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
 
 def fresh(release: str, fn: Callable) -> list:
     """What a function returns on two new processes, where nothing is initialized."""
-    require(release)
-    return run_ranks(2, fn, init=False, timeout=120, env={"WEFT_TEST_KERAS": release})
+    with keras_ranks(2, release, init=False) as pool:
+        return pool(fn, timeout=120)
 
 
 # ---- devices --------------------------------------------------------------------------------------------------------

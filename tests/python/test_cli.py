@@ -159,6 +159,7 @@ def test_doctor():
         assert words in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_wrong():
     done = python_m_weft("doctor", GLOO_SOCKET_IFNAME="no_such_interface")
     assert done.returncode == 1 and done.stdout.endswith("1 thing wrong\n"), done.stdout + done.stderr

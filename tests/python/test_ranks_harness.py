@@ -12,9 +12,9 @@ import torch.distributed as dist
 from support.ranks import RankPool, run_programs, run_ranks
 
 
-@pytest.fixture(scope="module")
-def pool():
-    with RankPool(2, import_weft=False) as p:
+@pytest.fixture(scope="module", params=[True, False], ids=["forked", "started"])
+def pool(request):
+    with RankPool(2, import_weft=request.param) as p:
         yield p
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 import weft
@@ -59,10 +60,10 @@ def sizes(n: int, length: int, *first: int) -> tuple[int, ...]:
     return (*first, length, *(5, 6)[: n - 1])
 
 
-def convolve(shape: tuple[int, ...], n: int, transposed: bool) -> int:
+def convolve(shape: tuple[int, ...], n: int, transposed: bool, every: int) -> int:
     where, count = mesh(shape), 0
     options = itertools.product((13, 4, 2), (1, 3, 4), (1, 2, 3), (0, 1, 2), (1, 2), (1, 2))
-    for length, kernel, stride, padding, dilation, groups in itertools.islice(options, 0, None, (2, 5, 11)[n - 1]):
+    for length, kernel, stride, padding, dilation, groups in itertools.islice(options, where.size, None, every):
         x = torch.randn(sizes(n, length, 2, 4), requires_grad=True)
         w = torch.randn((4, (6 if transposed else 4) // groups, kernel, *(3, 2)[: n - 1]), requires_grad=True)
         b = torch.randn(6 if transposed else 4, requires_grad=True)
@@ -88,11 +89,10 @@ def convolve(shape: tuple[int, ...], n: int, transposed: bool) -> int:
     return count
 
 
-def pool(shape: tuple[int, ...], n: int) -> int:
+def pool(shape: tuple[int, ...], n: int, every: int) -> int:
     where, count = mesh(shape), 0
-    for length, kernel, stride, padding, dilation, ceil in itertools.product(
-        (13, 4, 3), (2, 3), (1, 2, 3), (0, 1), (1, 2), (False, True)
-    ):
+    options = itertools.product((13, 4, 3), (2, 3), (1, 2, 3), (0, 1), (1, 2), (False, True))
+    for length, kernel, stride, padding, dilation, ceil in itertools.islice(options, where.size, None, every):
         x = torch.randn(sizes(n, length, 2, 3), requires_grad=True)
         ones = (1,) * (n - 1)
         window: dict[str, Any] = {
@@ -116,17 +116,22 @@ def pool(shape: tuple[int, ...], n: int) -> int:
     return count
 
 
-def test_convolutions(ranks2, ranks3):
+# Of all options each so many-th, by the number of dimensions; other ones on each world.
+@pytest.mark.parametrize(
+    ("every", "least"), [((5, 13, 29), 7), pytest.param((2, 5, 11), 15, marks=pytest.mark.long)], ids=["few", "many"]
+)
+def test_convolutions(ranks2, ranks3, every, least):
     for ranks, shape in ((ranks2, (2,)), (ranks3, (3,))):
         for n in (1, 2, 3):
             for transposed in (False, True):
-                assert ranks(convolve, shape, n, transposed, timeout=200)[0] > 15
+                assert ranks(convolve, shape, n, transposed, every[n - 1], timeout=200)[0] > least
 
 
-def test_pooling(ranks2, ranks3):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)], ids=["few", "many"])
+def test_pooling(ranks2, ranks3, every):
     for ranks, shape in ((ranks2, (2,)), (ranks3, (3,))):
         for n in (1, 2, 3):
-            assert ranks(pool, shape, n, timeout=200)[0] > 20
+            assert ranks(pool, shape, n, every, timeout=200)[0] > 20
 
 
 def both_dimensions() -> None:

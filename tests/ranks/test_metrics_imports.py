@@ -60,8 +60,7 @@ def values(weft_first: bool) -> dict[str, list]:
     return out
 
 
-@pytest.mark.parametrize("world", [2, 3])
-@pytest.mark.parametrize("weft_first", [True, False])
+@pytest.mark.parametrize(("world", "weft_first"), [(2, True), (3, False)])
 def test_values(world, weft_first):
     x = list(range(5))
     doubled, added = [2 * v for v in x], [v + 1 for v in x]

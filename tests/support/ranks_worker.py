@@ -1,12 +1,10 @@
 """One rank of ranks.RankPool: python ranks_worker.py <socket>. Reads requests until the socket is closed."""
 
-import contextlib
 import ctypes
 import faulthandler
 import gc
 import importlib
 import importlib.util
-import io
 import os
 import pickle
 import runpy
@@ -15,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 
 def find(module: str, file: str, qualname: str) -> Callable:
@@ -42,9 +40,7 @@ def find(module: str, file: str, qualname: str) -> Callable:
 
 
 def start(options: dict) -> None:
-    sys.path[:] = options["path"]
-    if options["script"]:
-        return  # it imports what it needs itself
+    sys.path[:] = options["path"] or sys.path
     import torch
     import torch.distributed as dist
 
@@ -64,10 +60,8 @@ def handle(request: Any) -> Any:
         _, path, args = request
         sys.argv = [path, *args]
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        out = Tee(sys.stdout)
-        with contextlib.redirect_stdout(out):
-            runpy.run_path(path, run_name="__main__")
-        return out.getvalue()
+        runpy.run_path(path, run_name="__main__")
+        return None
     _, target, arguments = request
     fn = find(*target)
     args, kwargs = pickle.loads(arguments)
@@ -75,23 +69,9 @@ def handle(request: Any) -> Any:
     return fn(*args, **kwargs)
 
 
-class Tee(io.StringIO):
-    """Keeps a script's output for its caller and passes it on for the report of a failure."""
-
-    def __init__(self, to: Any) -> None:
-        super().__init__()
-        self._to = to
-
-    def write(self, text: str) -> int:
-        self._to.write(text)
-        return super().write(text)
-
-
-def main() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a rank does not outlive the tests
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
-    conn = Connection(int(sys.argv[1]))
+def serve(fd: int) -> NoReturn:
+    """Answers requests until the socket is closed."""
+    conn = Connection(fd)
     while True:
         try:
             message = conn.recv_bytes()
@@ -109,5 +89,13 @@ def main() -> None:
     os._exit(0)  # Gloo's threads need not be taken down in order
 
 
+def prepare() -> None:
+    """A process of the tests: it does not outlive what started it, and prints its stacks on SIGUSR1."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
 if __name__ == "__main__":
-    main()
+    prepare()
+    serve(int(sys.argv[1]))

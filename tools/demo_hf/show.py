@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import view
+from console import new_console
 from rich.table import Table
-from tables import new_console
 
 TOLERANCE = 1e-4  # of the losses, at every step
 _TITLES = {

@@ -17,8 +17,8 @@ import torch
 from models import WORKLOADS, Workload, keras, np
 from ranks import LossesPart
 from show import History
-from tables import human
 from torch.distributed.elastic.multiprocessing.errors import record
+from weft.text_table import human
 
 TOLERANCE = 1e-4  # of the losses, at every step
 

@@ -6,7 +6,7 @@ from collections import Counter
 import view
 import weft
 from rich.table import Table
-from tables import human
+from weft.text_table import human
 
 
 class History:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .tracing import human
+from .text_table import human
 
 
 @dataclasses.dataclass(frozen=True)

@@ -146,7 +146,7 @@ class _Ops(TorchDispatchMode):
         if not watched or name.startswith(_NO_VALUE):
             return op(*args, **kwargs)
         operands = tensors_in((args, kwargs))
-        alone = on_whole(op, args, kwargs) if any(map(is_sharded, operands)) else ()
+        alone = on_full(op, args, kwargs) if any(map(is_sharded, operands)) else ()
         out = op(*args, **kwargs)
         step.keep(call, key, out, label, operands, alone)
         return out
@@ -156,7 +156,7 @@ class _Ops(TorchDispatchMode):
         return (*key, self.counts[key])
 
 
-def on_whole(op: Any, args: Any, kwargs: Mapping) -> Any:
+def on_full(op: Any, args: Any, kwargs: Mapping) -> Any:
     """What the op gives for copies of the whole operands, drawing what it will draw of the sharded ones; nothing where
     it cannot be called so. A collective."""
     own = lambda x: x.clone_state() if isinstance(x, torch.Generator) else x  # noqa: E731

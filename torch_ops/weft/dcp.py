@@ -181,13 +181,13 @@ def _gather_state_dict(
 ) -> Any:
     kept = not ranks_only or torch.ops.weft.rank() in ranks_only
 
-    def whole(t: torch.Tensor) -> torch.Tensor:
+    def full(t: torch.Tensor) -> torch.Tensor:
         if not is_sharded(t):
             return t
-        full = full_tensor(t.detach())
-        return (full.cpu() if cpu_offload else full) if kept else full.new_empty(0)
+        value = full_tensor(t.detach())
+        return (value.cpu() if cpu_offload else value) if kept else value.new_empty(0)
 
-    return core(map_tensors(state_dict, whole), ranks_only=ranks_only, cpu_offload=cpu_offload, **kwargs)
+    return core(map_tensors(state_dict, full), ranks_only=ranks_only, cpu_offload=cpu_offload, **kwargs)
 
 
 def _broadcast_tensors(
@@ -196,8 +196,8 @@ def _broadcast_tensors(
     sharded = {key: t for key in keys if is_sharded(t := local_state_dict.get(key))}
     core(full_state_dict, local_state_dict, keys, *args, **kwargs)
     for key, t in sharded.items():
-        whole = local_state_dict[key]
-        local_state_dict[key] = distribute_tensor(whole, layout_of(t)) if t.is_meta else t.detach().copy_(whole)
+        full = local_state_dict[key]
+        local_state_dict[key] = distribute_tensor(full, layout_of(t)) if t.is_meta else t.detach().copy_(full)
 
 
 def _distribute_state_dict(

@@ -15,7 +15,7 @@ import torch
 from .tensors import is_sharded
 
 
-def whole(x: torch.Tensor) -> torch.Tensor:
+def full_copy(x: torch.Tensor) -> torch.Tensor:
     """The whole value in memory of its own, with all that core's conditions ask for: grad, conjugate, negative."""
     with torch.no_grad():
         value = torch.ops.weft.full_tensor(x.detach()).resolve_conj().resolve_neg()
@@ -46,12 +46,12 @@ def _with_weft(core: Callable, instead: Callable) -> Callable:
 
 
 def _read(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    return core(whole(x), *args, **kwargs)
+    return core(full_copy(x), *args, **kwargs)
 
 
 def _read_array(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     """Read-only: what is written to it would reach neither the tensor nor the other ranks."""
-    array = core(whole(x), *args, **kwargs)
+    array = core(full_copy(x), *args, **kwargs)
     array.flags.writeable = False
     return array
 
@@ -62,12 +62,12 @@ def _export(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             "weft: dlpack with copy=False: a sharded tensor has no memory of its own to share. Leave copy out for a "
             "copy of the whole value, or export weft.local_tensor(x), which shares this rank's part"
         )
-    return core(whole(x), *args, **kwargs)
+    return core(full_copy(x), *args, **kwargs)
 
 
 def _write(core: Callable, x: torch.Tensor, *args: Any) -> torch.Tensor:
     """A Python function for each element: of the whole value, on every rank, which is then written back."""
-    plain = [whole(a) if is_sharded(a) else a for a in (x, *args)]
+    plain = [full_copy(a) if is_sharded(a) else a for a in (x, *args)]
     core(*plain)
     return x.copy_(plain[0]) if is_sharded(x) else x
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import spans
-from .tracing import human, table
+from .text_table import human, table
 
 if TYPE_CHECKING:
     from .reporting import Report, ReportRow

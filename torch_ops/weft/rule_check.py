@@ -41,8 +41,8 @@ class Checker:
     def __init__(self, name: str, text: str | None, args: Sequence, kwargs: Mapping[str, Any], parts: Sequence) -> None:
         self.parts = tuple(parts)
         self.call = OpCall(name, args, kwargs)
-        self.whole = self.call.run(self.call.args)
-        self.bound = BoundRule(self.call, text, self.whole)
+        self.full = self.call.run(self.call.args)
+        self.bound = BoundRule(self.call, text, self.full)
         self.problems: list[str] = []
         self.unchecked: list[str] = []
         self.checks = 0
@@ -71,7 +71,7 @@ class Checker:
             first = str(e).splitlines()[0]
             self.problems.append(f"no meta kernel (torch.library.register_fake), so the op is gathered: {first}")
             return
-        for r, (m, w) in enumerate(zip(meta, leaves(self.whole), strict=True)):
+        for r, (m, w) in enumerate(zip(meta, leaves(self.full), strict=True)):
             strides = [(a, b) for a, b, n in zip(m.stride(), w.stride(), w.shape, strict=False) if n > 1]
             if m.shape != w.shape or m.dtype != w.dtype or any(a != b for a, b in strides):
                 self.problems.append(
@@ -123,7 +123,7 @@ class Checker:
             return text + (f"; it needs more than its part of {', '.join(guilty)}" if guilty else "")
 
         smooth = factor["reduction"] in ("", "sum", "norm2") and not factor["free"]
-        self.compare(run, self.call.args, self.whole, blame, label, smooth)
+        self.compare(run, self.call.args, self.full, blame, label, smooth)
 
     def check_pending(self, group: list[int], reduction: str) -> None:
         tensors = [self.call.at(self.call.args, t) for t in group]
@@ -139,7 +139,7 @@ class Checker:
                 return
             cut_up = {t: parts_of(self.call.at(self.call.args, t), n, reduction, self.generator) for t in group}
             cut_up |= {t: parts_of(self.call.at(self.call.args, t), n, reduction, self.generator) for t in once}
-            whole = self.call.replaced(self.call.args, {t: combine(reduction, p) for t, p in cut_up.items()})
+            full = self.call.replaced(self.call.args, {t: combine(reduction, p) for t, p in cut_up.items()})
             label = f"{names} as {n} parts of a pending {reduction}"
 
             def run(args: Sequence, n: int = n, cut_up: dict = cut_up) -> list[torch.Tensor]:
@@ -159,7 +159,7 @@ class Checker:
                 kind = "linear in" if reduction in ("sum", "avg") else "passing on the values of"
                 return f"{label}: result {r} {difference(got, want)}; the op is not {kind} {names}"
 
-            self.compare(run, whole, self.call.run(whole), blame, label, reduction in ("sum", "avg"))
+            self.compare(run, full, self.call.run(full), blame, label, reduction in ("sum", "avg"))
 
     def may_be_pending(self, tensors: list, reduction: str) -> bool:
         """As the planner sees it: fractions and whole numbers do not mix, nor is a sum rounded further."""
@@ -168,7 +168,7 @@ class Checker:
         if reduction in ("max", "min"):
             return not any(t.is_complex() for t in tensors)
         for t in tensors:
-            for r in leaves(self.whole):
+            for r in leaves(self.full):
                 fraction = t.is_floating_point() or t.is_complex()
                 if fraction != (r.is_floating_point() or r.is_complex()) or not fraction and r.dtype != t.dtype:
                     return False
@@ -177,11 +177,11 @@ class Checker:
         return True
 
     def compare(
-        self, run: Callable, args: Sequence, whole: list, blame: Callable, label: str, differentiable: bool
+        self, run: Callable, args: Sequence, full: list, blame: Callable, label: str, differentiable: bool
     ) -> None:
         """Values, then gradients of the same random heads."""
         try:
-            got, want = run(args), leaves(whole)
+            got, want = run(args), leaves(full)
             wrong = [blame(r, g, w) for r, (g, w) in enumerate(zip(got, want, strict=True)) if difference(g, w)]
             self.problems += wrong
             if wrong or self.call.writes or not differentiable:
@@ -220,7 +220,7 @@ class Checker:
 
     def fitting_reduction(self, f: int, r: int, lengths: list[int]) -> str:
         parts = [leaves(self.call.run(self.bound.part(self.call.args, f, lengths, p)))[r] for p in range(len(lengths))]
-        want = leaves(self.whole)[r]
+        want = leaves(self.full)[r]
         fits = [name for name in COMBINE if not difference(combine(name, parts), want)]
         name = self.bound.factors[f]["name"]
         if fits:
@@ -241,7 +241,7 @@ class Checker:
             mixed = join(pieces, d, k, sizes, lengths)
             place = (e, result["dims"][e].index(f), self.bound.sizes(result, e), *own)
             changed = cut(leaves(self.call.run(self.call.replaced(self.call.args, {t: mixed})))[r], *place)
-            if difference(changed, cut(leaves(self.whole)[r], *place)):
+            if difference(changed, cut(leaves(self.full)[r], *place)):
                 return True
         return False
 

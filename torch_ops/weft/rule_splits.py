@@ -23,10 +23,10 @@ class BoundRule:
         ValueError: the text does not fit the op, or the arguments do not fit the rule.
     """
 
-    def __init__(self, call: OpCall, text: str | None, whole: list) -> None:
-        self.call, self.whole = call, whole
+    def __init__(self, call: OpCall, text: str | None, full: list) -> None:
+        self.call, self.full = call, full
         packed = tuple(tuple(a) if isinstance(a, (list, tuple)) and not a else a for a in call.args)
-        told = json.loads(torch.ops.weft._bind_rule(call.name, text or "", packed, tuple(whole)))
+        told = json.loads(torch.ops.weft._bind_rule(call.name, text or "", packed, tuple(full)))
         call.places = [tuple(p) for p in told["places"]]
         self.text: str = told["text"]
         self.factors: list[dict] = told["factors"]
@@ -67,9 +67,9 @@ class BoundRule:
             reduction = self.factors[f]["reduction"]
             return combine(reduction, parts) if reduction else parts[-1]
         sizes = self.sizes(bound, d)
-        whole = list(leaves(self.whole)[r].shape)
+        full = list(leaves(self.full)[r].shape)
         for p, part in enumerate(parts):
-            expected = [*whole[:d], whole[d] // self.factors[f]["size"] * lengths[p], *whole[d + 1 :]]
+            expected = [*full[:d], full[d] // self.factors[f]["size"] * lengths[p], *full[d + 1 :]]
             if list(part.shape) != expected:
                 name = self.factors[f]["name"]
                 raise Failed(f"splitting {name} into {lengths}: part {p} of result {r} has shape {list(part.shape)}, "

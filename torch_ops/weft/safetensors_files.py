@@ -38,7 +38,7 @@ def _install(library: Any) -> None:
     save_file, save, remove = library.save_file, library.save, library._remove_duplicate_names
 
     @functools.wraps(save_file)
-    def save_whole(tensors: Any, filename: Any, metadata: Any = None) -> None:
+    def save_full_file(tensors: Any, filename: Any, metadata: Any = None) -> None:
         if not _any_sharded(tensors):
             return save_file(tensors, filename, metadata)
         _check(library, tensors)
@@ -54,17 +54,17 @@ def _install(library: Any) -> None:
         agree("save_file", error)
 
     @functools.wraps(save)
-    def saved_whole(tensors: Any, metadata: Any = None) -> bytes:
+    def save_full(tensors: Any, metadata: Any = None) -> bytes:
         if not _any_sharded(tensors):
             return save(tensors, metadata)
         _check(library, tensors)
-        return save({name: _whole(t) for name, t in tensors.items()}, metadata)
+        return save({name: _full(t) for name, t in tensors.items()}, metadata)
 
     @functools.wraps(remove)
     def remove_duplicate_names(state_dict: Any, **kwargs: Any) -> Any:
-        return remove(_stand_ins(state_dict), **kwargs)
+        return remove(stand_ins(state_dict), **kwargs)
 
-    for function, replacement in ((save_file, save_whole), (save, saved_whole), (remove, remove_duplicate_names)):
+    for function, replacement in ((save_file, save_full_file), (save, save_full), (remove, remove_duplicate_names)):
         replace_everywhere(function, replacement)
 
 
@@ -72,7 +72,7 @@ def _any_sharded(tensors: Any) -> bool:
     return isinstance(tensors, Mapping) and any(map(is_sharded, tensors.values()))
 
 
-def _stand_ins(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def stand_ins(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Plain tensors that lie in memory as those of one process do; nothing of that memory is touched."""
     known: dict[tuple, torch.Tensor] = {}
     out = dict(tensors)
@@ -87,7 +87,7 @@ def _stand_ins(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _check(library: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     """What the library asks of tensors: contiguous, each with memory of its own. Raises its errors."""
-    library._flatten_as_ptr(_stand_ins(tensors), [])
+    library._flatten_as_ptr(stand_ins(tensors), [])
     ordered(tensors)
 
 
@@ -111,8 +111,8 @@ def write(tensors: Mapping[str, torch.Tensor], file: str | os.PathLike, metadata
         with open(file, "wb") as out:
             out.write(struct.pack("<Q", len(text)) + text)
             while names:
-                whole = _whole(tensors[names.pop(0)])
-                out.write(whole.view(-1).view(torch.uint8).numpy().data)
+                full = _full(tensors[names.pop(0)])
+                out.write(full.view(-1).view(torch.uint8).numpy().data)
     finally:
         take_part({name: tensors[name] for name in names})  # the others send them whether they can be written or not
 
@@ -132,5 +132,5 @@ def ordered(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     return sorted(tensors, key=lambda name: (-kinds.index(tensors[name].dtype), name))
 
 
-def _whole(t: torch.Tensor) -> torch.Tensor:
+def _full(t: torch.Tensor) -> torch.Tensor:
     return value_of(t).cpu().contiguous().resolve_conj().resolve_neg()

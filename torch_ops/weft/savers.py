@@ -17,11 +17,11 @@ import torch
 import torch.distributed as dist
 
 from .in_step import agree
-from .readers import whole
+from .readers import full_copy
 from .tensors import is_sharded
 
 _TENSOR: Any = torch.Tensor
-_wholes: dict[tuple, torch.Tensor] | None = None  # of what is being pickled by torch.save
+_full_values: dict[tuple, torch.Tensor] | None = None  # of what is being pickled by torch.save
 
 
 def writes(what: str, target: Any) -> bool:
@@ -55,15 +55,15 @@ def install() -> None:
         found = _sharded_in(obj, pickle_module) if torch.ops.weft._any_mesh() else []
         if not found:
             return core(obj, f, pickle_module, *args, **kwargs)
-        here, wholes = writes("torch.save", f), {}
+        here, full_values = writes("torch.save", f), {}
         for x in found:
-            if (place := place_of(x)) not in wholes:
-                value = whole(x.detach())
-                wholes[place] = value if here else None
+            if (place := place_of(x)) not in full_values:
+                value = full_copy(x.detach())
+                full_values[place] = value if here else None
         error: Exception | None = None
         try:
             if here:
-                with _pickled_as(wholes):
+                with _pickled_as(full_values):
                     core(obj, f, pickle_module, *args, **kwargs)
         except Exception as e:
             error = e
@@ -71,8 +71,8 @@ def install() -> None:
 
     @functools.wraps(core_reduce)
     def reduce_ex(self: torch.Tensor, protocol: Any) -> Any:
-        if _wholes is not None and is_sharded(self) and (place := place_of(self)) in _wholes:
-            value: Any = _wholes[place].detach().requires_grad_(self.requires_grad)
+        if _full_values is not None and is_sharded(self) and (place := place_of(self)) in _full_values:
+            value: Any = _full_values[place].detach().requires_grad_(self.requires_grad)
             value.__dict__.update(self.__dict__)
             return core_reduce(value, protocol)
         return core_reduce(self, protocol)
@@ -82,13 +82,13 @@ def install() -> None:
 
 
 @contextmanager
-def _pickled_as(wholes: dict) -> Iterator[None]:
-    global _wholes
-    _wholes = wholes
+def _pickled_as(full_values: dict) -> Iterator[None]:
+    global _full_values
+    _full_values = full_values
     try:
         yield
     finally:
-        _wholes = None
+        _full_values = None
 
 
 class _Nowhere(io.RawIOBase):

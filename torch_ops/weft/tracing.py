@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ import torch
 from . import _library  # noqa: F401
 from .maps import distributed_modules
 from .process import rank, world_size
+from .text_table import human, table
 from .trace_modules import ModuleCalls, Moment
 
 
@@ -203,23 +203,3 @@ def _nested(places: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Each place followed by those inside it: numbers by size, others as they first came."""
     order = {p: (int(p[-1]) if p and p[-1].isdigit() else n, p) for n, p in enumerate(places)}
     return sorted(order, key=lambda place: [order[outer] for outer in _places(place)])
-
-
-def human(size: float) -> str:
-    """Bytes for people: 1.5 MiB."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    power = min(int(math.log(size, 1024)), 4)
-    return f"{size / 1024**power:.1f} {('', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
-
-
-def table(lines: list[tuple], right: tuple[int, ...] = ()) -> str:
-    """Aligned columns; those in `right` to the right."""
-    widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
-    out = []
-    for line in lines:
-        cells = [
-            cell.rjust(w) if c in right else cell.ljust(w) for c, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        out.append("  ".join(cells).rstrip())
-    return "\n".join(out)

@@ -1,8 +1,6 @@
 #include "comm/lockstep/failure.h"
 
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include <atomic>
@@ -10,23 +8,11 @@
 #include <chrono>
 #include <thread>
 
+#include "comm/names.h"
 #include "comm/wire/collectives.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
-
-using std::chrono::milliseconds;
-using test::error_of;
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using test::seconds;
-using testing::AllOf;
-using testing::Each;
-using testing::HasSubstr;
-using testing::Not;
 
 // Counts every use of it.
 class CountingStore : public c10d::HashStore {

@@ -1,16 +1,11 @@
 #include "comm/lockstep/parted.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include "comm/names.h"
 
 namespace weft::comm {
 namespace {
-
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
 
 Call call(Mesh mesh, int axis) {
   Call c;

@@ -1,14 +1,9 @@
 #include "comm/lockstep/recent_calls.h"
 
-#include <gtest/gtest.h>
-
-#include "support/run_ranks.h"
+#include "comm/names.h"
 
 namespace weft::comm {
 namespace {
-
-using test::line;
-using test::run_ranks;
 
 Call call(const char* kind, int64_t elements = 4, Identity identity = 1) {
   Call c;

@@ -1,26 +1,17 @@
 #include "comm/lockstep/settle.h"
 
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <barrier>
 #include <chrono>
 
 #include "comm/lockstep/failure.h"
+#include "comm/names.h"
 #include "comm/wire/collectives.h"
-#include "support/run_ranks.h"
 #include "tensor/identity.h"
 
 namespace weft::comm {
 namespace {
-
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using testing::AllOf;
-using testing::Each;
-using testing::HasSubstr;
 
 LoopbackOptions nccl() {
   LoopbackOptions options;

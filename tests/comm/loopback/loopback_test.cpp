@@ -1,28 +1,15 @@
 #include "comm/loopback/loopback.h"
 
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <chrono>
 #include <stdexcept>
 
+#include "comm/names.h"
 #include "comm/wire/collectives.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
-
-using std::chrono::milliseconds;
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using test::seconds;
-using testing::AllOf;
-using testing::Each;
-using testing::HasSubstr;
-using testing::IsEmpty;
 
 at::Tensor sum(const at::Tensor& x, Mesh mesh, int axis = 0) { return all_reduce(x, Reduction::sum, mesh, axis); }
 

@@ -1,26 +1,18 @@
 #include "comm/wire/collectives.h"
 
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <atomic>
 #include <numeric>
 
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/event.h"
+#include "comm/names.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
-#include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
-
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using testing::Each;
-using testing::HasSubstr;
 
 constexpr at::ScalarType kAll[] = {at::kFloat,  at::kDouble, at::kHalf,   at::kBFloat16,     at::kByte,
                                    at::kChar,   at::kShort,  at::kInt,    at::kLong,         at::kBool,

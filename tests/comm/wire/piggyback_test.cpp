@@ -1,26 +1,18 @@
 #include "comm/wire/piggyback.h"
 
 #include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <atomic>
 #include <stdexcept>
 
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/event.h"
+#include "comm/names.h"
 #include "comm/wire/collectives.h"
 #include "mesh/context.h"
-#include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
-
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using testing::Each;
-using testing::HasSubstr;
 
 ReductionKind kind_of(Mesh mesh, at::ScalarType dtype = at::kFloat) {
   return {mesh, 0, Reduction::sum, dtype, at::kCPU};

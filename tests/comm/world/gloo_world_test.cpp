@@ -3,8 +3,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <weft/distributed.h>
 
 #include <chrono>
@@ -21,6 +19,7 @@
 #include <unistd.h>
 
 #include "comm/agree/check_same.h"
+#include "comm/names.h"
 #include "comm/wire/collectives.h"
 #include "mesh/context.h"
 
@@ -28,8 +27,6 @@ extern char** environ;
 
 namespace weft::comm {
 namespace {
-
-using testing::HasSubstr;
 
 constexpr std::chrono::seconds kLimit{60};
 

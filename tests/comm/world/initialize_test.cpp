@@ -1,22 +1,17 @@
 #include "comm/world/initialize.h"
 
 #include <c10/util/Exception.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <weft/distributed.h>
 
 #include <map>
 
+#include "comm/names.h"
 #include "mesh/context.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
 
 namespace weft::comm {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
 using Variables = std::map<std::string, std::string>;
 
 const char* const kAddresses = "KERAS_DISTRIBUTION_JOB_ADDRESSES";

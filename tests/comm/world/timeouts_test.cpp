@@ -1,21 +1,16 @@
 #include "comm/world/timeouts.h"
 
 #include <c10/util/Exception.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <weft/distributed.h>
 
 #include <limits>
 
-#include "support/outcome.h"
+#include "comm/names.h"
 
 namespace weft::comm {
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::milliseconds;
-using test::error_of;
-using testing::HasSubstr;
 
 TEST(Timeouts, KeepWhatIsNotGiven) {
   Timeouts t;

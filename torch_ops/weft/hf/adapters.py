@@ -58,7 +58,7 @@ def _install_saving(module: Any) -> None:
     save, states = module.PeftModel.save_pretrained, module.get_peft_model_state_dict
     signature = inspect.signature(save)
 
-    def whole_states(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    def full_states(*args: Any, **kwargs: Any) -> dict[str, Any]:
         return {name: full_tensor(t.detach()) if is_sharded(t) else t for name, t in states(*args, **kwargs).items()}
 
     @functools.wraps(save)
@@ -70,7 +70,7 @@ def _install_saving(module: Any) -> None:
         given.arguments["is_main_process"] = given.arguments.get("is_main_process", True) and torch.ops.weft.rank() == 0
         error = None
         try:
-            with replaced(module, "get_peft_model_state_dict", whole_states):
+            with replaced(module, "get_peft_model_state_dict", full_states):
                 save(*given.args, **given.kwargs)
         except Exception as e:
             error = e

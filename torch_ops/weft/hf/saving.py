@@ -14,7 +14,7 @@ import torch
 
 from ..after_import import after_import
 from ..in_step import agree
-from ..safetensors_files import take_part, write
+from ..safetensors_files import stand_ins, take_part, write
 from ..tensors import is_sharded
 from .reading import replaced
 
@@ -71,21 +71,12 @@ def _one_writes(modeling: Any) -> Iterator[_Files]:
     files = _Files()
 
     def remove_tied(state_dict: dict[str, Any], model: Any) -> dict[str, Any]:
-        """Tied are those entries that are one variable; transformers looks at their memory."""
-        objects = {name: id(t) for name, t in model.state_dict(keep_vars=True).items()}
-        stand_ins: dict[Any, torch.Tensor] = {}
-        known = {}
-        for name, t in state_dict.items():
-            if is_sharded(t):
-                key = objects.get(name, name)
-                t = stand_ins.setdefault(key, torch.empty(1, dtype=t.dtype).expand(t.shape))
-            known[name] = t
-        kept = remove(known, model)
+        """Tied are those entries that share memory."""
+        kept = remove(stand_ins(state_dict), model)
         return {name: t for name, t in state_dict.items() if name in kept}
 
     def split_into_files(state_dict: dict[str, Any], **kwargs: Any) -> Any:
-        whole = lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta")  # noqa: E731
-        out = split({name: whole(t) if is_sharded(t) else t for name, t in state_dict.items()}, **kwargs)
+        out = split(stand_ins(state_dict), **kwargs)
         files.known = files.parted = True
         agree(_WHAT, None)
         files.parted = False

@@ -37,7 +37,7 @@ def _second(owner: torch.nn.Module, leaf: str, ndim: int) -> int | None:
     return 1 if ndim > 1 else None
 
 
-def _whole(owner: torch.nn.Module, leaf: str, ndim: int) -> int | None:
+def _replicated(owner: torch.nn.Module, leaf: str, ndim: int) -> int | None:
     return None
 
 
@@ -47,7 +47,7 @@ _NAMES: dict[Split, str] = {
     _packed_rows: "packed_rowwise local_packed_rowwise",
     _first: "embedding_rowwise grouped_gemm",
     _second: "embedding_colwise",
-    _whole: (
+    _replicated: (
         "replicate replicated_with_grad_allreduce sequence_parallel all_reduce mla_kv_a_proj local_params local "
         "isolated gather moe_tp_experts moe_identity_expert ep_dispatch_experts ep_router"
     ),

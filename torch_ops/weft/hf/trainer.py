@@ -83,7 +83,7 @@ def _install(module: Any) -> None:
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0(
             "saving the optimizer",
-            whole_state(self.optimizer, keep=self.args.should_save),
+            full_state(self.optimizer, keep=self.args.should_save),
             lambda state: _with_state(self.optimizer, state, lambda: original(self, output_dir)),
         )
 
@@ -117,20 +117,20 @@ def _with_state(optimizer: Any, state: dict, action: Callable[[], None]) -> None
         del optimizer.state_dict
 
 
-def whole_state(optimizer: Any, keep: bool = True) -> Any:
+def full_state(optimizer: Any, keep: bool = True) -> Any:
     """The optimizer's state dict with whole tensors, on the ranks that `keep` it. A collective."""
 
-    def whole(x: Any) -> Any:
+    def full(x: Any) -> Any:
         if isinstance(x, dict):
-            return {k: whole(v) for k, v in x.items()}
+            return {k: full(v) for k, v in x.items()}
         if isinstance(x, (list, tuple)):
-            return type(x)(map(whole, x))
+            return type(x)(map(full, x))
         if not is_sharded(x):
             return x
         value = full_tensor(x.detach())
         return value.cpu() if keep else None
 
-    return whole(optimizer.state_dict())
+    return full(optimizer.state_dict())
 
 
 def lay_out_state(optimizer: Any) -> None:

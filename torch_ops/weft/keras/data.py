@@ -42,7 +42,7 @@ def distribute_batch(batch: Any, distribution: Any) -> Any:
     if not distribution.auto_shard_dataset and distribution.num_processes > 1:
         laid_out = _from_parts(tensors, distribution)
     else:
-        laid_out = _from_whole(tensors, distribution)
+        laid_out = _from_full_batch(tensors, distribution)
     for tensor in laid_out:
         debug.batch(tensor)
     found = {id(plain): tensor for plain, tensor in zip(tensors, laid_out, strict=True)}
@@ -74,7 +74,7 @@ def _empty(like: torch.Tensor, shape: tuple[int, ...], layout: weft.TensorLayout
     return torch.ops.weft._empty(shape, layout._object, dtype=like.dtype, device=like.device)
 
 
-def _from_whole(tensors: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
+def _from_full_batch(tensors: list[torch.Tensor], distribution: Any) -> list[torch.Tensor]:
     """The batch that every rank has: each takes its part, nothing moves. Where ranks were given different shapes or
     dtypes all raise ValueError, at the step's first collective or at its end."""
     layouts = [_layout(tuple(t.shape), distribution)._id for t in tensors]
@@ -86,7 +86,7 @@ def _from_parts(parts: list[torch.Tensor], distribution: Any) -> list[torch.Tens
     layouts = [_layout(tuple(part.shape), distribution) for part in parts]
     axes, mesh = layouts[0].axes[0], layouts[0].device_mesh
     if axes is None:
-        return _from_whole(parts, distribution)
+        return _from_full_batch(parts, distribution)
     facts = [(tuple(part.shape[1:]), str(part.dtype)) for part in parts]
     what = "the batch (shapes but for their first dimension, dtypes)"
     torch.ops.weft.check_same([zlib.crc32(repr(facts).encode())], what, mesh._object, soon=True)
@@ -107,8 +107,8 @@ def _joined(part: torch.Tensor, layout: weft.TensorLayout, sizes: list[int]) -> 
     padded = _empty(part, (largest * len(sizes), *rest), layout)
     weft.local_tensor(padded)[: part.shape[0]] = part
     gathered = weft.full_tensor(padded).split(largest)
-    whole = torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
-    return _empty(whole, (total, *rest), layout).copy_(whole)
+    full = torch.cat([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])
+    return _empty(full, (total, *rest), layout).copy_(full)
 
 
 def _refuse_distributed_dataset(data: Any) -> None:

@@ -23,7 +23,7 @@ def _sharded(layer: Any) -> list[Any]:
 @contextmanager
 def _as_one_process(variables: list[Any], lib: Any) -> Iterator[None]:
     """The variables hold their whole values, and there is no distribution."""
-    plain = [torch.nn.Parameter(values.whole(v._value), requires_grad=v._value.requires_grad) for v in variables]
+    plain = [torch.nn.Parameter(values.full(v._value), requires_grad=v._value.requires_grad) for v in variables]
     distribution = lib.distribution()
 
     def swap() -> None:
@@ -57,7 +57,7 @@ def install(keras: versions.Keras) -> None:
 
         def send() -> None:
             for v in variables:
-                values.whole(v._value)
+                values.full(v._value)
 
         return saving.once(lib.distribution(), f"exporting a model to {filepath}", export, send)
 

@@ -51,7 +51,7 @@ def _gather(keras: versions.Keras, model: Any, objects_to_skip: Any = None) -> N
             return self
 
         def __setitem__(self, key: str, value: Any) -> None:
-            values.whole(value.value if isinstance(value, keras.core.Variable) else value)
+            values.full(value.value if isinstance(value, keras.core.Variable) else value)
             self._h5_entry_group[key] = None
 
         def __delitem__(self, key: str) -> None:
@@ -75,7 +75,7 @@ def _gather_legacy(model: Any, include_optimizer: bool) -> None:
     optimizer = getattr(model, "optimizer", None) if include_optimizer else None
     for group in [*map(legacy_h5_format._legacy_weights, layers), own, optimizer.variables if optimizer else []]:
         for v in group:
-            values.whole(v.value)
+            values.full(v.value)
 
 
 def _save_files_once(keras: versions.Keras) -> None:

@@ -35,7 +35,7 @@ class ShardedStep:
         prepare(self._model, distribution)
         with data.telling_of_parts():
             batches = [data.distribute_batch(b, distribution) for b in batches]
-            out = tree.map_structure(values.whole, self._step(batches))
+            out = tree.map_structure(values.full, self._step(batches))
             torch.ops.weft.finish_checks()  # of the batch, where nothing else was sent
         reporting.warn_of_unused_rules(self._model, distribution)
         return out

@@ -17,7 +17,7 @@ _gathered = 0
 _skip = 0
 
 
-def whole(value: Any) -> Any:
+def full(value: Any) -> Any:
     """A sharded tensor as a plain one on every rank; anything else as it is. A collective, unless it is replicated."""
     global _gathered, _skip
     if not weft.is_sharded(value):
@@ -31,7 +31,7 @@ def whole(value: Any) -> Any:
 
 
 def gathered() -> int:
-    """How many values `whole` has gathered from all ranks so far."""
+    """How many values `full` has gathered from all ranks so far."""
     return _gathered
 
 
@@ -51,8 +51,8 @@ def install(keras: versions.Keras) -> None:
 
     def convert_to_numpy(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
-            return original([whole(e) for e in x])
-        return original(whole(x.value if isinstance(x, keras.core.Variable) else x))
+            return original([full(e) for e in x])
+        return original(full(x.value if isinstance(x, keras.core.Variable) else x))
 
     rebind(original, convert_to_numpy)
 

@@ -1,4 +1,4 @@
-"""What the demos print alike: the console, and sizes."""
+"""What the demos print alike: the console."""
 
 from __future__ import annotations
 
@@ -11,12 +11,3 @@ def new_console(on: bool) -> Console:
     if not console.is_terminal:
         console.width = 132
     return console
-
-
-def human(size: float) -> str:
-    """Bytes for people: 1.5 MiB."""
-    for unit in ("B", "KiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:,.0f} {unit}"
-        size /= 1024
-    return f"{size:,.2f} MiB"

@@ -1,0 +1,27 @@
+#pragma once
+// Names that the tests of csrc/comm say short.
+
+#include <chrono>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/outcome.h"
+#include "support/run_ranks.h"
+
+namespace weft::comm {
+
+using std::chrono::milliseconds;
+using test::error_of;
+using test::errors_of_ranks;
+using test::line;
+using test::run_ranks;
+using test::seconds;
+using testing::AllOf;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+}  // namespace weft::comm
