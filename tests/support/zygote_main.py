@@ -9,14 +9,16 @@ import select
 import socket
 import struct
 import sys
-
-import ranks_worker
+from typing import NoReturn
 
 MESSAGE = 1 << 20  # bytes that a request takes at most
 
 
-def main() -> int:
-    """Forks for each request; returns in a fork, with the socket where it is to serve."""
+def main() -> NoReturn:
+    """Forks for each request; a fork serves at the socket that comes with it."""
+    import ranks_worker  # not above: what a rank spawns imports this file once more, with another path
+
+    ranks_worker.prepare()
     control = socket.socket(fileno=int(sys.argv[1]))
     path, imports, heavy = pickle.loads(control.recv(MESSAGE))
     sys.path[:] = path
@@ -51,7 +53,8 @@ def main() -> int:
                 for fd in (control.detach(), told, *running, *(told for _, told in running.values())):
                     os.close(fd)
                 become(*pickle.loads(message), out)
-                return conn
+                ranks_worker.prepare()
+                ranks_worker.serve(conn)
             tell(told, pid)
             running[os.pidfd_open(pid)] = pid, told
             os.close(conn)
@@ -60,7 +63,6 @@ def main() -> int:
 
 def become(environ: dict[str, str], folder: str, out: int) -> None:
     """A process with that environment, in that folder, which prints into that file."""
-    ranks_worker.prepare()
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
@@ -76,5 +78,4 @@ def tell(where: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    ranks_worker.prepare()
-    ranks_worker.serve(main())
+    main()
