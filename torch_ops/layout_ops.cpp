@@ -64,6 +64,7 @@ void define_layout_ops(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   def("register_layouts(" WEFT_CLASS "LayoutMap? layout_map) -> " WEFT_CLASS "LayoutMap?",
       [](const OptionalMap& map) { return map_to(register_layouts(map_from(map))); });
+  // register_layouts(None), for scripts, which cannot pass None for a class.
   def("clear_layouts() -> ()", []() { register_layouts(nullptr); });
   def("active_layouts() -> " WEFT_CLASS "LayoutMap?", []() { return map_to(active_layouts()); });
   def("distribute_module(Any module, " WEFT_CLASS "LayoutMap? layout_map=None) -> ()", &distribute_scripted);
@@ -80,7 +81,9 @@ void define_layout_ops(torch::Library& m) {
         }
         return out;
       });
+  // A variable's name as Weft shows it: "a.b.c" becomes "a/b/c".
   def("keras_path(str name) -> str", [](const std::string& name) { return canonical_path(name); });
+  // A variable's path as torch spells it: "a/b/c" becomes "a.b.c".
   def("torch_name(str path, str prefix='') -> str",
       [](const std::string& path, const std::string& prefix) { return join_name({prefix, path}); });
   def("report(" WEFT_CLASS "LayoutMap map, str[] paths, int[] shapes, int[] item_bytes, str[] module_types, " WEFT_CLASS

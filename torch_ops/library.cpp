@@ -64,7 +64,10 @@ std::string bind_rule(const std::string& name, const std::string& text, const c1
 // Of traces, switches, plans and rules.
 void define_other_ops(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
+  // Begins a trace of this process's collectives; its number is for trace_stop.
   def("trace_start() -> int", []() { return trace_start(); });
+  // Ends it. A row for each collective: the op that asked for it, its kind, the mesh axis, bytes, the variable; in
+  // nanoseconds start and duration; its number of all.
   def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path, int[] start, "
       "int[] duration, int[] sequence)",
       &stop_trace);
@@ -80,6 +83,7 @@ void define_other_ops(torch::Library& m) {
     return before;
   });
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
+  // Ops that found no plan, and plans stored, since the library was loaded.
   def("plan_counts() -> (int, int)", []() {
     const PlanCounts c = plan_counts();
     return std::make_tuple(static_cast<int64_t>(c.misses), static_cast<int64_t>(c.stored));
@@ -87,6 +91,7 @@ void define_other_ops(torch::Library& m) {
   def("register_rule(str op, str text) -> ()",
       [](const std::string& op, const std::string& text) { register_rule(op, text); });
   def("_bind_rule(str op, str text, Any arguments, Any results) -> str", &bind_rule);
+  // A line for each rule: the op, and the rule's text.
   def("rules() -> str[]", []() {
     std::vector<std::string> lines;
     for (const auto* r : rules::all()) lines.push_back(r->op + ": " + r->text);

@@ -59,24 +59,30 @@ void define_process_ops(torch::Library& m) {
         initialize(std::move(addresses), processes, process, comm::timeout_from(timeout, "timeout"),
                    comm::timeout_from(first, "first_timeout"));
       });
+  // Time-outs in seconds; those that are None stay as they are.
   def("set_timeouts(float? timeout, float? first_timeout) -> ()",
       [](std::optional<double> timeout, std::optional<double> first) {
         set_timeouts(comm::timeout_from(timeout, "timeout"), comm::timeout_from(first, "first_timeout"));
       });
+  // Time-outs in seconds; None: those of the process group.
   def("timeouts() -> (float? timeout, float? first_timeout)", []() {
     const auto seconds = [](std::optional<std::chrono::milliseconds> t) {
       return t ? std::make_optional(std::chrono::duration<double>(*t).count()) : std::nullopt;
     };
     return std::make_tuple(seconds(comm::timeouts().steady()), seconds(comm::timeouts().first()));
   });
+  // Takes a process group that torch.distributed made, by the name that it goes by there, as the world.
   def("set_world(str group_name) -> ()", [](const std::string& name) { set_world(name); });
   def("_share_random_state() -> ()", []() { comm::share_random_state(); });
   def("_any_mesh() -> bool", []() { return any_mesh(); });
   def("rank() -> int", []() { return rank(); });
   def("world_size() -> int", []() { return world_size(); });
+  // Where the ranks of the job meet, as initialize would read it from these arguments or the environment; nothing is
+  // opened. host is empty for a world of this one process.
   def("rendezvous(str? job_addresses=None, int? num_processes=None, int? process_id=None)"
       " -> (str host, int port, int rank, int world_size, str prefix)",
       &find_rendezvous);
+  // Groups that torch.distributed made, one for each axis of the mesh, in place of groups that Weft would make.
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
   // soon: not waited for; raises at the next collective, or in finish_checks.
   // Without a mesh: what has to do with none.
@@ -86,7 +92,9 @@ void define_process_ops(torch::Library& m) {
         soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
              : comm::check_same(words, what, mesh);
       });
+  // The `what` under which the function of this name compares its arguments between the ranks (check_same).
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
+  // Waits for what check_same(soon=True) has left open, and raises what it found.
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
   // At the end of a program: of Weft's groups and these.

@@ -41,12 +41,15 @@ void define_tensor_ops(torch::Library& m) {
         return from_local(t, layout_from(l), std::move(shape));
       });
   def("is_sharded(Tensor tensor) -> bool", [](const at::Tensor& t) { return is_sharded(t); });
+  // Whether every rank has all of it; so of plain tensors.
   def("is_replicated(Tensor tensor) -> bool",
       [](const at::Tensor& t) { return !is_sharded(t) || layout_of(t)->is_replicated(); });
   def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
       [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
+  // Text for printing: layout, shape and dtype of a sharded tensor, and this rank's part. No collective.
   def("describe(Tensor tensor) -> str", [](const at::Tensor& t) { return describe(t); });
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
+  // Names the variable; its place in errors and traces, no layout.
   def("set_path(Tensor tensor, str path) -> ()",
       [](const at::Tensor& t, const std::string& path) { set_path(t, path); });
   def("tag(Tensor variable, str path, str module_type='') -> Tensor",

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import torch
+import weft
 from documents.blocks import ROOT
 
 
@@ -17,7 +19,7 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-headers, names, links = tool("headers"), tool("names"), tool("links")
+headers, names, links, registered = tool("headers"), tool("names"), tool("links"), tool("registered")
 
 HEADER = """#pragma once
 // What it is for.
@@ -97,3 +99,33 @@ def test_documents_are_in_order() -> None:
 def test_help() -> None:
     done = subprocess.run([ROOT / "tools" / "docs", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--strict" in done.stdout
+
+
+OPS = """
+  // Does
+  // it.
+  def("one(Tensor x, " WEFT_CLASS "DeviceMesh mesh) -> ()",
+      [](const at::Tensor&) {});
+  def("two() -> int", &two);
+  def("_own() -> ()", []() {});
+"""
+
+
+def test_registered_ops_become_a_page(tmp_path: Path) -> None:
+    (tmp_path / "torch_ops").mkdir()
+    (tmp_path / "torch_ops" / "ops.cpp").write_text(OPS)
+    page = registered.page(tmp_path, ["two"])
+    assert "### one\n\n```text\none(Tensor x, DeviceMesh mesh) -> ()\n```\n\nDoes it." in page
+    assert "As [`weft.two`](python.md#weft.two)." in page and "_own" not in page
+    assert registered.undocumented(tmp_path, ["two"]) == []
+    assert registered.undocumented(tmp_path, []) == ["torch_ops/ops.cpp:6: torch.ops.weft.two has no comment"]
+
+
+def test_the_page_has_what_is_registered() -> None:
+    schemas = torch._C._jit_get_all_schemas()
+    there = {s.name.removeprefix("weft::") for s in schemas if s.name.startswith("weft::")}
+    assert there and there == {op.name for op in registered.ops(ROOT)}
+    assert "full_tensor(Tensor tensor) -> Tensor" in {op.schema for op in registered.ops(ROOT)}
+    classes = {one.name: one.methods for one in registered.classes(ROOT)}
+    mesh = weft.DeviceMesh((1,), ("x",))._object
+    assert set(classes["DeviceMesh"]) == {m for m in mesh._method_names() if not m.startswith("__")}

@@ -11,6 +11,7 @@ sys.path.insert(0, str(HERE))
 
 import headers  # noqa: E402
 import names  # noqa: E402
+import registered  # noqa: E402
 
 REFERENCE = "reference"
 
@@ -18,6 +19,7 @@ REFERENCE = "reference"
 def pages() -> dict[str, str]:
     """File and text of each."""
     made = {f"{REFERENCE}/cpp/{f.stem}.md": headers.page(f) for f in headers.headers(ROOT)}
+    made[f"{REFERENCE}/torchscript.md"] = registered.page(ROOT, names.exported(ROOT, "weft"))
     for module in names.MODULES:
         shown = [n for n in names.exported(ROOT, module) if f"{module}.{n}" not in names.MODULES]
         about = f"::: {module}\n    options:\n      members: false\n      heading_level: 2"

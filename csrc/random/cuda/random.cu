@@ -1,17 +1,14 @@
-// Random values by global index on a GPU: a thread for each Philox counter that a row of the shard touches.
-#include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
+// Random values by global index on a GPU: a thread for each Philox counter that a row of the shard touches. No torch
+// but its small number types in here: nvcc parses a source three times, and torch's headers take it most of a minute.
+#include <algorithm>
+#include <cuda_runtime.h>
 
-#include "random/box.h"
-#include "random/cuda/kernels.h"
-#include "random/draw.h"
+#include "random/cuda/launch.h"
 
 namespace weft::cuda {
 namespace {
 
 using random::Box;
-using random::Draw;
 
 constexpr int kThreads = 256;
 
@@ -67,35 +64,55 @@ __global__ void fill_elements(Formula formula, const __grid_constant__ Box box, 
 }
 
 unsigned grid_for(int64_t threads) {
-  const int64_t most = at::cuda::getCurrentDeviceProperties()->multiProcessorCount * int64_t{16};
-  return static_cast<unsigned>(std::min((threads + kThreads - 1) / kThreads, most));
+  int device = 0, processors = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  return static_cast<unsigned>(std::min((threads + kThreads - 1) / kThreads, processors * int64_t{16}));
 }
 
 }  // namespace
 
-void fill_random(const at::Tensor& out, const random::GlobalIndex& index, const Draw& draw, uint64_t key) {
-  const c10::cuda::CUDAGuard guard(out.device());
-  const cudaStream_t stream = at::cuda::getCurrentCUDAStream();
-  random::visit(draw, out.scalar_type(), [&](const auto& formula) {
-    using Formula = std::decay_t<decltype(formula)>;
-    auto* data = out.mutable_data_ptr<typename Formula::type>();
-    std::vector<at::Tensor> operands = {out};
-    operands.insert(operands.end(), draw.params.begin(), draw.params.end());
-    for (const Box& box : random::boxes(index, operands)) {
-      if constexpr (requires { Formula::params; }) {
-        const double* a = draw.params[0].const_data_ptr<double>();
-        const double* b = Formula::params > 1 ? draw.params[1].const_data_ptr<double>() : a;
-        fill_elements<<<grid_for(box.numel), kThreads, 0, stream>>>(formula, box, key, data, a, b);
-      } else {
-        constexpr int64_t kEach = 4 / Formula::words * Formula::values;
-        const int64_t length = box.size[box.dims - 1], rows = box.numel / length;
-        const bool aligned = rows == 1 && box.index % kEach == 0;
-        const int64_t counters = (length + kEach - 1) / kEach + (aligned ? 0 : 1);
-        fill_counters<<<grid_for(rows * counters), kThreads, 0, stream>>>(formula, box, counters, key, data);
-      }
-      C10_CUDA_KERNEL_LAUNCH_CHECK();
-    }
-  });
+template <class Formula>
+cudaError_t launch(const Formula& formula, const Box& box, uint64_t key, typename Formula::type* out, const double* a,
+                   const double* b, cudaStream_t stream) {
+  if constexpr (requires { Formula::params; }) {
+    fill_elements<<<grid_for(box.numel), kThreads, 0, stream>>>(formula, box, key, out, a, b);
+  } else {
+    constexpr int64_t kEach = 4 / Formula::words * Formula::values;
+    const int64_t length = box.size[box.dims - 1], rows = box.numel / length;
+    const bool aligned = rows == 1 && box.index % kEach == 0;
+    const int64_t counters = (length + kEach - 1) / kEach + (aligned ? 0 : 1);
+    fill_counters<<<grid_for(rows * counters), kThreads, 0, stream>>>(formula, box, counters, key, out);
+  }
+  return cudaGetLastError();
 }
+
+// What random::visit() asks for; the linker tells where one is missing.
+#define FORMULA(name, T)                                                                                      \
+  template cudaError_t launch(const random::name<T>&, const Box&, uint64_t, T*, const double*, const double*, \
+                              cudaStream_t);
+#define FLOATING(name) FORMULA(name, float) FORMULA(name, double) FORMULA(name, c10::Half) FORMULA(name, c10::BFloat16)
+#define ALL(name) \
+  FLOATING(name)  \
+  FORMULA(name, uint8_t) FORMULA(name, int8_t) FORMULA(name, int16_t) FORMULA(name, int32_t) FORMULA(name, int64_t)
+
+FLOATING(Uniform)
+FLOATING(Normal)
+FLOATING(LogNormal)
+FLOATING(Exponential)
+FLOATING(Cauchy)
+FLOATING(Poisson)
+FLOATING(Binomial)
+FLOATING(Gamma)
+ALL(Geometric)
+ALL(Bernoulli)
+FORMULA(Bernoulli, bool)
+ALL(BernoulliEach)
+FORMULA(BernoulliEach, bool)
+ALL(Integers)
+FORMULA(Integers, bool)
+FORMULA(Integers, uint16_t)
+FORMULA(Integers, uint32_t)
+FORMULA(Integers, uint64_t)
 
 }  // namespace weft::cuda
