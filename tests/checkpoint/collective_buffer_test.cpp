@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <weft/checkpoint.h>
 #include <weft/tensor.h>
 
@@ -10,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <sys/resource.h>
 
 #include "support/run_ranks.h"
 

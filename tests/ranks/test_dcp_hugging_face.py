@@ -1,4 +1,4 @@
-"""DCP's reader and writer of Hugging Face's format: what sharded tensors save, plain ones load, and the other way round."""
+"""DCP's reader and writer of Hugging Face's format: from sharded tensors to plain ones, and back."""
 
 import math
 
@@ -8,20 +8,22 @@ import torch.distributed.checkpoint as dcp
 import weft
 from ranks.test_checkpoint import laid_out, mesh_of
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 
 def values():
+    """Floats alone: DCP's consolidation takes no integers."""
     gen = torch.Generator().manual_seed(0)
     shapes = {"w": (10, 7), "v": (6, 12), "b": (9,), "one": (1, 5), "cube": (3, 4, 5)}
-    return {name: torch.randn(shape, generator=gen) for name, shape in shapes.items()} | {"n": torch.arange(8)}
+    return {name: torch.randn(shape, generator=gen) for name, shape in shapes.items()}
 
 
 def saves(folder, shape, variant, **options):
     tensors = laid_out(values(), mesh_of(shape), variant)
     try:
         dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(folder, **options))
-    except Exception as error:
+    except CheckpointException as error:
         return str(error)
 
 
@@ -37,8 +39,7 @@ def on(request, shape, function, *args, **options):
     return request.getfixturevalue(f"ranks{math.prod(shape)}")(function, *args, timeout=240, **options)
 
 
-@pytest.mark.parametrize("shape", [(2,), (3,), (2, 2)])
-@pytest.mark.parametrize("variant", range(3))
+@pytest.mark.parametrize(("shape", "variant"), [((2,), 0), ((3,), 1), ((2, 2), 2)])
 def test_saved_in_parts_and_put_together(shape, variant, request, tmp_path):
     parts, whole = str(tmp_path / "parts"), tmp_path / "whole"
     assert set(on(request, shape, saves, parts, shape, variant, save_distributed=True)) == {None}
@@ -81,7 +82,7 @@ def saves_pieces(folder):
     t = weft.distribute_tensor(torch.arange(24.0).reshape(3, 4, 2), (None, "a", None), mesh).reshape(12, 2)
     try:
         dcp.save({"t": t}, storage_writer=HuggingFaceStorageWriter(folder, save_distributed=True))
-    except Exception as error:
+    except CheckpointException as error:
         return str(error)
 
 

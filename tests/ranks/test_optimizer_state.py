@@ -1,4 +1,4 @@
-"""A plain optimizer's state dict, loaded into the optimizer of a sharded model: laid out as the parameters, and no more."""
+"""A plain optimizer's state dict, loaded for a sharded model: laid out as the parameters, in no more memory."""
 
 import copy
 
@@ -23,7 +23,7 @@ def steps(model, optimizer, count):
 
 
 def resumed(kind):
-    """How far the parameters are apart after steps that went on sharded, and what of the state is not as it should be."""
+    """How far the parameters are apart after steps that went on sharded, and what of the state is wrong."""
     plain = net()
     make = lambda model: getattr(torch.optim, kind)(model.parameters(), lr=0.1, **KINDS[kind])  # noqa: E731
     its_optimizer = make(plain)

@@ -1,6 +1,6 @@
 """What is put in the place of a sharded variable takes its layout: `.data =`, parameters, buffers and modules assigned,
-`load_state_dict(assign=True)`, and the conversions that go through `Module._apply`. So does an optimizer's state that is
-loaded."""
+`load_state_dict(assign=True)`, and the conversions that go through `Module._apply`. So does what is loaded of an
+optimizer's state."""
 
 from __future__ import annotations
 
