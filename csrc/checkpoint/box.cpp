@@ -4,22 +4,22 @@
 
 namespace weft::checkpoint {
 
-Box::Box(c10::IntArrayRef sizes) {
+Box::Box(c10::IntArrayRef sizes) : sizes_(sizes.vec()) {
   for (int64_t size : sizes) {
     dims_.emplace_back();
     if (size > 0) dims_.back().push_back({0, size});
   }
-  measure(sizes);
+  measure();
 }
 
-Box::Box(c10::IntArrayRef sizes, Layout layout, c10::IntArrayRef coordinates) {
+Box::Box(c10::IntArrayRef sizes, Layout layout, c10::IntArrayRef coordinates) : sizes_(sizes.vec()) {
   for (size_t d = 0; d < sizes.size(); ++d) {
     dims_.push_back(local_indices(layout, static_cast<int64_t>(d), sizes[d], coordinates));
   }
-  measure(sizes);
+  measure();
 }
 
-void Box::measure(c10::IntArrayRef sizes) {
+void Box::measure() {
   std::vector<int64_t> lengths;
   for (const auto& ranges : dims_) {
     lengths.push_back(0);
@@ -28,16 +28,36 @@ void Box::measure(c10::IntArrayRef sizes) {
   }
   if (numel_ == 0 || dims_.empty()) return;
   split_ = dims_.size() - 1;
-  while (split_ > 0 && lengths[split_] == sizes[split_]) inner_ *= sizes[split_--];
+  while (split_ > 0 && lengths[split_] == sizes_[split_]) inner_ *= sizes_[split_--];
   per_outer_ = lengths[split_] * inner_;
-  int64_t stride = sizes[split_] * inner_;
+  int64_t stride = sizes_[split_] * inner_;
   offsets_.resize(split_);
-  for (size_t d = split_; d-- > 0; stride *= sizes[d]) {
+  for (size_t d = split_; d-- > 0; stride *= sizes_[d]) {
     offsets_[d].reserve(lengths[d]);
     for (const IndexRange& range : dims_[d]) {
       for (int64_t i = 0; i < range.length; ++i) offsets_[d].push_back((range.start + i) * stride);
     }
   }
+}
+
+int64_t Box::before(int64_t whole) const {
+  int64_t per_index = 1, found = 0;  // elements of the part for each index of this dimension
+  for (size_t d = sizes_.size(); d-- > 0; whole /= sizes_[d]) {
+    if (sizes_[d] == 0) return 0;
+    const bool outermost = d == 0;
+    const int64_t index = outermost ? whole : whole % sizes_[d];
+    int64_t rising = 0, length = 0;
+    bool held = false;
+    for (const IndexRange& range : dims_[d]) {
+      rising += std::clamp<int64_t>(index - range.start, 0, range.length);
+      held = held || (index >= range.start && index < range.start + range.length);
+      length += range.length;
+    }
+    // Where the part has not this index, all that it has of lower ones is before, and nothing of it.
+    found = rising * per_index + (held ? found : 0);
+    per_index *= length;
+  }
+  return sizes_.empty() ? std::clamp<int64_t>(whole, 0, 1) : found;
 }
 
 int64_t Box::longest_run() const {

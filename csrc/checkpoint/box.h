@@ -20,6 +20,8 @@ class Box {
   Box(c10::IntArrayRef sizes, Layout layout, c10::IntArrayRef coordinates);
 
   int64_t numel() const { return numel_; }
+  /// How many of the part's elements lie before that one of the whole.
+  int64_t before(int64_t whole) const;
   /// Elements of the longest run; 0 where there is none.
   int64_t longest_run() const;
 
@@ -32,8 +34,9 @@ class Box {
   void runs(int64_t first, int64_t count, c10::function_ref<void(const Run&)> each) const;
 
  private:
-  void measure(c10::IntArrayRef sizes);
+  void measure();
 
+  std::vector<int64_t> sizes_;  // of the whole
   std::vector<std::vector<IndexRange>> dims_;
   // A run lies within the innermost dimension that is not whole, `split_`, and all dimensions after it.
   size_t split_ = 0;

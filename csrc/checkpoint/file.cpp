@@ -87,8 +87,19 @@ void File::write(const void* from, int64_t length, int64_t offset) const {
   }
 }
 
+void File::start_writing([[maybe_unused]] int64_t offset, [[maybe_unused]] int64_t length) const noexcept {
+#ifdef SYNC_FILE_RANGE_WRITE
+  ::sync_file_range(descriptor_, offset, length, SYNC_FILE_RANGE_WRITE);
+#endif
+}
+
 void File::sync() const {
   if (::fsync(descriptor_) != 0) fail("write");
+}
+
+void sync_files(c10::ArrayRef<File> files) {
+  for (const File& file : files) file.start_writing(0, 0);
+  for (const File& file : files) file.sync();
 }
 
 void sync_folder(const std::string& folder) {
@@ -99,17 +110,18 @@ void sync_folder(const std::string& folder) {
 }
 
 void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name) {
+  std::vector<File> drafts;
   for (const auto& [name, text] : texts_by_name) {
     const auto size = static_cast<int64_t>(text.size());
-    const File draft = File::create(folder + "/" + name + kDraft, size);
-    draft.write(text.data(), size, 0);
-    draft.sync();
+    drafts.push_back(File::create(folder + "/" + name + kDraft, size));
+    drafts.back().write(text.data(), size, 0);
   }
+  sync_files(drafts);
   for (const auto& [name, text] : texts_by_name) {
     const std::string path = folder + "/" + name;
     if (std::rename((path + kDraft).c_str(), path.c_str()) != 0) raise("write", path, errno);
-    sync_folder(folder);
   }
+  sync_folder(folder);
 }
 
 std::string read_text(const std::string& path, int64_t limit) {

@@ -1,5 +1,7 @@
 #pragma once
 // Files of a checkpoint. Errors are RuntimeErrors that name the file and the system's reason.
+#include <c10/util/ArrayRef.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -21,6 +23,8 @@ class File {
   /// Raises where the file ends before.
   void read(void* to, int64_t length, int64_t offset) const;
   void write(const void* from, int64_t length, int64_t offset) const;
+  /// Has the system begin to write what is in its memory of these bytes. A hint.
+  void start_writing(int64_t offset, int64_t length) const noexcept;
   void sync() const;
   const std::string& path() const { return path_; }
 
@@ -32,9 +36,12 @@ class File {
   std::string path_;
 };
 
+/// All are on the disk then.
+void sync_files(c10::ArrayRef<File> files);
 /// Makes what was made, renamed and removed in the folder last.
 void sync_folder(const std::string& folder);
-/// Texts that take their files' places one after the other, each in one step that lasts, once all are on the disk.
+/// Texts that take their files' places one after the other, each in one step, once all are on the disk. On return that
+/// lasts.
 void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name);
 /// Of a file of at most `limit` bytes. Raises ValueError for a longer one.
 std::string read_text(const std::string& path, int64_t limit);

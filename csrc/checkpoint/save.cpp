@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <random>
 #include <set>
@@ -16,6 +17,7 @@
 #include "base/random_state.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/collective_buffer.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/snapshot.h"
 #include "checkpoint/writer.h"
@@ -34,10 +36,22 @@ namespace {
 constexpr const char* kSaving =
     "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 constexpr int64_t kSampled = 4096;  // words of a plain tensor's value, which must be the same on all ranks
-// Bytes: below, a tensor is written sooner when it is sent to rows first, as the ranks' writes into one file wait for
-// each other; in the background that costs nobody but for very many.
+// Bytes of a run: below, a tensor is written sooner where its rows are put together first, as each write costs the file
+// system its own; in the background that costs nobody but for very many.
 constexpr int64_t kShortRun = 64 << 10, kShortRunBehind = 4 << 10;
 constexpr int64_t kManyRuns = 16;
+
+// What the next save takes again.
+struct Kept : ContextState {
+  SnapshotMemory snapshot;
+  std::optional<std::unique_ptr<CollectiveBuffer>> buffer;  // none: not tried yet
+};
+
+CollectiveBuffer* collective_buffer(const Exchange& exchange) {
+  auto& buffer = context().state<Kept>().buffer;
+  if (!buffer) buffer = CollectiveBuffer::make(exchange);
+  return buffer->get();
+}
 
 struct Source {
   size_t group, tensor;
@@ -119,13 +133,19 @@ std::vector<int64_t> facts(const std::string& folder, const Contents& contents, 
   return words;
 }
 
-// Nothing pending; and split by rows where each rank holds but short runs of the file.
-Layout layout_to_write(c10::IntArrayRef sizes, Layout layout, int64_t element, int64_t short_run) {
-  layout = layout->without_partial();
-  const std::vector<int64_t> first(static_cast<size_t>(layout->mesh()->ndim()), 0);  // who holds most
-  const Box box(sizes, layout, first);
-  const int64_t run = box.longest_run();
-  if (run == 0 || run * element >= short_run || box.numel() / run < kManyRuns) return layout;
+// The part of the rank that holds most.
+Box largest_box(c10::IntArrayRef sizes, Layout layout) {
+  return {sizes, layout, std::vector<int64_t>(static_cast<size_t>(layout->mesh()->ndim()), 0)};
+}
+
+// Whether each rank holds but short runs of the file.
+bool has_short_runs(const Box& largest, int64_t element, int64_t short_run) {
+  const int64_t run = largest.longest_run();
+  return run > 0 && run * element < short_run && largest.numel() / run >= kManyRuns;
+}
+
+// Split by rows, if that makes longer runs.
+Layout by_rows(c10::IntArrayRef sizes, Layout layout, const Box& largest) {
   std::vector<Split> axes;
   int64_t parts = 1;
   for (int axis = 0; axis < layout->mesh()->ndim(); ++axis) {
@@ -137,28 +157,68 @@ Layout layout_to_write(c10::IntArrayRef sizes, Layout layout, int64_t element, i
   const auto rows = std::find_if(sizes.begin(), sizes.end(), [&](int64_t size) { return size >= parts; });
   if (rows == sizes.end()) return layout;
   dims[static_cast<size_t>(rows - sizes.begin())] = axes;
-  const Layout by_rows = TensorLayout::get(layout->mesh(), dims);
-  return Box(sizes, by_rows, first).longest_run() > run ? by_rows : layout;
+  const Layout rows_layout = TensorLayout::get(layout->mesh(), dims);
+  return largest_box(sizes, rows_layout).longest_run() > largest.longest_run() ? rows_layout : layout;
 }
 
-// This rank's share of a tensor; a collective where its parts have to be put together or sent to rows.
-Piece piece_from(const Source& source, int64_t turn, int64_t short_run) {
+// The whole tensor, put together in memory that the ranks share, each of which passes on its share of every round.
+void each_by_buffer(CollectiveBuffer& buffer, const Piece& own, const at::Tensor& local, c10::IntArrayRef sizes,
+                    const Replica& replica, c10::function_ref<void(const Piece&)> each) {
+  const at::Tensor part = local.resolve_conj().resolve_neg().cpu().contiguous();
+  const auto* bytes = static_cast<const char*>(part.const_data_ptr());
+  const auto element = static_cast<int64_t>(part.element_size());
+  const int64_t per_round = static_cast<int64_t>(CollectiveBuffer::kBytes) / element;
+  const Box whole(sizes);
+  const int64_t ranks = context().world_size(), rank = context().rank();
+  int64_t turn = 0;
+  for (int64_t begin = 0; begin < whole.numel(); begin += per_round, ++turn) {
+    const int64_t count = std::min(per_round, whole.numel() - begin);
+    const auto put = [&](char* memory) {
+      if (turn % replica.count != replica.index) return;
+      const int64_t first = own.box.before(begin);
+      own.box.runs(first, own.box.before(begin + count) - first, [&](const Box::Run& run) {
+        std::memcpy(memory + (run.whole - begin) * element, bytes + run.part * element,
+                    static_cast<size_t>(run.length * element));
+      });
+    };
+    const auto take = [&](const char* memory) {
+      const Share share{begin + chunk_start(count, ranks, rank), chunk_length(count, ranks, rank)};
+      if (share.count == 0) return;
+      auto* const start = const_cast<char*>(memory) + (share.first - begin) * element;
+      each({own.group, own.tensor, whole, share, at::from_blob(start, share.count, part.options()), share.first});
+    };
+    buffer.round(put, take);
+  }
+}
+
+// This rank's share of a tensor, in pieces; a collective where its parts have to be put together.
+// @param exchange  null: not by a collective buffer
+void each_piece(const Source& source, int64_t turn, int64_t short_run, const Exchange* exchange,
+                c10::function_ref<void(const Piece&)> each) {
   const at::Tensor value = source.value.detach();
   const auto element = static_cast<int64_t>(value.element_size());
   if (!holds_shards(value)) {
     const Share all{0, context().rank() == 0 ? value.numel() : 0};
-    return piece_of(source.group, source.tensor, value, Box(value.sizes()), all);
+    return each(piece_of(source.group, source.tensor, value, Box(value.sizes()), all));
   }
   const BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(value);
   const RunningOp running("save", impl.identity(), impl.interned_path(), /*keeps_value=*/true);
-  const Layout layout = layout_to_write(value.sizes(), impl.layout(), element, short_run);
+  Layout layout = impl.layout()->without_partial();
+  const Box largest = largest_box(value.sizes(), layout);
+  const bool is_short = has_short_runs(largest, element, short_run);
+  CollectiveBuffer* const buffer = is_short && exchange != nullptr ? collective_buffer(*exchange) : nullptr;
+  if (is_short && buffer == nullptr) layout = by_rows(value.sizes(), layout, largest);
   const at::Tensor local = redistribute_local(impl.local(), value.sizes(), impl.layout(), layout, value.strides());
   const auto& coordinates = context().bind(layout->mesh()).coordinates;
   const Box box(value.sizes(), layout, coordinates);
   const Replica replica = replica_of(layout, coordinates);
+  if (buffer != nullptr) {
+    const Piece own{source.group, source.tensor, box, {}, {}, 0};
+    return each_by_buffer(*buffer, own, local, value.sizes(), replica, each);
+  }
   const Share share = share_of(box.numel(), element, replica.index, replica.count, turn);
-  return piece_of(source.group, source.tensor, local, box, share);
+  each(piece_of(source.group, source.tensor, local, box, share));
 }
 
 std::string new_generation() {
@@ -194,29 +254,29 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   contents.generation = together(here, [&] {
     if (!wait) there = exchange_by_store();
     if (rank != 0) return std::string();
-    contents.generation = new_generation();
-    lay_out_files(contents);
-    prepare(folder, contents);
-    return contents.generation;
+    make_folder(folder);
+    return new_generation();
   })[0];
-  if (rank != 0) lay_out_files(contents);
   if (wait) {
     write(
         folder, contents,
         [&](c10::function_ref<void(const Piece&)> each) {
-          for (size_t i = 0; i < sources.size(); ++i) each(piece_from(sources[i], static_cast<int64_t>(i), kShortRun));
+          for (size_t i = 0; i < sources.size(); ++i) {
+            each_piece(sources[i], static_cast<int64_t>(i), kShortRun, &here, each);
+          }
         },
         rank, here);
     return ended_save();
   }
   auto pieces = std::make_shared<std::vector<Piece>>();
-  SnapshotMemory& memory = snapshot_memory();
+  SnapshotMemory& memory = context().state<Kept>().snapshot;
   memory.restart();
   for (size_t i = 0; i < sources.size(); ++i) {
-    Piece piece = piece_from(sources[i], static_cast<int64_t>(i), kShortRunBehind);
-    if (piece.share.count == 0) continue;
-    piece.elements = memory.copy(piece.elements);
-    pieces->push_back(std::move(piece));
+    each_piece(sources[i], static_cast<int64_t>(i), kShortRunBehind, nullptr, [&](const Piece& piece) {
+      if (piece.share.count == 0) return;
+      pieces->push_back(piece);
+      pieces->back().elements = memory.copy(piece.elements);
+    });
   }
   comm::settle();
   return start_save([=] {

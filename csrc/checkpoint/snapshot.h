@@ -19,7 +19,4 @@ class SnapshotMemory {
   size_t next_ = 0;
 };
 
-/// This rank's.
-SnapshotMemory& snapshot_memory();
-
 }  // namespace weft::checkpoint

@@ -25,6 +25,7 @@ namespace {
 constexpr int64_t kFileBytes = 5'000'000'000;  // from which on another file is begun, as Hugging Face's libraries do
 constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write them
 constexpr int64_t kWritten = 1 << 20;          // bytes that are still in the cache when they are written
+constexpr int64_t kUnderWay = 8 << 20;         // bytes from which on the disk begins with them
 constexpr size_t kGenerationDigits = 16;
 constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
 
@@ -61,17 +62,6 @@ std::optional<std::string> kept_generation(const std::string& folder) {
   }
 }
 
-void make_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) != 0) {
-    const int error = errno;
-    struct stat facts{};
-    const bool there = error == EEXIST && ::stat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
-    TORCH_CHECK(there, "cannot make the folder ", quote(folder), ": ", std::strerror(error));
-  }
-  TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "save: ", quote(folder), " holds ", kSingle,
-                    ", which Hugging Face's loaders would go on reading; save into another folder, or remove it");
-}
-
 // This rank's files, and the checksums of what it writes into them.
 class Writer {
  public:
@@ -93,6 +83,7 @@ class Writer {
           const char* from = bytes + (run.part - first) * element + done;
           crc.add(position, from, n);
           to.write(from, n, tensor.offset + position);
+          begin_writing(to, tensor.offset + position, n);
         }
       });
     };
@@ -102,9 +93,14 @@ class Writer {
            [&](const Block& block) { put(block.elements.cpu().contiguous(), piece.first + block.first); });
   }
 
+  /// What this rank has written; or all, also what others have.
   void sync(bool all) {
     for (size_t i = 0; all && i < contents_.files.size(); ++i) file(i);
-    for (const auto& [number, file] : files_) file.sync();
+    std::vector<File> files;
+    if (all) files.push_back(File::open_to_write(folder_ + "/" + values_file(contents_.generation)));
+    for (auto& [number, file] : files_) files.push_back(std::move(file));
+    files_.clear();
+    sync_files(files);
   }
 
   /// Of each tensor, in order, what this rank's parts add to it.
@@ -128,9 +124,22 @@ class Writer {
     return it->second;
   }
 
+  // The disk works while the rest is put together; pieces of a file come one after the other.
+  void begin_writing(const File& to, int64_t offset, int64_t length) {
+    if (&to != waiting_.file) waiting_ = {&to, offset, offset, 0};
+    waiting_.end = offset + length;
+    if ((waiting_.bytes += length) < kUnderWay) return;
+    to.start_writing(waiting_.begin, waiting_.end - waiting_.begin);
+    waiting_ = {};
+  }
+
   const std::string& folder_;
   const Contents& contents_;
   std::map<size_t, File> files_;
+  struct {
+    const File* file = nullptr;
+    int64_t begin = 0, end = 0, bytes = 0;
+  } waiting_;
   std::map<std::pair<size_t, size_t>, PartialCrc> crcs_;
 };
 
@@ -148,6 +157,20 @@ void put_together(Contents& contents, const std::vector<std::string>& parts) {
       tensor.crc = from_zero_begun(sum, tensor.bytes);
     }
   }
+}
+
+// Makes the files with their headers, and removes what saves that were killed have left in the folder.
+void prepare(const std::string& folder, const Contents& contents) {
+  if (const auto kept = kept_generation(folder)) {
+    remove_generations(folder, [&](const std::string& other) { return other != *kept; });
+  }
+  for (const StoredFile& file : contents.files) {
+    const File made = File::create(folder + "/" + file.name, file.bytes);
+    made.write(file.header.data(), static_cast<int64_t>(file.header.size()), 0);
+  }
+  const auto size = static_cast<int64_t>(contents.values.size());
+  const File values = File::create(folder + "/" + values_file(contents.generation), size);
+  values.write(contents.values.data(), size, 0);
 }
 
 void commit(const std::string& folder, const Contents& contents) {
@@ -196,28 +219,24 @@ void lay_out_files(Contents& contents) {
   }
 }
 
-void prepare(const std::string& folder, const Contents& contents) {
-  make_folder(folder);
-  if (const auto kept = kept_generation(folder)) {
-    remove_generations(folder, [&](const std::string& other) { return other != *kept; });
+void make_folder(const std::string& folder) {
+  if (::mkdir(folder.c_str(), 0777) != 0) {
+    const int error = errno;
+    struct stat facts{};
+    const bool there = error == EEXIST && ::stat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
+    TORCH_CHECK(there, "cannot make the folder ", quote(folder), ": ", std::strerror(error));
   }
-  try {
-    for (const StoredFile& file : contents.files) {
-      const File made = File::create(folder + "/" + file.name, file.bytes);
-      made.write(file.header.data(), static_cast<int64_t>(file.header.size()), 0);
-    }
-    const auto size = static_cast<int64_t>(contents.values.size());
-    const File values = File::create(folder + "/" + values_file(contents.generation), size);
-    values.write(contents.values.data(), size, 0);
-    values.sync();
-  } catch (...) {
-    discard(folder, contents.generation);
-    throw;
-  }
+  TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "save: ", quote(folder), " holds ", kSingle,
+                    ", which Hugging Face's loaders would go on reading; save into another folder, or remove it");
 }
 
 void write(const std::string& folder, Contents contents, const Pieces& pieces, int64_t rank, const Exchange& exchange) {
   try {
+    together(exchange, [&] {
+      lay_out_files(contents);
+      if (rank == 0) prepare(folder, contents);
+      return std::string();
+    });
     const auto parts = together(exchange, [&] {
       Writer writer(folder, contents);
       // All pieces are asked for, also after an error: each may take a collective.

@@ -28,15 +28,15 @@ Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& b
 /// Gives all of its tensors their files and places. Names, dtypes and shapes are set.
 void lay_out_files(Contents& contents);
 
-/// Makes the folder and the files with their headers, and removes what saves that were killed have left there. One rank
-/// calls it.
-void prepare(const std::string& folder, const Contents& contents);
+/// Makes the folder where it is not there. Raises where it cannot be, or cannot take a checkpoint. One rank calls it.
+void make_folder(const std::string& folder);
 
 /// Passes this rank's pieces on, one after the other.
 using Pieces = std::function<void(c10::function_ref<void(const Piece&)>)>;
 
-/// Writes the pieces and ends the save. Every rank calls it after one has prepared it; where it fails on one rank all
-/// raise its error, and the folder holds what it held before. No collectives but the exchange's.
+/// Lays out the files, writes the pieces and ends the save. Every rank calls it once the folder is there, with names,
+/// dtypes and shapes of the tensors; where it fails on one rank all raise its error, and the folder holds what it held
+/// before. No collectives but the exchange's.
 void write(const std::string& folder, Contents contents, const Pieces& pieces, int64_t rank, const Exchange& exchange);
 
 /// Removes the files of that generation. Raises nothing.

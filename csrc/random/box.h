@@ -1,9 +1,8 @@
 #pragma once
 // A shard as dense boxes of the whole tensor: where each element lies in the tensor (its global index) and in memory.
-#include <c10/util/FunctionRef.h>
-
 #include <array>
 
+#include "base/in_parallel.h"
 #include "random/dense_box.h"
 #include "random/random.h"
 
@@ -11,9 +10,6 @@ namespace weft::random {
 
 /// The boxes of a shard, none if it is empty. The first of `operands` is the shard itself, all have its sizes.
 std::vector<Box> boxes(const GlobalIndex& index, c10::ArrayRef<at::Tensor> operands);
-
-/// Calls body(begin, end) for parts of [0, n), in torch's intra-op threads where n > grain.
-void in_parallel(int64_t n, int64_t grain, c10::function_ref<void(int64_t, int64_t)> body);
 
 /// Calls run(index, offsets, n) for runs of n elements with consecutive global indices, in parallel over the box.
 /// Within a run, operand k's elements are stride[k][dims - 1] apart.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "support/run_ranks.h"
@@ -66,6 +67,10 @@ TEST(Box, RunsAreThePartsElements) {
       const std::vector<int64_t> expected = sliced(c.sizes, layout, coordinates);
       ASSERT_EQ(box.numel(), static_cast<int64_t>(expected.size())) << layout->str();
       EXPECT_EQ(places(box, 0, box.numel()), expected) << layout->str();
+      for (int64_t at = 0; at <= c10::multiply_integers(c.sizes); ++at) {
+        const auto before = std::lower_bound(expected.begin(), expected.end(), at) - expected.begin();
+        EXPECT_EQ(box.before(at), before) << at << " of " << layout->str();
+      }
       for (int64_t first = 0; first < box.numel(); ++first) {
         for (int64_t count = 1; first + count <= box.numel(); count += 2) {
           EXPECT_EQ(places(box, first, count),

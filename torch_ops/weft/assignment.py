@@ -1,5 +1,6 @@
 """What is put in the place of a sharded variable takes its layout: `.data =`, parameters, buffers and modules assigned,
-`load_state_dict(assign=True)`, and the conversions that go through `Module._apply`."""
+`load_state_dict(assign=True)`, and the conversions that go through `Module._apply`. So does what is loaded of an
+optimizer's state."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from torch.nn.modules import module as nn_module
 
 from . import _library  # noqa: F401
 from .module import swap_impl
-from .tensors import is_sharded
+from .tensors import distribute_tensor, is_sharded, layout_of
 
 _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
 _MODULE: Any = torch.nn.Module
@@ -166,6 +167,23 @@ def _install_loading() -> None:
     _TENSOR.module_load = module_load
 
 
+def _install_optimizer_state() -> None:
+    """What `Optimizer.load_state_dict` is given whole for a sharded parameter."""
+    original = torch.optim.Optimizer._process_value_according_to_param_policy
+
+    @functools.wraps(original)
+    def laid_out(
+        param: torch.Tensor, value: torch.Tensor, param_id: int, param_groups: list[dict[str, Any]], key: Any = None
+    ) -> torch.Tensor:
+        new = original(param, value, param_id, param_groups, key)
+        if key == "step" or new.shape != param.shape or not is_sharded(param) or is_sharded(new):
+            return new
+        return distribute_tensor(new, layout_of(param))
+
+    optimizer: Any = torch.optim.Optimizer  # its types know nothing of members put in place of its own
+    optimizer._process_value_according_to_param_policy = staticmethod(laid_out)
+
+
 def install() -> None:
     """Puts the hooks into torch, once."""
     if getattr(_TENSOR, "_weft_assignment", False):
@@ -173,6 +191,7 @@ def install() -> None:
     _install_data()
     _install_apply()
     _install_loading()
+    _install_optimizer_state()
     nn_module.register_module_parameter_registration_hook(lambda m, name, new: _placed(m._parameters, name, new))
     nn_module.register_module_buffer_registration_hook(lambda m, name, new: _placed(m._buffers, name, new))
     nn_module.register_module_module_registration_hook(_place_module)

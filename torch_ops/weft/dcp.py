@@ -16,6 +16,7 @@ import torch
 
 from .after_import import after_import, replace_everywhere
 from .process import rank
+from .strings import listed
 from .tensors import distribute_tensor, full_tensor, is_sharded, layout_of, map_tensors
 
 _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its types know nothing
@@ -115,6 +116,7 @@ def install() -> None:
         setattr(_TENSOR, name, property(functools.partial(_method_of, name)))
     after_import("torch.distributed.checkpoint._state_dict_stager", _mend_stager)
     after_import("torch.distributed._state_dict_utils", _mend_functions)
+    after_import("torch.distributed.checkpoint.hf_storage", _check_hugging_face)
 
 
 def _method_of(name: str, x: torch.Tensor) -> Callable:
@@ -141,6 +143,32 @@ def _mend_stager(stager: Any) -> None:
         return _as_part(core(self, local, memo, *args, **kwargs), _places_of(x))
 
     cls._offload_tensor = offload
+
+
+def _check_hugging_face(storage: Any) -> None:
+    """Its writer would lose what it cannot hold: each name once in a file, and one file unless it is told otherwise."""
+    cls = storage.HuggingFaceStorageWriter
+    core = cls.prepare_global_plan
+
+    @functools.wraps(core)
+    def prepare_global_plan(self: Any, plans: list) -> list:
+        if not self.save_distributed and any(plan.items for plan in plans[1:]):
+            raise ValueError(
+                "HuggingFaceStorageWriter: several ranks hold parts of what is saved, and all would write one file: "
+                "pass save_distributed=True (with enable_consolidation=True the folder holds whole tensors)"
+            )
+        for number, plan in enumerate(plans):
+            names = [item.index.fqn for item in plan.items]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(
+                    f"HuggingFaceStorageWriter: {listed(twice)} of rank {number} lie in several pieces of the whole, "
+                    "of which its files hold one each: save by weft.save, or by DCP's FileSystemWriter, or lay "
+                    "them out in one piece a rank"
+                )
+        return core(self, plans)
+
+    cls.prepare_global_plan = prepare_global_plan
 
 
 def _mend_functions(utils: Any) -> None:

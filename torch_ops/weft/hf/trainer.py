@@ -11,7 +11,7 @@ import torch
 from ..after_import import after_import
 from ..in_step import agree
 from ..mesh import DeviceMesh
-from ..tensors import distribute_tensor, full_tensor, is_sharded, layout_of, shard_batch
+from ..tensors import full_tensor, is_sharded, layout_of, shard_batch
 from .one_process import as_one_process, holds_sharded
 
 _BATCH_AXIS = "data"
@@ -87,11 +87,6 @@ def _install(module: Any) -> None:
             lambda state: _with_state(self.optimizer, state, lambda: original(self, output_dir)),
         )
 
-    @wrap("_load_optimizer_and_scheduler")
-    def _(original: Callable, self: Any, checkpoint: Any) -> None:
-        original(self, checkpoint)
-        lay_out_state(self.optimizer)
-
     @wrap("_save_rng_state")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0("saving the random state", None, lambda _: original(self, output_dir))
@@ -131,12 +126,3 @@ def full_state(optimizer: Any, keep: bool = True) -> Any:
         return value.cpu() if keep else None
 
     return full(optimizer.state_dict())
-
-
-def lay_out_state(optimizer: Any) -> None:
-    """Lays the whole tensors of an optimizer's state out as the parameters that they are for."""
-    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's has the program's inside
-    for p, state in optimizer.state.items():
-        for name, value in state.items():
-            if is_sharded(p) and isinstance(value, torch.Tensor) and not is_sharded(value) and value.shape == p.shape:
-                state[name] = distribute_tensor(value, layout_of(p))
