@@ -6,8 +6,9 @@ DistributedDataParallel (DDP).
 Each model `d x tokens` has hidden size d, 4 layers, and 2 sequences of that many tokens a rank. "split": the weights
 are split over the batch's axis, as `fully_shard` of each layer splits them; "whole": they are whole on every rank. A
 step is forward, backward and AdamW. All candidates take turns in the same processes, in every other round the other
-way round; the ratios are of steps of the same round, their median and the interval that it lies in. Losses are
-compared before: exit code 1 where they part.
+way round; the ratios are of steps of the same round, their median and the interval that it lies in: of time, and of the
+processor time of rank 0 alone, which a busy machine moves less. Losses are compared before: exit code 1 where they
+part.
 """
 
 import argparse
@@ -94,8 +95,8 @@ def mean_loss(loss: torch.Tensor) -> float:
     return loss.item() / dist.get_world_size()
 
 
-def measure(d: int, tokens: int, rounds: int) -> dict[str, list[float]] | str:
-    """Milliseconds of each candidate's steps; a text where the losses part."""
+def measure(d: int, tokens: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]] | str:
+    """Milliseconds of each candidate's steps, and of this processor's; a text where the losses part."""
     candidates = steps(d, tokens)
     losses = {who: [mean_loss(step()) for _ in range(4)] for who, step in candidates.items()}
     first = losses["DDP"]
@@ -112,16 +113,19 @@ def measure(d: int, tokens: int, rounds: int) -> dict[str, list[float]] | str:
         for who in ("weft split", "weft split, overlap(0)", "weft whole"):
             candidates[who]()
 
-    def turn(step: Step) -> Callable[[], float]:
+    busy: dict[str, list[float]] = {who: [] for who in candidates}
+
+    def turn(who: str) -> Callable[[], float]:
         def timed() -> float:
             dist.barrier()
-            start = time.perf_counter()
-            step()
+            start, used = time.perf_counter(), time.process_time()
+            candidates[who]()
+            busy[who].append((time.process_time() - used) * 1e3)
             return (time.perf_counter() - start) * 1e3
 
         return timed
 
-    return timing.in_turns({who: turn(step) for who, step in candidates.items()}, rounds)
+    return timing.in_turns({who: turn(who) for who in candidates}, rounds), busy
 
 
 def rank_main(models: str, rounds: int, profile: bool) -> bool:
@@ -136,13 +140,12 @@ def rank_main(models: str, rounds: int, profile: bool) -> bool:
                 print(found, flush=True)
             return False
         for ours, theirs in PEERS if first else ():
-            ratios = [a / b for a, b in zip(found[ours], found[theirs], strict=True)]
-            ms = statistics.median(found[ours]), statistics.median(found[theirs])
-            print(
-                f"n={dist.get_world_size()} {d:4d}x{tokens:<4d} {ours:23s} {ms[0]:7.1f} ms,"
-                f" {theirs:5s} {ms[1]:7.1f} ms: {timing.median_between(ratios)}",
-                flush=True,
-            )
+            parts = [f"n={dist.get_world_size()} {d:4d}x{tokens:<4d} {ours:22s}"]
+            for what, ms in zip(("ms", "ms of processor"), found, strict=True):
+                ratio = timing.median_between([a / b for a, b in zip(ms[ours], ms[theirs], strict=True)])
+                medians = statistics.median(ms[ours]), statistics.median(ms[theirs])
+                parts.append(f"{medians[0]:7.1f} {what}, {theirs:5s} {medians[1]:7.1f}: {ratio}")
+            print("; ".join(parts), flush=True)
     return True
 
 
