@@ -82,6 +82,7 @@ void define_other_ops(torch::Library& m) {
     set_strict(on);
     return before;
   });
+  def("overlap(int budget) -> int", [](int64_t budget) { return overlap(budget); });
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
   // Ops that found no plan, and plans stored, since the library was loaded.
   def("plan_counts() -> (int, int)", []() {

@@ -8,6 +8,7 @@
 #include "dispatch/handler.h"
 #include "mesh/context.h"
 #include "plan/gather.h"
+#include "redistribute/gather_ahead.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
 
@@ -36,7 +37,7 @@ void Handler::lay_out_inputs() {
     const Layout now = o.impl->layout();
     o.local = target == nullptr || target == now
                   ? o.impl->local()
-                  : redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
+                  : redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
     if (op_.arguments[o.argument].written && target != nullptr && target != now &&
         o.local.is_alias_of(o.impl->local())) {

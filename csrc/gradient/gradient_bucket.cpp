@@ -99,7 +99,7 @@ void GradientBucket::begin() {
     std::vector<comm::ToScatter> tensors;
     tensors.reserve(parts_.size());
     for (Part& p : parts_) {
-      relayout::Scatter s = scatter_of(p.steps[p.next], p.shard, place(p));
+      relayout::Cut s = scatter_of(p.steps[p.next], p.shard, place(p));
       tensors.push_back({std::move(s.tensor), s.dim, std::move(s.lengths)});
       p.shape = std::move(s.sizes);
     }

@@ -4,13 +4,13 @@
 #include <c10/util/hash.h>
 
 #include <algorithm>
-#include <numeric>
 #include <unordered_map>
 
 #include "base/profiler_range.h"
 #include "comm/lockstep/call.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
+#include "redistribute/memory_order.h"
 #include "redistribute/route.h"
 #include "tensor/running.h"
 #include "tensor/sharded.h"
@@ -62,38 +62,6 @@ const Route& cached_route(Layout from, Layout to, const State& start, const Stat
                     "behind its axis) do not fill their dimension of a tensor of shape ", subject.sizes);
   if (routes.size() >= kMaxRoutes) routes.clear();
   return routes.emplace(std::move(key), find_route(start, goal, subject)).first->second;
-}
-
-// Dimensions from the outermost in memory to the innermost; empty where that is their own order. Ties and expanded
-// dimensions as torch orders them (at::infer_dense_strides): of two equal strides that of the larger dimension is the
-// outer, a stride of 0 stays where it is.
-Sizes memory_order(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  Sizes order(sizes.size());
-  std::iota(order.begin(), order.end(), 0);
-  auto compare = [&](int64_t outer, int64_t inner) {
-    const int64_t a = strides[outer], b = strides[inner];
-    if (a == 0 || b == 0) return 0;
-    if (a != b) return a < b ? 1 : -1;
-    return sizes[outer] < sizes[inner] ? 1 : 0;
-  };
-  for (size_t i = 1; i < order.size(); ++i) {
-    size_t moved = i;
-    for (size_t j = i; j-- > 0;) {
-      const int wrong = compare(order[j], order[moved]);
-      if (wrong < 0) break;
-      if (wrong == 0) continue;
-      std::swap(order[j], order[moved]);
-      moved = j;
-    }
-  }
-  if (std::is_sorted(order.begin(), order.end())) order.clear();
-  return order;
-}
-
-Sizes inverse(const Sizes& order) {
-  Sizes position(order.size());
-  for (size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int64_t>(i);
-  return position;
 }
 
 at::Tensor run_route(at::Tensor x, Layout from, Layout to, const State& start, const State& goal,

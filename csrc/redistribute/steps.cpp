@@ -134,6 +134,17 @@ Side cut(const Step& step, const at::Tensor& x, const Place& place) {
   return to;
 }
 
+// Where a step puts parts together.
+Side joined(const Step& step, const State& state, const Place& place) {
+  Side from;
+  from.dim = position(place, step.from.dim);
+  from.block = step.from.block;
+  State without = state;
+  without.splits[index_of(state, step.axis)].dim = -1;
+  from.whole = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
+  return from;
+}
+
 // The replicated value as a pending one. What does not add up (avg, max, min) may stay on all ranks.
 at::Tensor make_pending(const at::Tensor& x, Reduction reduction, int64_t index) {
   switch (reduction) {
@@ -237,11 +248,18 @@ int64_t cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_af
   return kLatency + (all_reduce ? 2 * sent : sent);
 }
 
-Scatter scatter_of(const Step& step, const at::Tensor& x, const Place& place) {
+Cut scatter_of(const Step& step, const at::Tensor& x, const Place& place) {
   const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
   const Side to = cut(step, x, place);
   const Unfolded u = unfold(x, {}, to, parts, index);
   return {u.tensor, u.to, parts_of(to.whole, parts, to.block), folded(x, {}, to, parts, index)};
+}
+
+Cut gather_of(const Step& step, const State& state, const at::Tensor& x, const Place& place) {
+  const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
+  const Side from = joined(step, state, place);
+  const Unfolded u = unfold(x, from, {}, parts, index);
+  return {u.tensor, u.from, parts_of(from.whole, parts, from.block), folded(x, from, {}, parts, index)};
 }
 
 at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const Place& place) {
@@ -250,19 +268,13 @@ at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const 
   if (step.to.kind == AxisState::partial) return make_pending(x, step.to.reduction, index);
   if (step.from.kind == AxisState::partial) {
     if (step.to.kind == AxisState::replicated) return comm::all_reduce(x, step.from.reduction, place.mesh, step.axis);
-    const Scatter s = scatter_of(step, x, place);
+    const Cut s = scatter_of(step, x, place);
     return comm::reduce_scatter(s.tensor, s.dim, s.lengths, step.from.reduction, place.mesh, step.axis)
         .reshape(s.sizes);
   }
 
   Side from, to;
-  if (step.from.kind == AxisState::split) {
-    from.dim = position(place, step.from.dim);
-    from.block = step.from.block;
-    State without = state;
-    without.splits[index_of(state, step.axis)].dim = -1;
-    from.whole = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
-  }
+  if (step.from.kind == AxisState::split) from = joined(step, state, place);
   if (step.to.kind == AxisState::split) to = cut(step, x, place);
   const Unfolded u = unfold(x, from, to, parts, index);
   at::Tensor y;

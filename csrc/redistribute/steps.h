@@ -77,14 +77,19 @@ struct Place {
   c10::IntArrayRef coordinates;  // of this rank
   c10::IntArrayRef position;     // of each dimension among those of the tensor that is passed; empty: the same
 };
-/// What a step from pending to split gives to a reduce-scatter, and the shape of this rank's part behind it.
-struct Scatter {
+
+/// What a step gives to a collective: cut or put together along one dimension, of these lengths on the ranks; and the
+/// shape of the shard behind the step.
+struct Cut {
   at::Tensor tensor;
   int64_t dim;
   std::vector<int64_t> lengths;
   Sizes sizes;
 };
-Scatter scatter_of(const Step& step, const at::Tensor& shard, const Place& place);
+/// A reduce-scatter's, from pending to split.
+Cut scatter_of(const Step& step, const at::Tensor& shard, const Place& place);
+/// An all-gather's, from split to replicated.
+Cut gather_of(const Step& step, const State& state, const at::Tensor& shard, const Place& place);
 
 /// The shard behind the step, of the shard before it. Free steps may return `shard` itself or a view of it.
 at::Tensor run(const Step& step, const State& state, const at::Tensor& shard, const Place& place);

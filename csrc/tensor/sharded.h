@@ -52,6 +52,12 @@ struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
   const std::string* path = nullptr;    // interned, of the variable, where it was tagged
   Layout home = nullptr;                // of a variable, while its value has another number of dimensions
   std::atomic<Identity> identity{0};    // of the root's value
+
+  // Who only remembers it keeps no memory.
+  void release_resources() override {
+    local = at::Tensor();
+    incoming = nullptr;
+  }
 };
 
 /// One view op of the chain that leads from the root to a view.

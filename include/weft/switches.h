@@ -2,6 +2,8 @@
 // Process-wide switches.
 #include <weft/export.h>
 
+#include <cstdint>
+
 namespace weft {
 
 /// Whether each op on sharded tensors looks for NaN and Inf in this rank's part of what it makes; off at first. Returns
@@ -10,5 +12,10 @@ namespace weft {
 /// number, nor a -Inf that an operand had before: masks are made of them. Each op then reads its results once more; on
 /// a GPU the host waits for them.
 WEFT_API bool check_finite(bool on);
+
+/// How many bytes of split variables may be gathered, or on their way, before an op asks for them, by the order of the
+/// passes before; 256 MiB at first, 0: none. Every rank sets it alike. Returns what it was before. Raises ValueError
+/// for less than 0.
+WEFT_API int64_t overlap(int64_t budget);
 
 }  // namespace weft

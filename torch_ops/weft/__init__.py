@@ -43,7 +43,7 @@ from .rule_check import RuleCheck
 from .rules import check_rule, register_rule
 from .safetensors_files import install as _install_safetensors
 from .savers import install as _install_savers
-from .switches import check_finite, check_plain, random_mode, strict
+from .switches import check_finite, check_plain, overlap, random_mode, strict
 from .tensors import (
     distribute_tensor,
     distribute_variable,
@@ -106,6 +106,7 @@ __all__ = [
     "load",
     "Loaded",
     "local_tensor",
+    "overlap",
     "path_of",
     "PendingSave",
     "random_mode",

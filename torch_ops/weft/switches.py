@@ -47,6 +47,26 @@ def check_finite(on: bool = True) -> _Scope:
     return _Scope(torch.ops.weft.check_finite, on)
 
 
+def overlap(budget: int = 256 << 20) -> _Scope:
+    """How many bytes of split variables may be gathered, or on their way, before an op asks for them; 0: none.
+
+    A program gathers its variables in the order of the pass before; from its second pass on the next ones are gathered
+    while it computes, in forward and in backward, many small ones in one collective. Each is freed after its use. Where
+    the program does something else than before, or a variable was written meanwhile, it is gathered when it is needed,
+    as in the first pass. Variables are tensors that have a path: those of `distribute_module`, or tagged.
+
+    Args:
+        budget: bytes, in two buckets of half of it; a variable that is larger than one is gathered when it is needed.
+            The same on all ranks.
+
+    Raises:
+        ValueError: a budget below 0.
+        RuntimeError: later, from an op, where a rank wrote to a variable's `local_tensor` in the middle of a pass, when
+            it was on its way to the others already.
+    """
+    return _Scope(torch.ops.weft.overlap, budget)
+
+
 def strict(on: bool = True) -> _Scope:
     """Whether an op that has no rule, so that its inputs would be gathered, is an error."""
     return _Scope(torch.ops.weft.strict, on)

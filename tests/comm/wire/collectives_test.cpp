@@ -8,6 +8,7 @@
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/event.h"
 #include "comm/names.h"
+#include "comm/wire/coalesced_gather.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 
@@ -364,6 +365,44 @@ TEST_P(Collectives, CoalescedReduceScatter) {
               "gathered parts");
     const std::vector<ToScatter> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
     EXPECT_EQ(reduce_scatter_coalesced(nothing, Reduction::sum, mesh(), 0)->wait().numel(), 0);
+  });
+}
+
+TEST_P(Collectives, CoalescedGather) {
+  on_ranks([&](int64_t me) {
+    const auto part = [&](at::ScalarType dtype, int64_t dim, int64_t size, Memory memory) {
+      std::vector<int64_t> sizes{2, 3, 2};
+      const std::vector<int64_t> lengths = chunks(size, n());
+      sizes[dim] = lengths[me];
+      return ToGather{relaid(values(sizes, dtype, me), memory), dim, lengths};
+    };
+    const auto expect_gathered = [&](const std::vector<ToGather>& tensors, PendingWholes& wholes,
+                                     const std::string& what) {
+      for (size_t i = 0; i < tensors.size(); ++i) {
+        const ToGather& t = tensors[i];
+        const at::Tensor whole = wholes.take(i);
+        EXPECT_TRUE(whole.is_contiguous()) << what;
+        expect_same(whole, all_gather(t.input, t.dim, t.sizes, mesh(), 0), c10::str(what, ", number ", i));
+      }
+    };
+    for (at::ScalarType dtype : kAll) {
+      for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
+        for (Memory memory : {row_major, transposed, sliced}) {
+          const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
+          std::vector<ToGather> tensors;
+          for (int64_t dim : {0, 1, 2}) tensors.push_back(part(dtype, dim, size, memory));
+          const auto first = all_gather_coalesced(tensors, mesh(), 0);
+          // A second one before the first is waited for, of several dtypes.
+          const std::vector<ToGather> others{part(at::kBool, 0, 5, memory), part(dtype, 1, size, row_major),
+                                             part(at::kDouble, 2, 3, memory), part(at::kHalf, 1, 7, row_major)};
+          const auto second = all_gather_coalesced(others, mesh(), 0);
+          expect_gathered(tensors, *first, what);
+          expect_gathered(others, *second, "several dtypes with " + what);
+          const std::vector<ToGather> one{tensors[0]};
+          expect_gathered(one, *all_gather_coalesced(one, mesh(), 0), "one");
+        }
+      }
+    }
   });
 }
 

@@ -1,0 +1,30 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <weft/layout.h>
+
+#include <memory>
+#include <vector>
+
+namespace weft::comm {
+
+/// A tensor to be put together from all ranks' parts, as in `all_gather`; this rank's is `input`.
+struct ToGather {
+  at::Tensor input;
+  int64_t dim;
+  std::vector<int64_t> sizes;
+};
+
+/// Tensors that are gathered in one collective, which need not have come yet.
+struct PendingWholes {
+  virtual ~PendingWholes() = default;
+  /// Number `i`, row-major; waits for all, the first time. Nobody may write to it.
+  virtual at::Tensor take(size_t i) = 0;
+  /// So that nothing is under way any more.
+  virtual void wait() = 0;
+};
+
+/// As `all_gather`, for several tensors on one device, of any dtypes, in one collective that is not waited for. A
+/// single input may be sent from its own memory: what is written there before it has come may arrive in part.
+std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<ToGather>& tensors, Mesh mesh, int axis);
+
+}  // namespace weft::comm
