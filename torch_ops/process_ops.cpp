@@ -87,6 +87,11 @@ void define_process_ops(torch::Library& m) {
              : comm::check_same(words, what, mesh);
       });
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
+  def("mesh_cost(" WEFT_CLASS "DeviceMesh mesh) -> str", [](const MeshPtr& mesh) { return cost(mesh->mesh); });
+  def("collective_seconds(" WEFT_CLASS "DeviceMesh mesh, str kind, str axis, int bytes) -> float",
+      [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
+        return collective_seconds(mesh->mesh, kind, axis, bytes);
+      });
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
   // At the end of a program: of Weft's groups and these.
