@@ -1,9 +1,12 @@
 """Fixtures for all Python tests."""
 
+import os
 from collections.abc import Iterator
 
-import pytest
-from support.ranks import RankPool
+os.environ.setdefault("WEFT_COST", "fixed")  # plans that do not depend on how busy the machine is; ranks inherit it
+
+import pytest  # noqa: E402
+from support.ranks import RankPool  # noqa: E402
 
 
 def _pool(nprocs: int) -> Iterator[RankPool]:

@@ -94,6 +94,13 @@ void define_process_ops(torch::Library& m) {
       });
   // The `what` under which the function of this name compares its arguments between the ranks (check_same).
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
+  // What the planner takes collectives to cost, as JSON text (weft/cost.h).
+  def("mesh_cost(" WEFT_CLASS "DeviceMesh mesh) -> str", [](const MeshPtr& mesh) { return cost(mesh->mesh); });
+  // Seconds that the planner takes one collective to last (weft/cost.h).
+  def("collective_seconds(" WEFT_CLASS "DeviceMesh mesh, str kind, str axis, int bytes) -> float",
+      [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
+        return collective_seconds(mesh->mesh, kind, axis, bytes);
+      });
   // Waits for what check_same(soon=True) has left open, and raises what it found.
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });

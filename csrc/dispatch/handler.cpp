@@ -101,6 +101,7 @@ void Handler::make_key() {
     const auto sizes = o.tensor.sizes(), strides = o.tensor.strides();
     const bool row_major = told_by_sizes(sizes, strides);
     if (row_major) head |= uint64_t{1} << 33;
+    if (o.impl != nullptr && o.impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
     key_.push(head | 1);
     key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
     key_.push_all(sizes);

@@ -13,6 +13,9 @@ using rules::BoundRule;
 
 namespace {
 
+constexpr double kUninvited =
+    0.25;  // of what the others move: by so much a split that no tensor invites must be cheaper
+
 AxisState split_state(int64_t dim, int64_t block) { return {AxisState::split, static_cast<int>(dim), block, {}}; }
 AxisState partial_state(Reduction r) { return {AxisState::partial, -1, 0, r}; }
 
@@ -215,20 +218,36 @@ AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std:
     }
   }
   const double n = static_cast<double>(call.mesh->axis_size(axis));
-  const double products = candidates.size() > 1 ? product_cost(bound) : 0;
+  const double products = product_cost(call, bound);
   AxisChoice best;
   double best_cost = -1;
   int best_rank = 0;
-  for (const Candidate& c : candidates) {
+  const auto consider = [&](const Candidate& c, double more) {
     double cost = move_cost(call, bound, axis, c.choice, chosen);
-    if (cost < 0) continue;
-    cost += c.choice.kind == AxisChoice::split ? products / n : products;
+    if (cost < 0) return;
+    cost += more + (c.choice.kind == AxisChoice::split ? products / n : products);
     const double tie = 1e-9 + 1e-6 * cost;
     if (best_cost < 0 || cost < best_cost - tie || (cost < best_cost + tie && c.rank < best_rank)) {
       best = c.choice;
       best_cost = cost;
       best_rank = c.rank;
     }
+  };
+  for (const Candidate& c : candidates) consider(c, 0);
+  // What no tensor invites is worth a look where something large is gathered: heads of an attention whose sequence is
+  // split, say. All that is split then moves there, and the results back; so it has to be cheaper by far.
+  const double moves = best_cost - (best.kind == AxisChoice::split ? products / n : products);
+  const Flow flow = flow_of(call, bound, axis);
+  if (flow.factor < 0 || moves <= 0 || call.op.is_view) return best;
+  const double margin = moves * kUninvited;
+  for (int f = 0; f < static_cast<int>(bound.factors.size()); ++f) {
+    if (bound.factors[f].contracted || bound.factors[f].halo || f == flow.factor) continue;
+    if (!may_split(call, bound, axis, f, 0, chosen)) continue;
+    if (leaves_nothing(call, bound.factors[f].size, axis, f, 0, chosen)) continue;
+    const AxisChoice choice{AxisChoice::split, f, 0, Reduction::none, nullptr};
+    const auto is_it = [&](const Candidate& c) { return c.choice.kind == AxisChoice::split && c.choice.factor == f; };
+    if (std::any_of(candidates.begin(), candidates.end(), is_it)) continue;
+    consider({choice, 4}, margin + (flow.meets_variable ? 0 : return_cost(call, bound, axis, choice, flow, chosen)));
   }
   return best;
 }

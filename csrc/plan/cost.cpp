@@ -4,34 +4,31 @@
 
 #include <algorithm>
 
+#include "comm/cost/cost.h"
 #include "local/halo.h"
 #include "plan/written.h"
 
 namespace weft {
 
+using comm::Moves;
 using rules::BoundRule;
 
 namespace {
-
-// Seconds per collective and per byte, equal on all ranks whatever the machine: plans must agree.
-constexpr double kAlpha = 20e-6, kBeta = 1e-10;
-constexpr double kSecondsPerProduct = 1e-11;  // of a contraction
 
 bool same(const AxisState& a, const AxisState& b) {
   return a.kind == b.kind && a.dim == b.dim && a.block == b.block && a.reduction == b.reduction;
 }
 
-// Seconds to bring a tensor from one state to the other.
-double change_cost(const AxisState& from, const AxisState& to, double bytes, double n) {
+// Seconds to bring a tensor from one state to the other. `bytes`: that the ranks of the axis hold together.
+double change_cost(const AxisState& from, const AxisState& to, double bytes, const comm::AxisCost& axis) {
   if (same(from, to) || from.kind == AxisState::replicated) return 0;
-  const double share = (n - 1) / n;
   if (from.kind == AxisState::split) {
-    if (to.kind == AxisState::split) return kAlpha + share * bytes / n * kBeta;
-    return kAlpha + share * bytes * kBeta;
+    if (to.kind != AxisState::split) return axis.seconds(Moves::all_gather, bytes);
+    return axis.seconds(Moves::all_to_all, bytes / static_cast<double>(axis.ranks()));
   }
-  if (to.kind == AxisState::split) return kAlpha + share * bytes * kBeta;
-  if (to.kind == AxisState::partial) return 2 * (kAlpha + share * bytes * kBeta);
-  return kAlpha + 2 * share * bytes * kBeta;
+  if (to.kind == AxisState::replicated) return axis.seconds(Moves::all_reduce, bytes);
+  const double scatter = axis.seconds(Moves::reduce_scatter, bytes);
+  return to.kind == AxisState::split ? scatter : scatter + axis.seconds(Moves::all_gather, bytes);
 }
 
 // Bytes of a tensor that the ranks of one axis hold together, given the splits over the other axes.
@@ -74,15 +71,50 @@ double halo_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
   const bool backward = call.tensor("grad_output") >= 0;
   const int fetches = !backward || window.kind == Window::Kind::convolution,
             returns = backward && call.results[0].defined;
-  return (fetches + returns) * (kAlpha + bytes * kBeta);
+  // As many as a rank sends in an exchange of twice as much between two.
+  const comm::AxisCost& links = comm::cost_of(call.mesh).axes[axis];
+  return (fetches + returns) * links.seconds(Moves::all_to_all, bytes * links.ranks() / (links.ranks() - 1.0));
 }
 
 }  // namespace
 
+Flow flow_of(const Call& call, const BoundRule& bound, int axis) {
+  Flow flow;
+  double largest = 0;
+  for (size_t i = 0; i < call.tensors.size(); ++i) {
+    const TensorInfo& t = call.tensors[i];
+    if (!t.defined || !bound.tensors[i].ruled || state_now(t, axis).kind != AxisState::split) continue;
+    flow.meets_variable |= t.variable;
+    if (t.variable || static_cast<double>(t.bytes()) <= largest) continue;
+    flow.factor = split_factor(bound, bound.tensors[i], t.layout, axis);
+    largest = static_cast<double>(t.bytes());
+  }
+  return flow;
+}
+
+double return_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice, const Flow& flow,
+                   const std::vector<AxisChoice>& chosen) {
+  if (flow.factor < 0 || choice.kind != AxisChoice::split || choice.factor == flow.factor) return 0;
+  const AxisChoice as_it_flows{AxisChoice::split, flow.factor, 0, Reduction::none, nullptr};
+  double cost = 0;
+  for (size_t r = 0; r < call.results.size(); ++r) {
+    const int result = static_cast<int>(r);
+    if (!call.results[r].defined || written_argument(call, call.results[r]) >= 0) continue;
+    const AxisState now = result_state(bound, result, choice).state;
+    const ChoiceState back = result_state(bound, result, as_it_flows);
+    if (now.kind != AxisState::split || !back.ok || back.state.kind != AxisState::split) continue;
+    cost += change_cost(now, back.state, result_bytes(call, bound, result, axis, chosen),
+                        comm::cost_of(call.mesh).axes[axis]);
+  }
+  return cost;
+}
+
 double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice,
                  const std::vector<AxisChoice>& chosen) {
-  const double n = static_cast<double>(call.mesh->axis_size(axis));
+  const comm::AxisCost& links = comm::cost_of(call.mesh).axes[axis];
   double cost = halo_cost(call, bound, axis, choice);
+  const Flow flow = flow_of(call, bound, axis);
+  if (flow.meets_variable) cost += return_cost(call, bound, axis, choice, flow, chosen);
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const TensorInfo& t = call.tensors[i];
     if (!t.defined) continue;
@@ -93,13 +125,13 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
     const bool stays = now.kind == AxisState::split && target.state.kind == AxisState::split &&
                        now.dim == target.state.dim && bound.tensors[i].dims[now.dim].size() > 1 &&
                        split_factor(bound, bound.tensors[i], t.layout, axis) == choice.factor;
-    if (!bound.tensors[i].shape_only && !stays) cost += change_cost(now, target.state, group_bytes(t, axis), n);
+    if (!bound.tensors[i].shape_only && !stays) cost += change_cost(now, target.state, group_bytes(t, axis), links);
     if (t.written) {
       const int r = written_result(call, t);
       const AxisState after = r < 0 || stays ? (stays ? now : target.state) : result_state(bound, r, choice).state;
-      cost += change_cost(after, now, group_bytes(t, axis), n);
+      cost += change_cost(after, now, group_bytes(t, axis), links);
       // A value brought to "pending" costs a reduction at the next reader.
-      if (!same(after, now)) cost += kAlpha;
+      if (!same(after, now)) cost += links.seconds(Moves::all_reduce, 0);
     }
   }
   for (size_t r = 0; r < call.results.size(); ++r) {
@@ -107,20 +139,22 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
     const ChoiceState target = result_state(bound, static_cast<int>(r), choice);
     if (!target.ok) return -1;
     if (target.state.kind == AxisState::partial && written_argument(call, call.results[r]) < 0) {
-      cost += kAlpha + 2 * (n - 1) / n * result_bytes(call, bound, static_cast<int>(r), axis, chosen) * kBeta;
+      // A sum over what flows alone is most often a variable's gradient, which is scattered in the end.
+      const Moves moves = flow.meets_variable || flow.factor < 0 ? Moves::all_reduce : Moves::reduce_scatter;
+      cost += links.seconds(moves, result_bytes(call, bound, static_cast<int>(r), axis, chosen));
     }
   }
   return cost;
 }
 
-double product_cost(const BoundRule& bound) {
+double product_cost(const Call& call, const BoundRule& bound) {
   double products = 0;
   for (const auto& f : bound.factors) {
     if (f.contracted && f.reduction == Reduction::sum && !f.masked) products = 1;
   }
   if (products == 0 || bound.tensors.size() < 2) return 0;
   for (const auto& f : bound.factors) products *= static_cast<double>(std::max<int64_t>(f.size, 1));
-  return products * kSecondsPerProduct;
+  return products * comm::cost_of(call.mesh).seconds_per_product;
 }
 
 }  // namespace weft

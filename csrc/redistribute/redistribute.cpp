@@ -144,7 +144,7 @@ double redistribution_cost(c10::IntArrayRef global_sizes, int64_t element_bytes,
   } else {
     cost = cached_route(from, to, start, goal, subject).cost;
   }
-  return static_cast<double>(cost) / relayout::kBytesPerSecond;
+  return static_cast<double>(cost) * comm::kSecondsPerTick;
 }
 
 }  // namespace weft

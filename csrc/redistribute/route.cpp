@@ -98,19 +98,23 @@ std::vector<int> open_dims(const State& start, const State& goal, const std::vec
 
 struct Node {
   State state;
-  int64_t cost;
+  comm::Ticks cost;
   int length;
   int parent;
   Step step;
   bool done = false;
 };
 
-// A*: the estimate of what is left is one latency for each axis that some collective must still move.
+// A*: the estimate of what is left is the least that a collective takes, for each axis that some collective must still
+// move.
 class Search {
  public:
   Search(const State& goal, const Subject& subject, std::vector<int> axes, const std::vector<int>& dims, int64_t limit)
       : goal_(goal), subject_(subject), axes_(std::move(axes)), limit_(limit) {
-    for (int axis : axes_) targets_.push_back(targets_of(axis, dims));
+    for (int axis : axes_) {
+      targets_.push_back(targets_of(axis, dims));
+      least_[axis] = comm::cost_of(subject.mesh).axes[axis].least();
+    }
   }
 
   std::optional<Route> run(const State& start) {
@@ -128,7 +132,7 @@ class Search {
   }
 
  private:
-  using Entry = std::tuple<int64_t, int, int>;  // estimated cost, steps, node: a total order without addresses
+  using Entry = std::tuple<comm::Ticks, int, int>;  // estimated cost, steps, node: a total order without addresses
 
   std::vector<AxisState> targets_of(int axis, const std::vector<int>& dims) const {
     std::vector<AxisState> targets{axis_state(goal_, axis)};
@@ -140,11 +144,12 @@ class Search {
     return targets;
   }
 
-  int64_t estimate(const State& state) const {
-    int64_t cost = 0;
+  comm::Ticks estimate(const State& state) const {
+    comm::Ticks cost = 0;
     for (int axis : axes_) {
       const AxisState at = axis_state(state, axis);
-      if (at.kind != AxisState::replicated && !same(at, axis_state(goal_, axis))) cost += kLatency;
+      if (at.kind == AxisState::replicated || same(at, axis_state(goal_, axis))) continue;
+      cost += least_[axis];
     }
     return cost;
   }
@@ -187,6 +192,7 @@ class Search {
   const std::vector<int> axes_;
   const int64_t limit_;
   std::vector<std::vector<AxisState>> targets_;  // per axis
+  std::array<comm::Ticks, kMaxAxes> least_{};    // per mesh axis: of any collective
   std::vector<Node> nodes_;
   std::map<State, int> found_;
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue_;

@@ -12,7 +12,7 @@ using Steps = c10::SmallVector<Step, 4>;
 
 struct Route {
   Steps steps;
-  int64_t cost = 0;
+  comm::Ticks cost = 0;
 };
 
 /// The step that leads from one state to the other where one is enough; most redistributions are such.

@@ -240,12 +240,12 @@ State after(const Step& step, const State& state) {
   return out;
 }
 
-int64_t cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_after) {
+comm::Ticks cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_after) {
   if (step.from.kind == AxisState::replicated) return 0;
-  const int64_t n = mesh->axis_size(step.axis);
-  const int64_t sent = std::max(bytes_before, bytes_after) / n * (n - 1);
-  const bool all_reduce = step.from.kind == AxisState::partial && step.to.kind == AxisState::replicated;
-  return kLatency + (all_reduce ? 2 * sent : sent);
+  const bool pending = step.from.kind == AxisState::partial, whole = step.to.kind == AxisState::replicated;
+  const comm::Moves moves = pending ? (whole ? comm::Moves::all_reduce : comm::Moves::reduce_scatter)
+                                    : (whole ? comm::Moves::all_gather : comm::Moves::all_to_all);
+  return comm::cost_of(mesh).axes[step.axis].of(moves, std::max(bytes_before, bytes_after));
 }
 
 Cut scatter_of(const Step& step, const at::Tensor& x, const Place& place) {

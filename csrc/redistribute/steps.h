@@ -17,6 +17,7 @@
 #include <compare>
 #include <vector>
 
+#include "comm/cost/cost.h"
 #include "layout/shard.h"
 
 namespace weft::relayout {
@@ -63,12 +64,9 @@ bool is_valid(const State& state, const Subject& subject);
 /// The state behind the step.
 State after(const Step& step, const State& state);
 
-/// Costs are whole numbers (equal on all ranks whatever their floating point unit): the bytes that a link of
-/// kBytesPerSecond could carry meanwhile. Every collective costs kLatency at least; a step without one costs 0.
-constexpr double kBytesPerSecond = 1e10;
-constexpr int64_t kLatency = 200'000;  // 20 us
-/// `bytes_before`, `bytes_after`: shard_bytes of the states on both sides.
-int64_t cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_after);
+/// What the step takes; without a collective: 0. `bytes_before`, `bytes_after`: shard_bytes of the states on both
+/// sides.
+comm::Ticks cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_after);
 
 /// Where a step runs.
 struct Place {

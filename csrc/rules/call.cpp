@@ -11,7 +11,10 @@ TensorInfo TensorInfo::of(const OpInfo& op, int argument, int element, const at:
   info.defined = tensor.defined();
   info.written = op.arguments[argument].written;
   if (!info.defined) return info;
-  if (holds_shards(tensor)) info.layout = sharded(tensor).layout();
+  if (holds_shards(tensor)) {
+    info.layout = sharded(tensor).layout();
+    info.variable = sharded(tensor).interned_path() != nullptr;
+  }
   info.geometry = geometry_of(tensor);
   info.dtype = tensor.scalar_type();
   info.wrapped_number = tensor.unsafeGetTensorImpl()->is_wrapped_number();

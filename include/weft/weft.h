@@ -1,6 +1,7 @@
 #pragma once
 // All of Weft's C++ API.
 #include <weft/checkpoint.h>
+#include <weft/cost.h>
 #include <weft/distributed.h>
 #include <weft/layout.h>
 #include <weft/layout_map.h>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "comm/cost/cost.h"
 #include "support/calls.h"
 
 namespace weft {
@@ -119,16 +120,42 @@ TEST(Cost, ChargesTheRowsThatAWindowReachesFor) {
   EXPECT_GT(split(5, 2), split(3, 2));
 }
 
+TEST(Cost, ChargesWhatFlowsTheWayBackToItsSplit) {
+  const Layout rows = on(kLine, {{"a"}, {}}), columns = on(kLine, {{}, {"a"}});
+  // x[b@a, k] against w[k, n@a]: splitting n gathers x, and leaves the result split by n.
+  const auto by_columns = [&](bool variable) {
+    Costed mm("mm", "", {at::zeros({400, 60}), at::zeros({60, 80})}, {rows, columns}, kLine);
+    mm.call.tensors[1].variable = variable;
+    return mm.move(mm.split(1, 1));
+  };
+  const double latency = comm::AxisCost(2).seconds(comm::Moves::all_to_all, 0);
+  EXPECT_GT(by_columns(true), by_columns(false) + latency);
+  // Splitting the rows gathers w alone, whatever it is.
+  const auto by_rows = [&](bool variable) {
+    Costed mm("mm", "", {at::zeros({400, 60}), at::zeros({60, 80})}, {rows, columns}, kLine);
+    mm.call.tensors[1].variable = variable;
+    return mm.move(mm.split(0, 0));
+  };
+  EXPECT_EQ(by_rows(true), by_rows(false));
+  // Where only the variable is split there is nothing to come back to.
+  const auto column_parallel = [&](bool variable) {
+    Costed mm("mm", "", {at::zeros({400, 60}), at::zeros({60, 80})}, {on(kLine, {{}, {}}), columns}, kLine);
+    mm.call.tensors[1].variable = variable;
+    return mm.move(mm.split(1, 1));
+  };
+  EXPECT_EQ(column_parallel(true), 0);
+}
+
 TEST(Cost, OfProductsIsThatOfAllFactors) {
-  const auto products = [](int64_t m, int64_t k, int64_t n) {
-    return product_cost(
-        Costed("mm", "", {at::zeros({m, k}), at::zeros({k, n})}, {on(kLine, {{}, {}}), nullptr}, kLine).bound);
+  const auto products_of = [](const Costed& c) { return product_cost(c.call, c.bound); };
+  const auto products = [&](int64_t m, int64_t k, int64_t n) {
+    return products_of(Costed("mm", "", {at::zeros({m, k}), at::zeros({k, n})}, {on(kLine, {{}, {}}), nullptr}, kLine));
   };
   EXPECT_GT(products(4, 6, 8), 0);
   EXPECT_DOUBLE_EQ(products(8, 6, 8), 2 * products(4, 6, 8));
   EXPECT_DOUBLE_EQ(products(4, 6, 16), products(4, 12, 8));
-  EXPECT_EQ(product_cost(Costed("add", "Tensor", {at::zeros({4}), at::zeros({4}), 1}, {}, kLine).bound), 0);
-  EXPECT_EQ(product_cost(Costed("sum", "", {at::zeros({4}), c10::IValue()}, {}, kLine).bound), 0);  // one operand
+  EXPECT_EQ(products_of(Costed("add", "Tensor", {at::zeros({4}), at::zeros({4}), 1}, {}, kLine)), 0);
+  EXPECT_EQ(products_of(Costed("sum", "", {at::zeros({4}), c10::IValue()}, {}, kLine)), 0);  // one operand
 }
 
 }  // namespace

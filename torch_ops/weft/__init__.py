@@ -21,6 +21,7 @@ from .check_report import Check, Difference
 from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
 from .compiling import install as _install_compiling
+from .costs import Cost, cost
 from .dcp import install as _install_dcp
 from .display import install as _install_display
 from .drawing import Drawing, draw
@@ -83,6 +84,8 @@ __all__ = [
     "check_finite",
     "check_plain",
     "check_rule",
+    "cost",
+    "Cost",
     "DeviceMesh",
     "Difference",
     "distribute_module",

@@ -32,11 +32,17 @@ def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function:
     try:
         return as_layout(layout, mesh)
     except ValueError as error:
-        differ(str(error), torch.ops.weft.compared_by(function), mesh)
+        differ(str(error), torch.ops.weft.compared_by(function), mesh if isinstance(mesh, DeviceMesh) else None)
         raise
 
 
 def as_layout(layout: TensorLayout | Axes, mesh: DeviceMesh | None) -> TensorLayout:
+    if isinstance(layout, DeviceMesh):  # DTensor's order
+        raise ValueError(f"the layout comes first, then the mesh; got {layout} as the layout")
+    if mesh is not None and not isinstance(mesh, DeviceMesh):
+        raise ValueError(
+            f"the mesh must be a weft.DeviceMesh, not {type(mesh).__name__}; DeviceMesh.from_torch makes one"
+        )
     if isinstance(layout, TensorLayout):
         if mesh is not None and layout.device_mesh != mesh:
             raise ValueError(f"the layout is on {layout.device_mesh}, but {mesh} is given as well")

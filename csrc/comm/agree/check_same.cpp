@@ -41,7 +41,7 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
     of_settings.push_back(of_rank[0]);
     hashes.push_back(of_rank[1]);
   }
-  compare(of_settings, "what is set by strict, random_mode, check_plain and register_rule", world_mesh());
+  compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world_mesh());
   const std::string differs = difference(hashes, world_mesh());
   TORCH_CHECK_VALUE(differs.empty(), what, " must be the same on all ranks, but ", differs, different_meshes(mesh));
   auto& same = context().state<SameMeshes>();

@@ -110,7 +110,8 @@ void begin(const Event& event) {
   check_not_forked();
   if (const auto first = before_collective.load(std::memory_order_relaxed)) first();
   count_collective(event);
-  if (const Observer told = observer.load(std::memory_order_acquire)) told(event);
+  const Observer told = observer.load(std::memory_order_acquire);
+  if (told != nullptr && !Unobserved::holds()) told(event);
 }
 
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {

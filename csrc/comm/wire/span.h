@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "base/profiler_range.h"
 #include "comm/lockstep/event.h"
@@ -34,6 +35,20 @@ class Span {
   const ProfilerRange range_;
   static thread_local int64_t next_;
   static thread_local const Span* current_;
+};
+
+/// While it lives, no trace sees the collectives of this thread: Weft's own, such as those that are timed.
+class Unobserved {
+ public:
+  Unobserved() : outer_(std::exchange(holds_, true)) {}
+  ~Unobserved() { holds_ = outer_; }
+  Unobserved(const Unobserved&) = delete;
+  Unobserved& operator=(const Unobserved&) = delete;
+  static bool holds() { return holds_; }
+
+ private:
+  const bool outer_;
+  static inline thread_local bool holds_ = false;
 };
 
 /// The wait for a collective that was issued before.

@@ -1,0 +1,25 @@
+#pragma once
+// What the planner takes collectives to cost.
+#include <weft/export.h>
+#include <weft/mesh.h>
+
+#include <cstdint>
+#include <string>
+
+namespace weft {
+
+/// Seconds that the planner takes a collective over a mesh axis to last. All ranks get the same.
+/// @param kind   "all_gather", "all_to_all", "all_reduce" or "reduce_scatter"
+/// @param axis   a name of the mesh's axes
+/// @param bytes  that a rank holds before or after it, whichever are more
+/// The times are measured where the mesh is first planned for, or first asked about (then every rank has to ask), in a
+/// second at most. The environment variable WEFT_COST makes that another: "fixed" (20 us and 10 GB/s, whatever the
+/// machine; plans are then the same in every run) or the path of a file with the text of `cost`.
+/// Raises ValueError for another kind, axis or less than 0 bytes; for a file that cannot be read or is of another mesh.
+WEFT_API double collective_seconds(Mesh mesh, const std::string& kind, const std::string& axis, int64_t bytes);
+
+/// The same as JSON text: per axis and kind nanoseconds for the sizes in "bytes", and the products per second that a
+/// rank is taken to compute.
+WEFT_API std::string cost(Mesh mesh);
+
+}  // namespace weft

@@ -1,0 +1,67 @@
+"""What collectives take beside what the planner takes them to take, on Gloo ranks of this machine.
+
+    python tools/bench/cost.py [--ranks N] [--repeats N]
+
+Predicted and measured seconds for each kind and for sizes between and beyond those that are measured at the start, as
+redistributions issue them. The ratio to reach is 0.8 to 1.3; on a machine whose cores are shared it scatters.
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+os.environ["WEFT_COST"] = "measure"
+
+import timing
+import torch
+import weft
+
+SIZES = (8 << 10, 128 << 10, 1 << 20, 4 << 20)  # bytes that a rank holds before or after
+STATES = {  # how a matrix of rows lies before and after
+    "all_gather": (("x", None), None, (None, None), None),
+    "all_to_all": (("x", None), None, (None, "x"), None),
+    "all_reduce": ((None, None), {"x": "sum"}, (None, None), None),
+    "reduce_scatter": ((None, None), {"x": "sum"}, ("x", None), None),
+}
+
+
+def measure(options: argparse.Namespace) -> list[tuple[str, int, float, float]]:
+    mesh = weft.DeviceMesh((options.ranks,), ("x",))
+    cost = weft.cost(mesh)
+    rows = []
+    for kind, (axes, pending, to_axes, to_pending) in STATES.items():
+        start = weft.TensorLayout(axes, mesh, pending)
+        goal = weft.TensorLayout(to_axes, mesh, to_pending)
+        for size in SIZES:
+            held = size * options.ranks if kind == "all_to_all" else size
+            columns = 64 * options.ranks
+            sizes = [held // 4 // columns, columns]
+            shape = [n // options.ranks if a == "x" else n for n, a in zip(sizes, axes, strict=True)]
+            x = weft.from_local(torch.ones(shape), start, sizes)
+            times = []
+            for turn in range(-2, options.repeats):
+                torch.distributed.barrier()
+                begin = time.perf_counter()
+                weft.distribute_tensor(x, goal)
+                if turn >= 0:
+                    times.append(time.perf_counter() - begin)
+            rows.append((kind, size, cost.seconds(kind, "x", size), statistics.median(times)))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=21)
+    options = parser.parse_args()
+    rows = timing.gloo_ranks(options.ranks, measure, options)
+    print(f"{'collective':16}{'bytes':>10}{'predicted us':>14}{'measured us':>13}{'ratio':>8}")
+    for kind, size, predicted, measured in rows:
+        print(f"{kind:16}{size:>10}{predicted * 1e6:>14.0f}{measured * 1e6:>13.0f}{predicted / measured:>8.2f}")
+    ratios = sorted(predicted / measured for _, _, predicted, measured in rows)
+    print(f"ratio: median {statistics.median(ratios):.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What the planner takes collectives to cost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from . import _library  # noqa: F401
+from .mesh import DeviceMesh
+from .tracing import human, table
+
+
+class Cost:
+    """How long collectives over a mesh's axes take, as plans are chosen by it; all ranks have the same.
+
+        print(weft.cost(mesh))                      # a table
+        weft.cost(mesh).seconds("all_gather", "data", 1 << 20)
+        weft.cost(mesh).save("cost.json")           # WEFT_COST=cost.json: later runs take it from there
+
+    Attributes:
+        source: "measured", "fixed", or the file's path.
+        products_per_second: multiplications and additions of float32 that one rank is taken to compute.
+    """
+
+    def __init__(self, mesh: DeviceMesh) -> None:
+        self._mesh = mesh
+        self._text: str = torch.ops.weft.mesh_cost(mesh._object)
+        known = json.loads(self._text)
+        self.source: str = known["source"]
+        self.products_per_second: int = known["products_per_second"]
+        self._axes: dict[str, dict] = known["axes"]
+        self._bytes: list[int] = known["bytes"]
+
+    def seconds(self, kind: str, axis: str, bytes: int) -> float:
+        """Of a collective; `bytes`: that a rank holds before or after it, whichever are more.
+
+        Raises ValueError for an unknown kind ("all_gather", "all_to_all", "all_reduce", "reduce_scatter") or axis.
+        """
+        return torch.ops.weft.collective_seconds(self._mesh._object, kind, axis, bytes)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the JSON file that the environment variable WEFT_COST may name. Any rank may, or all to one path."""
+        made = f"{os.fspath(path)}.{torch.ops.weft.rank()}"
+        Path(made).write_text(self._text, encoding="utf-8")
+        os.replace(made, path)
+
+    def __str__(self) -> str:
+        lines = [("axis", "collective", *(human(size) for size in self._bytes))]
+        for axis, kinds in self._axes.items():
+            for kind, times in kinds.items():
+                if kind != "ranks":
+                    lines.append((axis, kind, *(f"{ns / 1e3:.0f} us" for ns in times)))
+        rate = f"{self.products_per_second / 1e9:.1f} G products a second"
+        return f"{table(lines, right=range(2, 2 + len(self._bytes)))}\n{self.source}; {rate} on a rank"
+
+    def __repr__(self) -> str:
+        return f"Cost({self._mesh!r}, {self.source!r})"
+
+
+def cost(device_mesh: DeviceMesh) -> Cost:
+    """What the planner takes collectives over the mesh's axes to cost.
+
+    It is measured where the mesh is first planned for, in a second at most: what is asked about before any op ran is
+    measured then, so every rank has to ask. `WEFT_COST` in the environment makes that another: `fixed` (20 us and
+    10 GB/s, whatever the machine) or the path of a file of `Cost.save`; plans, and with them the last bits of results,
+    are then the same in every run.
+
+    Raises ValueError, the same on all ranks, for such a file that cannot be read, differs between ranks or is of a mesh
+    of other axes.
+    """
+    return Cost(device_mesh)
