@@ -18,8 +18,6 @@ class Wire {
   const at::Tensor& tensor() const { return tensor_; }
   /// Where dimension `dim` of the input is in tensor().
   int64_t dim(int64_t dim) const { return order_.empty() ? dim : position_[dim]; }
-  /// Whether a result that is row-major on the wire is already what the caller gets.
-  bool row_major_result() const { return strides_from_.empty(); }
   /// An uninitialised result of those sizes (in wire order), with the strides that the caller is to see.
   at::Tensor empty_result(c10::IntArrayRef sizes, c10::ScalarType dtype) const;
   /// A tensor in wire order as the caller sees it; copied only where its strides are not those of a result.
