@@ -1,4 +1,4 @@
-"""What `tools/gpu --pack` makes is enough, beside torch, on a machine that has no RE2, no JSON library and no network."""
+"""What `tools/gpu --pack` makes is enough, beside torch, where there is neither RE2 nor a JSON library nor a network."""
 
 import os
 import re
