@@ -1,4 +1,4 @@
-"""What `tools/gpu --pack` makes is enough, beside torch, where there is neither RE2 nor a JSON library nor a network."""
+"""What `tools/gpu --pack` makes is enough, beside torch, where there is neither RE2 nor a JSON library nor network."""
 
 import os
 import re
