@@ -2,6 +2,7 @@
 // All of Weft's C++ API.
 #include <weft/checkpoint.h>
 #include <weft/distributed.h>
+#include <weft/errors.h>
 #include <weft/layout.h>
 #include <weft/layout_map.h>
 #include <weft/mesh.h>

@@ -24,6 +24,7 @@ from .compiling import install as _install_compiling
 from .dcp import install as _install_dcp
 from .display import install as _install_display
 from .drawing import Drawing, draw
+from .errors import explain_error
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
@@ -90,6 +91,7 @@ __all__ = [
     "distribute_variable",
     "draw",
     "Drawing",
+    "explain_error",
     "from_dtensor",
     "from_local",
     "full_tensor",
