@@ -138,7 +138,7 @@ constexpr ErrorKind kKinds[] = {
     {"W047", "warning", "entries of a layout map match nothing, or large variables have none",
      "A key matches the whole path; it may be misspelt. Variables that no key matches are kept whole on every rank.",
      "Correct the key as proposed; give what is meant to stay whole an entry of None."},
-    {"W048", "ValueError", "a text has characters that are none",
+    {"W048", "ValueError", "a text is no str, or has characters that are none",
      "A path, name or pattern is no str, or has a lone surrogate, which no file and no other language can have.",
      "Pass a str of valid characters."},
     {"W049", "ValueError", "two layout maps cannot be combined",
