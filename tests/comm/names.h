@@ -1,10 +1,10 @@
 #pragma once
 // Names that the tests of csrc/comm say short.
 
-#include <chrono>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <chrono>
 
 #include "support/outcome.h"
 #include "support/run_ranks.h"
