@@ -351,7 +351,7 @@ def misuse():
 
 def test_misuse_is_an_error_on_all_ranks(ranks2):
     words = {
-        "a module": "ValueError: check: pass a function that makes the model",
+        "a module": "ValueError: [W038] check: pass a function that makes the model",
         "no layouts": "ValueError: [W038] check: layouts must be a LayoutMap or a function of the model",
         "no map": "ValueError: [W038] check: layouts(model) must give a LayoutMap, not dict",
         "no model": "ValueError: [W038] check: model_fn must give a torch.nn.Module, not int",
