@@ -15,7 +15,7 @@ std::vector<std::string> names_from(const c10::IValue& v) {
   if (v.isString()) return {v.toStringRef()};
   std::vector<std::string> out;
   auto add = [&](const c10::IValue& e) {
-    TORCH_CHECK_VALUE(e.isString(), "axes: expected an axis name, None or a tuple of axis names per dimension");
+    TORCH_CHECK_VALUE(e.isString(), "[W026] axes: expected an axis name, None or a tuple of axis names per dimension");
     out.push_back(e.toStringRef());
   };
   if (v.isTuple()) {
@@ -23,7 +23,7 @@ std::vector<std::string> names_from(const c10::IValue& v) {
   } else if (v.isList()) {
     for (const auto& e : v.toListRef()) add(e);
   } else {
-    TORCH_CHECK_VALUE(false, "axes: expected an axis name, None or a tuple of axis names per dimension");
+    TORCH_CHECK_VALUE(false, "[W026] axes: expected an axis name, None or a tuple of axis names per dimension");
   }
   return out;
 }
@@ -37,7 +37,7 @@ std::vector<std::vector<std::string>> axes_from(const c10::IValue& axes) {
   } else if (axes.isList()) {
     for (const auto& e : axes.toListRef()) out.push_back(names_from(e));
   } else {
-    TORCH_CHECK_VALUE(false, "axes: expected a tuple with one entry per dimension");
+    TORCH_CHECK_VALUE(false, "[W026] axes: expected a tuple with one entry per dimension");
   }
   return out;
 }
@@ -70,7 +70,7 @@ namespace {
 using PartialDict = c10::Dict<std::string, std::string>;
 
 LayoutPtr make_layout(const c10::IValue& axes, const MeshPtr& mesh, const std::optional<PartialDict>& partial) {
-  TORCH_CHECK_VALUE(mesh, "TensorLayout needs a device mesh");
+  TORCH_CHECK_VALUE(mesh, "[W030] TensorLayout needs a device mesh");
   std::map<std::string, std::string> reductions;
   if (partial) {
     for (const auto& entry : *partial) reductions[entry.key()] = entry.value();
@@ -92,8 +92,8 @@ std::vector<std::vector<std::tuple<int64_t, int64_t>>> local_indices_of(const La
                                                                         const std::vector<int64_t>& shape) {
   const Layout layout = self->layout;
   const std::vector<int64_t> coordinates = layout->mesh()->coordinates_of(rank);
-  TORCH_CHECK_VALUE(!coordinates.empty(), "local_indices: rank ", rank, " is not in ", layout->mesh()->str());
-  TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == layout->ndim(), "local_indices: shape ", shape,
+  TORCH_CHECK_VALUE(!coordinates.empty(), "[W037] local_indices: rank ", rank, " is not in ", layout->mesh()->str());
+  TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == layout->ndim(), "[W028] local_indices: shape ", shape,
                     " for layout ", layout->describe());
   std::vector<std::vector<std::tuple<int64_t, int64_t>>> out(shape.size());
   for (size_t d = 0; d < shape.size(); ++d) {
@@ -191,8 +191,8 @@ void register_layout_class() {
           .def("describe", [](const LayoutPtr& self) { return self->layout->describe(); })
           .def("local_shape",
                [](const LayoutPtr& self, const std::vector<int64_t>& shape) {
-                 TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == self->layout->ndim(), "local_shape: shape ",
-                                   shape, " for layout ", self->layout->describe());
+                 TORCH_CHECK_VALUE(static_cast<int64_t>(shape.size()) == self->layout->ndim(),
+                                   "[W028] local_shape: shape ", shape, " for layout ", self->layout->describe());
                  const auto sizes = local_sizes(self->layout, shape, context().bind(self->layout->mesh()).coordinates);
                  return std::vector<int64_t>(sizes.begin(), sizes.end());
                })

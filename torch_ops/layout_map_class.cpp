@@ -20,7 +20,7 @@ std::vector<std::string> patterns(const LayoutMap& map) {
 
 LayoutPtr get(const LayoutMap& map, const std::string& path, const std::string& module_type) {
   const auto match = map.lookup(path, module_type);
-  TORCH_CHECK_VALUE(match.has_value(), "LayoutMap: no entry matches ", quote(path));
+  TORCH_CHECK_VALUE(match.has_value(), "[W043] LayoutMap: no entry matches ", quote(path));
   return wrap(TensorLayout::from_names(map.mesh(), match->axes));
 }
 
@@ -31,7 +31,7 @@ void register_layout_map_class() {
   static auto map =
       torch::class_<LayoutMapObject>("weft", "LayoutMap")
           .def(torch::init([](const MeshPtr& mesh) {
-                 TORCH_CHECK_VALUE(mesh, "LayoutMap: a device mesh is needed");
+                 TORCH_CHECK_VALUE(mesh, "[W030] LayoutMap: a device mesh is needed");
                  return c10::make_intrusive<LayoutMapObject>(LayoutMap(mesh->mesh));
                }),
                "", {torch::arg("device_mesh")})
@@ -84,7 +84,7 @@ void register_layout_map_class() {
                  for (const LayoutRule& rule : self->map->rules()) {
                    if (rule.pattern == pattern) return axes_to(rule.axes);
                  }
-                 TORCH_CHECK_VALUE(false, "LayoutMap: there is no pattern ", quote(pattern));
+                 TORCH_CHECK_VALUE(false, "[W043] LayoutMap: there is no pattern ", quote(pattern));
                })
           .def("matches",
                [](const LayoutMapPtr& self) {

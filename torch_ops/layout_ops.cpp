@@ -22,7 +22,7 @@ OptionalMap map_to(std::shared_ptr<const LayoutMap> map) {
 std::shared_ptr<const LayoutMap> map_or_active(const OptionalMap& map, const char* what) {
   auto found = map_from(map);
   if (found == nullptr) found = active_layouts();
-  TORCH_CHECK_VALUE(found != nullptr, what,
+  TORCH_CHECK_VALUE(found != nullptr, "[W044] ", what,
                     ": no layout map given and none registered; pass one, or call "
                     "weft.register_layouts(layout_map) first");
   return found;
@@ -30,7 +30,7 @@ std::shared_ptr<const LayoutMap> map_or_active(const OptionalMap& map, const cha
 
 void distribute_scripted(const c10::IValue& module, const OptionalMap& map) {
   TORCH_CHECK_VALUE(module.isModule(),
-                    "torch.ops.weft.distribute_module takes a scripted module; the Python package's "
+                    "[W038] torch.ops.weft.distribute_module takes a scripted module; the Python package's "
                     "weft.distribute_module takes any torch.nn.Module");
   torch::jit::Module scripted = module.toModule();
   distribute_module(scripted, *map_or_active(map, "distribute_module"));

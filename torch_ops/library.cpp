@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "base/error_codes.h"
 #include "base/quote.h"
 #include "classes.h"
 #include "debug/trace.h"
@@ -24,7 +25,7 @@ namespace {
 using Strings = std::vector<std::string>;
 
 std::string set_random_mode(const std::string& mode) {
-  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "random_mode: ", quote(mode),
+  TORCH_CHECK_VALUE(mode == "counter" || mode == "replay", "[W029] random_mode: ", quote(mode),
                     " is not a mode; known: counter, replay");
   const bool counter = random::mode() == random::Mode::counter;
   random::set_mode(mode == "counter" ? random::Mode::counter : random::Mode::replay);
@@ -61,7 +62,7 @@ std::string bind_rule(const std::string& name, const std::string& text, const c1
   return rules::describe_bound(op, text, values, results.toTupleRef().elements().vec());
 }
 
-// Of traces, switches, plans and rules.
+// Of traces, switches, plans, rules and errors.
 void define_other_ops(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Begins a trace of this process's collectives; its number is for trace_stop.
@@ -92,6 +93,10 @@ void define_other_ops(torch::Library& m) {
   def("register_rule(str op, str text) -> ()",
       [](const std::string& op, const std::string& text) { register_rule(op, text); });
   def("_bind_rule(str op, str text, Any arguments, Any results) -> str", &bind_rule);
+  // What is known of the code that begins an error's text (weft/errors.h); empty: it has none.
+  def("explain_error(str message) -> str", [](const std::string& message) { return explain_error(message); });
+  def("_coded(str code, str text) -> str",
+      [](const std::string& code, const std::string& text) { return coded(code, text); });
   // A line for each rule: the op, and the rule's text.
   def("rules() -> str[]", []() {
     std::vector<std::string> lines;

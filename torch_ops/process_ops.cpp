@@ -23,7 +23,7 @@ namespace {
 using Strings = std::vector<std::string>;
 
 void adopt_groups(const MeshPtr& mesh, const Strings& names) {
-  TORCH_CHECK_VALUE(mesh, "adopt_groups: no mesh given");
+  TORCH_CHECK_VALUE(mesh, "[W030] adopt_groups: no mesh given");
   std::vector<Group> groups;
   for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
   context().adopt(mesh->mesh, std::move(groups));

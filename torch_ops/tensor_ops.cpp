@@ -15,7 +15,7 @@ namespace weft {
 namespace {
 
 Layout layout_from(const LayoutPtr& p) {
-  TORCH_CHECK_VALUE(p, "no layout given");
+  TORCH_CHECK_VALUE(p, "[W030] no layout given");
   return p->layout;
 }
 

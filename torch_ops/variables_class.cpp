@@ -22,7 +22,7 @@ void register_variables_class() {
   [[maybe_unused]] static auto variables =
       torch::class_<VariablesObject>("weft", "Variables")
           .def(torch::init([](const LayoutMapPtr& map) {
-            TORCH_CHECK_VALUE(map, "Variables: a layout map is needed");
+            TORCH_CHECK_VALUE(map, "[W030] Variables: a layout map is needed");
             return c10::make_intrusive<VariablesObject>(map->map);
           }))
           .def("add", [](const Self& self, const at::Tensor& tensor, const std::string& path,

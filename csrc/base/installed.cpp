@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "base/error_codes.h"
+
 namespace weft {
 namespace {
 
@@ -16,6 +18,8 @@ std::string& error() {
 
 void set_install_error(std::string reason) { error() = std::move(reason); }
 
-void require_installed() { TORCH_CHECK(error().empty(), "weft is not active in this process: ", error()); }
+void require_installed() {
+  TORCH_CHECK(error().empty(), coded("W001", "weft is not active in this process: " + error()));
+}
 
 }  // namespace weft

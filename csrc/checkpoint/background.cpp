@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/error_codes.h"
 #include "comm/world/python_lock.h"
 #include "mesh/context.h"
 
@@ -28,7 +29,7 @@ bool PendingSave::done() const { return state_->end.wait_for(std::chrono::second
 
 void PendingSave::wait() const {
   TORCH_CHECK(done() || !state_->is_forked(),
-              "PendingSave: the save goes on in the process that this one was forked off");
+              "[W004] PendingSave: the save goes on in the process that this one was forked off");
   const comm::WithoutPythonLock unlocked;
   state_->asked = true;
   state_->end.get();
@@ -67,9 +68,9 @@ class UnderWay {
     try {
       save.wait();
     } catch (const c10::Error& error) {
-      if (!asked) TORCH_WARN("async_save: ", error.what_without_backtrace());
+      if (!asked) TORCH_WARN(coded("W119", c10::str("async_save: ", error.what_without_backtrace())));
     } catch (const std::exception& error) {
-      if (!asked) TORCH_WARN("async_save: ", error.what());
+      if (!asked) TORCH_WARN(coded("W119", c10::str("async_save: ", error.what())));
     }
   }
 

@@ -38,7 +38,7 @@ std::string sealed(std::string text) {
 void check_seal(const std::string& text, const std::string& source) {
   const size_t length = sealed("").size();
   const bool intact = text.size() > length && sealed(text.substr(0, text.size() - length)) == text;
-  TORCH_CHECK_VALUE(intact, quote(source), " is damaged: its checksum is not that of its text");
+  TORCH_CHECK_VALUE(intact, "[W112] ", quote(source), " is damaged: its checksum is not that of its text");
 }
 
 uint32_t crc_from(const JsonReader& reader, const JsonValue& object, const char* key) {
@@ -122,7 +122,7 @@ struct Manifest {
     }
     const auto named = by_name({.tensors = group.tensors});
     for (const auto& [alias, target] : group.aliases) {
-      TORCH_CHECK_VALUE(named.contains(target) && !named.contains(alias), quote(source), ": ", quote(alias),
+      TORCH_CHECK_VALUE(named.contains(target) && !named.contains(alias), "[W112] ", quote(source), ": ", quote(alias),
                         " is another name of ", quote(target), ", which is not there");
     }
     contents.groups.push_back(std::move(group));
@@ -135,9 +135,9 @@ struct Manifest {
     const int64_t bytes = reader.count(reader.need(entry, "bytes", JsonValue::integer), "\"bytes\"");
     const uint32_t crc = crc_from(reader, entry, "header_crc32c");
     std::vector<StoredTensor> held = read_file(folder, file, number);
-    TORCH_CHECK_VALUE(file.bytes == bytes, quote(file.name), " in ", quote(folder), " has ", file.bytes,
+    TORCH_CHECK_VALUE(file.bytes == bytes, "[W112] ", quote(file.name), " in ", quote(folder), " has ", file.bytes,
                       " bytes, the manifest says ", bytes);
-    TORCH_CHECK_VALUE(file.header_crc == crc, quote(file.name), " in ", quote(folder),
+    TORCH_CHECK_VALUE(file.header_crc == crc, "[W112] ", quote(file.name), " in ", quote(folder),
                       " is damaged: its header has not the checksum that the manifest says");
     std::unordered_map<std::string, StoredTensor*> known;
     for (StoredGroup& group : contents.groups) {
@@ -145,11 +145,11 @@ struct Manifest {
         if (tensor.file == number) known.emplace(tensor.name, &tensor);
       }
     }
-    TORCH_CHECK_VALUE(known.size() == held.size(), quote(source), " has ", known.size(), " tensors in ",
+    TORCH_CHECK_VALUE(known.size() == held.size(), "[W112] ", quote(source), " has ", known.size(), " tensors in ",
                       quote(file.name), ", which holds ", held.size());
     for (StoredTensor& tensor : held) {
       const auto it = known.find(tensor.name);
-      TORCH_CHECK_VALUE(it != known.end() && it->second->offset == tensor.offset, quote(source), " and ",
+      TORCH_CHECK_VALUE(it != known.end() && it->second->offset == tensor.offset, "[W112] ", quote(source), " and ",
                         quote(file.name), " do not say the same of ", quote(tensor.name));
       it->second->dtype = tensor.dtype;
       it->second->shape = std::move(tensor.shape);
@@ -161,7 +161,7 @@ struct Manifest {
     const JsonValue& name = reader.need(entry, "file", JsonValue::string);
     const std::string path = folder + "/" + file_name(reader, name, name.text);
     contents.values = read_text(path, kLongestText);
-    TORCH_CHECK_VALUE(crc32c(contents.values) == crc_from(reader, entry, "crc32c"), quote(path),
+    TORCH_CHECK_VALUE(crc32c(contents.values) == crc_from(reader, entry, "crc32c"), "[W112] ", quote(path),
                       " is damaged: it has not the checksum that the manifest says");
   }
 };
@@ -195,8 +195,8 @@ Contents read_hugging_face(const std::string& folder) {
         model.tensors.push_back(std::move(tensor));
       }
     }
-    TORCH_CHECK_VALUE(file_of.empty(), quote(source), " says that ", quote(file_of.begin()->first), " is in ",
-                      quote(file_of.begin()->second), ", which has no such tensor");
+    TORCH_CHECK_VALUE(file_of.empty(), "[W112] ", quote(source), " says that ", quote(file_of.begin()->first),
+                      " is in ", quote(file_of.begin()->second), ", which has no such tensor");
   }
   contents.groups.push_back(std::move(model));
   return contents;
@@ -282,7 +282,7 @@ Contents read_contents(const std::string& folder) {
     check_seal(read_text(index, kLongestText), index);
     return contents;
   }
-  TORCH_CHECK_VALUE(exists(folder + "/" + kSingle) || exists(folder + "/" + kIndex), quote(folder),
+  TORCH_CHECK_VALUE(exists(folder + "/" + kSingle) || exists(folder + "/" + kIndex), "[W111] ", quote(folder),
                     " holds no checkpoint: there is none of ", kManifest, ", ", kIndex, " and ", kSingle);
   return read_hugging_face(folder);
 }

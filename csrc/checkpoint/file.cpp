@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kDraft = ".new";
 
 [[noreturn]] void raise(const char* what, const std::string& path, int error) {
-  TORCH_CHECK(false, "cannot ", what, " ", quote(path), ": ", std::strerror(error));
+  TORCH_CHECK(false, "[W110] cannot ", what, " ", quote(path), ": ", std::strerror(error));
 }
 
 int open_file(const std::string& path, int flags, const char* what) {
@@ -58,7 +58,7 @@ void File::fail(const char* what) const { raise(what, path_, errno); }
 int64_t File::size() const {
   struct stat facts{};
   if (::fstat(descriptor_, &facts) != 0) fail("read");
-  TORCH_CHECK(S_ISREG(facts.st_mode), "cannot read ", quote(path_), ": it is no file");
+  TORCH_CHECK(S_ISREG(facts.st_mode), "[W110] cannot read ", quote(path_), ": it is no file");
   return facts.st_size;
 }
 
@@ -68,7 +68,8 @@ void File::read(void* to, int64_t length, int64_t offset) const {
     const ssize_t n = ::pread(descriptor_, next, static_cast<size_t>(length), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail("read");
-    TORCH_CHECK_VALUE(n > 0, quote(path_), " ends at byte ", offset, ", in the midst of what it should hold");
+    TORCH_CHECK_VALUE(n > 0, "[W112] ", quote(path_), " ends at byte ", offset,
+                      ", in the midst of what it should hold");
     next += n;
     offset += n;
     length -= n;
@@ -127,7 +128,8 @@ void replace_files(const std::string& folder, const std::vector<std::pair<std::s
 std::string read_text(const std::string& path, int64_t limit) {
   const File file = File::open_to_read(path);
   const int64_t size = file.size();
-  TORCH_CHECK_VALUE(size <= limit, quote(path), " has ", size, " bytes, more than the ", limit, " that are read");
+  TORCH_CHECK_VALUE(size <= limit, "[W112] ", quote(path), " has ", size, " bytes, more than the ", limit,
+                    " that are read");
   std::string text(static_cast<size_t>(size), '\0');
   file.read(text.data(), size, 0);
   return text;

@@ -103,7 +103,7 @@ std::vector<Way> find_ways(const std::string& folder, const Contents& contents, 
   if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(quoted(loaded.missing));
   if (strict && !loaded.unexpected.empty()) text += "; in it, but not asked for: " + listed(quoted(loaded.unexpected));
   if (!wrong.empty()) text += "; not as they should be: " + listed(wrong);
-  TORCH_CHECK_VALUE(text.empty(), "load: the checkpoint in ", quote(folder), " does not fit", text);
+  TORCH_CHECK_VALUE(text.empty(), "[W113] load: the checkpoint in ", quote(folder), " does not fit", text);
   return ways;
 }
 
@@ -149,7 +149,7 @@ void check_sums(const std::string& folder, const Contents& contents, const std::
     });
     if (!intact) damaged.push_back(quote(stored.name) + " (in " + contents.files[stored.file].name + ")");
   }
-  TORCH_CHECK_VALUE(damaged.empty(), "load: the checkpoint in ", quote(folder),
+  TORCH_CHECK_VALUE(damaged.empty(), "[W112] load: the checkpoint in ", quote(folder),
                     " is damaged: other bytes than were saved in ", listed(damaged));
 }
 
@@ -166,7 +166,7 @@ Contents open(const std::string& folder) {
     return facts + "\n" + std::to_string(crc32c(contents.values));
   });
   for (const std::string& other : manifests) {
-    TORCH_CHECK_VALUE(other == manifests[0], "load: not all ranks find the same checkpoint in ", quote(folder));
+    TORCH_CHECK_VALUE(other == manifests[0], "[W114] load: not all ranks find the same checkpoint in ", quote(folder));
   }
   return contents;
 }
@@ -205,7 +205,7 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
     for (const Way& way : ways) {
       if (way.has_value) {
         const uint32_t crc = reader.read(*way.stored, box_of(way.tensor), part_of(way.tensor));
-        TORCH_CHECK(!way.stored->crc || crc == way.crc, "load: ", quote(way.stored->name), " in ", quote(folder),
+        TORCH_CHECK(!way.stored->crc || crc == way.crc, "[W115] load: ", quote(way.stored->name), " in ", quote(folder),
                     " was changed while it was read; some of the tensors have their new values, others the old ones");
       }
       note_write(way.tensor);
@@ -217,7 +217,7 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
 
 void load_random_state(const std::string& folder, const Contents& contents) {
   const StoredGroup* group = contents.group(kRandomGroup);
-  TORCH_CHECK_VALUE(group != nullptr, "load: ", quote(folder), " holds no random state");
+  TORCH_CHECK_VALUE(group != nullptr, "[W111] load: ", quote(folder), " holds no random state");
   std::vector<Target> targets;
   for (const StoredTensor& tensor : group->tensors) {
     targets.push_back({{kRandomGroup, tensor.name, at::empty(tensor.shape, tensor.dtype)}, false});

@@ -35,7 +35,7 @@ std::string cannot_fill(const at::Tensor& tensor) {
 
 at::Tensor part_to_fill(const at::Tensor& tensor) {
   const std::string why = cannot_fill(tensor);
-  TORCH_CHECK_VALUE(why.empty(), "load: cannot be read into ", why);
+  TORCH_CHECK_VALUE(why.empty(), "[W116] load: cannot be read into ", why);
   if (!holds_shards(tensor)) return tensor.detach();
   finish_pending(tensor, "load");
   const RunningOp running("load", new_root("load"), nullptr);

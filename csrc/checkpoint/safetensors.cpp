@@ -104,7 +104,7 @@ std::string lay_out_file(const std::vector<StoredTensor*>& tensors) {
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begin at a multiple of eight
-  TORCH_CHECK_VALUE(text.size() <= static_cast<size_t>(kLongestHeader), "save: the names and shapes of ",
+  TORCH_CHECK_VALUE(text.size() <= static_cast<size_t>(kLongestHeader), "[W117] save: the names and shapes of ",
                     tensors.size(), " tensors take ", text.size(), " bytes, more than a safetensors file can have");
   std::string prefix(kPrefix, '\0');
   for (int64_t i = 0; i < kPrefix; ++i) prefix[i] = static_cast<char>(text.size() >> (8 * i) & 0xFF);
@@ -115,13 +115,13 @@ std::string lay_out_file(const std::vector<StoredTensor*>& tensors) {
 std::vector<StoredTensor> read_header(const File& file, std::string& header) {
   const int64_t size = file.size();
   const std::string name = quote(file.path());
-  TORCH_CHECK_VALUE(size >= kPrefix, name, " has ", size, " bytes and so is no safetensors file");
+  TORCH_CHECK_VALUE(size >= kPrefix, "[W112] ", name, " has ", size, " bytes and so is no safetensors file");
   header.assign(kPrefix, '\0');
   file.read(header.data(), kPrefix, 0);
   uint64_t length = 0;
   for (int64_t i = 0; i < kPrefix; ++i) length |= uint64_t{static_cast<unsigned char>(header[i])} << (8 * i);
-  TORCH_CHECK_VALUE(length <= static_cast<uint64_t>(std::min(kLongestHeader, size - kPrefix)), name, " has ", size,
-                    " bytes, and a header of ", length, " by what stands in its first eight");
+  TORCH_CHECK_VALUE(length <= static_cast<uint64_t>(std::min(kLongestHeader, size - kPrefix)), "[W112] ", name, " has ",
+                    size, " bytes, and a header of ", length, " by what stands in its first eight");
   std::string text(length, '\0');
   file.read(text.data(), static_cast<int64_t>(length), kPrefix);
   header += text;
@@ -138,12 +138,13 @@ std::vector<StoredTensor> read_header(const File& file, std::string& header) {
   const int64_t start = kPrefix + static_cast<int64_t>(length);
   int64_t end = 0;
   for (StoredTensor& tensor : tensors) {
-    TORCH_CHECK_VALUE(tensor.offset == end, name, ": ", quote(tensor.name), " begins at byte ", tensor.offset,
-                      " of the data, and what is before it ends at ", end);
+    TORCH_CHECK_VALUE(tensor.offset == end, "[W112] ", name, ": ", quote(tensor.name), " begins at byte ",
+                      tensor.offset, " of the data, and what is before it ends at ", end);
     end += tensor.bytes;
     tensor.offset += start;
   }
-  TORCH_CHECK_VALUE(end == size - start, name, " has ", size - start, " bytes of data, and its header tells of ", end);
+  TORCH_CHECK_VALUE(end == size - start, "[W112] ", name, " has ", size - start,
+                    " bytes of data, and its header tells of ", end);
   return tensors;
 }
 

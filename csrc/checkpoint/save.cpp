@@ -68,14 +68,15 @@ bool valid_utf8(const std::string& text) {
 }
 
 void check(const Item& item) {
-  TORCH_CHECK_VALUE(item.tensor.defined(), "save: no tensor under the name ", quote(item.name));
+  TORCH_CHECK_VALUE(item.tensor.defined(), "[W117] save: no tensor under the name ", quote(item.name));
   check_strided("save", item.tensor);
   TORCH_CHECK_VALUE(valid_utf8(item.name) && item.name.find('\0') == std::string::npos && item.name != "__metadata__",
-                    "save: ", quote(item.name), " cannot be a name in a safetensors file");
-  TORCH_CHECK_VALUE(safetensors_type(item.tensor.scalar_type()) != nullptr, "save: ", quote(item.name), " is of type ",
-                    item.tensor.scalar_type(), ", which safetensors files have not; save it as another type");
+                    "[W117] save: ", quote(item.name), " cannot be a name in a safetensors file");
+  TORCH_CHECK_VALUE(safetensors_type(item.tensor.scalar_type()) != nullptr, "[W117] save: ", quote(item.name),
+                    " is of type ", item.tensor.scalar_type(),
+                    ", which safetensors files have not; save it as another type");
   const at::Tensor local = holds_shards(item.tensor) ? sharded(item.tensor).local() : item.tensor;
-  TORCH_CHECK_VALUE(!local.is_meta(), "save: ", quote(item.name), " is on the meta device and has no value");
+  TORCH_CHECK_VALUE(!local.is_meta(), "[W117] save: ", quote(item.name), " is on the meta device and has no value");
 }
 
 // What two names of one tensor have in common.
@@ -94,7 +95,7 @@ void sort_out(const std::vector<Item>& items, Contents& contents, std::vector<So
   std::set<std::pair<std::string, std::string>> names;
   for (const Item& item : items) {
     check(item);
-    TORCH_CHECK_VALUE(names.emplace(item.group, item.name).second, "save: the name ", quote(item.name),
+    TORCH_CHECK_VALUE(names.emplace(item.group, item.name).second, "[W117] save: the name ", quote(item.name),
                       " is given twice");
     auto group = std::find_if(contents.groups.begin(), contents.groups.end(),
                               [&](const StoredGroup& g) { return g.name == item.group; });

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/error_codes.h"
 #include "comm/agree/check_same.h"
 #include "comm/lockstep/error_types.h"
 #include "mesh/context.h"
@@ -141,7 +142,7 @@ class StoreExchange {
         signs = known;
         last_sign = now;
       }
-      TORCH_CHECK(now - last_sign < kSilence, "rank ", from, " has ended: it gave no sign of life for ",
+      TORCH_CHECK(now - last_sign < kSilence, "[W092] rank ", from, " has ended: it gave no sign of life for ",
                   kSilence.count(), " s");
     }
     return store_->get_to_str(key);
@@ -178,7 +179,7 @@ Exchange exchange_by_store() {
   if (here.world_size() == 1) return exchange_by_collectives();
   const auto store = here.world()->getStore();
   TORCH_CHECK(store,
-              "async_save: the process group has no store by which the ranks could tell each other of its end; "
+              "[W097] async_save: the process group has no store by which the ranks could tell each other of its end; "
               "use save");
   const std::string prefix = c10::str("weft/checkpoint/", here.state<Exchanges>().made++);
   auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, store->clone());
@@ -203,7 +204,7 @@ std::vector<std::string> together(const Exchange& exchange, c10::function_ref<st
     const size_t line = failed->find('\n');
     std::string message = failed->substr(line + 1);
     if (!everywhere) message = c10::str("on rank ", failed - all.begin(), ": ", message);
-    comm::raise_error(failed->substr(1, line - 1), std::move(message));
+    comm::raise_error(failed->substr(1, line - 1), coded("W094", message));
   }
   for (std::string& text : all) text.erase(0, 1);
   return all;

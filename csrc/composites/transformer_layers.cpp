@@ -39,7 +39,7 @@ std::array<at::Tensor, 3> project(const std::array<at::Tensor, 3>& inputs, int64
 // Which pairs see each other, to be broadcast to [batch, heads, length, length]; core's masks say which do not.
 OptionalTensor seen(const OptionalTensor& mask, std::optional<int64_t> type) {
   if (!mask || !mask->defined()) return std::nullopt;
-  TORCH_CHECK(type, "[_native_multi_head_attention] a mask without a mask_type");
+  TORCH_CHECK(type, "[W068] [_native_multi_head_attention] a mask without a mask_type");
   const at::Tensor seen = mask->to(at::kBool).logical_not();
   return *type == kOfKeys ? seen.unsqueeze(1).unsqueeze(1) : seen;
 }
@@ -57,7 +57,7 @@ struct Padded {
 };
 
 void check_no_mask(const char* op, const OptionalTensor& mask) {
-  TORCH_CHECK(!mask || !mask->defined(), "[", op, "] nested tensors take no mask");
+  TORCH_CHECK(!mask || !mask->defined(), "[W068] [", op, "] nested tensors take no mask");
 }
 
 std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -68,7 +68,7 @@ std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& query, const at::
   if (query.is_nested() || key.is_nested() || value.is_nested()) {
     constexpr const char* kOp = "_native_multi_head_attention";
     check_no_mask(kOp, mask);
-    TORCH_CHECK_NOT_IMPLEMENTED(query.is_same(key) && key.is_same(value), "[", kOp,
+    TORCH_CHECK_NOT_IMPLEMENTED(query.is_same(key) && key.is_same(value), "[W064] [", kOp,
                                 "] nested tensors with sharded weights: self-attention only; give padded tensors and a "
                                 "key_padding_mask, or gather the weights with weft.full_tensor");
     const Padded padded(query);

@@ -97,7 +97,7 @@ std::vector<TraceRow> trace_stop(int64_t trace) {
   Traces& traces = context().state<Traces>();
   std::lock_guard<std::mutex> lock(traces.mutex);
   const auto it = traces.open.find(trace);
-  TORCH_CHECK_VALUE(it != traces.open.end(), "trace_stop: no trace number ", trace, " is running");
+  TORCH_CHECK_VALUE(it != traces.open.end(), "[W029] trace_stop: no trace number ", trace, " is running");
   std::vector<TraceRow> rows = std::move(it->second.rows);
   traces.open.erase(it);
   watchers.fetch_sub(1, std::memory_order_relaxed);

@@ -76,7 +76,7 @@ class Listener final : public c10::OpRegistrationListener {
 
 void install_or_throw(State& s, void (*define)(torch::Library&)) {
   auto& dispatcher = c10::Dispatcher::singleton();
-  TORCH_CHECK(!dispatcher.hasBackendFallbackForDispatchKey(kKey), "dispatch key ", kKey,
+  TORCH_CHECK(!dispatcher.hasBackendFallbackForDispatchKey(kKey), "[W001] dispatch key ", kKey,
               " is taken: another copy of libweft.so, or another extension that uses it, was loaded before");
   s.fallbacks = std::make_unique<torch::Library>(torch::Library::IMPL, "_", std::nullopt, __FILE__, __LINE__);
   s.fallbacks->fallback(torch::dispatch(kKey, torch::CppFunction::makeFromBoxedFunction<&fallback>()));

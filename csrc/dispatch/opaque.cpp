@@ -45,8 +45,9 @@ bool exists(const std::string& name) {
 // Where to split is all that is read of the indices; the parts are views of self as ever.
 std::vector<at::Tensor> tensor_split(const at::Tensor& self, const at::Tensor& where, int64_t dim) {
   const at::Tensor plain = full_or_alias(where).to(at::kCPU, at::kLong).contiguous();
-  TORCH_CHECK(plain.dim() <= 1, "tensor_split: where to split must be a number or a list of them, not a tensor of ",
-              plain.dim(), " dimensions");
+  TORCH_CHECK(plain.dim() <= 1,
+              "[W068] tensor_split: where to split must be a number or a list of them, not a tensor of ", plain.dim(),
+              " dimensions");
   if (plain.dim() == 0) return at::tensor_split(self, plain.item<int64_t>(), dim);
   return at::tensor_split(self, at::IntArrayRef(plain.const_data_ptr<int64_t>(), plain.numel()), dim);
 }
@@ -61,8 +62,8 @@ at::Tensor max_pool1d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArr
 // object.
 bool has_compatible_shallow_copy_type(const at::Tensor& self, const at::Tensor& from) {
   if (holds_shards(self)) return true;
-  TORCH_CHECK_NOT_IMPLEMENTED(python_sets_data.load(), "[set_data] the data of a plain tensor of shape ", self.sizes(),
-                              " cannot be set to a sharded one of shape ", from.sizes(), ", layout ",
+  TORCH_CHECK_NOT_IMPLEMENTED(python_sets_data.load(), "[W056] [set_data] the data of a plain tensor of shape ",
+                              self.sizes(), " cannot be set to a sharded one of shape ", from.sizes(), ", layout ",
                               sharded(from).layout()->describe(),
                               "; put the sharded tensor itself where the plain one is, or copy its value with copy_");
   return false;

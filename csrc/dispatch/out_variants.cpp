@@ -72,12 +72,12 @@ void run_out(const OpInfo& op, Stack& stack) {
   TORCH_INTERNAL_ASSERT(results.size() == outs.size());
   for (size_t i = 0; i < outs.size(); ++i) {
     at::Tensor& out = outs[i];
-    TORCH_CHECK(c10::canCast(results[i].scalar_type(), out.scalar_type()), "[", op.short_name, "] result type ",
+    TORCH_CHECK(c10::canCast(results[i].scalar_type(), out.scalar_type()), "[W068] [", op.short_name, "] result type ",
                 results[i].scalar_type(), " can't be cast to the desired output type ", out.scalar_type());
     if (!out.sizes().equals(results[i].sizes())) {
       if (holds_shards(out)) {
-        TORCH_CHECK_VALUE(out.numel() == 0, "[", op.short_name, "] out= has shape ", out.sizes(), " and the result ",
-                          results[i].sizes(), "; a sharded tensor cannot be resized");
+        TORCH_CHECK_VALUE(out.numel() == 0, "[W061] [", op.short_name, "] out= has shape ", out.sizes(),
+                          " and the result ", results[i].sizes(), "; a sharded tensor cannot be resized");
         const Layout replicated = TensorLayout::replicated(sharded(out).layout()->mesh(), results[i].dim());
         at::Tensor result = results[i].to(out.scalar_type());
         if (!holds_shards(result)) result = make_sharded(result, replicated, geometry_of(result));

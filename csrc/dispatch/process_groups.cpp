@@ -71,8 +71,8 @@ int ranks_of(const OpInfo& op, const Stack& stack) {
 }
 
 [[noreturn]] void refuse(const OpInfo& op, const at::Tensor& t, const std::string& why) {
-  TORCH_CHECK_VALUE(false, "[", op.short_name, "] got a sharded tensor, ", t.scalar_type(), " of shape ", t.sizes(),
-                    ", layout ", sharded(t).layout()->describe(), ": ", why,
+  TORCH_CHECK_VALUE(false, "[W066] [", op.short_name, "] got a sharded tensor, ", t.scalar_type(), " of shape ",
+                    t.sizes(), ", layout ", sharded(t).layout()->describe(), ": ", why,
                     ". Leave the call out, as in a program of one process, where the tensor is meant; else pass plain "
                     "tensors: weft.local_tensor(x), this rank's part, or weft.full_tensor(x), the whole on every rank");
 }

@@ -72,14 +72,15 @@ Identity identity_of_sum(const at::Tensor& self, const at::Tensor& sparse, const
 
 // As core: the dense one comes first.
 void check_dense_first(const at::Tensor& self) {
-  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self),
-                              "[add] a sharded tensor cannot be added to a sparse one: write sharded + sparse, or call "
-                              "weft.full_tensor(x) on the sharded one first (on every rank)");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      holds_shards(self),
+      "[W064] [add] a sharded tensor cannot be added to a sparse one: write sharded + sparse, or call "
+      "weft.full_tensor(x) on the sharded one first (on every rank)");
 }
 
 at::Tensor& add_(at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha) {
   check_dense_first(self);
-  TORCH_CHECK(self.sizes().equals(other.sizes()), "[add_] a sparse tensor of shape ", other.sizes(),
+  TORCH_CHECK(self.sizes().equals(other.sizes()), "[W068] [add_] a sparse tensor of shape ", other.sizes(),
               " cannot be added to one of shape ", self.sizes(), ": they must be the same");
   const BelowAutograd guard;
   const ShardedTensorImpl& impl = sharded(self);
@@ -102,7 +103,7 @@ at::Tensor add(const at::Tensor& self, const at::Tensor& other, const at::Scalar
 
 at::Tensor sparse_mask(const at::Tensor& self, const at::Tensor& mask) {
   TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self) && mask.layout() == at::kSparse,
-                              "[sparse_mask] takes a sharded tensor and a sparse COO mask");
+                              "[W064] [sparse_mask] takes a sharded tensor and a sparse COO mask");
   const BelowAutograd guard;
   const at::Tensor indices = mask._indices();
   at::Tensor values;

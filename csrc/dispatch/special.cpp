@@ -109,10 +109,10 @@ void run_is_set_to(const OpInfo& op, Stack& stack) {
 // As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor(), source = argument(op, stack, 1).toTensor();
-  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[", op.short_name, "] a plain tensor of shape ", self.sizes(),
+  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[W056] [", op.short_name, "] a plain tensor of shape ", self.sizes(),
                               " cannot share the data of a sharded one of shape ", source.sizes(), ", layout ",
                               sharded(source).layout()->describe(), "; in Python `plain.data = sharded` makes it one");
-  TORCH_CHECK(self.scalar_type() == source.scalar_type() && self.device() == source.device(), "[", op.short_name,
+  TORCH_CHECK(self.scalar_type() == source.scalar_type() && self.device() == source.device(), "[W068] [", op.short_name,
               "] self is ", self.scalar_type(), " on ", self.device(), ", the source ", source.scalar_type(), " on ",
               source.device(), "; they must be the same");
   self.unsafeGetTensorImpl()->shallow_copy_from(source.getIntrusivePtr());
@@ -120,7 +120,7 @@ void run_set(const OpInfo& op, Stack& stack) {
 }
 
 void refuse_memory(const OpInfo& op, Stack&) {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op.short_name,
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "[W060] [", op.short_name,
                               "] a sharded tensor has no memory of its own to set, resize or share; use "
                               "weft.full_tensor(x) or weft.local_tensor(x) first");
 }
@@ -138,7 +138,7 @@ void run_on_local(const OpInfo& op, Stack& stack) {
 void run_resize(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor();
   const auto sizes = argument(op, stack, 1).toIntVector();
-  TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[resize_] a sharded tensor of shape ", self.sizes(),
+  TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[W061] [resize_] a sharded tensor of shape ", self.sizes(),
                               " cannot be resized to ", sizes, "; make a new one with weft.distribute_tensor");
   finish(op, stack, self);
 }

@@ -40,19 +40,19 @@ void check(Mesh mesh, const TensorLayout::Dims& dims, const TensorLayout::Partia
   split_dim.fill(-1);
   for (size_t d = 0; d < dims.size(); ++d) {
     for (const Split& split : dims[d]) {
-      TORCH_CHECK_VALUE(split.axis >= 0 && split.axis < mesh->ndim(), "layout: axis index ", split.axis, " is not in ",
-                        mesh->str());
-      TORCH_CHECK_VALUE(split_dim[split.axis] < 0, "layout: axis '", mesh->axis_name(split.axis),
+      TORCH_CHECK_VALUE(split.axis >= 0 && split.axis < mesh->ndim(), "[W025] layout: axis index ", split.axis,
+                        " is not in ", mesh->str());
+      TORCH_CHECK_VALUE(split_dim[split.axis] < 0, "[W027] layout: axis '", mesh->axis_name(split.axis),
                         "' is used twice, for dimensions ", split_dim[split.axis], " and ", d,
                         "; an axis can split one dimension only (", mesh->str(), ")");
       split_dim[split.axis] = static_cast<int>(d);
-      TORCH_CHECK_VALUE(partial[split.axis] == Reduction::none, "layout: axis '", mesh->axis_name(split.axis),
+      TORCH_CHECK_VALUE(partial[split.axis] == Reduction::none, "[W027] layout: axis '", mesh->axis_name(split.axis),
                         "' both splits dimension ", d, " and has a pending ", to_string(partial[split.axis]));
     }
   }
   for (int a = mesh->ndim(); a < kMaxAxes; ++a) {
-    TORCH_CHECK_VALUE(partial[a] == Reduction::none, "layout: pending reduction over axis ", a, " that is not in ",
-                      mesh->str());
+    TORCH_CHECK_VALUE(partial[a] == Reduction::none, "[W025] layout: pending reduction over axis ", a,
+                      " that is not in ", mesh->str());
   }
 }
 
@@ -64,11 +64,11 @@ Reduction reduction_from_string(const std::string& name) {
   for (size_t i = 1; i < kReductionNames.size(); ++i) {
     if (name == kReductionNames[i]) return static_cast<Reduction>(i);
   }
-  TORCH_CHECK_VALUE(false, "unknown reduction ", quote(name), "; known: sum, avg, max, min, product, norm2");
+  TORCH_CHECK_VALUE(false, "[W029] unknown reduction ", quote(name), "; known: sum, avg, max, min, product, norm2");
 }
 
 const TensorLayout* TensorLayout::get(Mesh mesh, Dims dims, Partial partial) {
-  TORCH_CHECK_VALUE(mesh != nullptr, "a layout needs a device mesh");
+  TORCH_CHECK_VALUE(mesh != nullptr, "[W030] a layout needs a device mesh");
   check(mesh, dims, partial);
   for (int a = 0; a < mesh->ndim(); ++a) {
     if (mesh->axis_size(a) == 1) partial[a] = Reduction::none;
@@ -118,13 +118,13 @@ const TensorLayout* TensorLayout::get(Mesh mesh, Dims dims, Partial partial) {
 const TensorLayout* TensorLayout::from_id(int64_t id) {
   std::lock_guard<std::mutex> lock(table().mutex);
   const auto& known = table().by_id;
-  TORCH_CHECK_VALUE(id >= 0 && id < static_cast<int64_t>(known.size()), "no layout has the id ", id);
+  TORCH_CHECK_VALUE(id >= 0 && id < static_cast<int64_t>(known.size()), "[W029] no layout has the id ", id);
   return known[id];
 }
 
 const TensorLayout* TensorLayout::from_names(Mesh mesh, const std::vector<std::vector<std::string>>& axes,
                                              const std::map<std::string, std::string>& partial) {
-  TORCH_CHECK_VALUE(mesh != nullptr, "a layout needs a device mesh");
+  TORCH_CHECK_VALUE(mesh != nullptr, "[W030] a layout needs a device mesh");
   Dims dims(axes.size());
   for (size_t d = 0; d < axes.size(); ++d) {
     for (const std::string& name : axes[d]) dims[d].push_back({mesh->axis(name), 0});

@@ -70,7 +70,7 @@ void FiniteCheck::results(const std::vector<c10::IValue>& stack) const {
   if (!found.nan && !positive && !negative) return;
   const bool known = found.nan ? before.nan : positive ? before.positive : false;
   if (path == nullptr) path = first_path;
-  TORCH_CHECK(false, "[", op_.short_name, "] makes ", found.nan ? "NaN" : "Inf", " on rank ", context().rank(),
+  TORCH_CHECK(false, "[W069] [", op_.short_name, "] makes ", found.nan ? "NaN" : "Inf", " on rank ", context().rank(),
               path != nullptr ? " from variable " + quote(*path) : "",
               known ? c10::str(", which had ", found.nan ? "NaN" : "Inf", " before") : "",
               " (weft.check_finite is on)");

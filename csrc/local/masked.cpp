@@ -28,7 +28,7 @@ void MaskedCall::check_range(const OpInfo& op, const at::Tensor& index, const at
   if (!index.is_cpu()) return;
   at::Tensor wrong = index.lt(0).logical_or_(index.ge(global_size_));
   if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
-  TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[", op.short_name,
+  TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[W068] [", op.short_name,
                     "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [0, ",
                     global_size_, "), the length of the dimension that is split");
 }

@@ -69,7 +69,7 @@ void Context::set_world(Group world) {
   if (world.get() == world_.get()) return;
   for (const Bound* b = bound_.load(std::memory_order_acquire); b != nullptr; b = b->next) {
     const bool in_use = std::any_of(b->groups.begin(), b->groups.end(), [](const Group& g) { return bool(g); });
-    TORCH_CHECK_VALUE(!in_use, "the world cannot be set any more: ", b->mesh->str(),
+    TORCH_CHECK_VALUE(!in_use, "[W008] the world cannot be set any more: ", b->mesh->str(),
                       " already communicates over another one of ", world_size(),
                       " ranks; initialize before the first sharded tensor is made");
   }
@@ -98,7 +98,7 @@ void Context::adopt(Mesh mesh, std::vector<Group> axis_groups) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (find(mesh) != nullptr) return;
   std::unique_ptr<Bound> bound = place(mesh);
-  TORCH_CHECK_VALUE(static_cast<int>(axis_groups.size()) == mesh->ndim(), mesh->str(), " has ", mesh->ndim(),
+  TORCH_CHECK_VALUE(static_cast<int>(axis_groups.size()) == mesh->ndim(), "[W024] ", mesh->str(), " has ", mesh->ndim(),
                     " axes, but ", axis_groups.size(), " process groups are given for it; give one per axis");
   for (int a = 0; a < mesh->ndim(); ++a) {
     Group& group = axis_groups[a];
@@ -107,11 +107,12 @@ void Context::adopt(Mesh mesh, std::vector<Group> axis_groups) {
       group.reset();
       continue;
     }
-    TORCH_CHECK_VALUE(group && group->getSize() == size, "the process group given for axis '", mesh->axis_name(a),
-                      "' of ", mesh->str(), " has ", group ? group->getSize() : 0, " ranks; it needs ", size);
+    TORCH_CHECK_VALUE(group && group->getSize() == size, "[W024] the process group given for axis '",
+                      mesh->axis_name(a), "' of ", mesh->str(), " has ", group ? group->getSize() : 0,
+                      " ranks; it needs ", size);
     const auto& numbers = bound->group_ranks[a];
     const int64_t expected = numbers.empty() ? bound->coordinates[a] : numbers[bound->coordinates[a]];
-    TORCH_CHECK_VALUE(group->getRank() == expected, "rank ", rank(), " is number ", group->getRank(),
+    TORCH_CHECK_VALUE(group->getRank() == expected, "[W024] rank ", rank(), " is number ", group->getRank(),
                       " in the process group given for axis '", mesh->axis_name(a), "' of ", mesh->str(),
                       ", but number ", expected, " by the mesh; give the group of this rank's line along that axis");
   }
@@ -136,12 +137,13 @@ std::vector<Group> Context::groups() {
 
 // The binding but for its groups.
 std::unique_ptr<Context::Bound> Context::place(Mesh mesh) const {
-  TORCH_CHECK_VALUE(
-      mesh->size() == world_size(), mesh->str(), " has ", mesh->size(), mesh->size() == 1 ? " rank" : " ranks",
-      ", but the world has ", world_size(), "; a mesh covers the whole world: start ", mesh->size(),
-      " processes (torchrun --nproc_per_node=", mesh->size(), ") and initialize, or build a mesh of ", world_size());
+  TORCH_CHECK_VALUE(mesh->size() == world_size(), "[W023] ", mesh->str(), " has ", mesh->size(),
+                    mesh->size() == 1 ? " rank" : " ranks", ", but the world has ", world_size(),
+                    "; a mesh covers the whole world: start ", mesh->size(),
+                    " processes (torchrun --nproc_per_node=", mesh->size(), ") and initialize, or build a mesh of ",
+                    world_size());
   for (int64_t r : mesh->ranks()) {
-    TORCH_CHECK_VALUE(r < world_size(), mesh->str(), " names rank ", r, ", but the world's ranks are 0 to ",
+    TORCH_CHECK_VALUE(r < world_size(), "[W023] ", mesh->str(), " names rank ", r, ", but the world's ranks are 0 to ",
                       world_size() - 1);
   }
   auto bound = std::make_unique<Bound>();
@@ -179,7 +181,7 @@ Group Context::axis_group(Mesh mesh, int axis) {
       throw;
     }
   }
-  TORCH_CHECK(group && group->getSize() == size, "c10d made no process group for axis '", mesh->axis_name(axis),
+  TORCH_CHECK(group && group->getSize() == size, "[W024] c10d made no process group for axis '", mesh->axis_name(axis),
               "' of ", mesh->str());
   return group;
 }

@@ -32,7 +32,8 @@ LogLevel from_environment(std::string& complaint) {
     if (name != std::end(kNames)) {
       level = static_cast<LogLevel>(name - std::begin(kNames));
     } else {
-      complaint = c10::str("WEFT_LOG=", text, " is not a level; known: error, warning, info, debug. Using warning");
+      complaint =
+          c10::str("[W009] WEFT_LOG=", text, " is not a level; known: error, warning, info, debug. Using warning");
     }
   }
   if (const char* text = std::getenv("KERAS_DISTRIBUTION_DEBUG"); text != nullptr) {
@@ -40,8 +41,8 @@ LogLevel from_environment(std::string& complaint) {
     if (value == "1" || value == "true" || value == "yes" || value == "on") {
       level = LogLevel::debug;
     } else if (!value.empty() && value != "0" && value != "false" && value != "no" && value != "off") {
-      complaint +=
-          c10::str(complaint.empty() ? "" : "\n", "KERAS_DISTRIBUTION_DEBUG=", text, " is neither 0 nor 1. Ignored");
+      complaint += c10::str(complaint.empty() ? "" : "\n", "[W009] KERAS_DISTRIBUTION_DEBUG=", text,
+                            " is neither 0 nor 1. Ignored");
     }
   }
   return level;

@@ -27,12 +27,12 @@ Table& table() {
 }
 
 int64_t checked_size(const std::vector<int64_t>& shape) {
-  TORCH_CHECK_VALUE(!shape.empty() && shape.size() <= kMaxAxes, "device mesh: 1 to ", kMaxAxes,
+  TORCH_CHECK_VALUE(!shape.empty() && shape.size() <= kMaxAxes, "[W020] device mesh: 1 to ", kMaxAxes,
                     " axes are possible, but the shape has ", shape.size());
   int64_t size = 1;
   for (size_t a = 0; a < shape.size(); ++a) {
-    TORCH_CHECK_VALUE(shape[a] >= 1, "device mesh: axis ", a, " has size ", shape[a], "; each needs at least 1");
-    TORCH_CHECK_VALUE(shape[a] <= std::numeric_limits<int32_t>::max() / size, "device mesh: shape (",
+    TORCH_CHECK_VALUE(shape[a] >= 1, "[W020] device mesh: axis ", a, " has size ", shape[a], "; each needs at least 1");
+    TORCH_CHECK_VALUE(shape[a] <= std::numeric_limits<int32_t>::max() / size, "[W020] device mesh: shape (",
                       c10::Join(", ", shape), ") has too many ranks");
     size *= shape[a];
   }
@@ -40,27 +40,28 @@ int64_t checked_size(const std::vector<int64_t>& shape) {
 }
 
 void check_names(const std::vector<int64_t>& shape, const std::vector<std::string>& names) {
-  TORCH_CHECK_VALUE(names.size() == shape.size(), "device mesh: ", shape.size(), " axes in shape (",
+  TORCH_CHECK_VALUE(names.size() == shape.size(), "[W021] device mesh: ", shape.size(), " axes in shape (",
                     c10::Join(", ", shape), ") but ", names.size(), " axis names; name each axis once");
   for (size_t a = 0; a < names.size(); ++a) {
-    TORCH_CHECK_VALUE(!names[a].empty(), "device mesh: axis ", a, " has an empty name");
-    TORCH_CHECK_VALUE(names[a].size() <= kMaxNameBytes, "device mesh: the name ", quote(names[a], 100), " of axis ", a,
-                      " is longer than ", kMaxNameBytes, " bytes");
-    TORCH_CHECK_VALUE(is_printable(names[a]), "device mesh: the name ", quote(names[a]), " of axis ", a,
+    TORCH_CHECK_VALUE(!names[a].empty(), "[W021] device mesh: axis ", a, " has an empty name");
+    TORCH_CHECK_VALUE(names[a].size() <= kMaxNameBytes, "[W021] device mesh: the name ", quote(names[a], 100),
+                      " of axis ", a, " is longer than ", kMaxNameBytes, " bytes");
+    TORCH_CHECK_VALUE(is_printable(names[a]), "[W021] device mesh: the name ", quote(names[a]), " of axis ", a,
                       " has control characters, or bytes that are not UTF-8");
     for (size_t b = 0; b < a; ++b) {
-      TORCH_CHECK_VALUE(names[a] != names[b], "device mesh: axes ", b, " and ", a, " are both named '", names[a], "'");
+      TORCH_CHECK_VALUE(names[a] != names[b], "[W021] device mesh: axes ", b, " and ", a, " are both named '", names[a],
+                        "'");
     }
   }
 }
 
 void check_ranks(const std::vector<int64_t>& shape, int64_t size, const std::vector<int64_t>& ranks) {
-  TORCH_CHECK_VALUE(static_cast<int64_t>(ranks.size()) == size, "device mesh: shape (", c10::Join(", ", shape),
+  TORCH_CHECK_VALUE(static_cast<int64_t>(ranks.size()) == size, "[W022] device mesh: shape (", c10::Join(", ", shape),
                     ") needs ", size, " devices, but ", ranks.size(), " are given");
   std::set<int64_t> seen;
   for (int64_t rank : ranks) {
-    TORCH_CHECK_VALUE(rank >= 0, "device mesh: ", rank, " is no rank");
-    TORCH_CHECK_VALUE(seen.insert(rank).second, "device mesh: rank ", rank, " is there twice");
+    TORCH_CHECK_VALUE(rank >= 0, "[W022] device mesh: ", rank, " is no rank");
+    TORCH_CHECK_VALUE(seen.insert(rank).second, "[W022] device mesh: rank ", rank, " is there twice");
   }
 }
 
@@ -74,8 +75,8 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
     for (int64_t r = 0; r < size; ++r) ranks.push_back(r);
   }
   check_ranks(shape, size, ranks);
-  TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "device mesh: device type ", quote(device_type),
-                    " is unknown; it is 'cpu' or 'cuda'");
+  TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "[W022] device mesh: device type ",
+                    quote(device_type), " is unknown; it is 'cpu' or 'cuda'");
   std::lock_guard<std::mutex> lock(table().mutex);
   for (const DeviceMesh* mesh : table().meshes) {
     if (mesh->shape_ == shape && mesh->axis_names_ == axis_names && mesh->ranks_ == ranks &&
@@ -101,7 +102,7 @@ bool any_mesh() {
 
 int DeviceMesh::axis(const std::string& name) const {
   const auto it = std::find(axis_names_.begin(), axis_names_.end(), name);
-  TORCH_CHECK_VALUE(it != axis_names_.end(), "no axis ", quote(name), " in ", str(),
+  TORCH_CHECK_VALUE(it != axis_names_.end(), "[W025] no axis ", quote(name), " in ", str(),
                     "; its axes are: ", c10::Join(", ", axis_names_));
   return static_cast<int>(it - axis_names_.begin());
 }

@@ -131,7 +131,7 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
     if (v.tensor.use_count() > 1) held += (held.empty() ? "" : ", ") + v.path;
   }
   TORCH_CHECK_VALUE(
-      held.empty(), "distribute_module: something still holds these variables as they were before: ", held,
+      held.empty(), "[W052] distribute_module: something still holds these variables as they were before: ", held,
       ". If that is an optimizer, make it after distribute_module; if a member of a module of yours, pass "
       "`rebind` and set the member from named_parameters(false); if a tensor of yours, let go of it first");
 }

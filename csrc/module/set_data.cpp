@@ -118,7 +118,7 @@ at::Tensor data_of(const ShardedTensorImpl& variable, const at::Tensor& value) {
 }  // namespace
 
 at::Tensor as_data_of(const at::Tensor& variable, const at::Tensor& value) {
-  TORCH_CHECK_VALUE(holds_shards(variable), kName, ": a plain tensor has no layout to keep");
+  TORCH_CHECK_VALUE(holds_shards(variable), "[W035] ", kName, ": a plain tensor has no layout to keep");
   return data_of(sharded(variable), value);
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/error_codes.h"
 #include "base/hash.h"
 #include "base/installed.h"
 #include "base/interned.h"
@@ -98,7 +99,7 @@ at::Tensor distribute_variable(const at::Tensor& variable, Layout layout) {
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const LayoutMap& map,
                const std::string& module_type) {
   require_installed();
-  TORCH_CHECK_VALUE(variable.defined(), "tag: no tensor given for ", quote(path));
+  TORCH_CHECK_VALUE(variable.defined(), "[W030] tag: no tensor given for ", quote(path));
   const std::string canonical = canonical_path(path);
   const Layout layout = comm::agree_or_throw(compared_by("tag"), map.mesh(), [&] {
     return or_whole(map.layout_for(path, variable.sizes().vec(), module_type), map, variable);
@@ -116,14 +117,14 @@ at::Tensor tag(const at::Tensor& variable, const std::string& path, const Layout
 at::Tensor tag(const at::Tensor& variable, const std::string& path, const std::string& module_type) {
   const auto map = active_layouts();
   comm::agree_or_throw(compared_by("tag"), map ? map->mesh() : nullptr, [&] {
-    TORCH_CHECK_VALUE(map != nullptr, "tag: no layouts are registered to look ", quote(path),
+    TORCH_CHECK_VALUE(map != nullptr, "[W044] tag: no layouts are registered to look ", quote(path),
                       " up in; call weft.register_layouts(layout_map) first");
   });
   return tag(variable, path, *map, module_type);
 }
 
 int64_t Variables::add(const at::Tensor& tensor, const std::string& path, const std::string& module_type) {
-  TORCH_CHECK_VALUE(tensor.defined(), "distribute_module: no tensor at ", quote(path));
+  TORCH_CHECK_VALUE(tensor.defined(), "[W030] distribute_module: no tensor at ", quote(path));
   check_memory(c10::str("distribute_module: ", quote(path)), tensor);
   const Layout found = map_.layout_for(path, tensor.sizes().vec(), module_type);
   const Layout layout = or_whole(found, map_, tensor);
@@ -138,7 +139,7 @@ int64_t Variables::add(const at::Tensor& tensor, const std::string& path, const 
   known.matched |= found != nullptr;
   // One of the two paths may be the one that no entry names.
   if (known.layout == layout || layout->is_replicated()) return it->second;
-  TORCH_CHECK_VALUE(known.layout->is_replicated(), "distribute_module: ", quote(known.path), " and ",
+  TORCH_CHECK_VALUE(known.layout->is_replicated(), "[W051] distribute_module: ", quote(known.path), " and ",
                     quote(canonical_path(path)), " are one variable, but the layout map says ", known.layout->str(),
                     " for the first and ", layout->str(),
                     " for the second; give both the same layout, or name one of them only");
@@ -180,7 +181,7 @@ std::string Variables::differing_values() const {
                      map_.mesh());
     return "";
   } catch (const c10::ValueError& e) {
-    return c10::str("distribute_module: ", e.what_without_backtrace(),
+    return c10::str("[W055] distribute_module: ", without_code(e.what_without_backtrace()),
                     ". Each rank keeps its part of its own values: seed all ranks alike before the model is built "
                     "(weft.initialize() does), or load the same checkpoint on all");
   }

@@ -159,7 +159,8 @@ DimAxes permute_axes(const DimAxes& axes, const std::vector<int64_t>& permutatio
     taken[permutation[d]] = true;
   }
   for (size_t d = 0; d < axes.size(); ++d) {
-    TORCH_CHECK_VALUE(taken[d] || axes[d].empty(), "the layout ", printable(to_string(axes)), " splits dimension ", d,
+    TORCH_CHECK_VALUE(taken[d] || axes[d].empty(), "[W046] the layout ", printable(to_string(axes)),
+                      " splits dimension ", d,
                       ", which this weight folds into another one (a depthwise kernel's multiplier); use None there");
   }
   return out;

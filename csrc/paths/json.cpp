@@ -7,6 +7,7 @@
 #include <iterator>
 #include <unordered_set>
 
+#include "base/error_codes.h"
 #include "base/quote.h"
 
 namespace weft {
@@ -162,12 +163,12 @@ void json_error(const std::string& text, const std::string& source, size_t offse
   const auto line = 1 + std::count(begin, at, '\n');
   const size_t newline = offset == 0 ? std::string::npos : text.rfind('\n', offset - 1);
   const size_t column = newline == std::string::npos ? offset + 1 : offset - newline;
-  TORCH_CHECK_VALUE(false, printable(source), ":", line, ":", column, ": ", what);
+  TORCH_CHECK_VALUE(false, coded("W045", c10::str(printable(source), ":", line, ":", column, ": ", what)));
 }
 
 JsonValue parse_json(const std::string& text, const std::string& source, const JsonLimits& limits) {
-  TORCH_CHECK_VALUE(text.size() <= limits.bytes, printable(source), ": ", text.size(), " bytes are more than the ",
-                    limits.bytes, " that are read");
+  TORCH_CHECK_VALUE(text.size() <= limits.bytes, "[W045] ", printable(source), ": ", text.size(),
+                    " bytes are more than the ", limits.bytes, " that are read");
   // nlohmann takes a NUL byte for the end of the text.
   const size_t nul = text.find('\0');
   if (nul != std::string::npos) json_error(text, source, nul, "a NUL byte");

@@ -17,9 +17,9 @@ void check_axes(Mesh mesh, const std::string& pattern, const DimAxes& axes) {
   std::set<std::string> used;
   for (size_t d = 0; d < axes.size(); ++d) {
     for (const std::string& axis : axes[d]) {
-      TORCH_CHECK_VALUE(std::find(names.begin(), names.end(), axis) != names.end(), "LayoutMap: pattern ",
+      TORCH_CHECK_VALUE(std::find(names.begin(), names.end(), axis) != names.end(), "[W025] LayoutMap: pattern ",
                         quote(pattern), ": axis ", quote(axis), " of dimension ", d, " is not in ", mesh->str());
-      TORCH_CHECK_VALUE(used.insert(axis).second, "LayoutMap: pattern ", quote(pattern), ": axis ", quote(axis),
+      TORCH_CHECK_VALUE(used.insert(axis).second, "[W027] LayoutMap: pattern ", quote(pattern), ": axis ", quote(axis),
                         " is used twice in ", printable(to_string(axes)), "; an axis can split one dimension only");
     }
   }
@@ -107,7 +107,7 @@ std::optional<LayoutMap::State::Hit> LayoutMap::State::find(const std::string& p
     if (found[i].spelling.path != canonical) names += " (as " + quote(found[i].spelling.path) + ")";
   }
   if (found.size() > kNamedEntries) names += " and others";
-  TORCH_CHECK_VALUE(false, "LayoutMap: path ", quote(path), " matches ", found.size(), " entries: ", names,
+  TORCH_CHECK_VALUE(false, "[W041] LayoutMap: path ", quote(path), " matches ", found.size(), " entries: ", names,
                     ". Make them narrower, or insert the path itself: an exact key wins over every pattern");
 }
 
@@ -119,14 +119,15 @@ Layout LayoutMap::State::layout(const LayoutMatch& match, const std::string& pat
                                 const std::vector<int64_t>& shape) const {
   std::string sizes;
   for (int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
-  TORCH_CHECK_VALUE(match.axes.size() == shape.size(), "LayoutMap: path ", quote(path), " has shape [", sizes, "], ",
-                    shape.size(), " dimensions, but pattern ", quote(match.pattern), " gives ", match.axes.size(), ": ",
-                    printable(to_string(match.axes)), ". Write one axis, tuple of axes or None for each dimension");
+  TORCH_CHECK_VALUE(match.axes.size() == shape.size(), "[W028] LayoutMap: path ", quote(path), " has shape [", sizes,
+                    "], ", shape.size(), " dimensions, but pattern ", quote(match.pattern), " gives ",
+                    match.axes.size(), ": ", printable(to_string(match.axes)),
+                    ". Write one axis, tuple of axes or None for each dimension");
   return TensorLayout::from_names(mesh, match.axes);
 }
 
 LayoutMap::LayoutMap(Mesh mesh) {
-  TORCH_CHECK_VALUE(mesh != nullptr, "LayoutMap: a device mesh is needed");
+  TORCH_CHECK_VALUE(mesh != nullptr, "[W030] LayoutMap: a device mesh is needed");
   state_ = std::make_unique<State>(mesh);
 }
 LayoutMap::~LayoutMap() = default;
@@ -154,7 +155,7 @@ void LayoutMap::insert(const std::string& pattern, DimAxes axes) {
   entry->pattern = pattern;
   entry->axes = std::move(axes);
   std::lock_guard<std::mutex> lock(state_->mutex);
-  TORCH_CHECK_VALUE(state_->by_pattern.emplace(pattern, entry).second, "LayoutMap: pattern ", quote(pattern),
+  TORCH_CHECK_VALUE(state_->by_pattern.emplace(pattern, entry).second, "[W042] LayoutMap: pattern ", quote(pattern),
                     " is there already, with ", to_string(state_->by_pattern.at(pattern)->axes),
                     "; erase it first to replace it");
   state_->entries.push_back(std::move(entry));
@@ -164,7 +165,7 @@ void LayoutMap::insert(const std::string& pattern, DimAxes axes) {
 void LayoutMap::erase(const std::string& pattern) {
   std::lock_guard<std::mutex> lock(state_->mutex);
   const auto it = state_->by_pattern.find(pattern);
-  TORCH_CHECK_VALUE(it != state_->by_pattern.end(), "LayoutMap: there is no pattern ", quote(pattern));
+  TORCH_CHECK_VALUE(it != state_->by_pattern.end(), "[W043] LayoutMap: there is no pattern ", quote(pattern));
   auto& entries = state_->entries;
   entries.erase(std::find(entries.begin(), entries.end(), it->second));
   state_->by_pattern.erase(it);

@@ -90,12 +90,12 @@ Separators separators(std::string_view pattern) {
 }  // namespace
 
 void check_pattern(const std::string& pattern) {
-  TORCH_CHECK_VALUE(!pattern.empty(), "LayoutMap: an empty pattern matches no path");
-  TORCH_CHECK_VALUE(pattern.size() <= kMaxPatternBytes, "LayoutMap: pattern ", quote(pattern, 100), " is longer than ",
-                    kMaxPatternBytes, " bytes");
+  TORCH_CHECK_VALUE(!pattern.empty(), "[W040] LayoutMap: an empty pattern matches no path");
+  TORCH_CHECK_VALUE(pattern.size() <= kMaxPatternBytes, "[W040] LayoutMap: pattern ", quote(pattern, 100),
+                    " is longer than ", kMaxPatternBytes, " bytes");
   const size_t nul = pattern.find('\0');
-  TORCH_CHECK_VALUE(nul == std::string::npos, "LayoutMap: pattern ", quote(pattern), " has a NUL byte at position ",
-                    nul, "; \\x00 stands for one");
+  TORCH_CHECK_VALUE(nul == std::string::npos, "[W040] LayoutMap: pattern ", quote(pattern),
+                    " has a NUL byte at position ", nul, "; \\x00 stands for one");
   const RE2 re(pattern, options(kPatternMemory));
   if (re.ok()) return;
   // RE2 tells the offending part, not its place: given where there is no doubt.
@@ -107,7 +107,7 @@ void check_pattern(const std::string& pattern) {
   const bool once = at != std::string::npos && pattern.find(part, at + 1) == std::string::npos;
   // error_arg may end before the character that tells look-behind from a named group.
   const std::string_view from = at == std::string::npos ? std::string_view(part) : std::string_view(pattern).substr(at);
-  TORCH_CHECK_VALUE(false, "LayoutMap: pattern ", quote(pattern), " is not a valid expression",
+  TORCH_CHECK_VALUE(false, "[W040] LayoutMap: pattern ", quote(pattern), " is not a valid expression",
                     once ? " at position " + std::to_string(at) : "", ": ", printable(re.error()),
                     advice(re, pattern, from));
 }

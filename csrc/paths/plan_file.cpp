@@ -128,7 +128,7 @@ std::string LayoutMap::to_json() const {
     }
     return text + (rules.empty() ? "}\n}\n" : "\n  }\n}\n");
   } catch (const nlohmann::json::exception& error) {
-    TORCH_CHECK_VALUE(false, "LayoutMap: an axis name cannot be written as JSON: ", printable(error.what()));
+    TORCH_CHECK_VALUE(false, "[W045] LayoutMap: an axis name cannot be written as JSON: ", printable(error.what()));
   }
 }
 
@@ -165,19 +165,19 @@ void LayoutMap::save(const std::string& file) const {
   if (!out || std::rename(draft.c_str(), file.c_str()) != 0) {
     const int error = errno;
     std::remove(draft.c_str());
-    TORCH_CHECK_VALUE(false, "cannot write ", quote(file), ": ", std::strerror(error != 0 ? error : EIO));
+    TORCH_CHECK_VALUE(false, "[W110] cannot write ", quote(file), ": ", std::strerror(error != 0 ? error : EIO));
   }
 }
 
 LayoutMap LayoutMap::load(const std::string& file, Mesh mesh) {
   std::ifstream in(file, std::ios::binary);
-  TORCH_CHECK_VALUE(in, "cannot read ", quote(file), ": ", std::strerror(errno));
+  TORCH_CHECK_VALUE(in, "[W110] cannot read ", quote(file), ": ", std::strerror(errno));
   const size_t limit = JsonLimits().bytes;
   std::string text(limit + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  TORCH_CHECK_VALUE(!in.bad(), "cannot read ", quote(file));
+  TORCH_CHECK_VALUE(!in.bad(), "[W110] cannot read ", quote(file));
   text.resize(static_cast<size_t>(in.gcount()));
-  TORCH_CHECK_VALUE(text.size() <= limit, quote(file), " is larger than ", limit, " bytes");
+  TORCH_CHECK_VALUE(text.size() <= limit, "[W045] ", quote(file), " is larger than ", limit, " bytes");
   return from_json(text, mesh, file);
 }
 

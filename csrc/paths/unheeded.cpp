@@ -62,7 +62,7 @@ std::string unheeded(const LayoutMap& map, const std::vector<VariableInfo>& unma
   for (const VariableInfo& v : unmatched) variables.push_back(&v);
   std::string text = unused_patterns(map, variables);
   if (map.mesh()->size() > 1 && !whole_is_meant) text += large_variables(std::move(variables), all_bytes);
-  return text.empty() ? text : "distribute_module: the layout map does not fit the whole module:" + text;
+  return text.empty() ? text : "[W047] distribute_module: the layout map does not fit the whole module:" + text;
 }
 
 }  // namespace weft

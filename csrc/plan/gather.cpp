@@ -31,14 +31,15 @@ void warn_gather(const std::string& op, const std::string& reason, int64_t bytes
   if (bytes == 0) return;
   if (strict()) {
     comm::run_local(op, [&] {  // the others may not be strict
-      TORCH_CHECK_NOT_IMPLEMENTED(false, "[", op, "] ", reason, ", so its inputs would have to be gathered (", bytes,
+      TORCH_CHECK_NOT_IMPLEMENTED(false, "[W062] [", op, "] ", reason, ", so its inputs would have to be gathered (",
+                                  bytes,
                                   " bytes); strict mode refuses that: lay the inputs out anew, register a rule, or "
                                   "call weft.strict(False)");
     });
   }
   if (log_on(LogLevel::debug)) log(LogLevel::debug, "[", op, "] run -> gathered (", bytes, " bytes)");
   if (context().rank() != 0) return;  // all ranks gather alike, so that one of them is enough to tell
-  warn_once("gather:" + op, c10::str("[", op, "] ", reason, ": its inputs are gathered (", bytes,
+  warn_once("gather:" + op, c10::str("[W063] [", op, "] ", reason, ": its inputs are gathered (", bytes,
                                      " bytes the first time) and every rank runs it whole"));
 }
 

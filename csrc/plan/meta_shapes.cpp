@@ -36,7 +36,7 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
                        bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
   const int64_t spatial = weight.dim() - 2;
-  TORCH_CHECK(spatial > 0, "convolution: a weight of ", weight.dim(), " dimensions");
+  TORCH_CHECK(spatial > 0, "[W068] convolution: a weight of ", weight.dim(), " dimensions");
   auto each = [&](c10::SymIntArrayRef list) {
     auto values = C10_AS_INTARRAYREF_SLOW(list).vec();
     if (values.size() == 1) values.resize(spatial, values[0]);
@@ -73,8 +73,8 @@ Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at:
 
 Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
                         const std::optional<at::Tensor>&, double) {
-  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "layer_norm over ", shape.size(), " dimensions of ",
-              input.dim());
+  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "[W068] layer_norm over ", shape.size(),
+              " dimensions of ", input.dim());
   auto sizes = input.sizes().vec();
   std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
   const at::Tensor statistic = at::empty(sizes, input.options());
@@ -99,7 +99,7 @@ at::Tensor embedding_dense_backward(const at::Tensor& gradient, const at::Tensor
 }
 
 at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output) {
-  TORCH_CHECK(self.dim() >= 3 && output.size() == 2, "adaptive_avg_pool2d of ", self.sizes());
+  TORCH_CHECK(self.dim() >= 3 && output.size() == 2, "[W068] adaptive_avg_pool2d of ", self.sizes());
   auto sizes = self.sizes().vec();
   for (int i = 0; i < 2; ++i) sizes[sizes.size() - 2 + i] = output[i].expect_int();
   return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
@@ -147,10 +147,10 @@ at::Tensor mse_loss_backward(const at::Tensor&, const at::Tensor& self, const at
 }
 
 at::Tensor pixel_shuffle(const at::Tensor& self, int64_t factor) {
-  TORCH_CHECK(self.dim() >= 3 && factor > 0, "pixel_shuffle of ", self.sizes(), " by ", factor);
+  TORCH_CHECK(self.dim() >= 3 && factor > 0, "[W068] pixel_shuffle of ", self.sizes(), " by ", factor);
   auto sizes = self.sizes().vec();
   const size_t channels = sizes.size() - 3;
-  TORCH_CHECK(sizes[channels] % (factor * factor) == 0, "pixel_shuffle of ", self.sizes(), " by ", factor);
+  TORCH_CHECK(sizes[channels] % (factor * factor) == 0, "[W068] pixel_shuffle of ", self.sizes(), " by ", factor);
   sizes[channels] /= factor * factor;
   for (int i = 1; i < 3; ++i) sizes[channels + i] *= factor;
   return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
@@ -181,10 +181,10 @@ at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c
 }
 
 at::Tensor stack(at::TensorList tensors, int64_t dim) {
-  TORCH_CHECK(!tensors.empty(), "stack of no tensors");
+  TORCH_CHECK(!tensors.empty(), "[W068] stack of no tensors");
   auto sizes = tensors[0].sizes().vec();
   for (const at::Tensor& t : tensors) {
-    TORCH_CHECK(t.sizes().equals(sizes), "stack of shapes ", c10::IntArrayRef(sizes), " and ", t.sizes());
+    TORCH_CHECK(t.sizes().equals(sizes), "[W068] stack of shapes ", c10::IntArrayRef(sizes), " and ", t.sizes());
   }
   sizes.insert(sizes.begin() + at::maybe_wrap_dim(dim, tensors[0].dim() + 1), static_cast<int64_t>(tensors.size()));
   return at::empty(sizes, tensors[0].options().dtype(at::native::result_type(tensors)));
@@ -203,14 +203,14 @@ at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes,
 }
 
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::SymInt, bool, bool) {
-  TORCH_CHECK(weight.dim() == 2, "embedding: a weight of ", weight.dim(), " dimensions");
+  TORCH_CHECK(weight.dim() == 2, "[W068] embedding: a weight of ", weight.dim(), " dimensions");
   auto sizes = indices.sizes().vec();
   sizes.push_back(weight.size(1));
   return at::empty(sizes, weight.options());
 }
 
 Two geqrf(const at::Tensor& self) {
-  TORCH_CHECK(self.dim() >= 2, "geqrf of ", self.dim(), " dimensions");
+  TORCH_CHECK(self.dim() >= 2, "[W068] geqrf of ", self.dim(), " dimensions");
   auto sizes = self.sizes().vec();
   const int64_t rows = sizes[sizes.size() - 2], columns = sizes.back();
   std::swap(sizes[sizes.size() - 2], sizes.back());
@@ -221,14 +221,14 @@ Two geqrf(const at::Tensor& self) {
 }
 
 Two linalg_eig(const at::Tensor& self) {
-  TORCH_CHECK(self.dim() >= 2, "eig of ", self.dim(), " dimensions");
+  TORCH_CHECK(self.dim() >= 2, "[W068] eig of ", self.dim(), " dimensions");
   const auto options = self.options().dtype(c10::toComplexType(self.scalar_type()));
   return {at::empty(self.sizes().slice(0, self.dim() - 1), options), at::empty(self.sizes(), options).mT()};
 }
 
 at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output) {
   const auto size = C10_AS_INTARRAYREF_SLOW(output);
-  TORCH_CHECK(self.dim() >= 3 && size.size() == 2, "max_unpool2d of ", self.dim(), " dimensions to ", size);
+  TORCH_CHECK(self.dim() >= 3 && size.size() == 2, "[W068] max_unpool2d of ", self.dim(), " dimensions to ", size);
   auto sizes = self.sizes().vec();
   std::copy(size.begin(), size.end(), sizes.end() - 2);
   return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));

@@ -7,7 +7,7 @@ void append(Box& box, int64_t size, int64_t index_stride, const int64_t (&stride
   const int last = box.dims - 1;
   bool merges = last >= 0 && box.index_stride[last] == size * index_stride;
   for (int k = 0; merges && k < Box::kMaxOperands; ++k) merges = box.stride[k][last] == size * stride[k];
-  TORCH_CHECK_NOT_IMPLEMENTED(merges || box.dims < Box::kMaxDims, "random values for a shard of more than ",
+  TORCH_CHECK_NOT_IMPLEMENTED(merges || box.dims < Box::kMaxDims, "[W070] random values for a shard of more than ",
                               Box::kMaxDims, " dimensions are not supported; reshape it to fewer");
   const int d = merges ? last : box.dims++;
   box.size[d] = merges ? box.size[d] * size : size;

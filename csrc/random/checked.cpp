@@ -15,11 +15,12 @@ void check_all(const at::Tensor& good, const char* message) {
   if (good.numel() == 0 || good.is_meta()) return;
   const at::Tensor all = good.all();
   if (all.is_cuda()) return at::_assert_async(all, message);
-  TORCH_CHECK(all.item<bool>(), message);
+  TORCH_CHECK(all.item<bool>(), "[W068] ", message);
 }
 
 void check_floating(at::ScalarType dtype, const char* kernel) {
-  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(dtype), '"', kernel, "\" not implemented for '", dtype, "'");
+  TORCH_CHECK_NOT_IMPLEMENTED(at::isFloatingType(dtype), "[W068] ", '"', kernel, "\" not implemented for '", dtype,
+                              "'");
 }
 
 /// A parameter as the kernels take it, broadcast to the result.
@@ -65,17 +66,18 @@ void uniform(at::Tensor& out, const GlobalIndex& index, double from, double to, 
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, out.scalar_type(), "check_uniform_bounds", [&] {
     const auto least = static_cast<double>(std::numeric_limits<scalar_t>::lowest());
     const auto most = static_cast<double>(std::numeric_limits<scalar_t>::max());
-    TORCH_CHECK(from >= least && from <= most, "from is out of bounds for ", out.dtype());
-    TORCH_CHECK(to >= least && to <= most, "to is out of bounds for ", out.dtype());
-    TORCH_CHECK(from <= to, "uniform_ expects to return a [from, to) range, but found from=", from, " > to=", to);
-    TORCH_CHECK(to - from <= most, "uniform_ expects to-from <= std::numeric_limits<", out.scalar_type(),
+    TORCH_CHECK(from >= least && from <= most, "[W068] from is out of bounds for ", out.dtype());
+    TORCH_CHECK(to >= least && to <= most, "[W068] to is out of bounds for ", out.dtype());
+    TORCH_CHECK(from <= to, "[W068] uniform_ expects to return a [from, to) range, but found from=", from,
+                " > to=", to);
+    TORCH_CHECK(to - from <= most, "[W068] uniform_ expects to-from <= std::numeric_limits<", out.scalar_type(),
                 ">::max(), but found to=", to, " and from=", from, " which result in to-from to exceed the limit");
   });
   fill(out, index, {Distribution::uniform, from, to}, key);
 }
 
 void normal(at::Tensor& out, const GlobalIndex& index, double mean, double std, uint64_t key) {
-  TORCH_CHECK(std >= 0.0, "normal expects std >= 0.0, but found std ", std);
+  TORCH_CHECK(std >= 0.0, "[W068] normal expects std >= 0.0, but found std ", std);
   if (!out.is_complex()) return fill(out, index, {Distribution::normal, mean, std}, key);
   // As torch: both parts have the mean's value and half the variance.
   fill(at::view_as_real(out), with_pairs(index), {Distribution::normal, mean, std / std::sqrt(2.0)}, key);
@@ -85,7 +87,7 @@ void normal_each(at::Tensor& out, const GlobalIndex& index, const c10::IValue& m
                  uint64_t key) {
   const bool scaled = std.isTensor();
   if (scaled) {
-    TORCH_CHECK(!std.toTensor().is_complex(), "normal expects standard deviation to be non-complex");
+    TORCH_CHECK(!std.toTensor().is_complex(), "[W068] normal expects standard deviation to be non-complex");
     check_all(std.toTensor().ge(0), "normal expects all elements of std >= 0.0");
   }
   at::Tensor values = at::empty_like(out);  // `out` may be one of the parameters
@@ -95,7 +97,7 @@ void normal_each(at::Tensor& out, const GlobalIndex& index, const c10::IValue& m
 }
 
 void bernoulli(at::Tensor& out, const GlobalIndex& index, double p, uint64_t key) {
-  TORCH_CHECK(0 <= p && p <= 1, "bernoulli_ expects p to be in [0, 1], but got p=", p);
+  TORCH_CHECK(0 <= p && p <= 1, "[W068] bernoulli_ expects p to be in [0, 1], but got p=", p);
   fill(out, index, {Distribution::bernoulli, p}, key);
 }
 
@@ -106,26 +108,27 @@ void bernoulli_each(at::Tensor& out, const GlobalIndex& index, const at::Tensor&
 }
 
 void exponential(at::Tensor& out, const GlobalIndex& index, double lambda, uint64_t key) {
-  TORCH_CHECK(at::isFloatingType(out.scalar_type()), "Exponential distribution is a continuous probability ",
+  TORCH_CHECK(at::isFloatingType(out.scalar_type()), "[W068] Exponential distribution is a continuous probability ",
               "distribution. dtype must be a floating point but you specified ", out.scalar_type());
-  TORCH_CHECK(lambda > 0.0, "exponential_ expects lambda > 0.0, but found lambda=", lambda);
+  TORCH_CHECK(lambda > 0.0, "[W068] exponential_ expects lambda > 0.0, but found lambda=", lambda);
   fill(out, index, {Distribution::exponential, lambda}, key);
 }
 
 void geometric(at::Tensor& out, const GlobalIndex& index, double p, uint64_t key) {
-  TORCH_CHECK(0 < p && p < 1, "geometric_ expects p to be in (0, 1), but got p=", p);
+  TORCH_CHECK(0 < p && p < 1, "[W068] geometric_ expects p to be in (0, 1), but got p=", p);
   fill(out, index, {Distribution::geometric, p}, key);
 }
 
 void cauchy(at::Tensor& out, const GlobalIndex& index, double median, double sigma, uint64_t key) {
-  TORCH_CHECK(sigma > 0.0, "cauchy_ expects sigma > 0.0, but found sigma=", sigma);
-  TORCH_CHECK(at::isFloatingType(out.scalar_type()), "Cauchy distribution is a continuous probability distribution. ",
+  TORCH_CHECK(sigma > 0.0, "[W068] cauchy_ expects sigma > 0.0, but found sigma=", sigma);
+  TORCH_CHECK(at::isFloatingType(out.scalar_type()),
+              "[W068] Cauchy distribution is a continuous probability distribution. ",
               "dtype must be a floating point but you specified ", out.dtype());
   fill(out, index, {Distribution::cauchy, median, sigma}, key);
 }
 
 void log_normal(at::Tensor& out, const GlobalIndex& index, double mean, double std, uint64_t key) {
-  TORCH_CHECK(std > 0.0, "log_normal_ expects std > 0.0, but found std=", std);
+  TORCH_CHECK(std > 0.0, "[W068] log_normal_ expects std > 0.0, but found std=", std);
   fill(out, index, {Distribution::log_normal, mean, std}, key);
 }
 
@@ -137,10 +140,10 @@ void random_range(at::Tensor& out, const GlobalIndex& index, int64_t from, std::
   const at::ScalarType dtype = out.scalar_type();
   if (!to.has_value() && from == std::numeric_limits<int64_t>::lowest()) {
     TORCH_CHECK(dtype == at::kLong || dtype == at::kDouble || dtype == at::kFloat || dtype == at::kBFloat16,
-                "random_full_64_bits_range_kernel_cpu handles only int64, double, float and bfloat16");
+                "[W068] random_full_64_bits_range_kernel_cpu handles only int64, double, float and bfloat16");
     return integers(out, index, 0, 0, key);
   }
-  TORCH_CHECK(!to.has_value() || from < *to, "random_ expects 'from' to be less than 'to', but got from=", from,
+  TORCH_CHECK(!to.has_value() || from < *to, "[W068] random_ expects 'from' to be less than 'to', but got from=", from,
               " >= to=", to.value_or(0));
   int64_t most = to.has_value() ? *to - 1 : 0;
   if (at::isFloatingType(dtype)) {
@@ -148,7 +151,8 @@ void random_range(at::Tensor& out, const GlobalIndex& index, int64_t from, std::
       from = at::native::templates::update_from<scalar_t>(from);
       most = to.has_value() ? at::native::templates::update_to<scalar_t>(*to) - 1 : largest_integer(dtype);
     });
-    TORCH_CHECK(from <= most, "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got ",
+    TORCH_CHECK(from <= most,
+                "[W068] random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got ",
                 "from=", from, " >= to=", most + 1);
   } else if (!to.has_value() && at::isIntegralType(dtype, /*includeBool=*/true)) {
     most = largest_integer(dtype);
@@ -165,10 +169,10 @@ void poisson(at::Tensor& out, const GlobalIndex& index, const at::Tensor& rate, 
 
 void binomial(at::Tensor& out, const GlobalIndex& index, const at::Tensor& count, const at::Tensor& p, uint64_t key) {
   TORCH_CHECK_VALUE(at::isFloatingType(count.scalar_type()),
-                    "binomial only supports floating-point dtypes for count, got: ", count.scalar_type());
+                    "[W068] binomial only supports floating-point dtypes for count, got: ", count.scalar_type());
   TORCH_CHECK_VALUE(at::isFloatingType(p.scalar_type()),
-                    "binomial only supports floating-point dtypes for prob, got: ", p.scalar_type());
-  TORCH_CHECK(count.scalar_type() == p.scalar_type(), "Found dtype ", p.scalar_type(), " but expected ",
+                    "[W068] binomial only supports floating-point dtypes for prob, got: ", p.scalar_type());
+  TORCH_CHECK(count.scalar_type() == p.scalar_type(), "[W068] Found dtype ", p.scalar_type(), " but expected ",
               count.scalar_type());
   fill(out, index, {.distribution = Distribution::binomial, .params = {parameter(count, out), parameter(p, out)}}, key);
 }

@@ -37,7 +37,7 @@ void note_drawn(uint64_t word) {
 uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device) {
   if (device.is_meta()) return 0;  // there is nothing to fill, and torch draws nothing either
   at::Generator chosen = generator_of(generator, device);
-  TORCH_CHECK(chosen.device().type() == device.type(), "Expected a '", device.type(),
+  TORCH_CHECK(chosen.device().type() == device.type(), "[W068] Expected a '", device.type(),
               "' device type for generator but found '", chosen.device().type(), "'");
   const std::lock_guard<std::mutex> lock(chosen.mutex());
   if (device.is_cpu()) return known(chosen.get<at::CPUGeneratorImpl>()->random64());

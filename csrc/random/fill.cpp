@@ -53,7 +53,7 @@ void fill(const at::Tensor& out, const GlobalIndex& index, const Draw& draw, uin
   at::assert_no_internal_overlap(out);
   if (out.is_cuda()) return cuda::fill_random(out, index, draw, key);
   if (out.is_meta()) return;
-  TORCH_CHECK_NOT_IMPLEMENTED(out.is_cpu(), "random values on ", out.device(),
+  TORCH_CHECK_NOT_IMPLEMENTED(out.is_cpu(), "[W070] random values on ", out.device(),
                               " need weft.random_mode(\"replay\"): counter mode has kernels for CPU and CUDA only");
   visit(draw, out.scalar_type(), [&](const auto& formula) {
     using Formula = std::decay_t<decltype(formula)>;

@@ -11,7 +11,7 @@ using Args = c10::ArrayRef<c10::IValue>;
 int64_t high_of(const c10::IValue& high) {
   if (!high.isTensor()) return high.toInt();
   const at::Tensor& tensor = high.toTensor();
-  TORCH_CHECK(tensor.numel() == 1 && tensor.is_cpu(), "high must be a scalar tensor and on CPU");
+  TORCH_CHECK(tensor.numel() == 1 && tensor.is_cpu(), "[W068] high must be a scalar tensor and on CPU");
   return tensor.item<int64_t>();
 }
 

@@ -73,10 +73,11 @@ at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) 
 at::Tensor from_local(const at::Tensor& local, Layout layout, std::optional<std::vector<int64_t>> shape) {
   require_installed();
   const RunningOp running("from_local", new_root("from_local"), nullptr);
-  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "from_local: no layout or no part given");
+  TORCH_CHECK_VALUE(layout != nullptr && local.defined(), "[W030] from_local: no layout or no part given");
   check_parts(local, layout, shape);
   check_rank(local, layout, "from_local");
-  TORCH_CHECK_VALUE(!holds_shards(local), "from_local: the part is itself a sharded tensor; use distribute_tensor");
+  TORCH_CHECK_VALUE(!holds_shards(local),
+                    "[W035] from_local: the part is itself a sharded tensor; use distribute_tensor");
   const GlobalShape global = put_together(local, layout, shape);
   disable_fuser();
   return wrap_part(local, layout, global.sizes, global.order);

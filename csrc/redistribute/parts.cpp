@@ -61,7 +61,7 @@ void check_fit(const std::vector<Part>& parts, c10::IntArrayRef sizes, Layout la
   for (int64_t rank : layout->mesh()->ranks()) {
     const c10::IntArrayRef part = parts[rank].sizes;
     const Sizes chunk = local_sizes(layout, sizes, layout->mesh()->coordinates_of(rank));
-    TORCH_CHECK_VALUE(part.equals(chunk), "from_local: the parts do not make up a whole of shape ", sizes,
+    TORCH_CHECK_VALUE(part.equals(chunk), "[W034] from_local: the parts do not make up a whole of shape ", sizes,
                       " laid out as ", layout->describe(), ": that of rank ", rank, " has shape ", part,
                       ", torch.chunk's chunk ", c10::IntArrayRef(chunk));
   }
@@ -89,7 +89,7 @@ GlobalShape put_together(const at::Tensor& local, Layout layout, const std::opti
   context().bind(layout->mesh());
   const std::vector<Part> parts = all_parts(local, layout->mesh());
   GlobalShape global{shape ? *shape : global_sizes(parts, layout), global_order(parts, layout->mesh())};
-  TORCH_CHECK_VALUE(static_cast<int64_t>(global.sizes.size()) == layout->ndim(), "from_local: shape ",
+  TORCH_CHECK_VALUE(static_cast<int64_t>(global.sizes.size()) == layout->ndim(), "[W028] from_local: shape ",
                     c10::IntArrayRef(global.sizes), " for layout ", layout->describe());
   check_fit(parts, global.sizes, layout);
   return global;

@@ -24,11 +24,11 @@ using relayout::Step;
 using relayout::Subject;
 
 void check(Layout from, Layout to, c10::IntArrayRef sizes) {
-  TORCH_CHECK_VALUE(from->mesh() == to->mesh(), "redistribute: from ", from->describe(), " to ", to->describe(),
+  TORCH_CHECK_VALUE(from->mesh() == to->mesh(), "[W031] redistribute: from ", from->describe(), " to ", to->describe(),
                     ": a tensor cannot move from one mesh to another");
-  TORCH_CHECK_VALUE(from->ndim() == to->ndim(), "redistribute: from ", from->describe(), " to ", to->describe(),
+  TORCH_CHECK_VALUE(from->ndim() == to->ndim(), "[W028] redistribute: from ", from->describe(), " to ", to->describe(),
                     ": the layouts have ", from->ndim(), " and ", to->ndim(), " dimensions");
-  TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == to->ndim(), "redistribute: to ", to->describe(),
+  TORCH_CHECK_VALUE(static_cast<int64_t>(sizes.size()) == to->ndim(), "[W028] redistribute: to ", to->describe(),
                     ": the tensor has ", sizes.size(), " dimensions, the layout has ", to->ndim());
 }
 
@@ -57,7 +57,7 @@ const Route& cached_route(Layout from, Layout to, const State& start, const Stat
   RouteKey key{from, to, subject.element_bytes, Sizes(subject.sizes.begin(), subject.sizes.end())};
   const auto found = routes.find(key);
   if (found != routes.end()) return found->second;
-  TORCH_CHECK_VALUE(is_valid(goal, subject), "redistribute: to ", to->describe(),
+  TORCH_CHECK_VALUE(is_valid(goal, subject), "[W033] redistribute: to ", to->describe(),
                     ": the blocks of a split (the number ",
                     "behind its axis) do not fill their dimension of a tensor of shape ", subject.sizes);
   if (routes.size() >= kMaxRoutes) routes.clear();

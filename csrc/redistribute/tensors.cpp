@@ -26,12 +26,12 @@
 namespace weft {
 
 void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
-  TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
-  TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
+  TORCH_CHECK_VALUE(layout != nullptr, "[W030] ", what, ": no layout given");
+  TORCH_CHECK_VALUE(tensor.defined(), "[W030] ", what, ": no tensor given");
   check_strided(what, tensor);
   check_memory(what, tensor);
-  TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), what, ": layout ", layout->describe(), " is for ", layout->ndim(),
-                    " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
+  TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), "[W028] ", what, ": layout ", layout->describe(), " is for ",
+                    layout->ndim(), " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
 
 void disable_fuser() {
@@ -108,7 +108,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   BelowAutograd guard;
   if (holds_shards(tensor)) {
     const ShardedTensorImpl& impl = sharded(tensor);
-    TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "distribute_tensor: the tensor lies on ",
+    TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "[W031] distribute_tensor: the tensor lies on ",
                       impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
     if (impl.layout() == layout) return tensor;
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
@@ -163,8 +163,8 @@ std::string compared_by(const std::string& function) {
 
 void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   require_installed();
-  TORCH_CHECK_VALUE(layout != nullptr, what, ": no layout given");
-  TORCH_CHECK_VALUE(tensor.defined(), what, ": no tensor given");
+  TORCH_CHECK_VALUE(layout != nullptr, "[W030] ", what, ": no layout given");
+  TORCH_CHECK_VALUE(tensor.defined(), "[W030] ", what, ": no tensor given");
   // First of all, so that what is wrong on one rank only is an error on all.
   const Layout from = holds_shards(tensor) ? sharded(tensor).layout() : nullptr;
   Moves& moves = context().state<Moves>();
@@ -201,14 +201,14 @@ bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }
 
 Layout layout_of(const at::Tensor& tensor) {
   TORCH_CHECK_VALUE(holds_shards(tensor),
-                    "layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
+                    "[W035] layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
   return sharded(tensor).layout();
 }
 
 std::string path_of(const at::Tensor& tensor) { return holds_shards(tensor) ? sharded(tensor).path() : std::string(); }
 
 void set_path(const at::Tensor& tensor, const std::string& path) {
-  TORCH_CHECK_VALUE(holds_shards(tensor), "set_path: a plain tensor carries no path");
+  TORCH_CHECK_VALUE(holds_shards(tensor), "[W035] set_path: a plain tensor carries no path");
   sharded(tensor).cell().path = interned(path);
 }
 

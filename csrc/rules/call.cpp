@@ -94,8 +94,8 @@ int Call::tensor(const std::string& name) const {
 }
 
 void refuse_two_meshes(const OpInfo& op, Mesh first, Mesh other) {
-  TORCH_CHECK_VALUE(false, "[", op.short_name, "] operands lie on two meshes, ", first->str(), " and ", other->str(),
-                    "; bring them to one with weft.distribute_tensor");
+  TORCH_CHECK_VALUE(false, "[W031] [", op.short_name, "] operands lie on two meshes, ", first->str(), " and ",
+                    other->str(), "; bring them to one with weft.distribute_tensor");
 }
 
 }  // namespace weft

@@ -90,13 +90,13 @@ Json told(const Call& call, const RuleEntry& entry, const BoundRule& bound, cons
 std::string describe_bound(const c10::OperatorHandle& handle, const std::string& text,
                            const std::vector<c10::IValue>& arguments, const std::vector<c10::IValue>& results) {
   const OpInfo op(handle);
-  TORCH_CHECK_VALUE(arguments.size() == op.arguments.size(), "[", op.short_name, "] ", arguments.size(),
+  TORCH_CHECK_VALUE(arguments.size() == op.arguments.size(), "[W083] [", op.short_name, "] ", arguments.size(),
                     " arguments for an op of ", op.arguments.size());
   Call call = Call::of(op, arguments);
   add_results(call, results);
   RuleEntry given;
   const std::vector<const RuleEntry*> entries = entries_of(op, text, given);
-  TORCH_CHECK_VALUE(!entries.empty(), "[", op.short_name, "] has no rule; give the text of one");
+  TORCH_CHECK_VALUE(!entries.empty(), "[W083] [", op.short_name, "] has no rule; give the text of one");
   std::string why;
   for (const RuleEntry* entry : entries) {
     BoundRule bound;
@@ -105,7 +105,7 @@ std::string describe_bound(const c10::OperatorHandle& handle, const std::string&
         entry->binder ? entry->binder(call, bound, why) : bind_named(entry->rule, call, bound, why, names);
     if (binds) return told(call, *entry, bound, names).dump();
   }
-  TORCH_CHECK_VALUE(false, "[", op.short_name, "] ", why);
+  TORCH_CHECK_VALUE(false, "[W083] [", op.short_name, "] ", why);
 }
 
 }  // namespace weft::rules

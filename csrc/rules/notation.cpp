@@ -39,7 +39,7 @@ class Parser {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    TORCH_CHECK_VALUE(false, "rule \"", printable(text_), "\": ", what, " at column ", at_ + 1);
+    TORCH_CHECK_VALUE(false, "[W080] rule \"", printable(text_), "\": ", what, " at column ", at_ + 1);
   }
   void skip() {
     while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
@@ -275,12 +275,12 @@ class Parser {
     std::set<std::string> declared;
     for (const Attribute& a : rule.attributes) declared.insert(a.factor);
     for (const std::string& f : in) {
-      TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "rule \"", printable(text_), "\": factor ", f,
+      TORCH_CHECK_VALUE(out.count(f) || declared.count(f), "[W080] rule \"", printable(text_), "\": factor ", f,
                         " is in no result; say what splitting it means (sum, max, whole, masked, ...) at column ",
                         column(f));
     }
     for (const std::string& f : declared) {
-      TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "rule \"",
+      TORCH_CHECK_VALUE(f.empty() || f == "..." || f[0] == '@' || in.count(f) || out.count(f), "[W080] rule \"",
                         printable(text_), "\": attribute for factor ", f, " that no operand has, at column ",
                         column(f, text_.find(';')));
     }

@@ -38,7 +38,7 @@ c10::OperatorHandle op_named(const std::string& name) {
     }
   }
   std::sort(others.begin(), others.end());
-  TORCH_CHECK_VALUE(false, "no op ", printable(name), " is registered",
+  TORCH_CHECK_VALUE(false, "[W082] no op ", printable(name), " is registered",
                     others.empty() ? "; register it first" : "; there are " + c10::Join(", ", others));
 }
 
@@ -50,11 +50,12 @@ void register_rule(const std::string& op, const std::string& text) {
   const rules::Rule rule = rules::parse_for(info, text);
   for (const rules::RuleEntry* entry : info.rules) {
     if (entry->op != info.short_name) continue;  // of the op that this is a variant of
-    TORCH_CHECK_VALUE(entry->binder == nullptr && has_condition(entry->rule) && entry->text != text, "[",
+    TORCH_CHECK_VALUE(entry->binder == nullptr && has_condition(entry->rule) && entry->text != text, "[W081] [",
                       info.short_name, "] has a rule already, \"", printable(entry->text), "\"; \"", printable(text),
                       "\" would never be used");
   }
-  TORCH_CHECK_VALUE(info.decomposition == nullptr, "[", info.short_name, "] runs as other ops of Weft's already");
+  TORCH_CHECK_VALUE(info.decomposition == nullptr, "[W081] [", info.short_name,
+                    "] runs as other ops of Weft's already");
   rules::rule(info.short_name, text);
   comm::note_setting("rule of " + info.short_name + ": " + text, "on");
 }

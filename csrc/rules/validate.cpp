@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/error_codes.h"
 #include "base/quote.h"
 
 namespace weft::rules {
@@ -46,8 +47,8 @@ class Check {
  private:
   template <class... Words>
   [[noreturn]] void fail(size_t column, const Words&... words) const {
-    TORCH_CHECK_VALUE(false, "[", op_.short_name, "] rule \"", printable(rule_.text), "\": ", words..., " at column ",
-                      column);
+    TORCH_CHECK_VALUE(false, "[W080] [", op_.short_name, "] rule \"", printable(rule_.text), "\": ", words...,
+                      " at column ", column);
   }
 
   static std::string names(const std::vector<std::string>& list) {
@@ -193,15 +194,16 @@ class Check {
 
 void check_op(const OpInfo& op) {
   const char* const advice = "; a rule cannot speak of that";
-  TORCH_CHECK_VALUE(!op.is_view, "[", op.short_name, "] returns a view of an argument", advice);
-  TORCH_CHECK_VALUE(!op.is_out, "[", op.short_name,
+  TORCH_CHECK_VALUE(!op.is_view, "[W081] [", op.short_name, "] returns a view of an argument", advice);
+  TORCH_CHECK_VALUE(!op.is_out, "[W081] [", op.short_name,
                     "] is an out= variant; register a rule for the op that returns its "
                     "result, which is then run instead");
   for (const auto& r : op.results) {
-    TORCH_CHECK_VALUE(r.kind != OpInfo::Kind::value, "[", op.short_name, "] returns something that is no tensor",
+    TORCH_CHECK_VALUE(r.kind != OpInfo::Kind::value, "[W081] [", op.short_name, "] returns something that is no tensor",
                       advice);
   }
-  TORCH_CHECK_VALUE(!op.handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd), "[", op.short_name,
+  TORCH_CHECK_VALUE(!op.handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd), "[W081] [",
+                    op.short_name,
                     "] is made of other ops (CompositeImplicitAutograd), which come to Weft one by one; a rule of its "
                     "own would never be used");
 }
@@ -214,7 +216,7 @@ Rule parse_for(const OpInfo& op, const std::string& text) {
   try {
     rule = parse(text);
   } catch (const c10::Error& e) {
-    TORCH_CHECK_VALUE(false, "[", op.short_name, "] ", e.what_without_backtrace());
+    TORCH_CHECK_VALUE(false, coded("W080", c10::str("[", op.short_name, "] ", e.what_without_backtrace())));
   }
   Check(op, rule).run();
   return rule;

@@ -6,7 +6,7 @@ namespace weft {
 
 void check_memory(const std::string& what, const at::Tensor& tensor) {
   if (!tensor.unsafeGetTensorImpl()->is_python_dispatch() || tensor.is_meta() || tensor.numel() == 0) return;
-  TORCH_CHECK_VALUE(tensor.has_storage() && tensor.storage().data() != nullptr, what,
+  TORCH_CHECK_VALUE(tensor.has_storage() && tensor.storage().data() != nullptr, "[W057] ", what,
                     ": the tensor is of a subclass that has no memory of its own, and cannot be laid out; pass the "
                     "whole value as a plain tensor, or of a DTensor weft.from_dtensor(x)");
 }

@@ -64,7 +64,8 @@ void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, 
       }
       return places.size() < 2 || places[1] > places[0];
     }();
-    TORCH_CHECK_NOT_IMPLEMENTED(strided, "a write through a view whose part on this shard is not evenly spaced (",
+    TORCH_CHECK_NOT_IMPLEMENTED(strided,
+                                "[W065] a write through a view whose part on this shard is not evenly spaced (",
                                 layout->describe(), "); write to the tensor itself, or to full_tensor(view)");
     const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
     target = target.slice(static_cast<int64_t>(d), places.front(), places.back() + 1, step);
@@ -91,8 +92,8 @@ Root root_seen_by(const Cell& cell, const at::Tensor& view) {
   if (view.scalar_type() == cell.local.scalar_type()) return root;
   TORCH_CHECK_NOT_IMPLEMENTED(
       cell.local.is_complex() && view.scalar_type() == c10::toRealValueType(cell.local.scalar_type()),
-      "cannot carry a write through this view back to its base: the view is of ", view.scalar_type(), ", the base of ",
-      cell.local.scalar_type(), "; write to the base, or to a clone() of the view");
+      "[W065] cannot carry a write through this view back to its base: the view is of ", view.scalar_type(),
+      ", the base of ", cell.local.scalar_type(), "; write to the base, or to a clone() of the view");
   root.shard = at::view_as_real(cell.local);
   TensorLayout::Dims dims = cell.layout->dims();
   dims.emplace_back();

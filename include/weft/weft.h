@@ -3,6 +3,7 @@
 #include <weft/checkpoint.h>
 #include <weft/cost.h>
 #include <weft/distributed.h>
+#include <weft/errors.h>
 #include <weft/layout.h>
 #include <weft/layout_map.h>
 #include <weft/mesh.h>

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 import weft
 from documents.blocks import ROOT
@@ -19,7 +20,10 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-headers, names, links, registered = tool("headers"), tool("names"), tool("links"), tool("registered")
+sys.path.insert(0, str(ROOT / "tools" / "docs_site"))  # they import each other
+headers, names, links, registered, errors = (
+    tool(name) for name in ("headers", "names", "links", "registered", "errors")
+)
 
 HEADER = """#pragma once
 // What it is for.
@@ -89,6 +93,92 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "README.md: no such file: docs/b.md",
         "README.md: no such heading: docs/a.md#not",
     ]
+
+
+TABLE = """
+constexpr ErrorKind kKinds[] = {
+    {"W001", "ValueError", "one", "a \\"cause\\"", "a way "
+     "out"},
+    {"W002", "RuntimeError, warning", "two", "c", "r"},
+    {"W003", "Exception", "three", "c", "r"},
+};
+"""
+CPP = """
+void f(int n) {  // TORCH_CHECK(false, "in a comment")
+  TORCH_CHECK_VALUE(n > g("a, (", ','), "[W001] f: ", n, " is not "
+                    "above", c10::str(n, "; "), n ? "yes" : "no");
+  TORCH_CHECK(false, coded("W002", c10::str("f: ", n)));
+  log(LogLevel::warning, "[W002] f");
+  log(LogLevel::debug, "for developers");
+  const std::string told = c10::str("[W003] told of ", n);
+}
+"""
+PYTHON = """
+WHY = "[W001] why " "not"
+def f(n):
+    raise ValueError(WHY)
+    warnings.warn(f"[W002] {n} of {n}", stacklevel=2)
+    raise KeyError(coded("W003", f"f: {n}"))
+    raise Own("without")
+    raise
+"""
+
+
+def tree(root: Path, cpp: str = CPP, python: str = PYTHON) -> Path:
+    for file, text in {errors.TABLE: TABLE, "csrc/f.cpp": cpp, "torch_ops/weft/f.py": python}.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text)
+    return root
+
+
+def test_errors_are_listed(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    assert errors.problems(root) == []
+    assert errors.kinds(root)[0] == errors.Kind("W001", ("ValueError",), "one", 'a "cause"', "a way out")
+    assert [(u.place, u.code, u.type, u.text) for u in errors.uses(root)] == [
+        ("csrc/f.cpp:3", "W001", "ValueError", "f: … is not above…; …"),
+        ("csrc/f.cpp:5", "W002", "RuntimeError", "f: …"),
+        ("csrc/f.cpp:6", "W002", "warning", "f"),
+        ("csrc/f.cpp:8", "W003", "", "told of …"),
+        ("torch_ops/weft/f.py:4", "W001", "ValueError", "why not"),
+        ("torch_ops/weft/f.py:5", "W002", "warning", "… of …"),
+        ("torch_ops/weft/f.py:6", "W003", "KeyError", "f: …"),
+    ]
+    page = errors.page(root)
+    assert '## W001\n\n**One** (`ValueError`).\n\na "cause"\n\nWhat to do: a way out\n\n- `f: … is not' in page
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"[W001] f: "', '"f: "', "csrc/f.cpp:3: no code: f: …"),
+        ('"[W001] f: "', '"[W004] f: "', "csrc/f.cpp:3: W004: f: …"),
+        ('coded("W002", c10::str("f: ", n))', "text", "csrc/f.cpp:5: no code: …"),
+        ('warning, "[W002] f"', 'warning, "f"', "csrc/f.cpp:6: no code: f"),
+        (
+            "TORCH_CHECK(false",
+            "TORCH_CHECK_VALUE(false",
+            "csrc/f.cpp:5: W002 is RuntimeError or warning, not ValueError: f",
+        ),
+        ('"[W001] why "', '"why "', "torch_ops/weft/f.py:4: no code: why not"),
+        ('f"[W002] {n}', 'f"[W001] {n}', "torch_ops/weft/f.py:5: W001 is ValueError, not warning: … of …"),
+        ("raise Own(", "raise TypeError(", "torch_ops/weft/f.py:7: no code: without"),
+        ('"[W003] told', '"told', "csrc/base/error_table.cpp: nothing has the code W003"),
+    ],
+)
+def test_errors_without_a_right_code_are_found(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    python = (
+        PYTHON if "W003" not in new + old else PYTHON.replace('coded("W003", f"f: {n}")', "WHY").replace("Key", "Value")
+    )
+    assert (old in CPP) != (old in python)
+    found = errors.problems(tree(tmp_path, CPP.replace(old, new), python.replace(old, new)))
+    assert [line for line in found if line.startswith(problem)], found
+
+
+def test_order_of_codes(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / errors.TABLE).write_text(TABLE.replace('"W002"', '"W001"'))
+    assert f"{errors.TABLE}: W001 comes after W001" in errors.problems(root)
 
 
 def test_documents_are_in_order() -> None:

@@ -124,9 +124,9 @@ def test_cut_for_good(cut: Callable[[Wire], None], each: int) -> None:
         threading.Timer(5 * PAUSE, cut, (wire,)).start()
         for rank, (error, text, took) in enumerate(pool(take_until_error, timeout=LIMIT)):
             assert error == "RuntimeError" and took < TIMEOUT + SLACK, (took, text)
-            missing_ranks = re.match(r"ranks? ([0-9, ]+) ha(?:s|ve) not come to collective number [0-9]+, ", text)
+            missing_ranks = re.match(r"\[W092\] ranks? ([0-9, ]+) ha(?:s|ve) not come to collective number \d+, ", text)
             if rank < each and missing_ranks:  # they have the job's store, where the others are silent
                 assert set(map(int, missing_ranks[1].split(","))) <= set(range(each, 2 * each)), text
             else:
-                assert re.match("collective number [0-9]+, .* cannot be finished: ", text), text
+                assert re.match(r"\[W093\] collective number [0-9]+, .* cannot be finished: ", text), text
                 assert rank < each or "the job's store, which rank 0 or torchrun keeps, is gone" in text, text

@@ -97,7 +97,7 @@ TEST_F(LogTest, UnknownValuesWarnOnce) {
   log(LogLevel::info, "hidden");
   log(LogLevel::warning, "shown");
   ASSERT_EQ(lines.size(), 2u);
-  EXPECT_EQ(lines[0].text, "WEFT_LOG=verbose is not a level; known: error, warning, info, debug. Using warning");
+  EXPECT_EQ(lines[0].text, "[W009] WEFT_LOG=verbose is not a level; known: error, warning, info, debug. Using warning");
   EXPECT_EQ(lines[1].text, "shown");
   lines.clear();
   environment(nullptr, "maybe");

@@ -152,7 +152,7 @@ TEST(Unheeded, NamesPatternsAndLargeVariables) {
   const std::vector<VariableInfo> unmatched{
       {"a/q/kernel", {4, 4}, 4}, {"b/q/kernel", {4, 4}, 4}, {"bias", {4}, 4}, {"big", {1 << 20, 2}, 4}};
   EXPECT_EQ(unheeded(map, unmatched, 8 << 20, false),
-            "distribute_module: the layout map does not fit the whole module:\n"
+            "[W047] distribute_module: the layout map does not fit the whole module:\n"
             "2 patterns match no variable:\n"
             "  'q/kernel'; '.*q/kernel' would match 'a/q/kernel' and 1 other\n"
             "  'nowhere'\n"

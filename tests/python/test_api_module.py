@@ -325,7 +325,7 @@ def test_what_a_map_leaves_out_is_told_once_by_one_rank(ranks2):
     first, second = ranks2(what_is_told)
     assert set(second.values()) == {""}
     assert first["misses"] == (
-        "distribute_module: the layout map does not fit the whole module:\n"
+        "[W047] distribute_module: the layout map does not fit the whole module:\n"
         "2 patterns match no variable:\n"
         "  'ig/weight'; '.*ig/weight' would match 'big/weight'\n"
         "  'nowhere.*'\n"

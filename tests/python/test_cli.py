@@ -103,6 +103,14 @@ def test_what_cannot_be_looked_at(place, capsys, arguments, words):
     assert code == 2 and out == "" and errors.startswith("weft: ") and words in errors
 
 
+def test_explain(capsys):
+    code, out, _ = said(capsys, "explain", "W041")
+    assert code == 0 and out == weft.explain_error("[W041] LayoutMap: path 'a' matches 2 entries") + "\n"
+    assert "an exact key wins" in out
+    code, out, errors = said(capsys, "explain", "W000")
+    assert code == 2 and out == "" and "[W029] explain_error: 'W000' is no code" in errors
+
+
 def test_rules(capsys):
     everything = said(capsys, "rules")[1].splitlines()
     assert everything == torch.ops.weft.rules()

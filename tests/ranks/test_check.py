@@ -351,21 +351,25 @@ def misuse():
 
 def test_misuse_is_an_error_on_all_ranks(ranks2):
     words = {
-        "a module": "ValueError: check: pass a function that makes the model",
-        "no layouts": "ValueError: check: layouts must be a LayoutMap or a function of the model",
-        "no map": "ValueError: check: layouts(model) must give a LayoutMap, not dict",
-        "no model": "ValueError: check: model_fn must give a torch.nn.Module, not int",
-        "meta": "ValueError: check: first.weight is on the meta device",
-        "another": "ValueError: check: model_fn gives last.bias another value when it is called again",
-        "tolerance": "ValueError: check: tolerance must be above 0, not 0.0",
-        "sharded": "ValueError: check: the batch must be plain",
-        "does not fit": "ValueError: LayoutMap: path 'first.bias' has shape [12]",
+        "a module": "ValueError: [W038] check: pass a function that makes the model",
+        "no layouts": "ValueError: [W038] check: layouts must be a LayoutMap or a function of the model",
+        "no map": "ValueError: [W038] check: layouts(model) must give a LayoutMap, not dict",
+        "no model": "ValueError: [W038] check: model_fn must give a torch.nn.Module, not int",
+        "meta": "ValueError: [W054] check: first.weight is on the meta device",
+        "another": "ValueError: [W150] check: model_fn gives last.bias another value when it is called again",
+        "tolerance": "ValueError: [W039] check: tolerance must be above 0, not 0.0",
+        "sharded": "ValueError: [W035] check: the batch must be plain",
+        "does not fit": "ValueError: [W028] LayoutMap: path 'first.bias' has shape [12]",
         "plain raises": "RuntimeError: addmm: mat1 and mat2 shapes cannot be multiplied",
     }
     for rank, (found, ok) in enumerate(ranks2(misuse)):
         for name, text in words.items():
             assert found[name].startswith(text), (name, found[name])
-        mine = "KeyError: 'here alone'" if rank == 1 else "RuntimeError: check: rank 1 raised KeyError: 'here alone'"
+        mine = (
+            "KeyError: 'here alone'"
+            if rank == 1
+            else "RuntimeError: [W094] check: rank 1 raised KeyError: 'here alone'"
+        )
         assert found["plain raises on one"] == mine
         assert ok, "and the ranks are in step after all that"
 

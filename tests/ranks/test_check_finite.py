@@ -93,6 +93,7 @@ def test_is_raised_by_all(name):
     for rank, (kind, text, took) in enumerate(run_ranks(2, run, [argument])):
         assert kind == "RuntimeError" and all(word in text for word in words), text
         assert took < SOON and ("failed on rank 1" in text or rank == 1), text
+        assert text.startswith("[W069] ") and text.count("[W0") == 1, "the code of the rank's own error, once, on all"
 
 
 def no_alarm():

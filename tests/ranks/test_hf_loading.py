@@ -142,7 +142,7 @@ def test_missing_and_unexpected_keys(ranks2, tmp_path):
 
     changed(tmp_path, change)
     (error, same) = ranks2(error_of, tmp_path)
-    assert error == same and error.startswith("ValueError: hf.from_pretrained: ")
+    assert error == same and error.startswith("ValueError: [W113] hf.from_pretrained: ")
     assert "2 keys are missing: model.layers.1.mlp.up_proj.weight, model.norm.weight;" in error
     assert "1 keys are not expected: model.layers.7.mlp.up_proj.weight;" in error
     for finite, axes in ranks2(error_of, tmp_path, strict=False):  # they are initialised, in their layout

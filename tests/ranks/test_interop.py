@@ -147,14 +147,14 @@ def test_what_cannot_be_laid_out_is_named(ranks2):
     first, second = ranks2(not_laid_out)
     assert first == second and first[1], first
     words = {
-        "mesh": "ValueError: distribute_tensor: the DTensor lies on DeviceMesh(",
-        "variable": "ValueError: distribute_variable: the DTensor lies on DeviceMesh(",
-        "from_dtensor": "ValueError: from_dtensor: the DTensor lies on DeviceMesh(",
-        "from_local": "ValueError: from_local: the part is a DTensor; pass its to_local()",
-        "module": "ValueError: distribute_module: 0.weight and 1 others is a DTensor (Shard(dim=0),)",
-        "hollow": "ValueError: distribute_tensor: the tensor is of a subclass that has no memory of its own",
-        "hollow variable": "ValueError: distribute_variable: the tensor is of a subclass that has no memory of its own",
-        "hollow module": "ValueError: distribute_module: 'weight': the tensor is of a subclass that has no memory",
+        "mesh": "ValueError: [W031] distribute_tensor: the DTensor lies on DeviceMesh(",
+        "variable": "ValueError: [W031] distribute_variable: the DTensor lies on DeviceMesh(",
+        "from_dtensor": "ValueError: [W031] from_dtensor: the DTensor lies on DeviceMesh(",
+        "from_local": "ValueError: [W035] from_local: the part is a DTensor; pass its to_local()",
+        "module": "ValueError: [W053] distribute_module: 0.weight and 1 others is a DTensor (Shard(dim=0),)",
+        "hollow": "ValueError: [W057] distribute_tensor: the tensor is of a subclass that has no memory of its own",
+        "hollow variable": "ValueError: [W057] distribute_variable: the tensor is of a subclass that has no memory",
+        "hollow module": "ValueError: [W057] distribute_module: 'weight': the tensor is of a subclass that",
     }
     for name, text in words.items():
         assert first[0][name].startswith(text), (name, first[0][name])
@@ -189,6 +189,6 @@ def refusals():
 def test_wrappers_are_refused(ranks2):
     for found in ranks2(refusals):
         for name in ("DistributedDataParallel", "FullyShardedDataParallel", "fully_shard", "parallelize_module"):
-            assert found[name].startswith(f"{name}: the module is sharded already (0.weight); ")
+            assert found[name].startswith(f"[W053] {name}: the module is sharded already (0.weight); ")
             assert "weft." in found[name]
         assert "a DTensor is needed" in found["from_dtensor"] and found["to_dtensor"]

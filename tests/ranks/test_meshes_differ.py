@@ -64,7 +64,7 @@ def test_different_meshes():
     one, two = run_ranks(2, different)
     for name, (_, words) in DIFFERENT.items():
         for text, took, worked in (one[name], two[name]):
-            assert text == one[name][0] and "ValueError: the device mesh must be the same" in text, (name, text)
+            assert text == one[name][0] and "ValueError: [W090] the device mesh must be the same" in text, (name, text)
             assert all(word in text for word in words), (name, text)
             assert took < 5 and worked, (name, took)
 

@@ -68,8 +68,8 @@ def test_named_at_first_use(request, ranks, how):
     for before, after, whole, part, free, same, hooks, left in request.getfixturevalue(ranks)(fills, how):
         assert before == ["up.weight", "up.bias", "turned.angles", "norm.weight", "norm.bias"]
         assert after == ["turned.angles"]
-        assert whole.startswith("Net: 1 variables were made on the meta device") and "turned.angles" in whole
-        assert part.startswith("Turned: 1 variables") and free == ""
+        assert whole.startswith("[W054] Net: 1 variables were made on the meta device") and "turned.angles" in whole
+        assert part.startswith("[W054] Turned: 1 variables") and free == ""
         assert same and hooks == 0 and left == []
 
 

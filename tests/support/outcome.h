@@ -6,15 +6,18 @@
 #include <string>
 #include <utility>
 
+#include "base/error_codes.h"
+
 namespace weft::test {
 
-/// The text of the error that `call` raises; empty where it raises none. Errors of other classes go through.
+/// The text of the error that `call` raises, without its code; empty where it raises none. Errors of other classes go
+/// through.
 template <class Error = c10::ValueError, class F>
 std::string error_of(F&& call) {
   try {
     std::forward<F>(call)();
   } catch (const Error& error) {
-    return error.what_without_backtrace();
+    return without_code(error.what_without_backtrace());
   }
   return {};
 }

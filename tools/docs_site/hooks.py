@@ -9,6 +9,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
+import errors  # noqa: E402
 import headers  # noqa: E402
 import names  # noqa: E402
 import registered  # noqa: E402
@@ -20,6 +21,7 @@ def pages() -> dict[str, str]:
     """File and text of each."""
     made = {f"{REFERENCE}/cpp/{f.stem}.md": headers.page(f) for f in headers.headers(ROOT)}
     made[f"{REFERENCE}/torchscript.md"] = registered.page(ROOT, names.exported(ROOT, "weft"))
+    made[f"{REFERENCE}/errors.md"] = errors.page(ROOT)
     for module in names.MODULES:
         shown = [n for n in names.exported(ROOT, module) if f"{module}.{n}" not in names.MODULES]
         about = f"::: {module}\n    options:\n      members: false\n      heading_level: 2"

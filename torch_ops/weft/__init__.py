@@ -25,6 +25,7 @@ from .costs import Cost, cost
 from .dcp import install as _install_dcp
 from .display import install as _install_display
 from .drawing import Drawing, draw
+from .errors import explain_error
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
@@ -93,6 +94,7 @@ __all__ = [
     "distribute_variable",
     "draw",
     "Drawing",
+    "explain_error",
     "from_dtensor",
     "from_local",
     "full_tensor",

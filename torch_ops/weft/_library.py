@@ -17,7 +17,7 @@ def library_path() -> Path:
     own = inside / f"torch-{torch.__version__.split('+')[0]}"
     path = Path(os.environ.get("WEFT_LIBRARY") or (own if own.is_dir() else inside) / "libweft.so")
     if not path.exists():
-        raise ImportError(f"weft: {path} does not exist; build it with tools/setup, or name one in WEFT_LIBRARY")
+        raise ImportError(f"[W002] weft: {path} does not exist; build it with tools/setup, or name one in WEFT_LIBRARY")
     return path
 
 
@@ -43,7 +43,9 @@ def cmake_prefix_path() -> Path:
     ]:
         if config.exists():
             return prefix
-    raise FileNotFoundError(f"there is no CMake package beside {library}: install weft, or build it with tools/setup")
+    raise FileNotFoundError(
+        f"[W002] there is no CMake package beside {library}: install weft, or build it with tools/setup"
+    )
 
 
 def _load() -> None:
@@ -51,7 +53,7 @@ def _load() -> None:
     built_for = torch_version_built_for(path)
     if built_for is not None and built_for.split("+")[0] != torch.__version__.split("+")[0]:
         raise ImportError(
-            f"weft: {path} was built for torch {built_for}, but torch {torch.__version__} is loaded; "
+            f"[W002] weft: {path} was built for torch {built_for}, but torch {torch.__version__} is loaded; "
             "rebuild it for this torch (tools/setup --torch VERSION) or install the torch it was built for"
         )
     torch.ops.load_library(str(path))

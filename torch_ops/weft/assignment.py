@@ -36,8 +36,8 @@ def _check_turns(tensor: torch.Tensor, shape: torch.Size, what: str) -> None:
         reason = f"its gradient has shape {tuple(tensor.grad.shape)}; set it to None first"
     if reason:
         raise ValueError(
-            f"{what}: the plain tensor of shape {tuple(tensor.shape)} cannot become sharded, of shape {tuple(shape)}: "
-            f"{reason}"
+            f"[W056] {what}: the plain tensor of shape {tuple(tensor.shape)} cannot become sharded, of shape "
+            f"{tuple(shape)}: {reason}"
         )
 
 

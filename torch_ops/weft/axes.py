@@ -29,7 +29,7 @@ def names_tuple(names: Any, what: str) -> tuple[str, ...]:
         ValueError: naming `what`.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise ValueError(f"{what}s: expected a tuple of names, such as ('model',); got {shown(names)}")
+        raise ValueError(f"[W021] {what}s: expected a tuple of names, such as ('model',); got {shown(names)}")
     return tuple(checked(name, what) for name in names)
 
 
@@ -42,12 +42,13 @@ def axes_tuple(axes: Any, what: str = "axes") -> tuple:
     if isinstance(axes, str):
         name = shown(axes)
         raise ValueError(
-            f"{what}: expected one entry per tensor dimension, but {name} is a single name; write ({name},) for a "
-            f"vector, ({name}, None) or (None, {name}) for a matrix"
+            f"[W026] {what}: expected one entry per tensor dimension, but {name} is a single name; write ({name},) for "
+            f"a vector, ({name}, None) or (None, {name}) for a matrix"
         )
     if not isinstance(axes, Sequence):
         raise ValueError(
-            f"{what}: expected a tuple with one entry per tensor dimension, such as (None, 'model'); got {shown(axes)}"
+            f"[W026] {what}: expected a tuple with one entry per tensor dimension, such as (None, 'model'); got "
+            f"{shown(axes)}"
         )
     return tuple(
         tuple(_axis(name, what) for name in a) if isinstance(a, (list, tuple)) else a if a is None else _axis(a, what)
@@ -58,6 +59,7 @@ def axes_tuple(axes: Any, what: str = "axes") -> tuple:
 def _axis(name: Any, what: str) -> str:
     if not isinstance(name, str):
         raise ValueError(
-            f"{what}: expected an axis name, None or a tuple of axis names per dimension; {shown(name)} is none of them"
+            f"[W026] {what}: expected an axis name, None or a tuple of axis names per dimension; {shown(name)} is none "
+            "of them"
         )
     return checked(name, "axis name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .errors import coded
 from .process import world_size
 
 
@@ -20,7 +21,7 @@ def together(call: Callable[[], Any]) -> Any:
         raise error
     for r, text in enumerate(texts):
         if text:
-            raise RuntimeError(f"check: rank {r} raised {text}")
+            raise RuntimeError(coded("W094", f"check: rank {r} raised {text}"))
     return out
 
 

@@ -52,33 +52,35 @@ class Runs:
 
     def validate(self) -> None:
         if isinstance(self.model_fn, torch.nn.Module) or not callable(self.model_fn):
-            raise ValueError("check: pass a function that makes the model, such as `lambda: Net()`: two are needed")
+            raise ValueError(
+                "[W038] check: pass a function that makes the model, such as `lambda: Net()`: two are needed"
+            )
         if not isinstance(self.layouts, LayoutMap) and not callable(self.layouts):
             raise ValueError(
-                f"check: layouts must be a LayoutMap or a function of the model, not {shown(self.layouts)}"
+                f"[W038] check: layouts must be a LayoutMap or a function of the model, not {shown(self.layouts)}"
             )
         if self.tolerance is not None and not self.tolerance > 0:
-            raise ValueError(f"check: tolerance must be above 0, not {shown(self.tolerance)}")
+            raise ValueError(f"[W039] check: tolerance must be above 0, not {shown(self.tolerance)}")
 
     def cast(self, t: torch.Tensor) -> torch.Tensor:
         if is_sharded(t):
-            raise ValueError("check: the batch must be plain; batch_axis says over which axes it is split")
+            raise ValueError("[W035] check: the batch must be plain; batch_axis says over which axes it is split")
         return t.to(self.dtype) if self.dtype is not None and t.is_floating_point() else t
 
     def model(self) -> torch.nn.Module:
         torch.manual_seed(self.seed)
         model = self.model_fn()
         if not isinstance(model, torch.nn.Module):
-            raise ValueError(f"check: model_fn must give a torch.nn.Module, not {type(model).__name__}")
+            raise ValueError(f"[W038] check: model_fn must give a torch.nn.Module, not {type(model).__name__}")
         meta = [n for n, p in model.named_parameters() if p.is_meta]
         if meta:
-            raise ValueError(f"check: {meta[0]} is on the meta device; the plain step needs values")
+            raise ValueError(f"[W054] check: {meta[0]} is on the meta device; the plain step needs values")
         return model.to(self.dtype) if self.dtype is not None else model
 
     def map_for(self, model: torch.nn.Module) -> LayoutMap:
         layouts = self.layouts if isinstance(self.layouts, LayoutMap) else self.layouts(model)
         if not isinstance(layouts, LayoutMap):
-            raise ValueError(f"check: layouts(model) must give a LayoutMap, not {type(layouts).__name__}")
+            raise ValueError(f"[W038] check: layouts(model) must give a LayoutMap, not {type(layouts).__name__}")
         return layouts
 
     def plain_step(self, **asked: Any) -> tuple[Step, list]:
@@ -101,8 +103,8 @@ class Runs:
                 other = [n for n, t in variables(model).items() if not alike(summary(t), before.get(n, []), 1e-6)]
                 if other:
                     raise ValueError(
-                        f"check: model_fn gives {other[0]} another value when it is called again: it must depend on "
-                        "torch's random state alone"
+                        f"[W150] check: model_fn gives {other[0]} another value when it is called again: it must "
+                        "depend on torch's random state alone"
                     )
             return model, self.map_for(model)
 

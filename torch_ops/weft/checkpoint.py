@@ -187,7 +187,7 @@ def _tensors_of(model: Any, what: str) -> dict[str, torch.Tensor]:
     tensors = model.state_dict(keep_vars=True) if isinstance(model, torch.nn.Module) else dict(model)
     wrong = [shown(str(name)) for name, t in tensors.items() if not isinstance(t, torch.Tensor)]
     if wrong:
-        raise ValueError(f"{what}: {', '.join(wrong)} of the model is no tensor; pass such values as `extra`")
+        raise ValueError(f"[W117] {what}: {', '.join(wrong)} of the model is no tensor; pass such values as `extra`")
     return tensors
 
 
@@ -236,21 +236,21 @@ def _check_filled(model: torch.nn.Module, tensors: dict[str, torch.Tensor], stor
     strangers = [name for name, t in tensors.items() if id(t) not in own]
     if strangers:
         raise ValueError(
-            f"load: {listed(strangers)} of state_dict() are made by it and are no variables of the module: load into "
-            "a dict of tensors, and give that to load_state_dict()"
+            f"[W113] load: {listed(strangers)} of state_dict() are made by it and are no variables of the module: load "
+            "into a dict of tensors, and give that to load_state_dict()"
         )
     filled = {id(t) for name, t in tensors.items() if strict or name in stored}
     empty = [name for name, t in variables.items() if id(t) not in filled and (t.is_meta or unfilled(t))]
     if empty:
         raise ValueError(
-            f"load: {listed(empty)} were made on the meta device, are not in the checkpoint and have no value yet; "
-            "compute them first (param_init_fn of distribute_module, or to_empty and the module's own initialiser)"
+            f"[W054] load: {listed(empty)} were made on the meta device, are not in the checkpoint and have no value "
+            "yet; compute them first (param_init_fn of distribute_module, or to_empty and the module's own initialiser)"
         )
 
 
 def _add_optimizer(targets: _Targets, optimizer: Named, found: Any, saved: Any) -> dict[str, torch.Tensor]:
     if _OPTIMIZER not in saved:
-        raise ValueError("load: the checkpoint holds no optimizer")
+        raise ValueError("[W111] load: the checkpoint holds no optimizer")
     optimizer.check(saved[_OPTIMIZER])
     names, likes, sharded = found.tensors(_OPTIMIZER)
     likes = {name: (like, was) for name, like, was in zip(names, likes, sharded, strict=True)}
@@ -269,14 +269,14 @@ def _extra_targets(targets: _Targets, extra: Any, found: Any) -> dict[str, torch
         targets.add(_EXTRA, name, tensors[name], name in given)
     strangers = [name for name in given if name not in tensors]
     if strangers:
-        raise ValueError(f"load: the checkpoint has no tensors where `extra` has {listed(strangers)}")
+        raise ValueError(f"[W111] load: the checkpoint has no tensors where `extra` has {listed(strangers)}")
     return tensors
 
 
 def _random_targets(targets: _Targets, found: Any) -> dict[str, torch.Tensor]:
     names, likes, _ = found.tensors(_RANDOM)
     if not names:
-        raise ValueError("load: there is no random state in it: pass random_state=False")
+        raise ValueError("[W111] load: there is no random state in it: pass random_state=False")
     states = {name: torch.empty_like(like, device="cpu") for name, like in zip(names, likes, strict=True)}
     for name, state in states.items():
         targets.add(_RANDOM, name, state, False)

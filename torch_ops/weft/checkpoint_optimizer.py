@@ -42,15 +42,15 @@ class Named:
         unexpected = sorted(set(theirs) - set(self.names))
         if missing or unexpected:
             raise ValueError(
-                "load: the optimizer has other parameters than the one that was saved: "
+                "[W113] load: the optimizer has other parameters than the one that was saved: "
                 f"{listed(missing) or 'none'} are missing in the checkpoint, {listed(unexpected) or 'none'} are in it "
                 "alone (parameters go by the names in the model that is passed beside the optimizer)"
             )
         for mine in self._groups():
             if frozenset(mine) not in {frozenset(g["params"]) for g in groups}:
                 raise ValueError(
-                    f"load: the optimizer has a parameter group of {listed(mine)}, and the checkpoint none of just "
-                    "these"
+                    f"[W113] load: the optimizer has a parameter group of {listed(mine)}, and the checkpoint none of "
+                    "just these"
                 )
 
     def _groups(self) -> list[list[str]]:

@@ -40,8 +40,8 @@ def encode(value: Any, name: str) -> tuple[Any, dict[str, torch.Tensor]]:
             items = [put(v, f"{place}.{i}") for i, v in enumerate(value)]
             return {_TUPLE: items} if isinstance(value, tuple) else items
         raise ValueError(
-            f"save: {place} is of type {type(value).__name__}; what is saved must be made of None, numbers, strings, "
-            "tensors, dicts, lists and tuples"
+            f"[W117] save: {place} is of type {type(value).__name__}; what is saved must be made of None, numbers, "
+            "strings, tensors, dicts, lists and tuples"
         )
 
     return put(value, name), tensors

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorConverter
 from .tensors import is_sharded
 
 _WHY = (
-    "weft: sharded tensors do not run in graphs of torch.compile; what touches them runs op by op, as without it, and "
-    "so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
-    "tensors alone"
+    "[W067] weft: sharded tensors do not run in graphs of torch.compile; what touches them runs op by op, as without "
+    "it, and so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that "
+    "gets plain tensors alone"
 )
 _told = False
 

@@ -74,7 +74,7 @@ class Part(torch.Tensor):
                     return plain.new_empty(piece.sizes)
                 ends = map(sum, zip(piece.part_start, piece.sizes, strict=True))
                 return plain[tuple(map(slice, piece.part_start, ends))]
-        raise ValueError(f"{index.fqn}: this rank holds no part of it that begins at {tuple(index.offset)}")
+        raise ValueError(f"[W116] {index.fqn}: this rank holds no part of it that begins at {tuple(index.offset)}")
 
 
 def _places_of(x: torch.Tensor) -> _Places:

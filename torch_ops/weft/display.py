@@ -72,7 +72,7 @@ def _guard(cls: type, name: str) -> None:
         except Exception:
             if not torch.ops.weft.is_sharded(self):
                 raise
-        raise NotImplementedError(f"weft: {message}")
+        raise NotImplementedError(f"[W060] weft: {message}")
 
     setattr(cls, name, guarded)
 

@@ -49,9 +49,10 @@ def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) ->
         mine = empty if module is root else unfilled_paths(module)
         if mine:
             raise ValueError(
-                f"{type(module).__name__}: {len(mine)} variables were made on the meta device and nothing has filled "
-                f"them since: {', '.join(map(shown, mine[:_SHOWN]))}{' and others' if len(mine) > _SHOWN else ''}; "
-                "load them, or compute them (buffers that no checkpoint holds) as the module's own initialisation does"
+                f"[W054] {type(module).__name__}: {len(mine)} variables were made on the meta device and nothing has "
+                "filled them since: "
+                f"{', '.join(map(shown, mine[:_SHOWN]))}{' and others' if len(mine) > _SHOWN else ''}; load them, or "
+                "compute them (buffers that no checkpoint holds) as the module's own initialisation does"
             )
         if not empty:
             while handles:
@@ -69,7 +70,7 @@ def owners_to_fill(module: Any, slots: list[Slot], init: Callable | None) -> lis
         without = [s.path for s in slots if s.tensor.is_meta and not hasattr(s.owner, "reset_parameters")]
         if without:
             raise ValueError(
-                f"distribute_module: {', '.join(without)} on the meta device, whose modules have no "
+                f"[W054] distribute_module: {', '.join(without)} on the meta device, whose modules have no "
                 "reset_parameters(); pass param_init_fn (lambda m: None where a checkpoint is loaded afterwards)"
             )
     return list(owners.values())

@@ -28,7 +28,7 @@ def from_dtensor(dtensor: Any, mesh: DeviceMesh | None = None) -> torch.Tensor:
             TensorLayout.
     """
     if not is_dtensor(dtensor):
-        raise ValueError(f"from_dtensor: a DTensor is needed, got {type(dtensor).__name__}")
+        raise ValueError(f"[W038] from_dtensor: a DTensor is needed, got {type(dtensor).__name__}")
     mesh = mesh or DeviceMesh.from_torch(dtensor.device_mesh)
     return shards_of(dtensor.detach(), mesh, "from_dtensor").requires_grad_(dtensor.requires_grad)
 
@@ -100,7 +100,7 @@ def _refusing(function: Callable, name: str, instead: str, at: int = 0) -> Calla
             found = one.named_parameters() if isinstance(one, torch.nn.Module) else ()
             path = next((path for path, p in found if is_sharded(p)), None)
             if path is not None:
-                raise ValueError(f"{name}: the module is sharded already ({path}); {instead}")
+                raise ValueError(f"[W053] {name}: the module is sharded already ({path}); {instead}")
         return function(*args, **kwargs)
 
     return refusing

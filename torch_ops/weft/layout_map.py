@@ -47,7 +47,7 @@ class LayoutMap(Handle, MutableMapping):
 
     def __init__(self, device_mesh: DeviceMesh, entries: Mapping[str, Axes | TensorLayout] | None = None) -> None:
         if not isinstance(device_mesh, DeviceMesh):
-            raise ValueError(f"LayoutMap: a weft.DeviceMesh is needed, got {type(device_mesh).__name__}")
+            raise ValueError(f"[W038] LayoutMap: a weft.DeviceMesh is needed, got {type(device_mesh).__name__}")
         self._object = torch.classes.weft.LayoutMap(device_mesh._object)
         for pattern, axes in (entries or {}).items():
             self[pattern] = axes
@@ -67,7 +67,8 @@ class LayoutMap(Handle, MutableMapping):
         if isinstance(axes, TensorLayout):
             if axes.device_mesh != self.device_mesh:
                 raise ValueError(
-                    f"LayoutMap: the layout of {shown(pattern)} is on {axes.device_mesh}, the map on {self.device_mesh}"
+                    f"[W031] LayoutMap: the layout of {shown(pattern)} is on {axes.device_mesh}, the map on "
+                    f"{self.device_mesh}"
                 )
             axes = axes.axes
         axes = axes_tuple(axes, f"LayoutMap: pattern {shown(pattern)}")

@@ -128,18 +128,18 @@ class TensorLayout(Interned):
             ValueError: another number of placements than mesh axes, or a placement that has no counterpart.
         """
         if len(placements) != len(device_mesh.axis_names):
-            raise ValueError(f"{len(placements)} placements for {device_mesh}; give one per axis")
+            raise ValueError(f"[W032] {len(placements)} placements for {device_mesh}; give one per axis")
         axes: list[list[str]] = [[] for _ in range(ndim)]
         partial = {}
         for name, placement in zip(device_mesh.axis_names, placements, strict=True):
             if type(placement).__name__ == "Shard":
                 if not -ndim <= placement.dim < ndim:
-                    raise ValueError(f"{placement} of axis {name!r} is not a dimension of a tensor with {ndim}")
+                    raise ValueError(f"[W032] {placement} of axis {name!r} is not a dimension of a tensor with {ndim}")
                 axes[placement.dim % ndim].append(name)
             elif placement.is_partial():
                 partial[name] = placement.reduce_op
             elif not placement.is_replicate():
-                raise ValueError(f"{placement} of axis {name!r} has no counterpart in a TensorLayout")
+                raise ValueError(f"[W032] {placement} of axis {name!r} has no counterpart in a TensorLayout")
         return cls([a or None for a in axes], device_mesh, partial)
 
     def placements(self) -> tuple:
@@ -155,7 +155,7 @@ class TensorLayout(Interned):
         for dim, (axes, blocks) in enumerate(zip(self.axes, self._object.blocks(), strict=True)):
             names = (axes,) if isinstance(axes, str) else axes or ()
             if any(blocks) or list(names) != sorted(names, key=order.index):
-                raise ValueError(f"layout {self} has no counterpart among DTensor's placements")
+                raise ValueError(f"[W032] layout {self} has no counterpart among DTensor's placements")
             found.update({name: Shard(dim) for name in names})
         return tuple(found.get(name) or Replicate() for name in order)
 
@@ -195,7 +195,7 @@ def _ranks(devices: Any) -> list[int]:
             continue
         text = str(device).rsplit(":", 1)[-1]
         if not text.isdigit():
-            raise ValueError(f"DeviceMesh: device {shown(device)} is neither a rank nor a name such as 'cpu:3'")
+            raise ValueError(f"[W022] DeviceMesh: device {shown(device)} is neither a rank nor a name such as 'cpu:3'")
         ranks.append(int(text))
     return ranks
 

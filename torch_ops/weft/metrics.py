@@ -41,8 +41,8 @@ def _mend(module: ModuleType) -> None:
     cls = module.Metric
     if not hasattr(cls, "_wrap_update") or not hasattr(cls, "sync"):
         warnings.warn(
-            "weft does not know this torchmetrics: what its metrics count of sharded tensors would be added up over "
-            "the ranks; pass them sync_on_compute=False",
+            "[W143] weft does not know this torchmetrics: what its metrics count of sharded tensors would be added up "
+            "over the ranks; pass them sync_on_compute=False",
             stacklevel=2,
         )
         return

@@ -119,15 +119,16 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
     if layout_map is None:
         if mesh is None:
             raise ValueError(
-                "distribute_module: no layout map given and none registered; pass one, or a mesh to replicate over"
+                "[W044] distribute_module: no layout map given and none registered; pass one, or a mesh to replicate "
+                "over"
             )
         return LayoutMap(mesh)
     if isinstance(layout_map, LayoutMap):
         if mesh is not None and layout_map.device_mesh != mesh:
-            raise ValueError(f"distribute_module: the layout map is on {layout_map.device_mesh}, not on {mesh}")
+            raise ValueError(f"[W031] distribute_module: the layout map is on {layout_map.device_mesh}, not on {mesh}")
         return layout_map
     if mesh is None:
-        raise ValueError("distribute_module: a plain dict of layouts needs a mesh as well")
+        raise ValueError("[W044] distribute_module: a plain dict of layouts needs a mesh as well")
     return LayoutMap(mesh, layout_map)
 
 
@@ -137,7 +138,7 @@ def _check_plain(slots: Iterable[Slot]) -> None:
     if found:
         path, tensor = next(iter(found.items()))
         raise ValueError(
-            f"distribute_module: {path}{f' and {len(found) - 1} others' if len(found) > 1 else ''} is a DTensor "
+            f"[W053] distribute_module: {path}{f' and {len(found) - 1} others' if len(found) > 1 else ''} is a DTensor "
             f"{getattr(tensor, 'placements', ())}: the module is distributed already, by torch's means. Distribute one "
             "that is not, then module.load_state_dict({k: weft.from_dtensor(v, mesh) for k, v in state.items()})"
         )
@@ -148,7 +149,7 @@ def _check_free(slots: Iterable[Slot]) -> None:
     if held:
         paths = list(held.values())[::-1]
         raise ValueError(
-            f"distribute_module: in use by a live autograd graph or by C++ code: {', '.join(paths[:5])}"
+            f"[W052] distribute_module: in use by a live autograd graph or by C++ code: {', '.join(paths[:5])}"
             f"{' and others' if len(paths) > 5 else ''}; distribute before the forward pass, or let go of its results"
         )
 

@@ -93,7 +93,7 @@ def _seconds(timeout: Any, name: str) -> float | None:
     if isinstance(timeout, datetime.timedelta):
         return timeout.total_seconds()
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ValueError(f"initialize: {name} must be seconds or a timedelta, not {shown(timeout)}")
+        raise ValueError(f"[W006] initialize: {name} must be seconds or a timedelta, not {shown(timeout)}")
     return float(min(timeout, 1e18))  # an int may be too large for a float
 
 
@@ -108,7 +108,8 @@ def _check_group(num_processes: int | None, process_id: int | None) -> None:
     for name, asked, there in (("num_processes", num_processes, size), ("process_id", process_id, rank)):
         if asked is not None and asked != there:
             raise ValueError(
-                f"initialize: {name} is {asked}, but torch.distributed is initialized already, as rank {rank} of {size}"
+                f"[W008] initialize: {name} is {asked}, but torch.distributed is initialized already, as rank {rank} "
+                f"of {size}"
             )
 
 
@@ -154,7 +155,7 @@ def list_devices(device_type: str | None = None) -> list[str]:
     default = "gpu" if torch.cuda.is_available() else "cpu"
     kind = checked(device_type or default, "list_devices: the device type").lower()
     if kind not in ("cpu", "gpu", "cuda", "tpu"):
-        raise ValueError(f"list_devices: {shown(device_type)} is no device type; known: cpu, gpu, tpu")
+        raise ValueError(f"[W029] list_devices: {shown(device_type)} is no device type; known: cpu, gpu, tpu")
     if kind == "tpu" or (kind != "cpu" and not torch.cuda.is_available()):
         return []
     name = "cpu" if kind == "cpu" else "gpu"

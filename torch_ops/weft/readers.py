@@ -59,8 +59,8 @@ def _read_array(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> A
 def _export(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     if kwargs.get("copy") is False:
         raise BufferError(
-            "weft: dlpack with copy=False: a sharded tensor has no memory of its own to share. Leave copy out for a "
-            "copy of the whole value, or export weft.local_tensor(x), which shares this rank's part"
+            "[W060] weft: dlpack with copy=False: a sharded tensor has no memory of its own to share. Leave copy out "
+            "for a copy of the whole value, or export weft.local_tensor(x), which shares this rank's part"
         )
     return core(full_copy(x), *args, **kwargs)
 

@@ -92,4 +92,4 @@ def _mesh_of(tensors: list[torch.Tensor]) -> DeviceMesh:
     for t in tensors:
         if torch.ops.weft.is_sharded(t):
             return DeviceMesh._wrap(torch.ops.weft.layout_of(t).mesh())
-    raise ValueError("report: the module is not distributed; pass the layout map to see what it would do")
+    raise ValueError("[W035] report: the module is not distributed; pass the layout map to see what it would do")

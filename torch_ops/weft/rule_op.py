@@ -29,10 +29,10 @@ class OpCall:
 
     def complete(self, args: Sequence, kwargs: Mapping[str, Any]) -> list:
         if len(args) > len(self.schema):
-            raise ValueError(f"{self.name} takes {len(self.schema)} arguments, {len(args)} are given")
+            raise ValueError(f"[W083] {self.name} takes {len(self.schema)} arguments, {len(args)} are given")
         unknown = set(kwargs) - {a.name for a in self.schema}
         if unknown:
-            raise ValueError(f"{self.name} has no argument {', '.join(sorted(unknown))}")
+            raise ValueError(f"[W083] {self.name} has no argument {', '.join(sorted(unknown))}")
         out = []
         for i, a in enumerate(self.schema):
             if i < len(args):
@@ -42,7 +42,7 @@ class OpCall:
             elif a.has_default_value():
                 value = a.default_value
             else:
-                raise ValueError(f"{self.name}: argument {a.name} is missing")
+                raise ValueError(f"[W083] {self.name}: argument {a.name} is missing")
             if str(a.type) == "Tensor" and not isinstance(value, torch.Tensor):
                 value = torch.as_tensor(value)
             out.append(each(value, torch.Tensor.detach))
@@ -106,5 +106,7 @@ def find_op(name: str) -> torch._ops.OpOverload:
     packet = getattr(getattr(torch.ops, space or "aten"), base, None)
     found = getattr(packet, overload or "default", None)
     if found is None:
-        raise ValueError(f"no op {shown(name)} is registered" + (f"; there are {packet.overloads()}" if packet else ""))
+        raise ValueError(
+            f"[W082] no op {shown(name)} is registered" + (f"; there are {packet.overloads()}" if packet else "")
+        )
     return found

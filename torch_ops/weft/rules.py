@@ -78,4 +78,4 @@ def op_name(op: Any) -> str:
         name = getattr(op, attribute, None)
         if isinstance(name, str):
             return name
-    raise TypeError(f"{shown(op)} is no op: pass its name, or the op of torch.ops or torch.library.custom_op")
+    raise TypeError(f"[W082] {shown(op)} is no op: pass its name, or the op of torch.ops or torch.library.custom_op")

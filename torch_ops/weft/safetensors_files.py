@@ -128,7 +128,7 @@ def ordered(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     kinds = list(_KINDS)
     unknown = [f"{name} ({t.dtype})" for name, t in tensors.items() if t.dtype not in _KINDS]
     if unknown:
-        raise ValueError(f"safetensors has no such dtype: {', '.join(unknown)}")
+        raise ValueError(f"[W117] safetensors has no such dtype: {', '.join(unknown)}")
     return sorted(tensors, key=lambda name: (-kinds.index(tensors[name].dtype), name))
 
 

@@ -35,7 +35,7 @@ def slots_of(module: torch.nn.Module) -> Iterator[Slot]:
         for name, tensor in members:
             path = f"{prefix}.{name}" if prefix else name
             if torch.nn.parameter.is_lazy(tensor):
-                raise ValueError(f"distribute_module: {path} has no shape yet; run the lazy module once before")
+                raise ValueError(f"[W050] distribute_module: {path} has no shape yet; run the lazy module once before")
             yield Slot(owner, name, path, tensor)
 
 

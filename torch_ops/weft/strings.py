@@ -14,13 +14,13 @@ def checked(value: Any, what: str) -> str:
         ValueError: naming `what`: another type, or a lone surrogate, which is no character and has no UTF-8.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{what} must be a str, not {type(value).__name__}")
+        raise ValueError(f"[W048] {what} must be a str, not {type(value).__name__}")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"{what} {shown(value)} has a lone surrogate at position {error.start}, which is no character"
+                f"[W048] {what} {shown(value)} has a lone surrogate at position {error.start}, which is no character"
             ) from None
     return value
 

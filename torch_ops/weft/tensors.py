@@ -45,10 +45,10 @@ def as_layout(layout: TensorLayout | Axes, mesh: DeviceMesh | None) -> TensorLay
         )
     if isinstance(layout, TensorLayout):
         if mesh is not None and layout.device_mesh != mesh:
-            raise ValueError(f"the layout is on {layout.device_mesh}, but {mesh} is given as well")
+            raise ValueError(f"[W031] the layout is on {layout.device_mesh}, but {mesh} is given as well")
         return layout
     if mesh is None:
-        raise ValueError("axes alone make no layout: pass a weft.TensorLayout, or the mesh as well")
+        raise ValueError("[W030] axes alone make no layout: pass a weft.TensorLayout, or the mesh as well")
     return TensorLayout(layout, mesh)
 
 
@@ -110,8 +110,8 @@ def shards_of(dtensor: Any, mesh: DeviceMesh, function: str) -> torch.Tensor:
     try:
         if tuple(theirs.mesh.shape) != mesh.shape or theirs.mesh.flatten().tolist() != list(mesh.ranks):
             raise ValueError(
-                f"{function}: the DTensor lies on {theirs}, whose axes are not those of {mesh}; pass its full_tensor() "
-                "or lay it out over weft.DeviceMesh.from_torch(dtensor.device_mesh)"
+                f"[W031] {function}: the DTensor lies on {theirs}, whose axes are not those of {mesh}; pass its "
+                "full_tensor() or lay it out over weft.DeviceMesh.from_torch(dtensor.device_mesh)"
             )
         layout = TensorLayout.from_placements(dtensor.placements, mesh, dtensor.dim())
     except ValueError as error:
@@ -157,7 +157,7 @@ def from_local(
     adopt_world()
     shape = list(shape) if shape is not None else None
     if is_dtensor(local):
-        error = "from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
+        error = "[W035] from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
         differ(error, torch.ops.weft.compared_by("from_local"), device_mesh)
         raise ValueError(error)
     return torch.ops.weft.from_local(local, _laid_out_as(layout, device_mesh, "from_local")._object, shape)

@@ -57,8 +57,8 @@ def _mend_counting(module: ModuleType) -> None:
         issued = len(torch.ops.weft.trace_stop(self._weft_trace)[0])
         if issued and rank() == 0:
             warnings.warn(
-                f"CommDebugMode sees only some of the {issued} collectives that Weft has issued below the dispatcher: "
-                "use weft.trace(), which tells each one's op, bytes, variable and module",
+                f"[W152] CommDebugMode sees only some of the {issued} collectives that Weft has issued below the "
+                "dispatcher: use weft.trace(), which tells each one's op, bytes, variable and module",
                 stacklevel=2,
             )
         return leave(self, *error)

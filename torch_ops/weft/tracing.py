@@ -60,7 +60,7 @@ class Trace:
 
     def __enter__(self) -> Trace:
         if self._number is not None:
-            raise RuntimeError("this trace is running already; make another with weft.trace()")
+            raise RuntimeError("[W150] this trace is running already; make another with weft.trace()")
         self._calls = ModuleCalls([self._root] if self._root is not None else distributed_modules())
         self._calls.start()
         self._number = torch.ops.weft.trace_start()

@@ -43,7 +43,8 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
   }
   compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world_mesh());
   const std::string differs = difference(hashes, world_mesh());
-  TORCH_CHECK_VALUE(differs.empty(), what, " must be the same on all ranks, but ", differs, different_meshes(mesh));
+  TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs,
+                    different_meshes(mesh));
   auto& same = context().state<SameMeshes>();
   std::lock_guard<std::mutex> lock(same.mutex);
   same.meshes.insert(mesh);

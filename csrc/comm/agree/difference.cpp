@@ -79,7 +79,7 @@ std::string difference(c10::ArrayRef<int64_t> hashes, Mesh mesh) {
 
 void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) {
   const std::string differs = difference(hashes, mesh);
-  TORCH_CHECK_VALUE(differs.empty(), what, " must be the same on all ranks, but ", differs);
+  TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs);
 }
 
 std::string different_meshes(Mesh mesh) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/error_codes.h"
 #include "comm/lockstep/error_types.h"
 #include "comm/lockstep/guard.h"
 #include "comm/lockstep/settle.h"
@@ -148,11 +149,12 @@ void Failures::part(const Failure& at, bool known) {
   if (!known) use_log([&](FailureLog& log) { log.write({rank, true, *parted_}); });
   abort_untagged();
   if (at.rank == rank) raise_parted();
-  raise_error(parted_->type, parted_->str() + " (raised on all ranks, which are out of step from here on)");
+  raise_error(parted_->type,
+              coded("W094", parted_->str() + " (raised on all ranks, which are out of step from here on)"));
 }
 
 void Failures::raise_parted() const {
-  TORCH_CHECK(false, "the ranks are out of step since ", parted_->str(),
+  TORCH_CHECK(false, "[W095] the ranks are out of step since ", without_code(coded("W094", parted_->str())),
               "; they cannot communicate any more: make the process group anew, by starting the processes again");
 }
 

@@ -54,22 +54,24 @@ Failure differing(const RecentCalls::Difference& difference, const std::string& 
       c10::str(rank < other ? difference.mine : difference.theirs, " on rank ", std::min(rank, other));
   const std::string upper =
       c10::str(rank < other ? difference.theirs : difference.mine, " on rank ", std::max(rank, other));
-  return of_all(difference.number, "ValueError",
-                c10::str("the ranks ask for different collectives, number ", difference.number, ": ", lower, ", but ",
-                         upper, difference.same_words ? ", of another value" : "", first_op, "; ", kSameEverywhere));
+  return of_all(
+      difference.number, "ValueError",
+      c10::str("[W091] the ranks ask for different collectives, number ", difference.number, ": ", lower, ", but ",
+               upper, difference.same_words ? ", of another value" : "", first_op, "; ", kSameEverywhere));
 }
 
 Failure missing(const std::vector<int64_t>& ranks, int64_t number, const Call& call, const std::string& before,
                 const std::string& why) {
-  return of_all(number, "RuntimeError",
-                c10::str(named(ranks), ranks.size() == 1 ? " has" : " have", " not come to collective number ", number,
-                         ", ", call.str(), ", and may have ended or be stuck; last seen in ",
-                         before.empty() ? "the beginning" : before, " (", reason(why), ")"));
+  return of_all(
+      number, "RuntimeError",
+      c10::str("[W092] ", named(ranks), ranks.size() == 1 ? " has" : " have", " not come to collective number ", number,
+               ", ", call.str(), ", and may have ended or be stuck; last seen in ",
+               before.empty() ? "the beginning" : before, " (", reason(why), ")"));
 }
 
 Failure broken(int64_t number, const Call& call, const std::string& why) {
   return of_all(number, "RuntimeError",
-                c10::str("collective number ", number, ", ", call.str(), ", cannot be finished: ", reason(why)));
+                c10::str("[W093] collective number ", number, ", ", call.str(), ", cannot be finished: ", reason(why)));
 }
 
 std::string reason(const std::string& what) {

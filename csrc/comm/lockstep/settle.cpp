@@ -91,7 +91,7 @@ void abort_untagged() {
     try {
       backend->abort();
     } catch (const std::exception& e) {
-      log(LogLevel::warning, "a communicator could not be aborted: ", e.what());
+      log(LogLevel::warning, "[W098] a communicator could not be aborted: ", e.what());
     }
   }
 }

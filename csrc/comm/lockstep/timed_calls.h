@@ -29,7 +29,7 @@ class TimedCalls {
     begin([task] { (*task)(); });
     if (answer.wait_for(limit) != std::future_status::ready) {
       leave();
-      TORCH_CHECK(false, who, " does not answer");
+      TORCH_CHECK(false, "[W097] ", who, " does not answer");
     }
     return answer.get();
   }

@@ -96,7 +96,7 @@ void Failures::warn_of_stragglers() {
   warned_at_ = number;
   const std::vector<int64_t> ranks = not_come(*call, number);
   if (ranks.empty()) return;
-  log(LogLevel::warning, "waiting for ", ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks),
+  log(LogLevel::warning, "[W096] waiting for ", ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks),
       " in collective number ", number, ", ", call->str());
 }
 

@@ -184,8 +184,8 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vec
 at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis) {
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return input;
-  TORCH_CHECK_VALUE(root >= 0 && root < n, "broadcast from coordinate ", root, " of axis '", mesh->axis_name(axis),
-                    "', which has ", n, " ranks");
+  TORCH_CHECK_VALUE(root >= 0 && root < n, "[W037] broadcast from coordinate ", root, " of axis '",
+                    mesh->axis_name(axis), "', which has ", n, " ranks");
   const Event event{"broadcast", mesh, axis, (n - 1) * bytes_of(input) / n, input.numel(), input.scalar_type()};
   return collective(event, [&] {
     const Wire wire(input, {});

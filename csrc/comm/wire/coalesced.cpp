@@ -89,7 +89,7 @@ std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, 
   }
   const c10::ScalarType dtype = tensors[0].scalar_type();
   check_reduction(dtype, reduction);
-  TORCH_CHECK_VALUE(has_lowering(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
+  TORCH_CHECK_VALUE(has_lowering(dtype, reduction), "[W036] a pending ", to_string(reduction), " of dtype ", dtype,
                     " cannot be reduced in buckets");
   const int64_t bytes = elements * static_cast<int64_t>(tensors[0].element_size());
   const Event event{"all_reduce", mesh, axis, 2 * (n - 1) * bytes / n, elements, dtype, reduction};

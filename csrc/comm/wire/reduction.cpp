@@ -41,7 +41,7 @@ bool can_reduce(c10::ScalarType dtype, Reduction reduction) {
 
 void check_reduction(c10::ScalarType dtype, Reduction reduction) {
   TORCH_INTERNAL_ASSERT(reduction != Reduction::none, "nothing is pending");
-  TORCH_CHECK_VALUE(can_reduce(dtype, reduction), "a pending ", to_string(reduction), " of dtype ", dtype,
+  TORCH_CHECK_VALUE(can_reduce(dtype, reduction), "[W036] a pending ", to_string(reduction), " of dtype ", dtype,
                     " cannot be reduced; convert the tensor before it is reduced");
 }
 

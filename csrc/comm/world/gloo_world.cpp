@@ -17,8 +17,8 @@ namespace weft::comm {
 
 Group make_gloo_world(const c10::intrusive_ptr<c10d::Store>& store, int rank, int world_size,
                       std::chrono::milliseconds timeout) {
-  TORCH_CHECK_VALUE(world_size >= 1 && rank >= 0 && rank < world_size, "rank ", rank, " of a world of ", world_size,
-                    " ranks");
+  TORCH_CHECK_VALUE(world_size >= 1 && rank >= 0 && rank < world_size, "[W006] rank ", rank, " of a world of ",
+                    world_size, " ranks");
   const auto mine = c10::make_intrusive<c10d::PrefixStore>("weft", store);
   auto options = c10d::ProcessGroupGloo::Options::create_default(timeout);
   options->group_name = "weft";

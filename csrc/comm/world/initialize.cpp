@@ -56,8 +56,8 @@ int parse_integer(const Setting& setting, int lowest, int highest) {
   int value = 0;
   const char* end = setting.text.data() + setting.text.size();
   const auto [stop, error] = std::from_chars(setting.text.data(), end, value);
-  TORCH_CHECK_VALUE(error == std::errc() && stop == end && value >= lowest && value <= highest, setting.name, " is ",
-                    quote(setting.text), ", but must be a whole number from ", lowest,
+  TORCH_CHECK_VALUE(error == std::errc() && stop == end && value >= lowest && value <= highest, "[W006] ", setting.name,
+                    " is ", quote(setting.text), ", but must be a whole number from ", lowest,
                     highest == std::numeric_limits<int>::max() ? std::string(" on") : c10::str(" to ", highest));
   return value;
 }
@@ -80,7 +80,7 @@ void check_host(const std::string& host, const std::string& name) {
   const bool possible = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) || std::strchr(".-_:%", c) != nullptr;
   });
-  TORCH_CHECK_VALUE(possible, name, " names the host ", quote(host),
+  TORCH_CHECK_VALUE(possible, "[W006] ", name, " names the host ", quote(host),
                     ", but a host has letters, digits, '.', '-' and '_' only, or is an IPv6 address");
 }
 
@@ -92,19 +92,20 @@ void read_address(Rendezvous& rendezvous, const MaybeSetting& addresses, const E
     for (size_t i = all.size(); i-- > 0;) {
       std::tie(rendezvous.host, rendezvous.port) = parse_address(all[i], name);
     }
-    TORCH_CHECK_VALUE(all.size() == 1 || static_cast<int>(all.size()) == rendezvous.world_size, addresses->name, " ",
-                      quote(addresses->text), " lists ", all.size(), " addresses for ", rendezvous.world_size,
-                      " processes; give one per process, or that of process 0 only");
+    TORCH_CHECK_VALUE(all.size() == 1 || static_cast<int>(all.size()) == rendezvous.world_size, "[W007] ",
+                      addresses->name, " ", quote(addresses->text), " lists ", all.size(), " addresses for ",
+                      rendezvous.world_size, " processes; give one per process, or that of process 0 only");
     return;
   }
   const MaybeSetting host = variable(environment, "MASTER_ADDR"), port = variable(environment, "MASTER_PORT");
-  TORCH_CHECK_VALUE(host && port, "a world of ", rendezvous.world_size,
+  TORCH_CHECK_VALUE(host && port, "[W007] a world of ", rendezvous.world_size,
                     " processes needs an address where they meet, but ",
                     host   ? "MASTER_PORT is not set while MASTER_ADDR is " + quote(host->text)
                     : port ? "MASTER_ADDR is not set while MASTER_PORT is " + quote(port->text)
                            : std::string("neither job_addresses, nor KERAS_DISTRIBUTION_JOB_ADDRESSES, nor MASTER_ADDR "
                                          "and MASTER_PORT are set"));
-  TORCH_CHECK_VALUE(!host->text.empty(), "MASTER_ADDR is empty; it must be the address of the process of rank 0");
+  TORCH_CHECK_VALUE(!host->text.empty(),
+                    "[W006] MASTER_ADDR is empty; it must be the address of the process of rank 0");
   check_host(host->text, "MASTER_ADDR");
   rendezvous.host = host->text;
   rendezvous.port = parse_integer(*port, 1, 65535);
@@ -121,8 +122,8 @@ std::pair<std::string, int> parse_address(const std::string& text, const std::st
   std::string host = colon == std::string::npos ? "" : text.substr(0, colon);
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   if (bracketed) host = host.substr(1, host.size() - 2);
-  TORCH_CHECK_VALUE(!host.empty() && (bracketed || host.find(':') == std::string::npos), name, " has ", quote(text),
-                    ", which is no address; write host:port, such as 10.0.0.1:1234 or [::1]:1234");
+  TORCH_CHECK_VALUE(!host.empty() && (bracketed || host.find(':') == std::string::npos), "[W006] ", name, " has ",
+                    quote(text), ", which is no address; write host:port, such as 10.0.0.1:1234 or [::1]:1234");
   check_host(host, name);
   return {host, parse_integer({text.substr(colon + 1), c10::str("the port of ", quote(text), " in ", name)}, 1, 65535)};
 }
@@ -141,19 +142,20 @@ std::optional<Rendezvous> rendezvous_from(const std::optional<std::string>& job_
   if (!size) {
     const MaybeSetting lone =
         first({addresses, rank, variable(environment, "MASTER_ADDR"), variable(environment, "MASTER_PORT")});
-    TORCH_CHECK_VALUE(!lone, lone->name, " is set (", quote(lone->text),
+    TORCH_CHECK_VALUE(!lone, "[W007] ", lone->name, " is set (", quote(lone->text),
                       "), but not the number of processes; set num_processes, KERAS_DISTRIBUTION_NUM_PROCESSES or "
                       "WORLD_SIZE as well, or none of them");
     return std::nullopt;
   }
   Rendezvous rendezvous;
   rendezvous.world_size = parse_integer(*size, 1, std::numeric_limits<int>::max());
-  TORCH_CHECK_VALUE(rank || rendezvous.world_size == 1, size->name, " is ", size->text,
+  TORCH_CHECK_VALUE(rank || rendezvous.world_size == 1, "[W007] ", size->name, " is ", size->text,
                     ", but not set is which process this is; set process_id, KERAS_DISTRIBUTION_PROCESS_ID or RANK");
   if (rank) {
     rendezvous.rank = parse_integer(*rank, 0, std::numeric_limits<int>::max());
-    TORCH_CHECK_VALUE(rendezvous.rank < rendezvous.world_size, rank->name, " is ", rendezvous.rank, ", but with ",
-                      size->name, " ", rendezvous.world_size, " the last one is ", rendezvous.world_size - 1);
+    TORCH_CHECK_VALUE(rendezvous.rank < rendezvous.world_size, "[W007] ", rank->name, " is ", rendezvous.rank,
+                      ", but with ", size->name, " ", rendezvous.world_size, " the last one is ",
+                      rendezvous.world_size - 1);
   }
   if (rendezvous.world_size > 1 || addresses) read_address(rendezvous, addresses, environment);
   return rendezvous;
@@ -205,7 +207,7 @@ void initialize(std::optional<std::string> job_addresses, std::optional<int64_t>
       });
   const int64_t size = rendezvous ? rendezvous->world_size : 1, rank = rendezvous ? rendezvous->rank : 0;
   if (context().world()) {
-    TORCH_CHECK_VALUE(context().world_size() == size && context().rank() == rank, "already initialized as rank ",
+    TORCH_CHECK_VALUE(context().world_size() == size && context().rank() == rank, "[W008] already initialized as rank ",
                       context().rank(), " of ", context().world_size(), "; now asked to be rank ", rank, " of ", size);
     set_timeouts(timeout, first_timeout);
     return;

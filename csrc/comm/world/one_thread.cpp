@@ -22,7 +22,7 @@ OneThread::OneThread() {
   outermost_ = context().state<Holder>().thread.compare_exchange_strong(holder, mine, std::memory_order_acquire);
   TORCH_CHECK(
       outermost_ || holder == mine,
-      "two threads of this process communicate at once, and the other processes cannot know in which order: run "
+      "[W005] two threads of this process communicate at once, and the other processes cannot know in which order: run "
       "what needs collectives on one thread, or let the threads take turns that are the same on all ranks");
 }
 

@@ -11,7 +11,7 @@ using std::chrono::milliseconds;
 
 void check(double seconds, const char* name) {
   constexpr double kLongest = std::chrono::duration<double>(Timeouts::kLongest).count();
-  TORCH_CHECK_VALUE(seconds >= 0.001 && seconds <= kLongest, "initialize: ", name, " is ", seconds,
+  TORCH_CHECK_VALUE(seconds >= 0.001 && seconds <= kLongest, "[W006] initialize: ", name, " is ", seconds,
                     " seconds, but must be 0.001 to ", static_cast<int64_t>(kLongest), " (24 days)");
 }
 

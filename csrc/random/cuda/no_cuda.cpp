@@ -5,7 +5,7 @@ namespace weft::cuda {
 namespace {
 
 [[noreturn]] void missing(const char* what) {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, what,
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "[W070] ", what,
                               " on GPUs needs a Weft that was built with the CUDA toolkit (nvcc); see "
                               "WEFT_CUDA in CMakeLists.txt");
 }

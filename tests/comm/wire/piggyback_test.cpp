@@ -123,7 +123,7 @@ TEST(PiggybackedReductions, TakeChecksAlong) {
         const auto piggybacked = waiting(kind_of(line(3), dtype), 1);
         PiggybackedReductions::finish(*piggybacked, kind_of(line(3), dtype));
       });
-      const std::string expected = "what was given must be the same on all ranks, but rank 1 differs";
+      const std::string expected = "[W090] what was given must be the same on all ranks, but rank 1 differs";
       for (const std::string& error : errors) EXPECT_EQ(error.substr(0, expected.size()), differs ? expected : "");
     }
   }

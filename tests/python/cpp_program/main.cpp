@@ -48,7 +48,9 @@ void tensors(weft::Mesh mesh) {
   std::ostringstream text;
   text << weft::describe(sharded);
   check(text.str().find("shape=(6, 3), layout=(x, None), mesh (x=2)") != std::string::npos, "printing");
-  check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("nope") != std::string::npos, "error");
+  check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("[W025] no axis 'nope'") == 0,
+        "error");
+  check(weft::explain_error("W025").find("a mesh has no such axis") != std::string::npos, "an error explained");
 }
 
 // A sharded tensor takes a plain value in its own layout; a plain one cannot become sharded.

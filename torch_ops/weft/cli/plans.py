@@ -108,14 +108,14 @@ def _mesh(text: str | None) -> DeviceMesh | None:
         return None
     axes = [part.partition("=")[::2] for part in text.split(",")]
     if not all(name and size.isdecimal() for name, size in axes):
-        raise ValueError(f"--mesh: {shown(text)} is not of the form data=2,model=4")
+        raise ValueError(f"[W151] --mesh: {shown(text)} is not of the form data=2,model=4")
     return DeviceMesh([int(size) for _, size in axes], [name for name, _ in axes])
 
 
 def _model(place: str, device: str) -> torch.nn.Module:
     module_name, _, name = place.partition(":")
     if not module_name or not name:
-        raise ValueError(f"MODEL: {shown(place)} is not of the form module:name, such as my_package.models:make")
+        raise ValueError(f"[W151] MODEL: {shown(place)} is not of the form module:name, such as my_package.models:make")
     sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module_name)
@@ -123,11 +123,11 @@ def _model(place: str, device: str) -> torch.nn.Module:
         sys.path.remove("")
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"MODEL: {module_name} has no {name}")
+            raise ValueError(f"[W151] MODEL: {module_name} has no {name}")
         found = getattr(found, part)
     if not isinstance(found, torch.nn.Module) and callable(found):
         with torch.device(device):
             found = found()
     if not isinstance(found, torch.nn.Module):
-        raise ValueError(f"MODEL: {place} gives a {type(found).__name__}, not a torch.nn.Module")
+        raise ValueError(f"[W038] MODEL: {place} gives a {type(found).__name__}, not a torch.nn.Module")
     return found

@@ -97,7 +97,7 @@ def draw(
         layers = layers_of(what, map_of(what, layout_map))
         meshes = [v.layout.device_mesh for layer in layers for group in layer.groups for v in group.variables]
         if not meshes:
-            raise ValueError(f"draw: {type(what).__name__} has no variables")
+            raise ValueError(f"[W038] draw: {type(what).__name__} has no variables")
         drawing = Drawing(layers, meshes[0])
     elif is_sharded(what):
         layout = layout_of(what)
@@ -105,7 +105,7 @@ def draw(
         layers = [Layer(path_of(what).rpartition("/")[0] or "a tensor", "", [Group("", [one])])]
         drawing = Drawing(layers, layout.device_mesh)
     else:
-        raise ValueError(f"draw: a sharded tensor or a module is needed, got {_named(what)}")
+        raise ValueError(f"[W038] draw: a sharded tensor or a module is needed, got {_named(what)}")
     if path is not None and rank() == 0:
         drawing.save(path)
     return drawing

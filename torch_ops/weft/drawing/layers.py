@@ -70,7 +70,7 @@ def _layout(slot: Slot, layout_map: LayoutMap | None) -> TensorLayout:
     if is_sharded(slot.tensor):
         return layout_of(slot.tensor)
     if layout_map is None:
-        raise ValueError(f"draw: {slot.path} is a plain tensor; distribute the module, or pass its layout map")
+        raise ValueError(f"[W035] draw: {slot.path} is a plain tensor; distribute the module, or pass its layout map")
     return layout_map.layout_for(slot.path, slot.tensor.shape, module_type(slot.owner))
 
 

@@ -42,7 +42,9 @@ class Picture:
         try:
             from .cards import Card, Flow
         except ImportError as error:
-            raise ImportError("draw: pictures need matplotlib: pip install matplotlib (or weft[pictures])") from error
+            raise ImportError(
+                "[W003] draw: pictures need matplotlib: pip install matplotlib (or weft[pictures])"
+            ) from error
         self._heading, self._mesh = heading, mesh
         sizes = [v.rows for s in sections for layer in s.layers for group in layer.groups for v in group.variables]
         sizes += [v.columns for s in sections for layer in s.layers for group in layer.groups for v in group.variables]

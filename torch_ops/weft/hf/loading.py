@@ -67,7 +67,7 @@ def from_pretrained(
     adopt_world()
     make = _maker(layouts, mesh)
     if make is not None and kwargs.get("device_map") is not None:
-        raise ValueError("hf.from_pretrained: the mesh tells where the model is: leave device_map out")
+        raise ValueError("[W141] hf.from_pretrained: the mesh tells where the model is: leave device_map out")
     info = kwargs.pop("output_loading_info", False)
     if strict:
         kwargs["ignore_mismatched_sizes"] = True  # they are named below
@@ -93,15 +93,15 @@ def _check_keys(found: Mapping[str, Any], folder: str, kind: str) -> None:
         problems.append(f"{len(other)} keys have another shape: {', '.join(shapes)}")
     if problems:
         raise ValueError(
-            f"hf.from_pretrained: {shown(folder)} is no checkpoint of {kind}: {'; '.join(problems)}; strict=False has "
-            "transformers initialise what is missing and leave out what is too much"
+            f"[W113] hf.from_pretrained: {shown(folder)} is no checkpoint of {kind}: {'; '.join(problems)}; "
+            "strict=False has transformers initialise what is missing and leave out what is too much"
         )
 
 
 def _maker(layouts: Any, mesh: DeviceMesh | None) -> Callable[[torch.nn.Module], LayoutMap] | None:
     if isinstance(layouts, LayoutMap):
         if mesh is not None and layouts.device_mesh != mesh:
-            raise ValueError(f"hf.from_pretrained: the layout map is on {layouts.device_mesh}, not on {mesh}")
+            raise ValueError(f"[W031] hf.from_pretrained: the layout map is on {layouts.device_mesh}, not on {mesh}")
         return lambda model: layouts
     if mesh is None:
         return None
@@ -113,11 +113,14 @@ def _maker(layouts: Any, mesh: DeviceMesh | None) -> Callable[[torch.nn.Module],
         names = mesh.axis_names
         axis = "data" if "data" in names else names[0] if len(names) == 1 else None
         if axis is None:
-            raise ValueError(f"hf.from_pretrained: {mesh} has no axis named 'data'; pass layouts=weft.layouts.fsdp(…)")
+            raise ValueError(
+                f"[W025] hf.from_pretrained: {mesh} has no axis named 'data'; pass layouts=weft.layouts.fsdp(…)"
+            )
         return lambda model: fsdp(model, mesh, axis)
     if not callable(layouts):
         raise ValueError(
-            f"hf.from_pretrained: layouts is 'plan', 'fsdp', a LayoutMap, a dict or a function, not {shown(layouts)}"
+            "[W038] hf.from_pretrained: layouts is 'plan', 'fsdp', a LayoutMap, a dict or a function, not "
+            f"{shown(layouts)}"
         )
     return layouts
 
@@ -149,15 +152,16 @@ def _install(modeling: Any) -> None:
         problem = _problem(load_config)
         if problem and make is None:
             warnings.warn(
-                f"{type(model).__name__}.from_pretrained: the layouts that are registered are not applied: {problem}",
+                f"[W142] {type(model).__name__}.from_pretrained: the layouts that are registered are not applied: "
+                f"{problem}",
                 stacklevel=3,
             )
             return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
         if problem:
-            raise ValueError(f"hf.from_pretrained: {problem}")
+            raise ValueError(f"[W141] hf.from_pretrained: {problem}")
         layouts = make(model) if make is not None else active
         if not isinstance(layouts, LayoutMap):
-            raise ValueError(f"hf.from_pretrained: layouts gave {shown(layouts)}, not a LayoutMap")
+            raise ValueError(f"[W038] hf.from_pretrained: layouts gave {shown(layouts)}, not a LayoutMap")
         distribute_module(model, layouts, param_init_fn=lambda module: None)
         mesh = layouts.device_mesh
         with telling(_WHAT), contextlib.ExitStack() as closed:
@@ -194,7 +198,7 @@ def _warn_of_other_release(cls: Any) -> None:
     def from_pretrained(kind: Any, *args: Any, **kwargs: Any) -> Any:
         if _wanted is not None or active_layouts() is not None:
             warnings.warn(
-                "weft does not know the loader of this transformers: the model is a plain one; pass it to "
+                "[W143] weft does not know the loader of this transformers: the model is a plain one; pass it to "
                 "weft.distribute_module",
                 stacklevel=2,
             )

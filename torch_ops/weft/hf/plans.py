@@ -68,9 +68,9 @@ def layouts(
     )
     kind = type(model).__name__
     if expert_axes and not experts:
-        raise ValueError(f"hf.layouts: {kind} has no expert-parallel plan; leave expert_axis out")
+        raise ValueError(f"[W140] hf.layouts: {kind} has no expert-parallel plan; leave expert_axis out")
     if not dense and not experts:
-        raise ValueError(f"hf.layouts: {kind} has no plan of its own; use weft.layouts.megatron, or pass plan=…")
+        raise ValueError(f"[W140] hf.layouts: {kind} has no plan of its own; use weft.layouts.megatron, or pass plan=…")
     _check_styles({**dense, **experts}, kind)
 
     owners = dict(model.named_modules(remove_duplicate=False))
@@ -102,7 +102,7 @@ def _axis_of(mesh: Any) -> str | tuple[str, ...]:
     if "model" in names or len(names) == 1:
         return "model" if "model" in names else names[0]
     if names:
-        raise ValueError(f"hf.layouts: {mesh} has no axis named 'model': say over which axis the plan splits")
+        raise ValueError(f"[W025] hf.layouts: {mesh} has no axis named 'model': say over which axis the plan splits")
     return ()
 
 
@@ -122,7 +122,8 @@ def _model_of(model: Any) -> tuple[torch.nn.Module, bool]:
             cls = cls[0] if isinstance(cls, (list, tuple)) else cls
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise ValueError(
-            f"hf.layouts: a transformers model, a class of models or a configuration is needed, got {shown(model)}"
+            "[W038] hf.layouts: a transformers model, a class of models or a configuration is needed, got "
+            f"{shown(model)}"
         )
     with torch.device("meta"):
         return cls(config if config is not None else cls.config_class()), False  # type: ignore[attr-defined]
@@ -152,8 +153,8 @@ def _check_styles(plan: Mapping[str, str], kind: str) -> None:
     for pattern, style in plan.items():
         if style not in STYLES:
             raise ValueError(
-                f"hf.layouts: the plan of {kind} gives {shown(pattern)} the style {shown(style)}, which Weft does not "
-                "know; pass plan={pattern: style} with a style that splits alike, or set those layouts by hand"
+                f"[W140] hf.layouts: the plan of {kind} gives {shown(pattern)} the style {shown(style)}, which Weft "
+                "does not know; pass plan={pattern: style} with a style that splits alike, or set those layouts by hand"
             )
 
 

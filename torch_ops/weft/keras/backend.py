@@ -94,7 +94,7 @@ def _to_backend_mesh(device_mesh: Any) -> weft.DeviceMesh:
     devices = [str(d).lower() for d in device_mesh.devices.flatten()]
     kinds = list(dict.fromkeys(d.split(":")[0] for d in devices if ":" in d))
     if len(kinds) > 1:
-        raise ValueError(f"{device_mesh}: its devices are of several types: {', '.join(kinds)}")
+        raise ValueError(f"[W022] {device_mesh}: its devices are of several types: {', '.join(kinds)}")
     kind = kinds[0] if kinds else None
     return weft.DeviceMesh(
         tuple(device_mesh.shape), tuple(device_mesh.axis_names), devices, "cuda" if kind == "gpu" else kind
@@ -109,7 +109,7 @@ def _to_backend_layout(tensor_layout: Any) -> weft.TensorLayout:
     """
     if tensor_layout.device_mesh is None:
         raise ValueError(
-            f"Cannot create sharding when device mesh is not set for TensorLayout(axes={tensor_layout.axes})"
+            f"[W030] Cannot create sharding when device mesh is not set for TensorLayout(axes={tensor_layout.axes})"
         )
     return _interned(tensor_layout.axes, tensor_layout.device_mesh.backend_mesh)
 
@@ -151,8 +151,9 @@ def _tell_of_clear_session(lib: ModuleType) -> None:
         if distribution is not None and not told:
             told = True
             warnings.warn(
-                f"keras.utils.clear_session() has dropped the {type(distribution).__name__} distribution: what is made "
-                "and trained from here on is not distributed. Call keras.distribution.set_distribution again after it",
+                f"[W132] keras.utils.clear_session() has dropped the {type(distribution).__name__} distribution: what "
+                "is made and trained from here on is not distributed. Call keras.distribution.set_distribution again "
+                "after it",
                 stacklevel=2,
             )
 

@@ -117,9 +117,9 @@ def _refuse_distributed_dataset(data: Any) -> None:
     for parent in type(data).__mro__:
         if parent.__name__ in kinds and parent.__module__.startswith("tensorflow."):
             raise ValueError(
-                f"{type(data).__name__}: a dataset that a tf.distribute strategy has distributed cannot feed ranks of "
-                "keras.distribution. Give the tf.data.Dataset of whole batches, of which each rank takes its part; or, "
-                "with auto_shard_dataset=False, the one of this rank's own part"
+                f"[W130] {type(data).__name__}: a dataset that a tf.distribute strategy has distributed cannot feed "
+                "ranks of keras.distribution. Give the tf.data.Dataset of whole batches, of which each rank takes its "
+                "part; or, with auto_shard_dataset=False, the one of this rank's own part"
             )
 
 

@@ -65,7 +65,7 @@ def install(keras: versions.Keras) -> None:
     def _(original: Callable, self: Any, name: str, resource: Any, *args: Any, **kwargs: Any) -> Any:
         if _sharded(resource):
             raise ValueError(
-                f"ExportArchive: endpoint {name!r} would trace {getattr(resource, 'name', resource)!r}, whose "
+                f"[W131] ExportArchive: endpoint {name!r} would trace {getattr(resource, 'name', resource)!r}, whose "
                 "variables are sharded. model.export(path) writes the whole model from rank 0; or save it, and make "
                 "the archive in a program that sets no distribution"
             )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import weft
+from weft.errors import coded
 
 from . import versions
 from .hooks import wrap
@@ -54,7 +55,7 @@ def _find(layout_map: Any, path: str, module_type: str) -> Match | None:
                 hits[pattern] = Match(pattern, _in_order(layout, order, layout_map))
     if len(hits) > 1:
         raise ValueError(
-            f"Path '{path}' matches multiple layout specification keys: {list(hits)}. Please make sure each "
+            f"[W041] Path '{path}' matches multiple layout specification keys: {list(hits)}. Please make sure each "
             "tensor/variable path only matches at most one layout specification key in the LayoutMap."
         )
     return next(iter(hits.values()), None)
@@ -103,7 +104,9 @@ def install(keras: versions.Keras) -> None:
         names = axis_names(axes)
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ValueError(f"Layout {axes} uses the mesh axis {twice[0]!r} twice; an axis splits one dimension only")
+            raise ValueError(
+                f"[W027] Layout {axes} uses the mesh axis {twice[0]!r} twice; an axis splits one dimension only"
+            )
         original(self, axes, device_mesh)
 
     @wrap(lib.TensorLayout, "_validate_axes")
@@ -129,7 +132,9 @@ def install(keras: versions.Keras) -> None:
         try:  # Keras's documentation has lists, its code has not
             original(self, key, tuple(layout))
         except ValueError as e:
-            raise ValueError(f"{layout} should be a TensorLayout, or a tuple or list of axes: {e}") from e
+            raise ValueError(
+                coded("W026", f"{layout} should be a TensorLayout, or a tuple or list of axes: {e}")
+            ) from e
 
     @wrap(lib.LayoutMap, "__delitem__")
     def _(original: Callable, self: Any, key: str) -> None:
@@ -147,7 +152,7 @@ def install(keras: versions.Keras) -> None:
                 original(self, device_mesh, auto_shard_dataset)
                 return
         warnings.warn(
-            f"DataParallel on a mesh of {device_mesh.devices.ndim} axes: the batch is split over the first, "
+            f"[W133] DataParallel on a mesh of {device_mesh.devices.ndim} axes: the batch is split over the first, "
             f"{device_mesh.axis_names[0]!r}",
             stacklevel=3,
         )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import weft
+from weft.errors import coded
 from weft.reporting import Report
 
 from . import layouts, variables
@@ -31,11 +32,13 @@ def report(model: Any, distribution: Any = None) -> Report:
 
     distribution = distribution if distribution is not None else keras.distribution.distribution()
     if distribution is None:
-        raise ValueError("report: no distribution is set; pass one, or call keras.distribution.set_distribution first")
+        raise ValueError(
+            "[W044] report: no distribution is set; pass one, or call keras.distribution.set_distribution first"
+        )
     owners = variables.owners(model)
     rows = list({id(v): v for v in model.variables if v._value is not None}.values())
     if not rows:
-        raise ValueError("report: the model has no variables yet; build it first (model.build, or call it once)")
+        raise ValueError("[W134] report: the model has no variables yet; build it first (model.build, or call it once)")
     shapes: list[int] = []
     for v in rows:
         shapes += [len(v.shape), *v.shape]
@@ -71,7 +74,7 @@ def warn_of_unused_rules(model: Any, distribution: Any) -> None:
     try:
         notes = report(model, distribution).notes
     except ValueError as e:
-        warnings.warn(f"weft.keras: the rules are not checked: {e}", stacklevel=2)
+        warnings.warn(coded("W047", f"weft.keras: the rules are not checked: {e}"), stacklevel=2)
         return
     warned = vars(layout_map).setdefault("_weft_warned", set())  # several models may share a map
     unused = [n.subject for n in notes if n.kind == "unused_rule" and n.subject not in warned]
@@ -79,6 +82,7 @@ def warn_of_unused_rules(model: Any, distribution: Any) -> None:
         return
     warned.update(unused)
     near = {n.subject: n.text for n in reversed(notes) if n.kind == "near_miss"}
-    lines = [near.get(rule, f"rule {rule!r} matches nothing") for rule in unused]
-    text = "weft.keras: rules that nothing has found (weft.keras.report(model) says more):"
-    warnings.warn("\n  ".join([text, *lines]), stacklevel=2)
+    told = "\n  ".join([near.get(rule, f"rule {rule!r} matches nothing") for rule in unused])
+    warnings.warn(
+        f"[W047] weft.keras: rules that nothing has found (weft.keras.report(model) says more):\n  {told}", stacklevel=2
+    )

@@ -111,6 +111,6 @@ def install(keras: versions.Keras) -> None:
 def _refuse_compilation(model: Any, distribution: Any) -> None:
     if distribution is not None and model.jit_compile and not model.run_eagerly:
         raise ValueError(
-            f"jit_compile=True under {type(distribution).__name__}: sharded tensors do not run under torch.compile; "
-            "compile the model with jit_compile=False (or 'auto', which means the same on torch)"
+            f"[W067] jit_compile=True under {type(distribution).__name__}: sharded tensors do not run under "
+            "torch.compile; compile the model with jit_compile=False (or 'auto', which means the same on torch)"
         )

@@ -34,7 +34,7 @@ def layout_for(variable: Any, distribution: Any) -> Any:
         return _replicated(variable, distribution)
     rule = rule_of(variable.path, distribution)
     raise ValueError(
-        f"variable '{variable.path}' has shape {tuple(variable._shape)}, but its layout {layout.axes}"
+        f"[W028] variable '{variable.path}' has shape {tuple(variable._shape)}, but its layout {layout.axes}"
         f"{f' (rule {rule!r})' if rule else ''} is for {len(layout.axes)} dimensions; give one entry per dimension"
     )
 

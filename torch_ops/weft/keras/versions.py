@@ -32,15 +32,17 @@ def find() -> Keras:
     try:
         import keras
     except ImportError as e:
-        raise ImportError("weft.keras: Keras is not installed; pip install keras") from e
+        raise ImportError("[W003] weft.keras: Keras is not installed; pip install keras") from e
     version = keras.__version__
     release = ".".join(version.split(".")[:2])
     if release not in _CORE:
         known = " and ".join(f"{r}.x" for r in _CORE)
-        raise ImportError(f"weft.keras: Keras {version} is not known to this version of Weft, which knows {known}")
+        raise ImportError(
+            f"[W003] weft.keras: Keras {version} is not known to this version of Weft, which knows {known}"
+        )
     if keras.backend.backend() != "torch":
         raise ImportError(
-            f"weft.keras: Keras runs on its {keras.backend.backend()} backend; set KERAS_BACKEND=torch in the "
+            f"[W003] weft.keras: Keras runs on its {keras.backend.backend()} backend; set KERAS_BACKEND=torch in the "
             "environment before Keras is imported"
         )
     trainer: Any = importlib.import_module("keras.src.backend.torch.trainer")

@@ -40,7 +40,7 @@ def fsdp(model: torch.nn.Module, mesh: DeviceMesh, axis: str | Sequence[str], *,
     """
     axes, parts = parts_along(mesh, axis, "layouts.fsdp")
     if isinstance(whole, bool) or not isinstance(whole, (int, float)) or not 0 <= whole <= 1:
-        raise ValueError(f"layouts.fsdp: whole must be a share from 0 to 1, not {shown(whole)}")
+        raise ValueError(f"[W039] layouts.fsdp: whole must be a share from 0 to 1, not {shown(whole)}")
     variables = parameters_of(model, "layouts.fsdp")
     sizes = {path: math.prod(v.shape) for path, v in variables.items() if v.first == path}
     dims = {path: split_dim(variables[path].shape, parts) for path in sizes}

@@ -66,12 +66,12 @@ def parameters_of(module: torch.nn.Module, function: str) -> dict[str, Variable]
         ValueError: no module, a lazy parameter, or a name that is no text.
     """
     if not isinstance(module, torch.nn.Module):
-        raise ValueError(f"{function}: a torch.nn.Module is needed, got {type(module).__name__}")
+        raise ValueError(f"[W038] {function}: a torch.nn.Module is needed, got {type(module).__name__}")
     variables: dict[str, Variable] = {}
     first: dict[int, str] = {}
     for path, parameter in module.named_parameters():
         if torch.nn.parameter.is_lazy(parameter):
-            raise ValueError(f"{function}: {path} has no shape yet; run the lazy module once before")
+            raise ValueError(f"[W050] {function}: {path} has no shape yet; run the lazy module once before")
     for slot in slots_of(module):
         if not isinstance(slot.tensor, torch.nn.Parameter):
             continue
@@ -88,10 +88,10 @@ def parts_along(mesh: DeviceMesh, axis: str | Iterable[str], function: str) -> t
         ValueError: no mesh, no axis, or one that the mesh has not.
     """
     if not isinstance(mesh, DeviceMesh):
-        raise ValueError(f"{function}: a weft.DeviceMesh is needed, got {type(mesh).__name__}")
+        raise ValueError(f"[W038] {function}: a weft.DeviceMesh is needed, got {type(mesh).__name__}")
     names = (axis,) if isinstance(axis, str) else tuple(axis) if isinstance(axis, (list, tuple)) else None
     if not names or len(set(map(str, names))) < len(names):
-        raise ValueError(f"{function}: {shown(axis)} is neither a mesh axis nor several different ones")
+        raise ValueError(f"[W025] {function}: {shown(axis)} is neither a mesh axis nor several different ones")
     parts = 1
     for name in names:
         parts *= mesh.axis_size(name)

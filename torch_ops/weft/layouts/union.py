@@ -15,7 +15,7 @@ _PATH = re.compile(r"[\w./-]+")
 def union(left: LayoutMap, right: LayoutMap) -> LayoutMap:
     """See `LayoutMap.__or__`."""
     if left.device_mesh != right.device_mesh:
-        raise ValueError(f"LayoutMap |: one map is on {left.device_mesh}, the other on {right.device_mesh}")
+        raise ValueError(f"[W031] LayoutMap |: one map is on {left.device_mesh}, the other on {right.device_mesh}")
     plan = _joined(left, right)
     if not plan.variables:
         return _by_pattern(left, right)
@@ -49,8 +49,8 @@ def _joined(left: LayoutMap, right: LayoutMap) -> Plan:
         for path, v in p.variables.items():
             if variables.setdefault(path, v).shape != v.shape:
                 raise ValueError(
-                    f"LayoutMap |: {shown(path)} is {variables[path].shape} in one model and {v.shape} in the other; "
-                    "make both maps for the same model"
+                    f"[W049] LayoutMap |: {shown(path)} is {variables[path].shape} in one model and {v.shape} in the "
+                    "other; make both maps for the same model"
                 )
     inner = frozenset[str]().union(*(p.inner for p in plans))
     return Plan(variables, inner, tuple(dict.fromkeys(n for p in plans for n in p.notes)))
@@ -108,8 +108,8 @@ def _axes_of_both(path: str, left: tuple, right: tuple, inner: frozenset[str]) -
         merged.append(None if not names else names[0] if len(names) == 1 else tuple(names))
     if problem:
         raise ValueError(
-            f"LayoutMap |: {shown(path)} is {left} in the first map and {right} in the second: {problem}; change one "
-            "of them, or set the layout after combining the maps without it"
+            f"[W049] LayoutMap |: {shown(path)} is {left} in the first map and {right} in the second: {problem}; "
+            "change one of them, or set the layout after combining the maps without it"
         )
     return tuple(merged)
 

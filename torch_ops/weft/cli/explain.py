@@ -1,0 +1,23 @@
+"""weft explain: what an error means."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from ..errors import explain_error
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="what an error or a warning means, and what to do",
+        description="Prints the cause of a kind of error or warning and the way out.",
+    )
+    parser.add_argument("message", metavar="CODE", help="W041, or the whole text of the error, which begins with it")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: Namespace) -> int:
+    print(explain_error(options.message))
+    return 0
