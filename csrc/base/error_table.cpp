@@ -128,7 +128,7 @@ constexpr ErrorKind kKinds[] = {
      "Neither were layouts passed, nor are any registered, or a distribution is needed and none is set.",
      "Pass a layout map (a dict needs its mesh), or call `weft.register_layouts`, in Keras `set_distribution`, "
      "before."},
-    {"W045", "ValueError", "a plan file is not valid",
+    {"W045", "ValueError", "a plan file or a cost file is not valid",
      "The text is no JSON, is too long, or has not the entries of a layout map.",
      "Correct it at the place told (file:line:column); `layouts.save(file)` writes a valid one."},
     {"W046", "ValueError", "a layout splits a dimension that this weight has not for itself",
@@ -212,6 +212,9 @@ constexpr ErrorKind kKinds[] = {
      "The device has no counter-mode kernel, Weft was built without the CUDA toolkit, or the shard has too many "
      "dimensions.",
      "Use weft.random_mode(\"replay\"), build with CUDA, or reshape the tensor."},
+    {"W071", "RuntimeError", "a shard was written on its way to the other ranks",
+     "A variable that is gathered ahead of its use was changed by way of local_tensor in the middle of a pass.",
+     "Write to the sharded tensor, or between passes, or switch that off: weft.overlap(0)."},
 
     // Rules
     {"W080", "ValueError", "a rule's text is not valid",

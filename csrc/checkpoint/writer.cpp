@@ -224,9 +224,9 @@ void make_folder(const std::string& folder) {
     const int error = errno;
     struct stat facts{};
     const bool there = error == EEXIST && ::stat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
-    TORCH_CHECK(there, "cannot make the folder ", quote(folder), ": ", std::strerror(error));
+    TORCH_CHECK(there, "[W110] cannot make the folder ", quote(folder), ": ", std::strerror(error));
   }
-  TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "save: ", quote(folder), " holds ", kSingle,
+  TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "[W118] save: ", quote(folder), " holds ", kSingle,
                     ", which Hugging Face's loaders would go on reading; save into another folder, or remove it");
 }
 

@@ -102,7 +102,7 @@ bool GatherRequest::is_current(const ShardedTensorImpl& operand, const Moment& m
   }
   // The other ranks cannot know of it: they have what was there before.
   comm::run_local("gather", [&] {
-    TORCH_CHECK(version_of(cell.local) == moment.version, "gather: this rank's shard of ",
+    TORCH_CHECK(version_of(cell.local) == moment.version, "[W071] gather: this rank's shard of ",
                 path_ != nullptr ? *path_ : std::string("a variable"),
                 " was written by way of local_tensor in the middle of a pass, when it was on its way to the other "
                 "ranks already; write to the sharded tensor, or between passes, or switch gathers ahead of their use "

@@ -154,7 +154,7 @@ def _check_hugging_face(storage: Any) -> None:
     def prepare_global_plan(self: Any, plans: list) -> list:
         if not self.save_distributed and any(plan.items for plan in plans[1:]):
             raise ValueError(
-                "HuggingFaceStorageWriter: several ranks hold parts of what is saved, and all would write one file: "
+                "[W117] HuggingFaceStorageWriter: several ranks hold parts of what is saved, and all would write one file: "
                 "pass save_distributed=True (with enable_consolidation=True the folder holds whole tensors)"
             )
         for number, plan in enumerate(plans):
@@ -162,7 +162,7 @@ def _check_hugging_face(storage: Any) -> None:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(
-                    f"HuggingFaceStorageWriter: {listed(twice)} of rank {number} lie in several pieces of the whole, "
+                    f"[W117] HuggingFaceStorageWriter: {listed(twice)} of rank {number} lie in several pieces of the whole, "
                     "of which its files hold one each: save by weft.save, or by DCP's FileSystemWriter, or lay "
                     "them out in one piece a rank"
                 )

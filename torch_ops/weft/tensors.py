@@ -38,10 +38,10 @@ def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function:
 
 def as_layout(layout: TensorLayout | Axes, mesh: DeviceMesh | None) -> TensorLayout:
     if isinstance(layout, DeviceMesh):  # DTensor's order
-        raise ValueError(f"the layout comes first, then the mesh; got {layout} as the layout")
+        raise ValueError(f"[W038] the layout comes first, then the mesh; got {layout} as the layout")
     if mesh is not None and not isinstance(mesh, DeviceMesh):
         raise ValueError(
-            f"the mesh must be a weft.DeviceMesh, not {type(mesh).__name__}; DeviceMesh.from_torch makes one"
+            f"[W038] the mesh must be a weft.DeviceMesh, not {type(mesh).__name__}; DeviceMesh.from_torch makes one"
         )
     if isinstance(layout, TensorLayout):
         if mesh is not None and layout.device_mesh != mesh:

@@ -35,7 +35,7 @@ MeshCost from_file(const std::string& path, Mesh mesh) {
     std::ifstream file(path, std::ios::binary);
     std::stringstream read;
     read << file.rdbuf();
-    TORCH_CHECK_VALUE(file.good(), "WEFT_COST=", quote(path), " cannot be read; it is to be 'measure', 'fixed', or ",
+    TORCH_CHECK_VALUE(file.good(), "[W110] WEFT_COST=", quote(path), " cannot be read; it is to be 'measure', 'fixed', or ",
                       "the path of a file that weft.cost(mesh).save(path) has written");
     text = read.str();
     return cost_from_json(text, path, mesh);
@@ -114,9 +114,9 @@ namespace weft {
 
 double collective_seconds(Mesh mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
   const auto found = std::find(comm::kMoves.begin(), comm::kMoves.end(), kind);
-  TORCH_CHECK_VALUE(found != comm::kMoves.end(), "collective_seconds: no kind ", quote(kind), "; known are ",
+  TORCH_CHECK_VALUE(found != comm::kMoves.end(), "[W029] collective_seconds: no kind ", quote(kind), "; known are ",
                     c10::Join(", ", comm::kMoves));
-  TORCH_CHECK_VALUE(bytes >= 0, "collective_seconds: ", bytes, " bytes");
+  TORCH_CHECK_VALUE(bytes >= 0, "[W039] collective_seconds: ", bytes, " bytes");
   const comm::AxisCost& links = comm::cost_of(mesh).axes[mesh->axis(axis)];
   const auto moves = static_cast<comm::Moves>(found - comm::kMoves.begin());
   return links.ranks() == 1 ? 0 : static_cast<double>(links.of(moves, bytes)) * comm::kSecondsPerTick;
