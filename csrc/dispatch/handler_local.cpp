@@ -35,12 +35,16 @@ void Handler::lay_out_inputs() {
       continue;
     }
     const Layout now = o.impl->layout();
-    o.local = target == nullptr || target == now
-                  ? o.impl->local()
-                  : redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
+    const bool written = op_.arguments[o.argument].written;
+    if (target == nullptr || target == now) {
+      o.local = o.impl->local();
+    } else if (written) {
+      o.local = redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
+    } else {
+      o.local = redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
+    }
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
-    if (op_.arguments[o.argument].written && target != nullptr && target != now &&
-        o.local.is_alias_of(o.impl->local())) {
+    if (written && target != nullptr && target != now && o.local.is_alias_of(o.impl->local())) {
       o.local = o.local.clone();
     }
     if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {

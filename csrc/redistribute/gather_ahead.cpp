@@ -41,10 +41,15 @@ uint8_t mode_of_thread() {
 struct Bucket {
   struct Entry {
     Number number;
+    size_t piece;
+  };
+  struct Piece {
+    Number number;  // the first one that asks for it
     GatherRequest::Moment moment;
   };
   std::vector<Entry> entries;
-  size_t next = 0;  // the first that may still be asked for
+  std::vector<Piece> pieces;
+  size_t next = 0;  // the first entry that may still be asked for
   int64_t bytes = 0;
   std::unique_ptr<comm::PendingWholes> wholes;
 };
@@ -65,8 +70,9 @@ class GatherAhead : public ContextState {
     first.next = entry + 1;
     if (is_first) gather_next();
     const GatherRequest& request = requests_[number];
-    const bool current = request.is_current(wanted.operand, first.entries[entry].moment);
-    const at::Tensor result = current ? request.result(first.wholes->take(entry)) : on_demand(wanted);
+    const size_t piece = first.entries[entry].piece;
+    const bool current = request.is_current(wanted.operand, first.pieces[piece].moment);
+    const at::Tensor result = current ? request.result(first.wholes->take(piece)) : on_demand(wanted);
     if (first.next == first.entries.size()) drop_first();
     return result;
   }
@@ -145,8 +151,17 @@ class GatherAhead : public ContextState {
     if (!bucket.entries.empty()) send(std::move(bucket));
   }
 
+  // Which piece of the bucket the request is for; their number: none.
+  size_t piece_of(const Bucket& bucket, Number number) const {
+    const auto same = [&](const Bucket::Piece& p) { return requests_[p.number].same_gather(requests_[number]); };
+    return std::find_if(bucket.pieces.begin(), bucket.pieces.end(), same) - bucket.pieces.begin();
+  }
+
   void add(Bucket& bucket, Number number) {
-    bucket.entries.push_back({number, {}});
+    const size_t piece = piece_of(bucket, number);
+    bucket.entries.push_back({number, piece});
+    if (piece < bucket.pieces.size()) return;
+    bucket.pieces.push_back({number, {}});
     bucket.bytes += requests_[number].bytes();
   }
 
@@ -157,7 +172,8 @@ class GatherAhead : public ContextState {
       const Number number = order_.next(before_, last_);
       if (number == GatherOrder::kNone) return;
       const GatherRequest& request = requests_[number];
-      if (bucket.bytes + request.bytes() > (bucket.entries.empty() ? most : std::min(bytes, most))) return;
+      const bool is_new = piece_of(bucket, number) == bucket.pieces.size();
+      if (is_new && bucket.bytes + request.bytes() > (bucket.entries.empty() ? most : std::min(bytes, most))) return;
       if (!bucket.entries.empty()) {
         const GatherRequest& first = requests_[bucket.entries[0].number];
         if (request.mesh() != first.mesh() || request.axis() != first.axis() || request.device() != first.device()) {
@@ -174,19 +190,19 @@ class GatherAhead : public ContextState {
 
   void send(Bucket bucket) {
     const GatherRequest& first = requests_[bucket.entries[0].number];
-    const size_t others = bucket.entries.size() - 1;
+    const size_t others = bucket.pieces.size() - 1;
     std::string path = first.path() != nullptr ? *first.path() : "";
     if (others > 0) path += c10::str(" and ", others, " more");
     Identity identity = RunningOp::current() != nullptr ? RunningOp::current()->identity() : 0;
-    for (const Bucket::Entry& e : bucket.entries) identity = mix(identity, requests_[e.number].identity());
+    for (const Bucket::Piece& p : bucket.pieces) identity = mix(identity, requests_[p.number].identity());
     const NoOp none;
     const RunningOp running("gather", identity, interned(path));
     BelowAutograd guard;
     std::vector<comm::ToGather> tensors;
-    tensors.reserve(bucket.entries.size());
-    for (Bucket::Entry& e : bucket.entries) {
-      const GatherRequest& request = requests_[e.number];
-      tensors.push_back(request.to_gather(request.shard(e.moment)));
+    tensors.reserve(bucket.pieces.size());
+    for (Bucket::Piece& p : bucket.pieces) {
+      const GatherRequest& request = requests_[p.number];
+      tensors.push_back(request.to_gather(request.shard(p.moment)));
     }
     bucket.wholes = comm::all_gather_coalesced(tensors, first.mesh(), first.axis());
     buckets_.push_back(std::move(bucket));

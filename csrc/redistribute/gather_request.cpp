@@ -111,6 +111,12 @@ bool GatherRequest::is_current(const ShardedTensorImpl& operand, const Moment& m
   return true;
 }
 
+bool GatherRequest::same_gather(const GatherRequest& other) const {
+  return address_ == other.address_ && generation_ == other.generation_ && sent_offset_ == other.sent_offset_ &&
+         dim_ == other.dim_ && lengths_ == other.lengths_ && sent_sizes_ == other.sent_sizes_ &&
+         sent_strides_ == other.sent_strides_ && options_.dtype() == other.options_.dtype();
+}
+
 at::Tensor GatherRequest::result(const at::Tensor& gathered) const {
   const at::Tensor whole = gathered.sizes().equals(result_sizes_) ? gathered : gathered.reshape(result_sizes_);
   return position_.empty() ? whole : whole.permute(position_);

@@ -50,6 +50,8 @@ class GatherRequest {
   comm::ToGather to_gather(at::Tensor shard) const { return {std::move(shard), dim_, lengths_}; }
   /// Whether the variable has not been written since. Raises RuntimeError where this rank's shard was, past Weft.
   bool is_current(const ShardedTensorImpl& operand, const Moment& moment) const;
+  /// Whether both send the same and get the same back, as a weight's uses in forward and backward do.
+  bool same_gather(const GatherRequest& other) const;
   /// What the op gets, of what was gathered.
   at::Tensor result(const at::Tensor& gathered) const;
 

@@ -295,7 +295,7 @@ def collectives(model, x):
 
 
 def fewer_collectives():
-    """From the second pass on small weights travel together."""
+    """From the second pass on small weights travel together, and once for forward and backward."""
     mesh = one_axis()
     model, x = laid_out(Net(), mesh), batch(mesh)
     with weft.overlap(0):
@@ -305,8 +305,11 @@ def fewer_collectives():
     assert first == alone, f"{first}"
     weights = [r for r in alone if r.kind == "all_gather" and r.bytes < 1000]  # else an activation
     assert len(weights) > 3 * DEPTH, f"{alone}"
+    size, ranks = sum(p.nbytes for p in map(weft.full_tensor, model.parameters())), weft.world_size()
     for rows in others:
-        assert [r.path for r in rows if r.op == "gather"] == [f"layers/0/bias and {len(weights) - 1} more"], f"{rows}"
+        ahead = [r for r in rows if r.op == "gather"]
+        assert [r.path for r in ahead] == [f"layers/0/bias and {3 * DEPTH - 1} more"], f"{rows}"
+        assert ahead[0].bytes == (ranks - 1) * size // ranks
         assert [r for r in rows if r.op != "gather"] == [r for r in alone if r not in weights], f"{rows}"
 
 
