@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "comm/agree/check_same.h"
@@ -18,18 +19,25 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr size_t kAll = 2 * CollectiveBuffer::kBytes;
+constexpr off_t kAll = 2 * CollectiveBuffer::kBytes;
 
-// Maps the memory of that name, which has this room if it is to be made; null where that fails.
-char* map(const std::string& name, bool make) {
-  const int descriptor = ::shm_open(name.c_str(), make ? O_RDWR | O_CREAT | O_EXCL : O_RDWR, 0600);
-  if (descriptor < 0) return nullptr;
-  // Without the room a write to it would end the process.
+// Memory without a name, which ends with its last process, however that ends. Negative: it cannot be, or has no room,
+// without which a write to it would end the process.
+int make_memory() {
+  const int descriptor = ::memfd_create("weft", MFD_CLOEXEC);
+  if (descriptor >= 0 && ::posix_fallocate(descriptor, 0, kAll) == 0) return descriptor;
+  if (descriptor >= 0) ::close(descriptor);
+  return -1;
+}
+
+// Null where that is not such memory; closes it.
+char* map(int descriptor) {
+  struct stat facts{};
   void* memory = MAP_FAILED;
-  if (!make || ::posix_fallocate(descriptor, 0, kAll) == 0) {
+  if (descriptor >= 0 && ::fstat(descriptor, &facts) == 0 && facts.st_size == kAll) {
     memory = ::mmap(nullptr, kAll, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   }
-  ::close(descriptor);
+  if (descriptor >= 0) ::close(descriptor);
   return memory == MAP_FAILED ? nullptr : static_cast<char*>(memory);
 }
 
@@ -40,22 +48,25 @@ uint64_t random_word() {
 
 }  // namespace
 
-// The first rank tells its name, and a number that lies in it: another host may have one of that name.
+// The first rank tells where its own is found, and a number that lies in it: on another host that may be
+// another's.
 std::unique_ptr<CollectiveBuffer> CollectiveBuffer::make(const Exchange& exchange) {
   const bool first = context().rank() == 0;
-  char* memory = nullptr;
-  std::string told;
   const uint64_t number = random_word();
-  const std::string own = c10::str("/weft-", ::getpid(), "-", number);
-  if (first && (memory = map(own, /*make=*/true)) != nullptr) {
+  const int own = first ? make_memory() : -1;
+  char* memory = own >= 0 ? map(::dup(own)) : nullptr;
+  std::string told;
+  if (memory != nullptr) {
     std::memcpy(memory, &number, sizeof number);
-    told = std::string(reinterpret_cast<const char*>(&number), sizeof number) + own;
+    told = std::string(reinterpret_cast<const char*>(&number), sizeof number) +
+           c10::str("/proc/", ::getpid(), "/fd/", own);
   }
   told = exchange(told)[0];
-  if (!first && !told.empty()) memory = map(told.substr(sizeof number), /*make=*/false);
+  if (!first && !told.empty())
+    memory = map(::open(told.substr(sizeof number).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
   const bool mine = memory != nullptr && std::memcmp(memory, told.data(), sizeof number) == 0;
   const auto all = exchange(mine ? "+" : "-");
-  if (first) ::shm_unlink(own.c_str());  // it ends with the ranks, however they end
+  if (own >= 0) ::close(own);
   if (std::find(all.begin(), all.end(), "-") == all.end()) {
     return std::unique_ptr<CollectiveBuffer>(new CollectiveBuffer(memory));
   }

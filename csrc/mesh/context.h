@@ -86,7 +86,7 @@ class Context {
   std::vector<std::unique_ptr<Bound>> owned_bindings_;
   std::map<std::vector<std::vector<int>>, Group> split_groups_;  // by how they cut the world: meshes share them
   int64_t splits_ = 0;  // of any world: the world's own count is not initialized before torch 2.15
-  std::array<std::atomic<ContextState*>, 16> states_{};
+  std::array<std::atomic<ContextState*>, 32> states_{};
   std::mutex states_mutex_;
   std::vector<std::unique_ptr<ContextState>> owned_states_;
 };
