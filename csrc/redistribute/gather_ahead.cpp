@@ -218,7 +218,8 @@ class GatherAhead : public ContextState {
 }  // namespace
 
 int64_t overlap(int64_t bytes) {
-  TORCH_CHECK_VALUE(bytes >= 0, "[W039] overlap: a budget of ", bytes, " bytes; give 0 (nothing is gathered ahead) or more");
+  TORCH_CHECK_VALUE(bytes >= 0, "[W039] overlap: a budget of ", bytes,
+                    " bytes; give 0 (nothing is gathered ahead) or more");
   static const int64_t by_default = gathered_ahead.load(std::memory_order_relaxed);
   const int64_t before = gathered_ahead.exchange(bytes, std::memory_order_relaxed);
   comm::note_setting("overlap", bytes == by_default ? "" : std::to_string(bytes));

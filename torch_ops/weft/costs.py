@@ -10,7 +10,7 @@ import torch
 
 from . import _library  # noqa: F401
 from .mesh import DeviceMesh
-from .tracing import human, table
+from .text_table import human, table
 
 
 class Cost:
@@ -54,7 +54,7 @@ class Cost:
                 if kind != "ranks":
                     lines.append((axis, kind, *(f"{ns / 1e3:.0f} us" for ns in times)))
         rate = f"{self.products_per_second / 1e9:.1f} G products a second"
-        return f"{table(lines, right=range(2, 2 + len(self._bytes)))}\n{self.source}; {rate} on a rank"
+        return f"{table(lines, right=tuple(range(2, 2 + len(self._bytes))))}\n{self.source}; {rate} on a rank"
 
     def __repr__(self) -> str:
         return f"Cost({self._mesh!r}, {self.source!r})"

@@ -154,16 +154,16 @@ def _check_hugging_face(storage: Any) -> None:
     def prepare_global_plan(self: Any, plans: list) -> list:
         if not self.save_distributed and any(plan.items for plan in plans[1:]):
             raise ValueError(
-                "[W117] HuggingFaceStorageWriter: several ranks hold parts of what is saved, and all would write one file: "
-                "pass save_distributed=True (with enable_consolidation=True the folder holds whole tensors)"
+                "[W117] HuggingFaceStorageWriter: several ranks hold parts of what is saved, and all would write one "
+                "file: pass save_distributed=True (with enable_consolidation=True the folder holds whole tensors)"
             )
         for number, plan in enumerate(plans):
             names = [item.index.fqn for item in plan.items]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(
-                    f"[W117] HuggingFaceStorageWriter: {listed(twice)} of rank {number} lie in several pieces of the whole, "
-                    "of which its files hold one each: save by weft.save, or by DCP's FileSystemWriter, or lay "
+                    f"[W117] HuggingFaceStorageWriter: {listed(twice)} of rank {number} lie in several pieces of the "
+                    "whole, of which its files hold one each: save by weft.save, or by DCP's FileSystemWriter, or lay "
                     "them out in one piece a rank"
                 )
         return core(self, plans)

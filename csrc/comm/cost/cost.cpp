@@ -35,7 +35,8 @@ MeshCost from_file(const std::string& path, Mesh mesh) {
     std::ifstream file(path, std::ios::binary);
     std::stringstream read;
     read << file.rdbuf();
-    TORCH_CHECK_VALUE(file.good(), "[W110] WEFT_COST=", quote(path), " cannot be read; it is to be 'measure', 'fixed', or ",
+    TORCH_CHECK_VALUE(file.good(), "[W110] WEFT_COST=", quote(path),
+                      " cannot be read; it is to be 'measure', 'fixed', or ",
                       "the path of a file that weft.cost(mesh).save(path) has written");
     text = read.str();
     return cost_from_json(text, path, mesh);
