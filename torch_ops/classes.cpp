@@ -132,7 +132,10 @@ using MeshState = std::tuple<std::vector<int64_t>, std::vector<std::string>, std
 
 // Every rank makes its meshes alike: where one makes another, or fails to, all get the error here.
 Mesh make_mesh(std::vector<int64_t> shape, std::vector<std::string> axis_names, std::vector<int64_t> ranks,
-               std::string device_type) {
+               std::string device_type, int64_t simulate) {
+  if (simulate >= 0) {
+    return DeviceMesh::simulate(std::move(shape), std::move(axis_names), simulate, std::move(device_type));
+  }
   const Mesh mesh = comm::agree_or_throw(comm::kMeshMade, nullptr, [&] {
     return DeviceMesh::get(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type));
   });
@@ -144,17 +147,18 @@ void register_mesh_class() {
   static auto mesh =
       torch::class_<MeshObject>("weft", "DeviceMesh")
           .def(torch::init([](std::vector<int64_t> shape, std::vector<std::string> axis_names,
-                              std::vector<int64_t> ranks, std::string device_type) {
-                 return c10::make_intrusive<MeshObject>(
-                     make_mesh(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type)));
+                              std::vector<int64_t> ranks, std::string device_type, int64_t simulate) {
+                 return c10::make_intrusive<MeshObject>(make_mesh(std::move(shape), std::move(axis_names),
+                                                                  std::move(ranks), std::move(device_type), simulate));
                }),
                "",
                {torch::arg("shape"), torch::arg("axis_names"), torch::arg("ranks") = std::vector<int64_t>(),
-                torch::arg("device_type") = "cpu"})
+                torch::arg("device_type") = "cpu", torch::arg("simulate") = int64_t{-1}})
           .def("shape", [](const MeshPtr& self) { return self->mesh->shape(); })
           .def("axis_names", [](const MeshPtr& self) { return self->mesh->axis_names(); })
           .def("ranks", [](const MeshPtr& self) { return self->mesh->ranks(); })
           .def("device_type", [](const MeshPtr& self) { return self->mesh->device_type(); })
+          .def("simulated_rank", [](const MeshPtr& self) { return self->mesh->simulated_rank(); })
           .def("id", [](const MeshPtr& self) { return reinterpret_cast<int64_t>(self->mesh); })
           .def("axis_size", [](const MeshPtr& self,
                                const std::string& name) { return self->mesh->axis_size(self->mesh->axis(name)); })

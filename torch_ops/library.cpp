@@ -8,6 +8,7 @@
 #include "base/error_codes.h"
 #include "base/quote.h"
 #include "classes.h"
+#include "debug/memory_log.h"
 #include "debug/trace.h"
 #include "dispatch/call_identity.h"
 #include "dispatch/install.h"
@@ -50,6 +51,28 @@ TraceColumns stop_trace(int64_t number) {
   return columns;
 }
 
+std::tuple<Numbers, Numbers, Strings, Strings> stop_memory_log() {
+  std::tuple<Numbers, Numbers, Strings, Strings> columns;
+  auto& [blocks, bytes, ops, paths] = columns;
+  for (const MemoryRow& row : memory_log_stop()) {
+    blocks.push_back(row.block);
+    bytes.push_back(row.bytes);
+    ops.push_back(row.op != nullptr ? *row.op : "");
+    paths.push_back(row.path != nullptr ? *row.path : "");
+  }
+  return columns;
+}
+
+std::tuple<Strings, Strings, Numbers> stop_gather_log() {
+  std::tuple<Strings, Strings, Numbers> columns;
+  for (GatheredCall& call : gather_log_stop()) {
+    std::get<0>(columns).push_back(std::move(call.op));
+    std::get<1>(columns).push_back(std::move(call.reason));
+    std::get<2>(columns).push_back(call.bytes);
+  }
+  return columns;
+}
+
 // Values of a tuple, as the op's schema has them: an empty list has no type of its own when it comes as Any.
 std::string bind_rule(const std::string& name, const std::string& text, const c10::IValue& arguments,
                       const c10::IValue& results) {
@@ -72,6 +95,12 @@ void define_other_ops(torch::Library& m) {
   def("trace_stop(int trace) -> (str[] op, str[] kind, str[] axis, int[] bytes, str[] path, int[] start, "
       "int[] duration, int[] sequence)",
       &stop_trace);
+  def("_memory_log_start() -> ()", []() { memory_log_start(); });
+  def("_memory_log_length() -> int", []() { return memory_log_length(); });
+  def("_memory_log_stop() -> (int[] block, int[] bytes, str[] op, str[] path)", &stop_memory_log);
+  def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
+  def("_gather_log_start() -> ()", []() { gather_log_start(); });
+  def("_gather_log_stop() -> (str[] op, str[] reason, int[] bytes)", &stop_gather_log);
   def("random_mode(str mode) -> str", &set_random_mode);
   def("check_plain(bool on) -> bool", [](bool on) {
     const bool before = checks_plain();

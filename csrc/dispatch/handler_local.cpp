@@ -11,6 +11,7 @@
 #include "redistribute/gather_ahead.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 
@@ -23,15 +24,18 @@ void Handler::lay_out_inputs() {
     if (C10_UNLIKELY(!plan_->shapes.empty()) &&
         std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) != plan_->shapes.end()) {
       const Sizes sizes = local_sizes(target, o.tensor.sizes(), context().bind(mesh_).coordinates);
-      const at::Tensor& any = o.impl != nullptr ? o.impl->local() : o.tensor;
+      const at::TensorOptions options = (o.impl != nullptr ? o.impl->local() : o.tensor).options();
       BelowAutograd guard;
-      o.local = at::empty_strided(sizes, dense_strides(sizes, o.tensor.strides()), any.options());
+      o.local = at::empty_strided(sizes, dense_strides(sizes, o.tensor.strides()), options_on(mesh_, options));
       continue;
     }
     if (o.impl == nullptr) {
-      o.local = target == nullptr ? o.tensor
-                                  : redistribute_local(o.tensor, o.tensor.sizes(),
-                                                       TensorLayout::replicated(mesh_, o.tensor.dim()), target);
+      // Of a single value ops may read it; it goes together with meta tensors.
+      o.local = o.tensor.dim() == 0 ? o.tensor : plain_on(mesh_, o.tensor);
+      if (target != nullptr) {
+        o.local =
+            redistribute_local(o.local, o.tensor.sizes(), TensorLayout::replicated(mesh_, o.tensor.dim()), target);
+      }
       continue;
     }
     const Layout now = o.impl->layout();

@@ -90,7 +90,9 @@ const MeshBinding& Context::bind(Mesh mesh) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (const Bound* bound = find(mesh)) return *bound;
   std::unique_ptr<Bound> bound = place(mesh);
-  for (int a = 0; a < mesh->ndim(); ++a) bound->groups.push_back(axis_group(mesh, a));
+  for (int a = 0; a < mesh->ndim(); ++a) {
+    bound->groups.push_back(mesh->is_simulated() ? Group() : axis_group(mesh, a));
+  }
   return publish(std::move(bound));
 }
 
@@ -137,18 +139,19 @@ std::vector<Group> Context::groups() {
 
 // The binding but for its groups.
 std::unique_ptr<Context::Bound> Context::place(Mesh mesh) const {
-  TORCH_CHECK_VALUE(mesh->size() == world_size(), "[W023] ", mesh->str(), " has ", mesh->size(),
+  TORCH_CHECK_VALUE(mesh->is_simulated() || mesh->size() == world_size(), "[W023] ", mesh->str(), " has ", mesh->size(),
                     mesh->size() == 1 ? " rank" : " ranks", ", but the world has ", world_size(),
                     "; a mesh covers the whole world: start ", mesh->size(),
                     " processes (torchrun --nproc_per_node=", mesh->size(), ") and initialize, or build a mesh of ",
                     world_size());
   for (int64_t r : mesh->ranks()) {
-    TORCH_CHECK_VALUE(r < world_size(), "[W023] ", mesh->str(), " names rank ", r, ", but the world's ranks are 0 to ",
-                      world_size() - 1);
+    TORCH_CHECK_VALUE(mesh->is_simulated() || r < world_size(), "[W023] ", mesh->str(), " names rank ", r,
+                      ", but the world's ranks are 0 to ", world_size() - 1);
   }
   auto bound = std::make_unique<Bound>();
   bound->mesh = mesh;
-  for (int64_t c : mesh->coordinates_of(rank())) bound->coordinates.push_back(c);
+  const int64_t own = mesh->is_simulated() ? mesh->simulated_rank() : rank();
+  for (int64_t c : mesh->coordinates_of(own)) bound->coordinates.push_back(c);
   for (int a = 0; a < mesh->ndim(); ++a) {
     bound->group_ranks.push_back(group_ranks_of(line_through(mesh, a, bound->coordinates)));
   }

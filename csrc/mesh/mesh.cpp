@@ -69,6 +69,19 @@ void check_ranks(const std::vector<int64_t>& shape, int64_t size, const std::vec
 
 const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::string> axis_names,
                                   std::vector<int64_t> ranks, std::string device_type) {
+  return intern(std::move(shape), std::move(axis_names), std::move(ranks), std::move(device_type), -1);
+}
+
+const DeviceMesh* DeviceMesh::simulate(std::vector<int64_t> shape, std::vector<std::string> axis_names, int64_t rank,
+                                       std::string device_type) {
+  const int64_t size = checked_size(shape);
+  TORCH_CHECK_VALUE(rank >= 0 && rank < size, "device mesh: rank ", rank, " cannot be simulated: shape (",
+                    c10::Join(", ", shape), ") has the ranks 0 to ", size - 1);
+  return intern(std::move(shape), std::move(axis_names), {}, std::move(device_type), rank);
+}
+
+const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std::string> axis_names,
+                                     std::vector<int64_t> ranks, std::string device_type, int64_t simulated_rank) {
   const int64_t size = checked_size(shape);
   check_names(shape, axis_names);
   if (ranks.empty()) {
@@ -80,7 +93,7 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
   std::lock_guard<std::mutex> lock(table().mutex);
   for (const DeviceMesh* mesh : table().meshes) {
     if (mesh->shape_ == shape && mesh->axis_names_ == axis_names && mesh->ranks_ == ranks &&
-        mesh->device_type_ == device_type) {
+        mesh->device_type_ == device_type && mesh->simulated_rank_ == simulated_rank) {
       return mesh;
     }
   }
@@ -89,6 +102,7 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
   mesh->axis_names_ = std::move(axis_names);
   mesh->ranks_ = std::move(ranks);
   mesh->device_type_ = std::move(device_type);
+  mesh->simulated_rank_ = simulated_rank;
   mesh->hash_ = mix(hash_text(mesh->str()), hash_text(mesh->device_type_));
   for (int64_t rank : mesh->ranks_) mesh->hash_ = mix(mesh->hash_, static_cast<uint64_t>(rank));
   table().meshes.push_back(mesh);

@@ -4,6 +4,8 @@
 #include <c10/util/StringUtil.h>
 
 #include <atomic>
+#include <mutex>
+#include <utility>
 
 #include "comm/agree/settings.h"
 #include "comm/lockstep/failure.h"
@@ -14,7 +16,22 @@
 namespace weft {
 namespace {
 std::atomic<bool> is_strict{false};
+
+struct GatherLog {
+  std::mutex mutex;
+  bool open = false;
+  std::vector<GatheredCall> calls;
+  bool add(const std::string& op, const std::string& reason, int64_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (open) calls.push_back({op, reason, bytes});
+    return open;
+  }
+};
+GatherLog& gather_log() {
+  static GatherLog* log = new GatherLog();
+  return *log;
 }
+}  // namespace
 
 bool strict() { return is_strict.load(std::memory_order_relaxed); }
 void set_strict(bool strict) {
@@ -37,10 +54,24 @@ void warn_gather(const std::string& op, const std::string& reason, int64_t bytes
                                   "call weft.strict(False)");
     });
   }
+  if (gather_log().add(op, reason, bytes)) return;
   if (log_on(LogLevel::debug)) log(LogLevel::debug, "[", op, "] run -> gathered (", bytes, " bytes)");
   if (context().rank() != 0) return;  // all ranks gather alike, so that one of them is enough to tell
   warn_once("gather:" + op, c10::str("[W063] [", op, "] ", reason, ": its inputs are gathered (", bytes,
                                      " bytes the first time) and every rank runs it whole"));
+}
+
+void gather_log_start() {
+  GatherLog& log = gather_log();
+  std::lock_guard<std::mutex> lock(log.mutex);
+  log.open = true;
+}
+
+std::vector<GatheredCall> gather_log_stop() {
+  GatherLog& log = gather_log();
+  std::lock_guard<std::mutex> lock(log.mutex);
+  log.open = false;
+  return std::exchange(log.calls, {});
 }
 
 }  // namespace weft

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace weft {
 
@@ -14,5 +15,14 @@ void set_strict(bool strict);
 int64_t bytes_to_gather(const at::Tensor& tensor);
 /// Warns once per op and process that its inputs are gathered; raises under strict().
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes);
+
+/// An op whose inputs were gathered.
+struct GatheredCall {
+  std::string op, reason;
+  int64_t bytes = 0;
+};
+/// Records them, every call anew, in place of warning of them.
+void gather_log_start();
+std::vector<GatheredCall> gather_log_stop();
 
 }  // namespace weft

@@ -173,7 +173,9 @@ bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   return true;
 }
 
-Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
+namespace {
+
+Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
   Plan plan;
   if (call.op.rules.empty() && !call.op.is_foreach) {
     plan.reason = "it has no rule";
@@ -204,6 +206,22 @@ Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
       const Layout replicated = TensorLayout::replicated(call.mesh, static_cast<int64_t>(r.geometry.sizes.size()));
       plan.outputs.push_back({replicated, r.geometry, r.defined});
     }
+  }
+  return plan;
+}
+
+}  // namespace
+
+Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
+  Plan plan = plan_of(call, coordinates);
+  if (!call.mesh->is_simulated() || plan.composite != nullptr) return plan;
+  // Results are where the shards are, whatever device the caller names.
+  const auto& arguments = call.op.handle.schema().arguments();
+  for (size_t a = 0; a < arguments.size(); ++a) {
+    c10::TypePtr type = arguments[a].type();
+    if (const auto optional = type->cast<c10::OptionalType>()) type = optional->getElementType();
+    if (type->kind() == c10::TypeKind::DeviceObjType)
+      plan.patches.push_back({static_cast<int>(a), at::Device(at::kMeta)});
   }
   return plan;
 }

@@ -8,6 +8,7 @@
 #include "redistribute/tensors_shared.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 namespace {
@@ -43,7 +44,7 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
     geometry.sizes.assign(sizes.begin(), sizes.end());
     geometry.strides = dense_strides(sizes, order);
     const Sizes strides = dense_strides(local.sizes(), order);
-    at::Tensor part = local.detach();
+    at::Tensor part = plain_on(layout->mesh(), local.detach());
     for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
       if (part.size(d) == 1 || part.stride(d) == strides[d]) continue;
       part = at::empty_strided(part.sizes(), strides, part.options()).copy_(part);

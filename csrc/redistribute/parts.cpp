@@ -21,7 +21,7 @@ std::vector<Part> all_parts(const at::Tensor& local, Mesh mesh) {
   std::vector<int64_t> words = local.sizes().vec();
   words.insert(words.end(), local.strides().begin(), local.strides().end());
   std::vector<Part> parts;
-  for (const auto& of_rank : comm::gather_words(words)) {
+  for (const auto& of_rank : comm::gather_words(words, mesh)) {
     const auto middle = of_rank.begin() + local.dim();
     parts.push_back({{of_rank.begin(), middle}, {middle, of_rank.end()}});
   }
@@ -58,9 +58,10 @@ std::vector<int64_t> global_order(const std::vector<Part>& parts, Mesh mesh) {
 }
 
 void check_fit(const std::vector<Part>& parts, c10::IntArrayRef sizes, Layout layout) {
-  for (int64_t rank : layout->mesh()->ranks()) {
+  const Mesh mesh = layout->mesh();
+  for (int64_t rank : mesh->is_simulated() ? std::vector<int64_t>{mesh->simulated_rank()} : mesh->ranks()) {
     const c10::IntArrayRef part = parts[rank].sizes;
-    const Sizes chunk = local_sizes(layout, sizes, layout->mesh()->coordinates_of(rank));
+    const Sizes chunk = local_sizes(layout, sizes, mesh->coordinates_of(rank));
     TORCH_CHECK_VALUE(part.equals(chunk), "[W034] from_local: the parts do not make up a whole of shape ", sizes,
                       " laid out as ", layout->describe(), ": that of rank ", rank, " has shape ", part,
                       ", torch.chunk's chunk ", c10::IntArrayRef(chunk));

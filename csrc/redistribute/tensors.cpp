@@ -22,6 +22,7 @@
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 
@@ -29,7 +30,7 @@ void check_rank(const at::Tensor& tensor, Layout layout, const char* what) {
   TORCH_CHECK_VALUE(layout != nullptr, "[W030] ", what, ": no layout given");
   TORCH_CHECK_VALUE(tensor.defined(), "[W030] ", what, ": no tensor given");
   check_strided(what, tensor);
-  check_memory(what, tensor);
+  if (!layout->mesh()->is_simulated()) check_memory(what, tensor);
   TORCH_CHECK_VALUE(layout->ndim() == tensor.dim(), "[W028] ", what, ": layout ", layout->describe(), " is for ",
                     layout->ndim(), " dimensions, the tensor has ", tensor.dim(), " (shape ", tensor.sizes(), ")");
 }
@@ -120,7 +121,8 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   disable_fuser();
   const Layout replicated = TensorLayout::replicated(layout->mesh(), tensor.dim());
   const Geometry geometry = dense_geometry(tensor);
-  const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+  const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+  const at::Tensor source = plain_on(layout->mesh(), dense);
   return make_sharded(owned(redistribute_local(source, tensor.sizes(), replicated, layout), tensor), layout, geometry);
 }
 
@@ -151,7 +153,8 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
   Geometry geometry;
   geometry.sizes = Sizes(sizes.begin(), sizes.end());
   geometry.strides = row_major_strides(geometry.sizes);
-  return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options), layout, geometry);
+  return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options)), layout,
+                      geometry);
 }
 
 std::string compared_by(const std::string& function) {

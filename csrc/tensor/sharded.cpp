@@ -13,6 +13,13 @@ SetData set_data_of = nullptr;
 constexpr c10::DispatchKeySet kOfLocal({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative,
                                         c10::DispatchKey::AutocastCUDA, c10::DispatchKey::AutocastCPU});
 
+// On a simulated mesh shards are on the meta device; the tensor is where they would be.
+at::Device device_of(const at::Tensor& local, Layout layout) {
+  const at::Device device = local.device();
+  if (C10_LIKELY(!device.is_meta() || !layout->mesh()->is_simulated())) return device;
+  return at::Device(layout->mesh()->device_type());
+}
+
 c10::DispatchKeySet keys_for(const at::Tensor& local) {
   // No Dense bit: core then does not copy the key onto a plain tensor (dispatch/opaque.cpp answers it).
   c10::DispatchKeySet keys(kKey);
@@ -32,7 +39,7 @@ ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geom
     : ShardedTensorImpl(std::move(local), layout, geometry, new_identity()) {}
 
 ShardedTensorImpl::ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity)
-    : TensorImpl(keys_for(local), local.dtype(), local.device()),
+    : TensorImpl(keys_for(local), local.dtype(), device_of(local, layout)),
       identity_(identity),
       local_(std::move(local)),
       layout_(layout) {

@@ -27,6 +27,12 @@ class WEFT_API DeviceMesh {
   static const DeviceMesh* get(std::vector<int64_t> shape, std::vector<std::string> axis_names,
                                std::vector<int64_t> ranks = {}, std::string device_type = "cpu");
 
+  /// A mesh without processes, as the given one of its ranks sees it: what is laid out over it has its shape, and no
+  /// memory; ops on it are planned and counted as they would run, and its collectives send nothing. Another one than
+  /// the real mesh of that shape; a process may have many. Raises ValueError as `get`, and where there is no such rank.
+  static const DeviceMesh* simulate(std::vector<int64_t> shape, std::vector<std::string> axis_names, int64_t rank,
+                                    std::string device_type = "cpu");
+
   int ndim() const { return static_cast<int>(shape_.size()); }
   int64_t size() const { return static_cast<int64_t>(ranks_.size()); }
   const std::vector<int64_t>& shape() const { return shape_; }
@@ -35,6 +41,9 @@ class WEFT_API DeviceMesh {
   const std::string& device_type() const { return device_type_; }
   int64_t axis_size(int axis) const { return shape_[axis]; }
   const std::string& axis_name(int axis) const { return axis_names_[axis]; }
+  bool is_simulated() const { return simulated_rank_ >= 0; }
+  /// Whose part of a simulated mesh this is; -1: of a real one.
+  int64_t simulated_rank() const { return simulated_rank_; }
   /// Index of the axis with that name. Raises ValueError naming the mesh's axes where there is none.
   int axis(const std::string& name) const;
   /// Coordinates of a global rank along each axis; empty where the rank is not in the mesh.
@@ -46,7 +55,10 @@ class WEFT_API DeviceMesh {
 
  private:
   DeviceMesh() = default;
+  static const DeviceMesh* intern(std::vector<int64_t> shape, std::vector<std::string> axis_names,
+                                  std::vector<int64_t> ranks, std::string device_type, int64_t simulated_rank);
   uint64_t hash_ = 0;
+  int64_t simulated_rank_ = -1;
   std::vector<int64_t> shape_;
   std::vector<std::string> axis_names_;
   std::vector<int64_t> ranks_;

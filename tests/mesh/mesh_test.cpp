@@ -175,5 +175,18 @@ TEST(Context, KeepsStatePerContext) {
   EXPECT_THAT(seen, Each(&three.state<Counter>()));
 }
 
+TEST(DeviceMesh, SimulatedOnesHaveNoProcesses) {
+  const Mesh mesh = DeviceMesh::simulate({2, 3}, {"a", "b"}, 4);
+  EXPECT_TRUE(mesh->is_simulated());
+  EXPECT_EQ(mesh, DeviceMesh::simulate({2, 3}, {"a", "b"}, 4));
+  EXPECT_NE(mesh, DeviceMesh::simulate({2, 3}, {"a", "b"}, 5));
+  EXPECT_NE(mesh, DeviceMesh::get({2, 3}, {"a", "b"}));
+  Context alone{{}};
+  const MeshBinding& bound = alone.bind(mesh);
+  EXPECT_THAT(bound.coordinates, ElementsAre(1, 1));
+  EXPECT_THAT(bound.groups, Each(Group()));
+  EXPECT_THROW(DeviceMesh::simulate({2, 3}, {"a", "b"}, 6), c10::ValueError);
+}
+
 }  // namespace
 }  // namespace weft

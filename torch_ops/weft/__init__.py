@@ -39,6 +39,8 @@ from .maps import active_layouts, register_layouts
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
 from .module import distribute_module, tag
+from .planned import Gathered, Planned, PlannedVariable
+from .planning import plan
 from .process import get_device_count, initialize, list_devices, rank, world_size
 from .reporting import Report, report
 from .rule_check import RuleCheck
@@ -98,6 +100,7 @@ __all__ = [
     "from_dtensor",
     "from_local",
     "full_tensor",
+    "Gathered",
     "get_device_count",
     "hf",
     "initialize",
@@ -114,6 +117,9 @@ __all__ = [
     "overlap",
     "path_of",
     "PendingSave",
+    "plan",
+    "Planned",
+    "PlannedVariable",
     "random_mode",
     "rank",
     "register_layouts",

@@ -22,6 +22,9 @@ class DeviceMesh(Interned):
         axis_names: one name per axis, all different.
         devices: global ranks in row-major order, or Keras-style names ("cpu:3"), flat or nested; default 0, 1, ....
         device_type: "cpu" or "cuda"; default "cuda" where torch has one, else "cpu".
+        simulate: a rank: the mesh has no processes, and this one stands for that rank of it. What is laid out over it
+            has shapes and no memory, ops are planned as they would run, and collectives are counted (`weft.trace`) and
+            send nothing. Values are nowhere: what asks for one (`item`) raises.
 
     Raises:
         ValueError: sizes disagree, a name or rank is repeated, a size is below 1; or, on all ranks, they make
@@ -35,16 +38,22 @@ class DeviceMesh(Interned):
         axis_names: SequenceNotStr[str],
         devices: Sequence[Any] | None = None,
         device_type: str | None = None,
+        *,
+        simulate: int | None = None,
     ) -> None:
         adopt_world()
         try:
             kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
             names = list(names_tuple(axis_names, "DeviceMesh: axis name"))
             ranks = _ranks(devices)
+            if simulate is not None and (ranks or simulate < 0):
+                raise ValueError("DeviceMesh: simulate takes a rank, from 0 on, and no devices")
         except ValueError as error:  # the others may be waiting to compare theirs
             torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
             raise
-        self._object = torch.classes.weft.DeviceMesh(list(shape), names, ranks, kind)
+        self._object = torch.classes.weft.DeviceMesh(
+            list(shape), names, ranks, kind, -1 if simulate is None else simulate
+        )
 
     @classmethod
     def from_torch(cls, device_mesh: Any) -> DeviceMesh:
@@ -80,6 +89,12 @@ class DeviceMesh(Interned):
         return self._object.device_type()
 
     @property
+    def simulated_rank(self) -> int | None:
+        """The rank that this process stands for in a simulated mesh; None: a real one."""
+        rank = self._object.simulated_rank()
+        return None if rank < 0 else rank
+
+    @property
     def size(self) -> int:
         """How many ranks are in it."""
         return len(self._object.ranks())
@@ -96,7 +111,8 @@ class DeviceMesh(Interned):
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{n}={s}" for n, s in zip(self.axis_names, self.shape, strict=True))
-        return f"DeviceMesh({axes}, device_type={self.device_type!r})"
+        simulated = "" if self.simulated_rank is None else f", simulate={self.simulated_rank}"
+        return f"DeviceMesh({axes}, device_type={self.device_type!r}{simulated})"
 
 
 class TensorLayout(Interned):

@@ -89,7 +89,8 @@ def distribute_module(
         slots = list(slots_of(module))
         _check_plain(slots)
         _check_free(slots)
-        made_on_meta = owners_to_fill(module, slots, param_init_fn)
+        simulated = mesh.simulated_rank is not None  # where there are no values
+        made_on_meta = [] if simulated else owners_to_fill(module, slots, param_init_fn)
         variables = torch.classes.weft.Variables(layouts._object)
         numbers = [
             variables.add(
@@ -107,7 +108,7 @@ def distribute_module(
     for text in (variables.differing_values(), variables.left_out(layouts._plan is not None)):
         if text and torch.ops.weft.rank() == 0:
             warnings.warn(text, stacklevel=2)
-    _replace(slots, numbers, variables)
+    _replace(slots, numbers, variables, to_fill=not simulated)
     note_map(module, layouts)
     fill(module, made_on_meta, param_init_fn)
     return module
@@ -154,7 +155,7 @@ def _check_free(slots: Iterable[Slot]) -> None:
         )
 
 
-def _replace(slots: list[Slot], numbers: list[int], variables: Any) -> None:
+def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: bool) -> None:
     """Each variable laid out, once, and put where it was."""
     taken: dict[int, torch.Tensor] = {}
     for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
@@ -166,7 +167,7 @@ def _replace(slots: list[Slot], numbers: list[int], variables: Any) -> None:
             slot.owner._c.setattr(slot.name, taken[number])
         elif first:
             swap_impl(slot.tensor, taken[number])
-            if was_meta:
+            if was_meta and to_fill:
                 note_unfilled(slot.tensor)
             taken[number] = slot.tensor  # nothing holds the plain value any longer
 

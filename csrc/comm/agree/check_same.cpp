@@ -25,24 +25,29 @@ struct SameMeshes : ContextState {
 
 }  // namespace
 
-Mesh world_mesh() {
+Mesh world_mesh(Mesh mesh) {
+  if (mesh != nullptr && mesh->is_simulated()) {
+    return DeviceMesh::simulate({mesh->size()}, {"world"}, mesh->simulated_rank(), mesh->device_type());
+  }
   const bool host = !context().world() || sends_from(*context().world()) == at::kCPU;
   return DeviceMesh::get({context().world_size()}, {"world"}, {}, host ? "cpu" : "cuda");
 }
 
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  if (context().world_size() == 1) return;
+  if (context().world_size() == 1 && (mesh == nullptr || !mesh->is_simulated())) return;
   if (mesh == nullptr) mesh = world_mesh();
+  const Mesh world = world_mesh(mesh);
+  if (world->size() == 1) return;
   const Comparing comparing(what);
   const std::string set = settings();
   const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh))};
   std::vector<int64_t> of_settings, hashes;
-  for (const auto& of_rank : gather_words({mine, mine + 2})) {
+  for (const auto& of_rank : gather_words({mine, mine + 2}, mesh)) {
     of_settings.push_back(of_rank[0]);
     hashes.push_back(of_rank[1]);
   }
-  compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world_mesh());
-  const std::string differs = difference(hashes, world_mesh());
+  compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world);
+  const std::string differs = difference(hashes, world);
   TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs,
                     different_meshes(mesh));
   auto& same = context().state<SameMeshes>();
@@ -51,7 +56,7 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
 }
 
 void check_mesh(Mesh mesh) {
-  if (context().world_size() == 1) return;
+  if (context().world_size() == 1 || mesh->is_simulated()) return;
   {
     auto& same = context().state<SameMeshes>();
     std::lock_guard<std::mutex> lock(same.mutex);
@@ -60,11 +65,11 @@ void check_mesh(Mesh mesh) {
   check_same({}, kMeshMade, mesh);
 }
 
-std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words) {
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh) {
   const NoOp hidden;
-  const Mesh world = world_mesh();
+  const Mesh world = world_mesh(mesh);
   const auto n = static_cast<int64_t>(words.size());
-  const at::Device device = world->device_type() == "cuda" ? at::kCUDA : at::kCPU;
+  const at::Device device = world->device_type() == "cuda" && !world->is_simulated() ? at::kCUDA : at::kCPU;
   const at::Tensor gathered =
       all_gather(at::tensor(words, at::kLong).to(device), 0, std::vector<int64_t>(world->size(), n), world, 0).cpu();
   std::vector<std::vector<int64_t>> by_rank;

@@ -17,9 +17,11 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
 void check_mesh(Mesh mesh);
 constexpr const char* kMeshMade = "the device mesh";  // what ranks compare there
 /// Every rank's words, as many on each, by rank of the world. One small collective of the world, which binds no mesh.
-std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words);
-/// All ranks in one line, whatever their meshes are, on a device that the world can send from.
-Mesh world_mesh();
+/// Those that a simulated mesh stands for are taken to have the same.
+std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh = nullptr);
+/// All ranks in one line, whatever their meshes are, on a device that the world can send from; of a simulated mesh its
+/// own.
+Mesh world_mesh(Mesh mesh = nullptr);
 /// `check_same`, not waited for. It travels in the next all-reduce that takes others along (comm/wire/piggyback.h) and
 /// raises when that arrives; where another collective comes first, or `finish_checks`, it raises there.
 void check_same_soon(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);

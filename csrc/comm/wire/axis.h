@@ -24,8 +24,9 @@ struct Axis {
   WithoutPythonLock unlocked;
   OneThread alone;
   int64_t size;
-  int64_t coordinate;  // of this rank
-  c10d::ProcessGroup* group;
+  int64_t coordinate;         // of this rank
+  c10d::ProcessGroup* group;  // null: the mesh is simulated, and nothing is sent
+  bool simulates_gloo;
   const std::vector<int64_t>* group_ranks;  // empty: as the coordinates
   int64_t group_rank(int64_t coordinate) const {
     return group_ranks->empty() ? coordinate : (*group_ranks)[coordinate];

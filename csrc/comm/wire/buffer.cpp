@@ -23,22 +23,24 @@ struct Buffers : ContextState {
   std::vector<Buffer> all;
 };
 
-bool fits(const c10::Storage& storage, int64_t bytes) {
+bool fits(const c10::Storage& storage, int64_t bytes, at::Device device) {
   const auto size = static_cast<int64_t>(storage.nbytes());
-  return bytes <= size && size <= bytes + bytes / 4;
+  return storage.device() == device && bytes <= size && size <= bytes + bytes / 4;
 }
 
 }  // namespace
 
 at::Tensor take_buffer(int64_t elements, const at::TensorOptions& options) {
   const int64_t bytes = elements * static_cast<int64_t>(options.dtype().itemsize());
-  if (!options.device().is_cpu() || bytes < kSmallest) return at::empty({elements}, options);
+  // On the meta device only a simulated mesh asks, for a CPU.
+  if (!(options.device().is_cpu() || options.device().is_meta()) || bytes < kSmallest)
+    return at::empty({elements}, options);
   auto& buffers = context().state<Buffers>();
   std::lock_guard<std::mutex> lock(buffers.mutex);
   c10::Storage found;
   for (Buffers::Buffer& buffer : buffers.all) {
     if (!buffer.storage.unique()) continue;
-    if (!found && fits(buffer.storage, bytes)) {
+    if (!found && fits(buffer.storage, bytes, options.device())) {
       found = buffer.storage;
       buffer.idle = 0;
     } else {

@@ -85,7 +85,7 @@ at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, i
       return wire.result(reduce_locally(gather_parts(line, part), reduction).view(part.sizes()));
     }
     at::Tensor lowered = lower(part, reduction);
-    if (lowered.data_ptr() == input.data_ptr()) lowered = lowered.clone();
+    if (lowered.is_alias_of(input)) lowered = lowered.clone();
     all_reduce_flat(line, lowered, reduce_op(dtype, reduction));
     return wire.result(lift(lowered, dtype, reduction, n));
   });

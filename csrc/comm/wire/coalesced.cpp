@@ -50,7 +50,7 @@ class Flattened : public Pending {
     for (const at::Tensor& tensor : tensors_) {
       const at::Tensor part = flat.narrow(0, offset, tensor.numel());
       offset += tensor.numel();
-      if (part.data_ptr() != tensor.data_ptr()) tensor.view({-1}).copy_(part);
+      if (!part.is_alias_of(tensor)) tensor.view({-1}).copy_(part);
     }
     tensors_.clear();
     sent_.reset();

@@ -106,16 +106,40 @@ def _look(options: Namespace) -> tuple[torch.nn.Module, LayoutMap, Report]:
 def _mesh(text: str | None) -> DeviceMesh | None:
     if text is None:
         return None
+    shape = mesh_shape(text)
+    return DeviceMesh(list(shape.values()), list(shape))
+
+
+def mesh_shape(text: str) -> dict[str, int]:
+    """Ranks by axis from "data=2,model=4". Raises ValueError where the text is not of that form."""
     axes = [part.partition("=")[::2] for part in text.split(",")]
-    if not all(name and size.isdecimal() for name, size in axes):
+    if not all(name and size.isdecimal() for name, size in axes) or len(dict(axes)) < len(axes):
         raise ValueError(f"[W151] --mesh: {shown(text)} is not of the form data=2,model=4")
-    return DeviceMesh([int(size) for _, size in axes], [name for name, _ in axes])
+    return {name: int(size) for name, size in axes}
 
 
 def _model(place: str, device: str) -> torch.nn.Module:
+    found = named("MODEL", place)
+    if not isinstance(found, torch.nn.Module) and callable(found):
+        with torch.device(device):
+            found = found()
+    if not isinstance(found, torch.nn.Module):
+        raise ValueError(f"[W038] MODEL: {place} gives a {type(found).__name__}, not a torch.nn.Module")
+    return found
+
+
+def named(what: str, place: str) -> Any:
+    """What `module:name` names; modules are also looked for in the current folder.
+
+    Raises:
+        ValueError: the text is not of that form, or the module has no such name.
+        ImportError: there is no such module.
+    """
     module_name, _, name = place.partition(":")
     if not module_name or not name:
-        raise ValueError(f"[W151] MODEL: {shown(place)} is not of the form module:name, such as my_package.models:make")
+        raise ValueError(
+            f"[W151] {what}: {shown(place)} is not of the form module:name, such as my_package.models:make"
+        )
     sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module_name)
@@ -123,11 +147,6 @@ def _model(place: str, device: str) -> torch.nn.Module:
         sys.path.remove("")
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"[W151] MODEL: {module_name} has no {name}")
+            raise ValueError(f"[W151] {what}: {module_name} has no {name}")
         found = getattr(found, part)
-    if not isinstance(found, torch.nn.Module) and callable(found):
-        with torch.device(device):
-            found = found()
-    if not isinstance(found, torch.nn.Module):
-        raise ValueError(f"[W038] MODEL: {place} gives a {type(found).__name__}, not a torch.nn.Module")
     return found

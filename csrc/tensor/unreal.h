@@ -1,0 +1,16 @@
+#pragma once
+// Tensors as a simulated mesh has them: of a shape, without values.
+#include <ATen/core/Tensor.h>
+#include <weft/mesh.h>
+
+namespace weft {
+
+/// The options of a plain tensor or shard on that mesh.
+inline at::TensorOptions options_on(Mesh mesh, const at::TensorOptions& options) {
+  return mesh->is_simulated() ? options.device(at::kMeta) : options;
+}
+
+/// The plain tensor as it can be laid out over that mesh: itself, over a simulated one a meta tensor of its geometry.
+at::Tensor plain_on(Mesh mesh, const at::Tensor& tensor);
+
+}  // namespace weft

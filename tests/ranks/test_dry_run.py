@@ -1,0 +1,69 @@
+"""weft.plan, which one process makes without memory, beside what four processes take and send."""
+
+import functools
+
+import pytest
+import torch
+import weft
+from models import PLANS, build
+from weft.memory import MemoryLog
+
+SHAPE = {"data": 2, "model": 2}
+
+
+def sent(trace):
+    return [(row.kind, row.axis, row.op, row.path, row.bytes) for row in trace.rows]
+
+
+def make_net(width=7):
+    """Parts of no dimension are even."""
+    return torch.nn.Sequential(torch.nn.Linear(5, width), torch.nn.GELU(), torch.nn.Linear(width, 3))
+
+
+NET = {"0/weight": ("model", None), "0/bias": ("model",), "2/weight": (None, "model")}
+
+
+def train(make_model, layouts, batch, optimizer):
+    """The real program of which `weft.plan` tells: collectives of the second step, and the most memory of both."""
+    mesh = weft.DeviceMesh(tuple(SHAPE.values()), tuple(SHAPE))
+    with MemoryLog() as log:
+        model = weft.distribute_module(make_model(), weft.LayoutMap(mesh, layouts))
+        made = optimizer(model.parameters())
+        begin = log.mark()
+        for _ in range(2):
+            made.zero_grad()
+            with weft.trace(model) as trace:
+                inputs = weft.shard_batch(batch, mesh, "data")
+                out = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+                (out.loss if hasattr(out, "loss") else out.square().mean()).backward()
+                made.step()
+                del inputs, out
+    return sent(trace), log.peak(begin).bytes
+
+
+def train_named(name):
+    return train(lambda: build(name)[0], PLANS[name], build(name)[1], torch.optim.AdamW)
+
+
+def train_net():
+    torch.manual_seed(0)
+    return train(make_net, NET, torch.randn(9, 5), functools.partial(torch.optim.SGD, lr=0.1))
+
+
+def test_uneven_parts_send_what_the_real_program_sends(ranks4):
+    batch = torch.randn(9, 5)
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1)
+    for rank, (rows, _) in enumerate(ranks4(train_net)):
+        planned = weft.plan(make_net, SHAPE, NET, batch, optimizer=optimizer, rank=rank)
+        assert sent(planned.trace) == rows
+        assert rows
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "resnet", "mixtral"])
+def test_models_take_and_send_what_the_real_program_does(ranks4, name):
+    batch = build(name)[1]
+    for rank, (rows, peak) in enumerate(ranks4(train_named, name)):
+        planned = weft.plan(lambda: build(name)[0], SHAPE, PLANS[name], batch, optimizer=torch.optim.AdamW, rank=rank)
+        assert sent(planned.trace) == rows
+        assert planned.peak == pytest.approx(peak, rel=0.05)
+        assert sum(planned.kinds.values()) == planned.peak

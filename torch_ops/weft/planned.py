@@ -1,0 +1,123 @@
+"""What weft.plan found."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from .memory import Peak
+from .mesh import DeviceMesh
+from .reporting import ReportNote
+from .tracing import Trace, human, table
+
+_SHOWN = 12  # rows of a table; all are in `variables`
+
+
+class PlannedVariable(NamedTuple):
+    """One variable, in bytes of this rank."""
+
+    path: str
+    shape: tuple[int, ...]  # of the whole
+    layout: str
+    weight: int
+    gradient: int
+    optimizer: int
+
+    @property
+    def bytes(self) -> int:
+        """In all."""
+        return self.weight + self.gradient + self.optimizer
+
+
+class Gathered(NamedTuple):
+    """An op that has no rule for how its operands are split, and is run whole on every rank."""
+
+    op: str
+    reason: str
+    calls: int
+    bytes: int  # that are gathered
+
+
+class Planned:
+    """A training step on one rank. Prints as a report.
+
+    Attributes:
+        mesh: the simulated mesh.
+        rank: whose part this is.
+        peak: bytes that live at once at most: weights, gradients, optimizer, activations (all else), buffers, inputs.
+        kinds: what they are at that time, most first.
+        peak_op: the op at that time; empty: none of weft's.
+        variables: bytes by variable.
+        trace: the collectives of a step.
+        gathers: ops that gather their inputs, most bytes first.
+        notes: dimensions that do not divide, variables without a layout, entries that match nothing.
+    """
+
+    def __init__(
+        self,
+        mesh: DeviceMesh,
+        rank: int,
+        peak: Peak,
+        variables: list[PlannedVariable],
+        trace: Trace,
+        gathers: list[Gathered],
+        notes: list[ReportNote],
+    ) -> None:
+        self.mesh, self.rank = mesh, rank
+        self.peak, self.kinds, self.peak_op = peak.bytes, peak.kinds, peak.op
+        self.variables, self.trace, self.gathers, self.notes = variables, trace, gathers, notes
+
+    def json(self) -> str:
+        """All of it as JSON; sizes in bytes."""
+        rows: dict[tuple, list[int]] = {}
+        for row in self.trace.rows:
+            sums = rows.setdefault((row.kind, row.axis, row.op, row.path), [0, 0])
+            sums[0] += 1
+            sums[1] += row.bytes
+        collectives = [
+            {"kind": kind, "axis": axis, "op": op, "path": path, "calls": calls, "bytes": size}
+            for (kind, axis, op, path), (calls, size) in rows.items()
+        ]
+        found: dict[str, Any] = {
+            "mesh": dict(zip(self.mesh.axis_names, self.mesh.shape, strict=True)),
+            "rank": self.rank,
+            "peak": self.peak,
+            "kinds": self.kinds,
+            "peak_op": self.peak_op,
+            "sent": self.trace.total_bytes,
+            "collectives": collectives,
+            "variables": [v._asdict() for v in self.variables],
+            "gathers": [g._asdict() for g in self.gathers],
+            "notes": [n._asdict() for n in self.notes],
+        }
+        return json.dumps(found, indent=2)
+
+    def __str__(self) -> str:
+        axes = ", ".join(f"{n}={s}" for n, s in zip(self.mesh.axis_names, self.mesh.shape, strict=True))
+        at = f", in {self.peak_op}" if self.peak_op else ""
+        parts = [
+            f"mesh ({axes}), rank {self.rank}: a step takes {human(self.peak)} at most{at}",
+            table([("memory", "at that time"), *((k, human(size)) for k, size in self.kinds.items())], right=(1,)),
+            str(self.trace),
+            self._variables(),
+        ]
+        if self.gathers:
+            lines = [("gathered", "why", "calls", "bytes")]
+            lines += [(g.op, g.reason, str(g.calls), human(g.bytes)) for g in self.gathers]
+            parts.append(table(lines, right=(2, 3)))
+        parts += [note.text for note in self.notes]
+        return "\n\n".join(parts)
+
+    __repr__ = __str__
+
+    def _variables(self) -> str:
+        rows = sorted(self.variables, key=lambda v: -v.bytes)
+        lines = [("variable", "shape", "layout", "weight", "gradient", "optimizer")]
+        for v in rows[:_SHOWN]:
+            sizes = (human(v.weight), human(v.gradient), human(v.optimizer))
+            lines.append((v.path, "x".join(map(str, v.shape)), v.layout, *sizes))
+        rest = rows[_SHOWN:]
+        if rest:
+            sums = (sum(column) for column in zip(*((v.weight, v.gradient, v.optimizer) for v in rest), strict=True))
+            lines.append((f"{len(rest)} more", "", "", *map(human, sums)))
+        return table(lines, right=(3, 4, 5))

@@ -1,0 +1,193 @@
+"""A training step looked at before it runs: what a layout costs in memory and collectives, told by one process."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from .axes import Axes
+from .check_steps import called, loss_of
+from .layout_map import LayoutMap
+from .memory import MemoryLog
+from .mesh import DeviceMesh
+from .module import distribute_module
+from .planned import Gathered, Planned, PlannedVariable
+from .reporting import report
+from .slots import slots_of
+from .strings import shown
+from .tensors import layout_of, local_tensor, shard_batch
+from .tracing import trace
+
+_STEPS = 2  # the first makes the optimizer's state, the second is as all that follow
+_BATCH_AXES = ("batch", "data")  # the batch is split over the axis of that name, where nobody says otherwise
+
+Layouts = Mapping[str, Axes] | Callable[[torch.nn.Module, DeviceMesh], LayoutMap] | str | os.PathLike
+
+
+def plan(
+    make_model: Callable[[], torch.nn.Module],
+    mesh_shape: Mapping[str, int],
+    layouts: Layouts,
+    example_inputs: Any,
+    *,
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | None = None,
+    loss: Callable[[Any, Any], torch.Tensor] | None = None,
+    batch_axis: str | tuple[str, ...] | None = None,
+    rank: int = 0,
+) -> Planned:
+    """What a training step takes on one rank of a mesh: memory, collectives, bytes. No processes, no memory, no values.
+
+    The model is made on the meta device and laid out over a simulated mesh (`DeviceMesh(..., simulate=rank)`); steps
+    of forward, backward and optimizer then run on shapes, planned as on the real mesh. Collectives and bytes are those
+    of the real program; memory is what its tensors take on a CPU with Gloo, kernels' own scratch memory left out.
+
+        planned = weft.plan(make_model, {"data": 8, "model": 8}, layouts, batch, optimizer=torch.optim.AdamW)
+        print(planned)
+        planned.peak, planned.kinds, planned.trace.total_bytes
+
+    Args:
+        make_model: makes the model; called on the meta device.
+        mesh_shape: ranks along each axis, by the axes' names.
+        layouts: patterns and axes, as a LayoutMap has; a plan file; or a function of (model, mesh) that gives a
+            LayoutMap, such as `lambda model, mesh: weft.layouts.fsdp(model, mesh, "data")`.
+        example_inputs: a whole batch: a mapping is passed as keywords, a tuple or list as arguments.
+        optimizer: makes it of the parameters; default: none, and the step ends with the backward pass.
+        loss: of (output, batch); default: the output's own `loss`, or the output where it is one number, else the mean
+            square of what it holds.
+        batch_axis: mesh axis, or several, over which the batch is split along dimension 0; default: "batch" or "data"
+            where the mesh has one, else none.
+        rank: whose part is looked at. The first holds the most where parts are uneven.
+
+    Raises:
+        ValueError: arguments of other kinds than these, a layout that does not fit its variable, no such rank.
+        NotImplementedError: the step needs a value (`item`, shapes that depend on values), which no rank has.
+    """
+    if isinstance(make_model, torch.nn.Module) or not callable(make_model):
+        raise ValueError("plan: pass a function that makes the model, such as `lambda: Net()`")
+    if not isinstance(mesh_shape, Mapping) or not mesh_shape:
+        raise ValueError(f'plan: mesh_shape says how many ranks each axis has, {{"data": 2}}, not {shown(mesh_shape)}')
+    mesh = DeviceMesh(tuple(mesh_shape.values()), tuple(mesh_shape), device_type="cpu", simulate=rank)
+    if batch_axis is None:
+        batch_axis = tuple(axis for axis in mesh_shape if axis in _BATCH_AXES)
+    with torch.random.fork_rng(devices=[]), MemoryLog() as log, _gathers() as gathers:
+        with torch.device("meta"):
+            model = make_model()
+        if not isinstance(model, torch.nn.Module):
+            raise ValueError(f"plan: make_model must give a torch.nn.Module, not {type(model).__name__}")
+        layout_map = _map_for(model, mesh, layouts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is among the notes
+            distribute_module(model, layout_map)
+        notes = report(model, layout_map).notes
+        log.name("weights", list(model.parameters()))
+        log.name("buffers", list(model.buffers()))
+        made = optimizer(model.parameters()) if optimizer is not None else None
+        begin = log.mark()
+        for _ in range(_STEPS):
+            gathers.clear()
+            if made is None:
+                model.zero_grad()
+            else:
+                made.zero_grad()
+            with trace(model) as collectives:
+                inputs = shard_batch(example_inputs, mesh, batch_axis) if batch_axis else example_inputs
+                log.name("inputs", _tensors(inputs))
+                _forward_and_backward(model, inputs, loss)
+                log.name("gradients", [p.grad for p in model.parameters() if p.grad is not None])
+                if made is not None:
+                    made.step()
+                    log.name("optimizer", _tensors(made.state))
+                del inputs
+        end = log.mark()
+        variables = _variables(model, made)
+    return Planned(mesh, rank, log.peak(begin, end), variables, collectives, gathers.found(), notes)
+
+
+def _forward_and_backward(model: torch.nn.Module, inputs: Any, loss: Callable[[Any, Any], Any] | None) -> None:
+    output = called(model, inputs)
+    total = loss(output, inputs) if loss is not None else loss_of(output)
+    if total is not None and total.requires_grad:
+        total.backward()
+
+
+def _map_for(model: torch.nn.Module, mesh: DeviceMesh, layouts: Any) -> LayoutMap:
+    if isinstance(layouts, Mapping) and not isinstance(layouts, LayoutMap):
+        return LayoutMap(mesh, layouts)
+    if isinstance(layouts, (str, os.PathLike)):
+        return LayoutMap.load(layouts, mesh)
+    made = layouts(model, mesh) if callable(layouts) else layouts
+    if not isinstance(made, LayoutMap) or made.device_mesh != mesh:
+        raise ValueError(
+            f"plan: layouts must be patterns with their axes, a plan file, or a function of (model, mesh) that gives a "
+            f"LayoutMap over that mesh, not {shown(made)}"
+        )
+    return made
+
+
+def _variables(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> list[PlannedVariable]:
+    found: dict[int, PlannedVariable] = {}
+    for slot in slots_of(model):
+        variable = slot.tensor
+        if id(variable) in found:
+            continue
+        state = optimizer.state.get(variable, {}) if optimizer is not None else {}
+        found[id(variable)] = PlannedVariable(
+            slot.path,
+            tuple(variable.shape),
+            str(layout_of(variable)),
+            _bytes_here([variable]),
+            _bytes_here([variable.grad] if variable.grad is not None else []),
+            _bytes_here(_tensors(state)),
+        )
+    return list(found.values())
+
+
+def _bytes_here(tensors: Iterable[torch.Tensor]) -> int:
+    """That this rank holds."""
+    with torch.no_grad():
+        return sum(local_tensor(t).numel() * t.element_size() for t in tensors)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    """Those in any nesting, an optimizer's state with parameters as keys among them."""
+    if isinstance(values, torch.Tensor):
+        return [values]
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    return [t for value in values for t in _tensors(value)] if isinstance(values, (list, tuple)) else []
+
+
+class _Gathers:
+    """Ops without a rule for how their operands are split."""
+
+    def __init__(self) -> None:
+        self._calls: list[Gathered] = []
+
+    def clear(self) -> None:
+        torch.ops.weft._gather_log_stop()
+        torch.ops.weft._gather_log_start()
+
+    def stop(self) -> None:
+        calls: dict[tuple[str, str], Gathered] = {}
+        for op, reason, size in zip(*torch.ops.weft._gather_log_stop(), strict=True):
+            before = calls.get((op, reason), Gathered(op, reason, 0, 0))
+            calls[op, reason] = Gathered(op, reason, before.calls + 1, before.bytes + size)
+        self._calls = sorted(calls.values(), key=lambda call: -call.bytes)
+
+    def found(self) -> list[Gathered]:
+        return self._calls
+
+
+@contextmanager
+def _gathers() -> Iterator[_Gathers]:
+    found = _Gathers()
+    torch.ops.weft._gather_log_start()
+    try:
+        yield found
+    finally:
+        found.stop()
