@@ -1,4 +1,6 @@
 // From a call to its plan: bind a rule, let each mesh axis choose, put the choices together into layouts.
+#include <ATen/core/jit_type.h>
+
 #include <algorithm>
 
 #include "plan/axis.h"
