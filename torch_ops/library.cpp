@@ -4,6 +4,8 @@
 #include <weft/weft.h>
 
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "base/error_codes.h"
 #include "base/quote.h"
@@ -19,6 +21,7 @@
 #include "rules/describe.h"
 #include "rules/registry.h"
 #include "rules/user_rules.h"
+#include "tensor/op_history.h"
 
 namespace weft {
 namespace {
@@ -63,6 +66,12 @@ std::tuple<Numbers, Numbers, Strings, Strings> stop_memory_log() {
   return columns;
 }
 
+// What one rank runs alone must not be in what ranks compare.
+std::vector<OpHistory>& histories_aside() {
+  static thread_local std::vector<OpHistory> aside;
+  return aside;
+}
+
 std::tuple<Strings, Strings, Numbers> stop_gather_log() {
   std::tuple<Strings, Strings, Numbers> columns;
   for (GatheredCall& call : gather_log_stop()) {
@@ -99,6 +108,12 @@ void define_other_ops(torch::Library& m) {
   def("_memory_log_length() -> int", []() { return memory_log_length(); });
   def("_memory_log_stop() -> (int[] block, int[] bytes, str[] op, str[] path)", &stop_memory_log);
   def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
+  def("_history_aside() -> ()",
+      []() { histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory())); });
+  def("_history_back() -> ()", []() {
+    OpHistory::of_thread() = histories_aside().back();
+    histories_aside().pop_back();
+  });
   def("_gather_log_start() -> ()", []() { gather_log_start(); });
   def("_gather_log_stop() -> (str[] op, str[] reason, int[] bytes)", &stop_gather_log);
   def("random_mode(str mode) -> str", &set_random_mode);

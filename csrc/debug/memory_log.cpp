@@ -84,7 +84,7 @@ void memory_log_start() {
   install_meta_allocator();
   {
     std::lock_guard<std::mutex> lock(memory_log().mutex);
-    TORCH_CHECK_VALUE(!memory_log().open, "a record of memory is under way already; end that one first");
+    TORCH_CHECK_VALUE(!memory_log().open, "[W150] a record of memory is under way already; end that one first");
     memory_log().open = true;
   }
   c10::ThreadLocalDebugInfo::_push(c10::DebugInfoKind::PROFILER_STATE, std::make_shared<CpuReport>());
@@ -98,7 +98,7 @@ int64_t memory_log_length() {
 std::vector<MemoryRow> memory_log_stop() {
   {
     std::lock_guard<std::mutex> lock(memory_log().mutex);
-    TORCH_CHECK_VALUE(memory_log().open, "no record of memory is under way");
+    TORCH_CHECK_VALUE(memory_log().open, "[W150] no record of memory is under way");
     memory_log().open = false;
   }
   c10::ThreadLocalDebugInfo::_pop(c10::DebugInfoKind::PROFILER_STATE);

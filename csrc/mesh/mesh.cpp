@@ -75,7 +75,7 @@ const DeviceMesh* DeviceMesh::get(std::vector<int64_t> shape, std::vector<std::s
 const DeviceMesh* DeviceMesh::simulate(std::vector<int64_t> shape, std::vector<std::string> axis_names, int64_t rank,
                                        std::string device_type) {
   const int64_t size = checked_size(shape);
-  TORCH_CHECK_VALUE(rank >= 0 && rank < size, "device mesh: rank ", rank, " cannot be simulated: shape (",
+  TORCH_CHECK_VALUE(rank >= 0 && rank < size, "[W022] device mesh: rank ", rank, " cannot be simulated: shape (",
                     c10::Join(", ", shape), ") has the ranks 0 to ", size - 1);
   return intern(std::move(shape), std::move(axis_names), {}, std::move(device_type), rank);
 }

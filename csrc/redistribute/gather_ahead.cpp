@@ -215,6 +215,14 @@ class GatherAhead : public ContextState {
   Number before_ = GatherOrder::kNone, last_ = GatherOrder::kNone;  // of what was gathered ahead
 };
 
+// Beside that of the real mesh, whose requests must be the same on all ranks.
+struct SimulatedGatherAhead : GatherAhead {};
+
+GatherAhead& gather_ahead(Mesh mesh) {
+  if (mesh->is_simulated()) return context().state<SimulatedGatherAhead>();
+  return context().state<GatherAhead>();
+}
+
 }  // namespace
 
 int64_t overlap(int64_t bytes) {
@@ -233,7 +241,7 @@ at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayR
   if (operand.interned_path() == nullptr || from->has_partial() || from->is_replicated()) {
     return redistribute_local(local, sizes, from, to, strides);
   }
-  auto& ahead = context().state<GatherAhead>();
+  auto& ahead = gather_ahead(from->mesh());
   // Two threads that communicate at once raise where they do.
   const std::unique_lock<std::mutex> lock(ahead.mutex, std::try_to_lock);
   if (!lock) return redistribute_local(local, sizes, from, to, strides);

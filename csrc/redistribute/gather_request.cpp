@@ -34,7 +34,8 @@ bool GatherRequest::is(const Wanted& w) const {
 
 std::optional<GatherRequest> GatherRequest::of(const Wanted& w) {
   const at::Tensor& local = w.operand.local();
-  if (w.operand.is_moved() || local.is_conj() || local.is_neg() || local.is_meta()) return std::nullopt;
+  const bool has_values = !local.is_meta() || w.from->mesh()->is_simulated();
+  if (w.operand.is_moved() || local.is_conj() || local.is_neg() || !has_values) return std::nullopt;
   if (std::find(w.sizes.begin(), w.sizes.end(), 0) != w.sizes.end()) return std::nullopt;
   const Mesh mesh = w.from->mesh();
   const relayout::State start = relayout::state_of(w.from, w.sizes), goal = relayout::state_of(w.to, w.sizes);

@@ -47,7 +47,7 @@ class DeviceMesh(Interned):
             names = list(names_tuple(axis_names, "DeviceMesh: axis name"))
             ranks = _ranks(devices)
             if simulate is not None and (ranks or simulate < 0):
-                raise ValueError("DeviceMesh: simulate takes a rank, from 0 on, and no devices")
+                raise ValueError("[W022] DeviceMesh: simulate takes a rank, from 0 on, and no devices")
         except ValueError as error:  # the others may be waiting to compare theirs
             torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
             raise

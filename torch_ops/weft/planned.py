@@ -6,9 +6,11 @@ import json
 from typing import Any, NamedTuple
 
 from .memory import Peak
+from .costs import Cost
 from .mesh import DeviceMesh
 from .reporting import ReportNote
-from .tracing import Trace, human, table
+from .text_table import human, table
+from .tracing import Trace
 
 _SHOWN = 12  # rows of a table; all are in `variables`
 
@@ -49,6 +51,7 @@ class Planned:
         peak_op: the op at that time; empty: none of weft's.
         variables: bytes by variable.
         trace: the collectives of a step.
+        seconds: that these take, one after the other, by `weft.cost` of the mesh; what computes is not in it.
         gathers: ops that gather their inputs, most bytes first.
         notes: dimensions that do not divide, variables without a layout, entries that match nothing.
     """
@@ -65,6 +68,8 @@ class Planned:
     ) -> None:
         self.mesh, self.rank = mesh, rank
         self.peak, self.kinds, self.peak_op = peak.bytes, peak.kinds, peak.op
+        cost = Cost(mesh)
+        self.seconds, self._source = _seconds(cost, mesh, trace), cost.source
         self.variables, self.trace, self.gathers, self.notes = variables, trace, gathers, notes
 
     def json(self) -> str:
@@ -85,6 +90,7 @@ class Planned:
             "kinds": self.kinds,
             "peak_op": self.peak_op,
             "sent": self.trace.total_bytes,
+            "seconds": self.seconds,
             "collectives": collectives,
             "variables": [v._asdict() for v in self.variables],
             "gathers": [g._asdict() for g in self.gathers],
@@ -98,7 +104,7 @@ class Planned:
         parts = [
             f"mesh ({axes}), rank {self.rank}: a step takes {human(self.peak)} at most{at}",
             table([("memory", "at that time"), *((k, human(size)) for k, size in self.kinds.items())], right=(1,)),
-            str(self.trace),
+            f"{self.trace}\n{self.seconds * 1e3:.1f} ms in collectives, if {self._source} costs hold",
             self._variables(),
         ]
         if self.gathers:
@@ -118,6 +124,22 @@ class Planned:
             lines.append((v.path, "x".join(map(str, v.shape)), v.layout, *sizes))
         rest = rows[_SHOWN:]
         if rest:
-            sums = (sum(column) for column in zip(*((v.weight, v.gradient, v.optimizer) for v in rest), strict=True))
-            lines.append((f"{len(rest)} more", "", "", *map(human, sums)))
+            weight, gradient = sum(v.weight for v in rest), sum(v.gradient for v in rest)
+            optimizer = sum(v.optimizer for v in rest)
+            lines.append((f"{len(rest)} more", "", "", human(weight), human(gradient), human(optimizer)))
         return table(lines, right=(3, 4, 5))
+
+
+def _seconds(cost: Cost, mesh: DeviceMesh, trace: Trace) -> float:
+    """That its collectives take."""
+    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    total = 0.0
+    for row in trace.rows:
+        if row.axis not in sizes:  # a few words that all ranks compare
+            continue
+        ranks = sizes[row.axis]
+        held = row.bytes * ranks // (ranks - 1)
+        if row.kind == "all_reduce":
+            held //= 2
+        total += cost.seconds("all_gather" if row.kind == "broadcast" else row.kind, row.axis, held)
+    return total

@@ -20,7 +20,7 @@ from .planned import Gathered, Planned, PlannedVariable
 from .reporting import report
 from .slots import slots_of
 from .strings import shown
-from .tensors import layout_of, local_tensor, shard_batch
+from .tensors import layout_of, local_tensor, path_of, shard_batch
 from .tracing import trace
 
 _STEPS = 2  # the first makes the optimizer's state, the second is as all that follow
@@ -44,7 +44,8 @@ def plan(
 
     The model is made on the meta device and laid out over a simulated mesh (`DeviceMesh(..., simulate=rank)`); steps
     of forward, backward and optimizer then run on shapes, planned as on the real mesh. Collectives and bytes are those
-    of the real program; memory is what its tensors take on a CPU with Gloo, kernels' own scratch memory left out.
+    of the real program where that plans by the same costs (`WEFT_COST`; here `measure` means `fixed`); memory is what
+    its tensors take on a CPU with Gloo, kernels' own scratch memory left out.
 
         planned = weft.plan(make_model, {"data": 8, "model": 8}, layouts, batch, optimizer=torch.optim.AdamW)
         print(planned)
@@ -68,17 +69,19 @@ def plan(
         NotImplementedError: the step needs a value (`item`, shapes that depend on values), which no rank has.
     """
     if isinstance(make_model, torch.nn.Module) or not callable(make_model):
-        raise ValueError("plan: pass a function that makes the model, such as `lambda: Net()`")
+        raise ValueError("[W038] plan: pass a function that makes the model, such as `lambda: Net()`")
     if not isinstance(mesh_shape, Mapping) or not mesh_shape:
-        raise ValueError(f'plan: mesh_shape says how many ranks each axis has, {{"data": 2}}, not {shown(mesh_shape)}')
+        raise ValueError(
+            f'[W038] plan: mesh_shape says how many ranks each axis has, {{"data": 2}}, not {shown(mesh_shape)}'
+        )
     mesh = DeviceMesh(tuple(mesh_shape.values()), tuple(mesh_shape), device_type="cpu", simulate=rank)
     if batch_axis is None:
         batch_axis = tuple(axis for axis in mesh_shape if axis in _BATCH_AXES)
-    with torch.random.fork_rng(devices=[]), MemoryLog() as log, _gathers() as gathers:
+    with torch.random.fork_rng(devices=[]), _apart(), MemoryLog() as log, _gathers() as gathers:
         with torch.device("meta"):
             model = make_model()
         if not isinstance(model, torch.nn.Module):
-            raise ValueError(f"plan: make_model must give a torch.nn.Module, not {type(model).__name__}")
+            raise ValueError(f"[W038] plan: make_model must give a torch.nn.Module, not {type(model).__name__}")
         layout_map = _map_for(model, mesh, layouts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of is among the notes
@@ -123,7 +126,7 @@ def _map_for(model: torch.nn.Module, mesh: DeviceMesh, layouts: Any) -> LayoutMa
     made = layouts(model, mesh) if callable(layouts) else layouts
     if not isinstance(made, LayoutMap) or made.device_mesh != mesh:
         raise ValueError(
-            f"plan: layouts must be patterns with their axes, a plan file, or a function of (model, mesh) that gives a "
+            f"[W038] plan: layouts must be patterns with their axes, a plan file, or a function of (model, mesh) that gives a "
             f"LayoutMap over that mesh, not {shown(made)}"
         )
     return made
@@ -137,7 +140,7 @@ def _variables(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) 
             continue
         state = optimizer.state.get(variable, {}) if optimizer is not None else {}
         found[id(variable)] = PlannedVariable(
-            slot.path,
+            path_of(variable),
             tuple(variable.shape),
             str(layout_of(variable)),
             _bytes_here([variable]),
@@ -160,6 +163,16 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     if isinstance(values, Mapping):
         values = list(values.values())
     return [t for value in values for t in _tensors(value)] if isinstance(values, (list, tuple)) else []
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """One rank may plan while the others do not."""
+    torch.ops.weft._history_aside()
+    try:
+        yield
+    finally:
+        torch.ops.weft._history_back()
 
 
 class _Gathers:
