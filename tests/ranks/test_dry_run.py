@@ -62,7 +62,7 @@ def test_uneven_parts_send_what_the_real_program_sends(ranks4):
 @pytest.mark.parametrize("name", ["llama", "t5", "resnet", "mixtral"])
 def test_models_send_what_the_real_program_sends(ranks4, name):
     batch = build(name)[1]
-    for rank, (rows, peak) in enumerate(ranks4(train_named, name)):
+    for rank, (rows, _) in enumerate(ranks4(train_named, name)):
         planned = weft.plan(lambda: build(name)[0], SHAPE, PLANS[name], batch, optimizer=torch.optim.AdamW, rank=rank)
         assert sent(planned.trace) == rows
         assert rows

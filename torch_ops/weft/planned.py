@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from .memory import Peak
 from .costs import Cost
+from .memory import Peak
 from .mesh import DeviceMesh
 from .reporting import ReportNote
 from .text_table import human, table

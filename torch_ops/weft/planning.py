@@ -126,8 +126,8 @@ def _map_for(model: torch.nn.Module, mesh: DeviceMesh, layouts: Any) -> LayoutMa
     made = layouts(model, mesh) if callable(layouts) else layouts
     if not isinstance(made, LayoutMap) or made.device_mesh != mesh:
         raise ValueError(
-            f"[W038] plan: layouts must be patterns with their axes, a plan file, or a function of (model, mesh) that gives a "
-            f"LayoutMap over that mesh, not {shown(made)}"
+            f"[W038] plan: layouts must be patterns with their axes, a plan file, or a function of (model, mesh) that "
+            f"gives a LayoutMap over that mesh, not {shown(made)}"
         )
     return made
 
