@@ -12,6 +12,7 @@
 #include "base/interned.h"
 #include "tensor/running.h"
 #include "tensor/sharded.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 namespace {
@@ -56,7 +57,7 @@ struct MetaAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     static std::atomic<int64_t> numbers{int64_t{1} << 62};  // beyond all addresses
     auto block = std::make_unique<MetaBlock>(MetaBlock{++numbers, static_cast<int64_t>(bytes)});
-    if (bytes > 0) note_memory(block->number, block->bytes);
+    if (bytes > 0 && !ForPlanning::holds()) note_memory(block->number, block->bytes);
     return {nullptr, block.release(), &give_back, at::Device(at::kMeta)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return core_->raw_deleter(); }

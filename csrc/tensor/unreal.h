@@ -10,6 +10,19 @@ inline at::TensorOptions options_on(Mesh mesh, const at::TensorOptions& options)
   return mesh->is_simulated() ? options.device(at::kMeta) : options;
 }
 
+/// While it lives what this thread makes on the meta device is for planning, not part of the program.
+class ForPlanning {
+ public:
+  ForPlanning() { ++depth_; }
+  ~ForPlanning() { --depth_; }
+  ForPlanning(const ForPlanning&) = delete;
+  ForPlanning& operator=(const ForPlanning&) = delete;
+  static bool holds() { return depth_ > 0; }
+
+ private:
+  static thread_local int depth_;
+};
+
 /// The plain tensor as it can be laid out over that mesh: itself, over a simulated one a meta tensor of its geometry.
 at::Tensor plain_on(Mesh mesh, const at::Tensor& tensor);
 

@@ -1,5 +1,6 @@
 """python -m weft."""
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,15 @@ class Net(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([Block(), Block()])
         self.head = nn.Linear(64, 512)
+
+class Runs(Net):
+    def forward(self, x):
+        for block in self.layers:
+            x = block.down(block.up(x))
+        return self.head(x)
+
+def batch():
+    return torch.zeros(8, 64)
 
 made = Net()
 number = 3
@@ -86,6 +96,18 @@ def test_report(place, capsys):
     assert "<svg" in (place / "net.svg").read_text()
 
 
+def test_plan(place, capsys):
+    code, out, _ = said(capsys, "plan", "fits.json", "cli_model:Runs", "cli_model:batch")
+    assert code == 0 and out.startswith("mesh (data=2, model=4), rank 0: a step takes ")
+    assert "all_reduce" in out and "layers/0/up/weight" in out
+    adam = ("--optimizer", "torch.optim:AdamW", "--mesh", "data=4,model=2", "--rank", "7", "--json")
+    found = json.loads(said(capsys, "plan", "fits.json", "cli_model:Runs", "cli_model:batch", *adam)[1])
+    assert (found["mesh"], found["rank"]) == ({"data": 4, "model": 2}, 7)
+    head = next(v for v in found["variables"] if v["path"] == "head/weight")
+    assert head["weight"] == head["gradient"] == 512 * 64 * 4 // 2
+    assert found["kinds"]["optimizer"] > 2 * found["kinds"]["weights"] * 0.99
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -95,6 +117,8 @@ def test_report(place, capsys):
         (("lint", "fits.json", "nowhere:Net"), "nowhere"),
         (("lint", "fits.json", "cli_model:Nothing"), "cli_model has no Nothing"),
         (("lint", "fits.json", "cli_model:number"), "gives a int"),
+        (("plan", "fits.json", "cli_model:Runs", "cli_model:nothing"), "INPUTS: cli_model has no nothing"),
+        (("plan", "fits.json", "cli_model:Runs", "cli_model:batch", "--rank", "8"), "rank 8 cannot be simulated"),
         (("report", "fits.json", "cli_model:Net", "--mesh", "data"), "not of the form data=2,model=4"),
     ],
 )

@@ -44,8 +44,8 @@ def plan(
 
     The model is made on the meta device and laid out over a simulated mesh (`DeviceMesh(..., simulate=rank)`); steps
     of forward, backward and optimizer then run on shapes, planned as on the real mesh. Collectives and bytes are those
-    of the real program where that plans by the same costs (`WEFT_COST`; here `measure` means `fixed`); memory is what
-    its tensors take on a CPU with Gloo, kernels' own scratch memory left out.
+    of the real program where that plans by the same costs (`WEFT_COST`; here `measure` means `fixed`); memory is an
+    estimate: what its tensors take on a CPU with Gloo, kernels' own scratch memory left out.
 
         planned = weft.plan(make_model, {"data": 8, "model": 8}, layouts, batch, optimizer=torch.optim.AdamW)
         print(planned)
