@@ -63,7 +63,7 @@ def test_unknown_release_is_refused() -> None:
 
 def test_no_keras() -> None:
     done = python("import sys; sys.modules['keras'] = None; import weft.keras; weft.keras.enable()")
-    assert "ImportError: weft.keras: Keras is not installed" in done.stderr
+    assert "ImportError: [W003] weft.keras: Keras is not installed" in done.stderr
 
 
 def test_plain_keras_is_as_before() -> None:
