@@ -203,10 +203,7 @@ def profiled():
     net, x = blocks()
     x = weft.shard_batch(x, weft.layout_of(net.blocks[0][0].weight).device_mesh, "m")
     net(x)
-    with torch.profiler.profile() as profile:
-        net(x).square().sum().backward()
-        weft.full_tensor(net.blocks[0][0].weight)
-    with weft.trace() as trace:
+    with torch.profiler.profile() as profile, weft.trace() as trace:  # of one pass: the next may gather ahead
         net(x).square().sum().backward()
         weft.full_tensor(net.blocks[0][0].weight)
     return [e.name for e in profile.events() if e.name.startswith("weft::")], trace.rows
