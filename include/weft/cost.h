@@ -12,9 +12,9 @@ namespace weft {
 /// @param kind   "all_gather", "all_to_all", "all_reduce" or "reduce_scatter"
 /// @param axis   a name of the mesh's axes
 /// @param bytes  that a rank holds before or after it, whichever are more
-/// The times are measured where the mesh is first planned for, or first asked about (then every rank has to ask), in a
-/// second at most. The environment variable WEFT_COST makes that another: "fixed" (20 us and 10 GB/s, whatever the
-/// machine; plans are then the same in every run) or the path of a file with the text of `cost`.
+/// 20 us and 10 GB/s, whatever the machine: plans are the same in every run. With "measure" in the environment variable
+/// WEFT_COST the times are measured where the mesh is first planned for, or first asked about (then every rank has to
+/// ask), in a second at most; with a path they are those of a file with the text of `cost`.
 /// Raises ValueError for another kind, axis or less than 0 bytes; for a file that cannot be read or is of another mesh.
 WEFT_API double collective_seconds(Mesh mesh, const std::string& kind, const std::string& axis, int64_t bytes);
 

@@ -21,7 +21,7 @@ def _known() -> tuple[str, list[float], int]:
 
 
 def test_all_ranks_measure_the_same() -> None:
-    ranks = run_ranks(3, _known, env={"WEFT_COST": ""})
+    ranks = run_ranks(3, _known, env={"WEFT_COST": "measure"})
     assert ranks == [ranks[0]] * 3
     source, seconds, traced = ranks[0]
     assert source == "measured"

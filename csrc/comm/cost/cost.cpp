@@ -49,8 +49,8 @@ MeshCost from_file(const std::string& path, Mesh mesh) {
 const std::string& mode() {
   static const std::string mode = [] {
     const char* set = std::getenv("WEFT_COST");
-    const std::string text = set == nullptr || *set == '\0' ? "measure" : set;
-    note_setting("WEFT_COST", text == "measure" ? "" : text);
+    const std::string text = set == nullptr || *set == '\0' ? "fixed" : set;
+    note_setting("WEFT_COST", text == "fixed" ? "" : text);
     return text;
   }();
   return mode;

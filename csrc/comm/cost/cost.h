@@ -1,6 +1,6 @@
 #pragma once
 // How long a collective over a mesh axis takes, as plans are chosen by it: a model of the links, the same on all ranks.
-// By default it is measured where a mesh is first planned for; the environment variable WEFT_COST says otherwise.
+// Fixed, so that plans are the same in every run, unless WEFT_COST=measure or a file in the environment says otherwise.
 #include <weft/mesh.h>
 
 #include <array>
