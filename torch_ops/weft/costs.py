@@ -65,8 +65,8 @@ def cost(device_mesh: DeviceMesh) -> Cost:
 
     20 us and 10 GB/s, whatever the machine: plans, and with them the last bits of results, are the same in every run.
     With `WEFT_COST=measure` in the environment it is measured where the mesh is first planned for, in a second at most:
-    what is asked about before any op ran is measured then, so every rank has to ask. `WEFT_COST` may also be the path of
-    a file of `Cost.save`.
+    what is asked about before any op ran is measured then, so every rank has to ask. `WEFT_COST` may also be the path
+    of a file of `Cost.save`.
 
     Raises ValueError, the same on all ranks, for such a file that cannot be read, differs between ranks or is of a mesh
     of other axes.
