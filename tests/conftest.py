@@ -1,12 +1,9 @@
 """Fixtures for all Python tests."""
 
-import os
 from collections.abc import Iterator
 
-os.environ.setdefault("WEFT_COST", "fixed")  # plans that do not depend on how busy the machine is; ranks inherit it
-
-import pytest  # noqa: E402
-from support.ranks import RankPool  # noqa: E402
+import pytest
+from support.ranks import RankPool
 
 
 def _pool(nprocs: int) -> Iterator[RankPool]:

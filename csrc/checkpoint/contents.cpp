@@ -10,8 +10,8 @@
 #include "base/quote.h"
 #include "checkpoint/crc32c.h"
 #include "checkpoint/file.h"
-#include "checkpoint/json_reading.h"
 #include "checkpoint/safetensors.h"
+#include "paths/json_reader.h"
 
 namespace weft::checkpoint {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/quote.h"
-#include "checkpoint/json_reading.h"
+#include "paths/json_reader.h"
 
 namespace weft::checkpoint {
 namespace {

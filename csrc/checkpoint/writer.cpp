@@ -15,8 +15,8 @@
 #include "base/quote.h"
 #include "checkpoint/crc32c.h"
 #include "checkpoint/file.h"
-#include "checkpoint/json_reading.h"
 #include "checkpoint/safetensors.h"
+#include "paths/json_reader.h"
 #include "tensor/below_autograd.h"
 
 namespace weft::checkpoint {

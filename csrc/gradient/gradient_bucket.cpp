@@ -96,7 +96,7 @@ void GradientBucket::begin() {
   if (next_ == kind_.reduces.size()) return;
   const Reduce& reduce = kind_.reduces[next_++];
   if (reduce.scatter) {
-    std::vector<comm::ToScatter> tensors;
+    std::vector<comm::Divided> tensors;
     tensors.reserve(parts_.size());
     for (Part& p : parts_) {
       relayout::Cut s = scatter_of(p.steps[p.next], p.shard, place(p));

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/quote.h"
-#include "paths/json.h"
+#include "paths/json_reader.h"
 
 namespace weft {
 namespace {
@@ -19,25 +19,8 @@ namespace {
 constexpr const char* kVersionKey = "weft_layout_map";
 constexpr int64_t kVersion = 1;
 
-// Reads parts of one text; every complaint names the place.
-struct Reader {
-  const std::string& text;
-  const std::string& source;
-
-  [[noreturn]] void fail(const JsonValue& at, const std::string& what) const {
-    json_error(text, source, at.offset, what);
-  }
-  const JsonValue& need(const JsonValue& object, const char* key, JsonValue::Kind kind) const {
-    const JsonValue* value = object.member(key);
-    if (value == nullptr) fail(object, std::string("\"") + key + "\" is missing");
-    expect(*value, std::string("\"") + key + "\"", kind);
-    return *value;
-  }
-  void expect(const JsonValue& value, const std::string& what, JsonValue::Kind kind) const {
-    JsonValue wanted;
-    wanted.kind = kind;
-    if (value.kind != kind) fail(value, what + " must be " + wanted.kind_name() + ", not " + value.kind_name());
-  }
+// What only plans have.
+struct Reader : JsonReader {
   void only_keys(const JsonValue& object, std::initializer_list<std::string_view> known) const {
     for (const auto& [key, value] : object.members) {
       if (std::find(known.begin(), known.end(), key) == known.end()) fail(value, "unknown key " + quote(key));
@@ -134,7 +117,7 @@ std::string LayoutMap::to_json() const {
 
 LayoutMap LayoutMap::from_json(const std::string& text, Mesh mesh, const std::string& source) {
   const JsonValue root = parse_json(text, source);
-  const Reader reader{text, source};
+  const Reader reader{{text, source}};
   reader.expect(root, "a plan", JsonValue::object);
   const JsonValue& version = reader.need(root, kVersionKey, JsonValue::integer);
   if (version.number != kVersion) {

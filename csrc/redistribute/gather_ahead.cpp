@@ -198,7 +198,7 @@ class GatherAhead : public ContextState {
     const NoOp none;
     const RunningOp running("gather", identity, interned(path));
     BelowAutograd guard;
-    std::vector<comm::ToGather> tensors;
+    std::vector<comm::Divided> tensors;
     tensors.reserve(bucket.pieces.size());
     for (Bucket::Piece& p : bucket.pieces) {
       const GatherRequest& request = requests_[p.number];

@@ -47,7 +47,7 @@ class GatherRequest {
   /// The shard as it is now. A rank where the variable is no more, or is another, takes part all the same, with any
   /// values: when memory is freed may differ between ranks.
   at::Tensor shard(Moment& moment) const;
-  comm::ToGather to_gather(at::Tensor shard) const { return {std::move(shard), dim_, lengths_}; }
+  comm::Divided to_gather(at::Tensor shard) const { return {std::move(shard), dim_, lengths_}; }
   /// Whether the variable has not been written since. Raises RuntimeError where this rank's shard was, past Weft.
   bool is_current(const ShardedTensorImpl& operand, const Moment& moment) const;
   /// Whether both send the same and get the same back, as a weight's uses in forward and backward do.

@@ -12,8 +12,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-os.environ.setdefault("WEFT_COST", "fixed")  # the same plans in every run; read when weft is imported
-
 
 def per_call(fn: Callable[[], object], number: int) -> float:
     """Microseconds per call. On a GPU that is the host's time: nothing here waits for the card."""

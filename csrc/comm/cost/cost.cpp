@@ -59,9 +59,9 @@ const std::string& mode() {
 
 MeshCost make(Mesh mesh) {
   const bool alone = std::all_of(mesh->shape().begin(), mesh->shape().end(), [](int64_t n) { return n == 1; });
-  const bool unmeasured = mode() == "measure" && mesh->is_simulated();
-  if (alone || unmeasured || mode() == "fixed") return MeshCost::fixed(mesh);
-  return mode() == "measure" ? measure_cost(mesh) : from_file(mode(), mesh);
+  if (alone || mode() == "fixed") return MeshCost::fixed(mesh);
+  if (mode() == "measure") return mesh->is_simulated() ? MeshCost::fixed(mesh) : measure_cost(mesh);
+  return from_file(mode(), mesh);
 }
 
 }  // namespace

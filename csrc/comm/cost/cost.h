@@ -37,7 +37,6 @@ class AxisCost {
   double seconds(Moves moves, double bytes) const {
     return static_cast<double>(of(moves, static_cast<int64_t>(bytes))) * kSecondsPerTick;
   }
-  bool is_measured() const { return measured_; }
   const Table& table() const { return table_; }
   int64_t ranks() const { return ranks_; }
 
@@ -65,7 +64,7 @@ const MeshCost& cost_of(Mesh mesh);
 /// what they take follows from the smaller ones.
 MeshCost measure_cost(Mesh mesh);
 
-/// JSON text: {"weft_cost": 1, "axes": {name: {"ranks": n, kind: [seconds per size]}}, "sizes": [...], ...}.
+/// JSON text: {"weft_cost": 1, "bytes": [sizes], "axes": {name: {"ranks": n, kind: [nanoseconds per size]}}, ...}.
 std::string to_json(const MeshCost& cost, Mesh mesh);
 /// The other way. Raises ValueError "source:line:column: ..." where the text is not that, or lacks an axis of the mesh.
 MeshCost cost_from_json(const std::string& text, const std::string& source, Mesh mesh);

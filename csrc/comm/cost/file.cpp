@@ -6,9 +6,8 @@
 #include <cmath>
 #include <string>
 
-#include "base/quote.h"
 #include "comm/cost/cost.h"
-#include "paths/json.h"
+#include "paths/json_reader.h"
 
 namespace weft::comm {
 namespace {
@@ -18,38 +17,23 @@ constexpr const char* kProductsKey = "products_per_second";
 constexpr int64_t kVersion = 1;
 constexpr Ticks kTicksPerNanosecond = 10;
 
-struct Reader {
-  const std::string& text;
-  const std::string& source;
-
-  const JsonValue& need(const JsonValue& object, const std::string& key, JsonValue::Kind kind) const {
-    const JsonValue* value = object.kind == JsonValue::object ? object.member(key) : nullptr;
-    if (value == nullptr) json_error(text, source, object.offset, quote(key) + " is missing");
-    JsonValue wanted;
-    wanted.kind = kind;
-    if (value->kind != kind) {
-      json_error(text, source, value->offset,
-                 quote(key) + " must be " + wanted.kind_name() + ", not " + value->kind_name());
-    }
-    return *value;
-  }
+struct Reader : JsonReader {
   int64_t positive(const JsonValue& value, const std::string& what) const {
     if (value.kind != JsonValue::integer || value.number <= 0 || value.number > int64_t{1} << 50) {
-      json_error(text, source, value.offset, what + " must be a whole number from 1 to 2^50");
+      fail(value, what + " must be a whole number from 1 to 2^50");
     }
     return value.number;
   }
   AxisCost axis(const JsonValue& object, int64_t ranks) const {
     const JsonValue& written = need(object, "ranks", JsonValue::integer);
     if (written.number != ranks) {
-      json_error(text, source, written.offset,
-                 c10::str("the axis has ", ranks, " ranks here, and had ", written.number, " when it was measured"));
+      fail(written, c10::str("the axis has ", ranks, " ranks here, and had ", written.number, " when it was measured"));
     }
     AxisCost::Table table{};
     for (size_t m = 0; m < kMoves.size(); ++m) {
       const JsonValue& times = need(object, kMoves[m], JsonValue::array);
       if (times.items.size() != AxisCost::kSizes.size()) {
-        json_error(text, source, times.offset, c10::str("expected ", AxisCost::kSizes.size(), " times"));
+        fail(times, c10::str("expected ", AxisCost::kSizes.size(), " times"));
       }
       for (size_t i = 0; i < times.items.size(); ++i) {
         table[m][i] = positive(times.items[i], "a time in nanoseconds") * kTicksPerNanosecond;
@@ -84,15 +68,15 @@ std::string to_json(const MeshCost& cost, Mesh mesh) {
 
 MeshCost cost_from_json(const std::string& text, const std::string& source, Mesh mesh) {
   const JsonValue root = parse_json(text, source);
-  const Reader reader{text, source};
+  const Reader reader{{text, source}};
   const JsonValue& version = reader.need(root, kVersionKey, JsonValue::integer);
   if (version.number != kVersion) {
-    json_error(text, source, version.offset, c10::str("expected version ", kVersion, ", got ", version.number));
+    reader.fail(version, c10::str("expected version ", kVersion, ", got ", version.number));
   }
   const JsonValue& bytes = reader.need(root, "bytes", JsonValue::array);
   bool same = bytes.items.size() == AxisCost::kSizes.size();
   for (size_t i = 0; same && i < AxisCost::kSizes.size(); ++i) same = bytes.items[i].number == AxisCost::kSizes[i];
-  if (!same) json_error(text, source, bytes.offset, "these are not the sizes that this version measures");
+  if (!same) reader.fail(bytes, "these are not the sizes that this version measures");
   MeshCost cost;
   cost.source = source;
   const JsonValue& products = reader.need(root, kProductsKey, JsonValue::integer);
@@ -100,8 +84,9 @@ MeshCost cost_from_json(const std::string& text, const std::string& source, Mesh
   const JsonValue& axes = reader.need(root, "axes", JsonValue::object);
   for (int a = 0; a < mesh->ndim(); ++a) {
     const int64_t ranks = mesh->axis_size(a);
-    cost.axes.push_back(ranks == 1 ? AxisCost(1)
-                                   : reader.axis(reader.need(axes, mesh->axis_name(a), JsonValue::object), ranks));
+    cost.axes.push_back(ranks == 1
+                            ? AxisCost(1)
+                            : reader.axis(reader.need(axes, mesh->axis_name(a).c_str(), JsonValue::object), ranks));
   }
   return cost;
 }

@@ -98,24 +98,24 @@ class Gathered final : public PendingWholes {
 };
 
 struct Here final : PendingWholes {
-  explicit Here(const std::vector<ToGather>& tensors) : tensors(tensors) {}
+  explicit Here(const std::vector<Divided>& tensors) : tensors(tensors) {}
   at::Tensor take(size_t i) override { return plain_contiguous(tensors[i].input); }
   void wait() override {}
-  const std::vector<ToGather> tensors;
+  const std::vector<Divided> tensors;
 };
 
 }  // namespace
 
-std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<ToGather>& tensors, Mesh mesh, int axis) {
+std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis) {
   TORCH_INTERNAL_ASSERT(!tensors.empty(), "nothing to gather");
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return std::make_unique<Here>(tensors);
   const c10::ScalarType first = tensors[0].input.scalar_type();
   const bool one_dtype =
-      std::all_of(tensors.begin(), tensors.end(), [&](const ToGather& t) { return t.input.scalar_type() == first; });
+      std::all_of(tensors.begin(), tensors.end(), [&](const Divided& t) { return t.input.scalar_type() == first; });
   std::vector<Piece> pieces;
   int64_t bytes = 0, whole_bytes = 0;
-  for (const ToGather& t : tensors) {
+  for (const Divided& t : tensors) {
     Piece p{t.input.scalar_type(),
             Sizes(t.input.sizes().begin(), t.input.sizes().end()),
             t.dim,

@@ -5,14 +5,9 @@
 #include <memory>
 #include <vector>
 
-namespace weft::comm {
+#include "comm/wire/collectives.h"
 
-/// A tensor to be put together from all ranks' parts, as in `all_gather`; this rank's is `input`.
-struct ToGather {
-  at::Tensor input;
-  int64_t dim;
-  std::vector<int64_t> sizes;
-};
+namespace weft::comm {
 
 /// Tensors that are gathered in one collective, which need not have come yet.
 struct PendingWholes {
@@ -25,6 +20,6 @@ struct PendingWholes {
 
 /// As `all_gather`, for several tensors on one device, of any dtypes, in one collective that is not waited for. A
 /// single input may be sent from its own memory: what is written there before it has come may arrive in part.
-std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<ToGather>& tensors, Mesh mesh, int axis);
+std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis);
 
 }  // namespace weft::comm

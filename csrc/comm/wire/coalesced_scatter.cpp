@@ -61,17 +61,17 @@ struct Ready : PendingParts {
   at::Tensor parts;
 };
 
-int64_t elements_for(const ToScatter& t, int64_t coordinate) {
+int64_t elements_for(const Divided& t, int64_t coordinate) {
   return t.sizes[coordinate] * row_elements(t.input.sizes(), t.dim);
 }
 
-bool is_even(const ToScatter& t) {
+bool is_even(const Divided& t) {
   return std::all_of(t.sizes.begin(), t.sizes.end(), [&](int64_t size) { return size == t.sizes[0]; });
 }
 
 // For each rank of the group in turn its parts of all tensors; totals[c] elements for coordinate c, `room` of the
 // buffer at least.
-at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, const std::vector<int64_t>& totals,
+at::Tensor pack_parts(const Axis& line, const std::vector<Divided>& tensors, const std::vector<int64_t>& totals,
                       int64_t room) {
   int64_t length = 0;
   for (int64_t total : totals) length += std::max(total, room);
@@ -80,7 +80,7 @@ at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, c
     // One copy for each tensor: [outer, n * length, inner] -> [n, outer, length, inner].
     const at::Tensor rows = flat.view({line.size, length / line.size});
     int64_t offset = 0;
-    for (const ToScatter& t : tensors) {
+    for (const Divided& t : tensors) {
       const int64_t elements = elements_for(t, 0);
       const at::Tensor source = t.input.unflatten(t.dim, {line.size, t.sizes[0]}).movedim(t.dim, 0);
       rows.narrow(1, offset, elements).unflatten(1, source.sizes().slice(1)).copy_(source);
@@ -98,7 +98,7 @@ at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, c
   for (int64_t c = 0; c < line.size; ++c) {
     int64_t offset = offsets[c];
     for (size_t i = 0; i < tensors.size(); ++i) {
-      const ToScatter& t = tensors[i];
+      const Divided& t = tensors[i];
       const at::Tensor source = t.input.narrow(t.dim, starts[i], t.sizes[c]);
       if (source.numel() > 0) flat.narrow(0, offset, source.numel()).view(source.sizes()).copy_(source);
       starts[i] += t.sizes[c];
@@ -110,19 +110,19 @@ at::Tensor pack_parts(const Axis& line, const std::vector<ToScatter>& tensors, c
 
 }  // namespace
 
-std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatter>& tensors, Reduction reduction,
+std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided>& tensors, Reduction reduction,
                                                        Mesh mesh, int axis) {
   TORCH_INTERNAL_ASSERT(!tensors.empty(), "nothing to scatter");
   const c10::ScalarType dtype = tensors[0].input.scalar_type();
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) {
     std::vector<at::Tensor> whole;
-    for (const ToScatter& t : tensors) whole.push_back(plain_contiguous(t.input).view({-1}));
+    for (const Divided& t : tensors) whole.push_back(plain_contiguous(t.input).view({-1}));
     return std::make_unique<Ready>(at::cat(whole));
   }
   const Axis line(mesh, axis);
   std::vector<int64_t> totals(n);
-  for (const ToScatter& t : tensors) {
+  for (const Divided& t : tensors) {
     TORCH_INTERNAL_ASSERT(t.input.scalar_type() == dtype, "tensors scattered together are of one dtype");
     TORCH_INTERNAL_ASSERT(static_cast<int64_t>(t.sizes.size()) == n &&
                               std::accumulate(t.sizes.begin(), t.sizes.end(), int64_t{0}) == t.input.size(t.dim),

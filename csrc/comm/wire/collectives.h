@@ -56,19 +56,21 @@ struct Pending {
 std::unique_ptr<Pending> all_reduce_coalesced_(std::vector<at::Tensor> tensors, Reduction reduction, Mesh mesh,
                                                int axis);
 
-/// As `reduce_scatter`, for several tensors of one dtype (each with its own dimension and lengths) in one collective
-/// that is not waited for. `wait`, called once, returns this rank's parts one after the other, each row-major. The
-/// inputs are copied before it returns.
-struct ToScatter {
+/// A tensor that is cut along `dim`, or is one part of such a tensor; sizes[i] is rank i's length there.
+struct Divided {
   at::Tensor input;
   int64_t dim;
   std::vector<int64_t> sizes;
 };
+
+/// As `reduce_scatter`, for several tensors of one dtype (each with its own dimension and lengths) in one collective
+/// that is not waited for. `wait`, called once, returns this rank's parts one after the other, each row-major. The
+/// inputs are copied before it returns.
 struct PendingParts {
   virtual ~PendingParts() = default;
   virtual at::Tensor wait() = 0;
 };
-std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<ToScatter>& tensors, Reduction reduction,
+std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided>& tensors, Reduction reduction,
                                                        Mesh mesh, int axis);
 
 }  // namespace weft::comm

@@ -328,10 +328,10 @@ TEST_P(Collectives, AllReduceOfManyBytes) {
 
 TEST_P(Collectives, CoalescedReduceScatter) {
   on_ranks([&](int64_t me) {
-    const auto scattered = [&](const std::vector<ToScatter>& tensors, const at::Tensor& flat, Reduction reduction,
+    const auto scattered = [&](const std::vector<Divided>& tensors, const at::Tensor& flat, Reduction reduction,
                                const std::string& what) {
       int64_t offset = 0;
-      for (const ToScatter& t : tensors) {
+      for (const Divided& t : tensors) {
         const at::Tensor expected = reduce_scatter(t.input, t.dim, t.sizes, reduction, mesh(), 0);
         expect_same(flat.narrow(0, offset, expected.numel()).view(expected.sizes()), expected, what);
         offset += expected.numel();
@@ -339,7 +339,7 @@ TEST_P(Collectives, CoalescedReduceScatter) {
       EXPECT_EQ(offset, flat.numel()) << what;
     };
     const auto tensors_of = [&](at::ScalarType dtype, int64_t size, Memory memory) {
-      std::vector<ToScatter> tensors;
+      std::vector<Divided> tensors;
       for (int64_t dim : {0, 1, 2}) {
         std::vector<int64_t> sizes{2, 3, 2};
         sizes[dim] = size;
@@ -360,10 +360,10 @@ TEST_P(Collectives, CoalescedReduceScatter) {
         }
       }
     }
-    const std::vector<ToScatter> complex{{values({4}, at::kComplexFloat, me), 0, chunks(4, n())}};
+    const std::vector<Divided> complex{{values({4}, at::kComplexFloat, me), 0, chunks(4, n())}};
     scattered(complex, reduce_scatter_coalesced(complex, Reduction::product, mesh(), 0)->wait(), Reduction::product,
               "gathered parts");
-    const std::vector<ToScatter> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
+    const std::vector<Divided> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
     EXPECT_EQ(reduce_scatter_coalesced(nothing, Reduction::sum, mesh(), 0)->wait().numel(), 0);
   });
 }
@@ -374,12 +374,12 @@ TEST_P(Collectives, CoalescedGather) {
       std::vector<int64_t> sizes{2, 3, 2};
       const std::vector<int64_t> lengths = chunks(size, n());
       sizes[dim] = lengths[me];
-      return ToGather{relaid(values(sizes, dtype, me), memory), dim, lengths};
+      return Divided{relaid(values(sizes, dtype, me), memory), dim, lengths};
     };
-    const auto expect_gathered = [&](const std::vector<ToGather>& tensors, PendingWholes& wholes,
+    const auto expect_gathered = [&](const std::vector<Divided>& tensors, PendingWholes& wholes,
                                      const std::string& what) {
       for (size_t i = 0; i < tensors.size(); ++i) {
-        const ToGather& t = tensors[i];
+        const Divided& t = tensors[i];
         const at::Tensor whole = wholes.take(i);
         EXPECT_TRUE(whole.is_contiguous()) << what;
         expect_same(whole, all_gather(t.input, t.dim, t.sizes, mesh(), 0), c10::str(what, ", number ", i));
@@ -389,16 +389,16 @@ TEST_P(Collectives, CoalescedGather) {
       for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
         for (Memory memory : {row_major, transposed, sliced}) {
           const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
-          std::vector<ToGather> tensors;
+          std::vector<Divided> tensors;
           for (int64_t dim : {0, 1, 2}) tensors.push_back(part(dtype, dim, size, memory));
           const auto first = all_gather_coalesced(tensors, mesh(), 0);
           // A second one before the first is waited for, of several dtypes.
-          const std::vector<ToGather> others{part(at::kBool, 0, 5, memory), part(dtype, 1, size, row_major),
-                                             part(at::kDouble, 2, 3, memory), part(at::kHalf, 1, 7, row_major)};
+          const std::vector<Divided> others{part(at::kBool, 0, 5, memory), part(dtype, 1, size, row_major),
+                                            part(at::kDouble, 2, 3, memory), part(at::kHalf, 1, 7, row_major)};
           const auto second = all_gather_coalesced(others, mesh(), 0);
           expect_gathered(tensors, *first, what);
           expect_gathered(others, *second, "several dtypes with " + what);
-          const std::vector<ToGather> one{tensors[0]};
+          const std::vector<Divided> one{tensors[0]};
           expect_gathered(one, *all_gather_coalesced(one, mesh(), 0), "one");
         }
       }

@@ -1,10 +1,10 @@
 #pragma once
-// Parts of a JSON text; each complaint names the place. Internal to the readers of a checkpoint.
+// Parts of a JSON text; each complaint names the place.
 #include <string>
 
 #include "paths/json.h"
 
-namespace weft::checkpoint {
+namespace weft {
 
 struct JsonReader {
   const std::string& text;
@@ -31,4 +31,4 @@ struct JsonReader {
   }
 };
 
-}  // namespace weft::checkpoint
+}  // namespace weft
