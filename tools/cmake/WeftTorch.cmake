@@ -97,7 +97,8 @@ if(NOT TARGET weft_torch::torch)
       INTERFACE_INCLUDE_DIRECTORIES "${WEFT_TORCH_ROOT}/include;${WEFT_TORCH_ROOT}/include/torch/csrc/api/include"
       INTERFACE_COMPILE_DEFINITIONS "_GLIBCXX_USE_CXX11_ABI=1;USE_DISTRIBUTED;USE_C10D_GLOO;USE_RPC;USE_TENSORPIPE"
       INTERFACE_COMPILE_FEATURES cxx_std_20
-      INTERFACE_LINK_LIBRARIES "weft_torch::libtorch;weft_torch::libtorch_cpu;weft_torch::libc10"
+      # First the standard library's: torch 2.11 exports a std::filesystem of its own, which calls null.
+      INTERFACE_LINK_LIBRARIES "stdc++;weft_torch::libtorch;weft_torch::libtorch_cpu;weft_torch::libc10"
       # torch's CUDA libraries bring theirs (cudart, cublas, …) along by their own run path; the linker need not look.
       INTERFACE_LINK_OPTIONS "LINKER:--allow-shlib-undefined")
   if(TARGET weft_torch::libtorch_cuda)

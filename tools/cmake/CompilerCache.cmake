@@ -1,0 +1,11 @@
+# Compilers run through ccache where it is installed. It takes a result for the same compiler, flags and text alone, checks
+# what it has stored, and is bounded in size (5 GB, `ccache -M`).
+find_program(WEFT_CCACHE ccache)
+if(WEFT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # A precompiled header records when its files were made: look past that.
+  set(settings CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime)
+  # Another clone of the same sources has the same results: paths inside the tree count from the build folder.
+  list(APPEND settings CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env ${settings} ${WEFT_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+endif()
