@@ -27,8 +27,8 @@ set_target_properties(program PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
 """,
     "headers/given.h": "inline int given() { return 1; }\n",
     "pch.h": "#include <iostream>\n\n#include <given.h>\n",
-    "main.cpp": "int part();\nint other();\nint main() { std::cout << part() << other(); }\n",
-    "part.cpp": "int part() { return given(); }\n",
+    "main.cpp": "int part();\nint other();\nconst char* file();\nint main() { std::cout << part() << other() << file(); }\n",
+    "part.cpp": "int part() { return given(); }\nconst char* file() { return __FILE__; }\n",
     "other.cpp": "#ifndef OTHER\n#define OTHER 2\n#endif\nint other() { return OTHER; }\n",
 }
 ALL = 3  # the precompiled header, main.cpp, the unit
@@ -67,17 +67,17 @@ def build(tmp_path):
 
 
 def test_another_clone_compiles_nothing(tmp_path, build):
-    assert build(clone(tmp_path / "one")) == ("12", ALL)
-    assert build(clone(tmp_path / "with" / "another name")) == ("12", 0)
+    assert build(clone(tmp_path / "one")) == ("12part.cpp", ALL)
+    assert build(clone(tmp_path / "with" / "another name")) == ("12part.cpp", 0)
 
 
 def test_what_differs_is_compiled(tmp_path, build):
     build(clone(tmp_path / "one"))
     changed = {"other.cpp": "int other() { return 3; }\n"}
-    assert build(clone(tmp_path / "source", **changed)) == ("13", 1)
+    assert build(clone(tmp_path / "source", **changed)) == ("13part.cpp", 1)
     header = {"headers/given.h": "inline int given() { return 7; }\n"}
-    assert build(clone(tmp_path / "header", **header)) == ("72", ALL)
-    assert build(clone(tmp_path / "flags"), "-DOTHER=4") == ("14", ALL)
+    assert build(clone(tmp_path / "header", **header)) == ("72part.cpp", ALL)
+    assert build(clone(tmp_path / "flags"), "-DOTHER=4") == ("14part.cpp", ALL)
 
 
 def test_a_damaged_entry_is_compiled_anew(tmp_path, build):
@@ -88,4 +88,4 @@ def test_a_damaged_entry_is_compiled_anew(tmp_path, build):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
-    assert build(clone(tmp_path / "two")) == ("12", ALL)
+    assert build(clone(tmp_path / "two")) == ("12part.cpp", ALL)
