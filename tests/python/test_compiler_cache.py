@@ -27,7 +27,12 @@ set_target_properties(program PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
 """,
     "headers/given.h": "inline int given() { return 1; }\n",
     "pch.h": "#include <iostream>\n\n#include <given.h>\n",
-    "main.cpp": "int part();\nint other();\nconst char* file();\nint main() { std::cout << part() << other() << file(); }\n",
+    "main.cpp": """
+int part();
+int other();
+const char* file();
+int main() { std::cout << part() << other() << file(); }
+""",
     "part.cpp": "int part() { return given(); }\nconst char* file() { return __FILE__; }\n",
     "other.cpp": "#ifndef OTHER\n#define OTHER 2\n#endif\nint other() { return OTHER; }\n",
 }
