@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 
+import figures
 import timing
 import torch
 import torch.distributed as dist
@@ -27,6 +28,7 @@ import weft
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
+GOALS = {"blocks": 0.25, "save": 1.0, "load": 0.5}
 SPLITS = {"rows": 0, "columns": 1, "whole": None}
 
 
@@ -158,7 +160,10 @@ def main() -> None:
     print(f"{'seconds':10s}{'weft':>10s}{'dcp':>10s}{'ratio':>10s}")
     for what in ("blocks", "async", "save", "load"):
         mine, theirs = medians[f"weft {what}"], medians[f"dcp {what}"]
+        rounds = found[f"weft {what}"], found[f"dcp {what}"]
+        figures.note(f"checkpoint of {options.megabytes} MB: {what}", "DCP", "s", *rounds, goal=GOALS.get(what))
         print(f"{what:10s}{mine:10.3f}{theirs:10.3f}{mine / theirs:10.2f}")
+    figures.note("checkpoint: load", "reading the bytes", "s", found["weft load"], found["raw"], goal=1.2)
     print(f"{'raw':10s}{medians['raw']:10.3f}{'load to raw':>20s}{medians['weft load'] / medians['raw']:10.2f}")
 
 

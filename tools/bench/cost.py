@@ -13,6 +13,7 @@ import time
 
 os.environ["WEFT_COST"] = "measure"
 
+import figures
 import timing
 import torch
 import weft
@@ -59,6 +60,7 @@ def main() -> None:
     print(f"{'collective':16}{'bytes':>10}{'predicted us':>14}{'measured us':>13}{'ratio':>8}")
     for kind, size, predicted, measured in rows:
         print(f"{kind:16}{size:>10}{predicted * 1e6:>14.0f}{measured * 1e6:>13.0f}{predicted / measured:>8.2f}")
+        figures.note(f"{kind} of {size} bytes, predicted", "measured", "s", predicted, measured, headline=False)
     ratios = sorted(predicted / measured for _, _, predicted, measured in rows)
     print(f"ratio: median {statistics.median(ratios):.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
 

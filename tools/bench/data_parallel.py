@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import figures
 import timing
 import torch
 import torch.distributed as dist
@@ -32,6 +33,9 @@ import small_llama  # noqa: E402
 
 LAYERS, SEQUENCES = 4, 2
 PEERS = (("weft split", "FSDP2"), ("weft split, overlap(0)", "FSDP2"), ("weft whole", "DDP"))
+GOALS = {("weft split", 256): 0.9, ("weft split", 512): 0.75, ("weft split", 192): 0.9} | {
+    ("weft whole", d): 1.0 for d in (192, 256, 512)
+}
 Step = Callable[[], torch.Tensor]
 
 
@@ -144,6 +148,10 @@ def rank_main(models: str, rounds: int, profile: bool) -> bool:
             for what, ms in zip(("ms", "ms of processor"), found, strict=True):
                 ratio = timing.median_between([a / b for a, b in zip(ms[ours], ms[theirs], strict=True)])
                 medians = statistics.median(ms[ours]), statistics.median(ms[theirs])
+                name = f"Llama, {ours.removeprefix('weft ')} weights, d={d}, {tokens} tokens, n={dist.get_world_size()}"
+                overlap = "overlap" not in ours
+                goal = GOALS.get((ours, d)) if what == "ms" else None
+                figures.note(name, theirs, what, ms[ours], ms[theirs], goal=goal, headline=overlap and what == "ms")
                 parts.append(f"{medians[0]:7.1f} {what}, {theirs:5s} {medians[1]:7.1f}: {ratio}")
             print("; ".join(parts), flush=True)
     return True

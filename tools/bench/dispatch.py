@@ -1,6 +1,6 @@
 """Host cost of an op above plain torch, Weft beside DTensor, one rank, interleaved in one process.
 
-    python tools/bench/dispatch.py [--repeats N] [--json FILE] [--device cuda]
+    python tools/bench/dispatch.py [--repeats N] [--device cuda]
 
 Prints microseconds per call (best of the repeats), what Weft and DTensor add to the plain op, and the geometric mean of
 the ratios of what they add. Absolute times move with the machine; the ratios are from one run. On a GPU the times are
@@ -8,10 +8,10 @@ the host's: kernels run behind it.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 
+import figures
 import timing
 import torch
 import torch.distributed as dist
@@ -55,7 +55,6 @@ def cases(lay: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Callable[[],
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15, help="interleaved rounds (default 15)")
-    parser.add_argument("--json", help="write the figures to this file too")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the tensors are (default cpu)")
     options = parser.parse_args()
     timing.one_rank(options.device)
@@ -79,14 +78,13 @@ def main() -> None:
     for op, us in best.items():
         ours, theirs = us["weft"] - us["plain"], us["dtensor"] - us["plain"]
         ratios.append(theirs / max(ours, 0.01))
+        figures.note(f"{op}, above plain torch's {us['plain']:.2f}", "DTensor", "us", ours, theirs, headline=False)
         print(
             f"{op:18s}{us['plain']:9.2f}{us['weft']:9.2f}{us['dtensor']:9.2f}{ours:11.2f}{theirs:13.2f}{ratios[-1]:8.1f}"
         )
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
     print(f"what weft adds is {mean:.1f} times smaller than what dtensor adds (geometric mean)")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"us": best, "geometric_mean": mean, "torch": torch.__version__}, file, indent=1)
+    figures.note("an op above plain torch, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
     dist.destroy_process_group()
 
 

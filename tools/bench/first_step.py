@@ -22,6 +22,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import figures
 import timing
 import torch
 import weft
@@ -118,6 +119,10 @@ def main() -> None:
     columns = ("first, processor", "elapsed", "later, processor", "elapsed", "to weft")
     print(f"{'seconds':10s}{''.join(f'{c:>18s}' for c in columns)}")
     for who, s in best.items():
+        if who in ("dtensor", "tp") and "weft" in best:
+            peer = {"dtensor": "DTensor", "tp": "DTensor's TP and FSDP2"}[who]
+            ours = best["weft"]["first"][0]
+            figures.note("first step of a tiny Llama, mesh (2, 2), processor", peer, "s", ours, s["first"][0])
         ratio = f"{s['first'][0] / best['weft']['first'][0]:18.2f}" if "weft" in best else ""
         print(f"{who:10s}{''.join(f'{x:18.3f}' for x in s['first'] + s['later'])}{ratio}")
 

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import figures
 import megatron_block
 import timing
 import torch
@@ -119,6 +120,9 @@ def rank(options: argparse.Namespace) -> None:
                     ms[on].append((time.perf_counter() - start) * 1e3 / options.steps)
         torch.ops.weft._guard(True)
         if first:
+            figures.note(
+                name, "without the guard", "ms", ms[True], ms[False], goal=1.05, headline="full_tensor" not in name
+            )
             ratios = [on / off for on, off in zip(ms[True], ms[False], strict=True)]
             print(
                 f"{name:34s} on {statistics.median(ms[True]):8.2f} ms   off {statistics.median(ms[False]):8.2f} ms   "

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import figures
 import keras_models as km
 import numpy as np
 import timing
@@ -89,8 +90,9 @@ def rank(options: argparse.Namespace) -> bool:
         ms = measure(candidates, options.rounds, options.steps)
         if first:
             ratio = timing.median_between([a / b for a, b in zip(ms["weft"], ms["ddp"], strict=True)])
-            figures = "".join(f"{statistics.median(v):10.2f}" for v in ms.values())
-            print(f"{name:24s}{ours.count_params():12,d}{figures}{ratio:>20s}{TARGET:8.1f}", flush=True)
+            figures.note(f"{name}, DataParallel", "Keras's step around DDP", "ms", ms["weft"], ms["ddp"], goal=TARGET)
+            columns = "".join(f"{statistics.median(v):10.2f}" for v in ms.values())
+            print(f"{name:24s}{ours.count_params():12,d}{columns}{ratio:>20s}{TARGET:8.1f}", flush=True)
             if not difference < TOLERANCE:
                 print(f"  weights differ by {difference:.1e}")
                 right = False

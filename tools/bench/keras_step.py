@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import figures
 import keras_models as km
 import timing
 
@@ -167,6 +168,8 @@ def measure(name: str, candidates: dict[str, Candidate], options: argparse.Names
             failed.append(f"  {who} does not run it: {e}")
     turns = {who: functools.partial(candidate, steps=options.steps) for who, candidate in running.items()}
     ms = timing.in_turns(turns, options.rounds)
+    if "weft" in ms and "plain" in ms:
+        figures.note(f"{name}, ModelParallel on one process", "plain Keras", "ms", ms["weft"], ms["plain"], goal=1.3)
     line = f"{name:24s}"
     for who in candidates:
         line += f"{statistics.median(ms[who]):12.2f}" if who in ms else f"{'-':>12s}"

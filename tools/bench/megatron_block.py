@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import figures
 import timing
 import torch
 import torch.distributed as dist
@@ -186,10 +187,11 @@ def rank(options: argparse.Namespace) -> bool:
                 if repeat >= 0:
                     ms[who].append((time.perf_counter() - start) * 1e3)
         if first:
-            figures = (f"{statistics.median(v):10.2f} ({min(v):5.2f})" for v in ms.values())
+            figures.note(f"Llama block, d={d}", "Megatron by hand", "ms", ms["weft"], ms["hand"], goal=TARGET.get(d))
+            columns = (f"{statistics.median(v):10.2f} ({min(v):5.2f})" for v in ms.values())
             # Round by round: what else the machine does moves both of a round.
             ratio = statistics.median(w / h for w, h in zip(ms["weft"], ms["hand"], strict=True))
-            print(f"{d:5d}{''.join(figures)}{ratio:14.2f}{TARGET.get(d, ''):>8}", fault, flush=True)
+            print(f"{d:5d}{''.join(columns)}{ratio:14.2f}{TARGET.get(d, ''):>8}", fault, flush=True)
         right = right and not fault
     return right
 

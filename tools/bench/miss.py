@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+import figures
 import timing
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ def extra(calls: list[Callable[[], object]]) -> float:
     return (first - timing.cpu_time(all_of_them)) / len(calls)
 
 
-def measure(lay: dict[str, Lay], samples: int, rounds: int) -> None:
+def measure(shape: tuple[int, ...], lay: dict[str, Lay], samples: int, rounds: int) -> None:
     found: dict[str, dict[str, list[float]]] = {}
     plans: dict[str, float] = {}
     size = itertools.count(10)
@@ -105,8 +106,11 @@ def measure(lay: dict[str, Lay], samples: int, rounds: int) -> None:
         plain, ours, theirs = (statistics.median(by[who]) for who in ("plain", "weft", "dtensor"))
         ratios.append(theirs / max(ours, 0.1))
         adds = (ours - plain) / max(plans[op], 1)
+        figures.note(f"{op} of a new shape, mesh {shape}", "DTensor", "us", ours, theirs, headline=False)
         print(f"{op:18s}{plain:9.1f}{ours:9.1f}{theirs:10.1f}{plans[op]:7.1f}{adds:11.1f}{ratios[-1]:14.1f}")
-    print(f"geometric mean of dtensor/weft: {math.exp(statistics.fmean(map(math.log, ratios))):.1f}\n")
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    figures.note(f"a new shape, mesh {shape}, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
+    print(f"geometric mean of dtensor/weft: {mean:.1f}\n")
 
 
 def resident() -> float:
@@ -142,7 +146,7 @@ def main() -> None:
     for shape in MESHES[options.ranks]:
         lay = layers(shape)
         print(f"mesh {shape}")
-        measure(lay, options.samples, options.rounds)
+        measure(shape, lay, options.samples, options.rounds)
     memory(lay["weft"], options.shapes)
 
 

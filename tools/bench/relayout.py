@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import figures
 import timing
 import torch
 import torch.distributed as dist
@@ -59,8 +60,9 @@ def line(name: str, us: dict[str, float]) -> float:
     """Prints the row of a table; returns how many times more DTensor adds."""
     ours, theirs = us["weft"] - us["weft without"], us["dtensor"] - us["dtensor without"]
     ratio = theirs / max(ours, 0.01)
-    figures = (f"{us[who]:9.2f}" for who in ("c10d", "weft", "dtensor"))
-    print(f"{name:28s}{''.join(figures)}{ours:11.2f}{theirs:14.2f}{ratio:8.1f}")
+    figures.note(name, "DTensor", "us", ours, theirs, headline=False)
+    columns = (f"{us[who]:9.2f}" for who in ("c10d", "weft", "dtensor"))
+    print(f"{name:28s}{''.join(columns)}{ours:11.2f}{theirs:14.2f}{ratio:8.1f}")
     return ratio
 
 
@@ -117,6 +119,7 @@ def main() -> None:
         }
         ratios.append(measure(name, fns, collective))
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    figures.note("host's work of a redistribution, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
     print(f"what weft adds is {mean:.1f} times smaller than what dtensor adds (geometric mean)")
 
 

@@ -3,11 +3,11 @@
 import json
 import math
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 
+import figures
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
@@ -51,10 +51,9 @@ def in_turns(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
 
 
 def median_between(values: list[float]) -> str:
-    """The median and its interval: the values between the binomial's quantiles, a half with each."""
-    low = max(0, int(len(values) / 2 - 0.98 * len(values) ** 0.5))
-    ordered = sorted(values)
-    return f"{statistics.median(values):.2f} ({ordered[low]:.2f} - {ordered[-1 - low]:.2f})"
+    """The median and, in brackets, between what it lies."""
+    median, low, high = figures.interval(values)
+    return f"{median:.2f} ({low:.2f} - {high:.2f})"
 
 
 def one_rank(device: str = "cpu") -> None:
