@@ -238,7 +238,9 @@ AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std:
   // split, say. All that is split then moves there, and the results back; so it has to be cheaper by far.
   const double moves = best_cost - (best.kind == AxisChoice::split ? products / n : products);
   const Flow flow = flow_of(call, bound, axis);
-  if (flow.factor < 0 || moves <= 0 || call.op.is_view) return best;
+  // Not where the op sums over what flows: such a sum is reduced once for all its readers, or in a bucket, and its
+  // backward moves nothing; another split is paid for again by the gradients.
+  if (flow.factor < 0 || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view) return best;
   const double margin = moves * kUninvited;
   for (int f = 0; f < static_cast<int>(bound.factors.size()); ++f) {
     if (bound.factors[f].contracted || bound.factors[f].halo || f == flow.factor) continue;

@@ -96,3 +96,31 @@ def test_what_flows_keeps_its_split_where_a_weight_is_as_cheaply_gathered() -> N
         assert rank == {"layout": "('x', None)", "bytes": [64 * 96 * 4 // 2]}
     for rank in run_ranks(2, _flows, (False,)):  # of two that flow the smaller one moves
         assert rank["bytes"] == [48 * 64 * 4 // 2]
+
+
+def _sums() -> list[tuple[str, list[str]]]:
+    """Products that sum over a split dimension, of sizes where bytes alone would speak for another split."""
+    mesh = weft.DeviceMesh((2,), ("x",))
+    layer = torch.nn.Linear(256, 256, bias=False)
+    plain = layer.weight.detach().clone()
+    weft.distribute_module(layer, weft.LayoutMap(mesh, {"weight": (None, "x")}))
+    hidden, gradient = torch.randn(1024, 256), torch.randn(1024, 256)
+    columns = weft.distribute_tensor(hidden, (None, "x"), mesh)
+    rows, back = (weft.distribute_tensor(t[:64], ("x", None), mesh) for t in (hidden, gradient))
+    found = []
+    with torch.no_grad():
+        for ours, plain_result in (
+            (lambda: columns @ layer.weight.t(), hidden @ plain.t()),  # Megatron's row split
+            (lambda: back.t() @ rows, gradient[:64].t() @ hidden[:64]),  # a weight's gradient, its batch split
+        ):
+            with weft.trace() as t:
+                y = ours()
+            found.append((str(weft.layout_of(y)), [row.kind for row in t.rows if row.op == "mm"]))
+            torch.testing.assert_close(weft.full_tensor(y), plain_result, atol=1e-3, rtol=1e-4)
+    return found
+
+
+def test_a_sum_over_what_is_split_stays_one() -> None:
+    for row_split, gradient in run_ranks(2, _sums):
+        assert "partial" in row_split[0] and row_split[1] == []
+        assert "partial" in gradient[0] and gradient[1] == []
