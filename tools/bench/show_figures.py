@@ -41,7 +41,7 @@ def document(kept: dict[str, Any]) -> str:
         "Absolute times move with\nthe machine and with what else runs there, of which the load at the start is said.",
         "![Weft's ratios to its peers](figures.svg)",
     ]
-    for name, run in kept.items():
+    for run in kept.values():
         table = ["| what | Weft | peer | | unit | ratio | goal |", "| --- | --- | --- | --- | --- | --- | --- |"]
         for f in run["figures"]:
             goal = "" if f["goal"] is None else f"{f['goal']:g}"
