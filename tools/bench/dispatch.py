@@ -8,7 +8,7 @@ the host's: kernels run behind it.
 """
 
 import argparse
-import math
+import statistics
 from collections.abc import Callable
 
 import figures
@@ -82,7 +82,7 @@ def main() -> None:
         print(
             f"{op:18s}{us['plain']:9.2f}{us['weft']:9.2f}{us['dtensor']:9.2f}{ours:11.2f}{theirs:13.2f}{ratios[-1]:8.1f}"
         )
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    mean = statistics.geometric_mean(ratios)
     print(f"what weft adds is {mean:.1f} times smaller than what dtensor adds (geometric mean)")
     figures.note("an op above plain torch, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
     dist.destroy_process_group()

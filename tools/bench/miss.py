@@ -13,7 +13,6 @@ counts the plans that Weft makes for one shape; `weft adds` is weft - plain, for
 
 import argparse
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -108,7 +107,7 @@ def measure(shape: tuple[int, ...], lay: dict[str, Lay], samples: int, rounds: i
         adds = (ours - plain) / max(plans[op], 1)
         figures.note(f"{op} of a new shape, mesh {shape}", "DTensor", "us", ours, theirs, headline=False)
         print(f"{op:18s}{plain:9.1f}{ours:9.1f}{theirs:10.1f}{plans[op]:7.1f}{adds:11.1f}{ratios[-1]:14.1f}")
-    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    mean = statistics.geometric_mean(ratios)
     figures.note(f"a new shape, mesh {shape}, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
     print(f"geometric mean of dtensor/weft: {mean:.1f}\n")
 

@@ -10,7 +10,7 @@ Then explicit redistributions. `c10d` is the collective alone, called by hand; n
 """
 
 import argparse
-import math
+import statistics
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -118,7 +118,7 @@ def main() -> None:
             "dtensor": lambda y=y, after=after: y.redistribute(placements=[after]),
         }
         ratios.append(measure(name, fns, collective))
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    mean = statistics.geometric_mean(ratios)
     figures.note("host's work of a redistribution, geometric mean", "DTensor", "of DTensor's", 1 / mean, 1.0)
     print(f"what weft adds is {mean:.1f} times smaller than what dtensor adds (geometric mean)")
 
