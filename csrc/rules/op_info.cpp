@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "rules/registry.h"
+#include "rules/validate.h"
 
 namespace weft {
 namespace {
@@ -94,6 +95,9 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   random = handle.hasTag(at::Tag::nondeterministic_seeded);
   for (const c10::Argument& a : s.arguments()) random = random || is_generator(a.real_type());
   rules = rules::find(short_name);
+  for (const rules::RuleEntry* r : rules) {
+    if (r->binder == nullptr) rules::check_recipes(*this, r->rule);
+  }
   decomposition = rules::find_decomposition(short_name);
   if (const size_t colons = short_name.find("::"); colons != std::string::npos) {
     is_foreach = !rules.empty() && short_name.compare(colons + 2, 9, "_foreach_") == 0;

@@ -35,13 +35,21 @@ struct Places {
 
 class Check {
  public:
-  Check(const OpInfo& op, const Rule& rule) : op_(op), rule_(rule), places_(rule.text) {}
+  Check(const OpInfo& op, const Rule& rule) : op_(op), rule_(rule), places_(rule.text) { sort_arguments(); }
 
   void run() {
-    sort_arguments();
     operands();
     results();
     attributes();
+  }
+
+  void recipes() const {
+    for (size_t k = 0; k < rule_.attributes.size(); ++k) {
+      const Attribute& a = rule_.attributes[k];
+      if (a.kind == Attribute::halo) window(a, places_.attributes[k]);
+      if (a.kind == Attribute::causal) causal(places_.attributes[k]);
+      if (a.kind == Attribute::masked) masked(a, places_.attributes[k]);
+    }
   }
 
  private:
@@ -133,7 +141,7 @@ class Check {
     factors.insert(here.begin(), here.end());
   }
 
-  // An argument that the rule names is there, and of a type that it can read.
+  // An argument that the rule names, or that its recipe reads, is there, and of a type that it can read.
   void value(const std::string& name, size_t column, const std::vector<std::string>& types) const {
     const int a = op_.argument(name);
     if (a < 0) fail(column, "the op has no argument '", name, "' (it has: ", names(values_), ")");
@@ -154,6 +162,52 @@ class Check {
       return "causal factors (write two: \"whole f;  when is_causal\", and one \"unless is_causal\")";
     }
     return nullptr;
+  }
+
+  void tensor(const std::string& name, size_t column) const {
+    if (!has_tensor(name)) fail(column, "the op has no tensor argument '", name, "' (it has: ", names(tensors_), ")");
+  }
+
+  bool has_tensor(const std::string& name) const {
+    return std::find(tensors_.begin(), tensors_.end(), name) != tensors_.end();
+  }
+
+  // What local/windowed.cpp and window.cpp read.
+  void window(const Attribute& a, size_t column) const {
+    if (!has_tensor("input")) tensor("self", column);
+    if (!has(rule_.operands[0], a.factor)) fail(column, "factor ", a.factor, " is not in the first operand,");
+    for (const char* name : {"stride", "padding"}) value(name, column, {"int[]"});
+    switch (a.window) {
+      case Window::Kind::convolution:
+        tensor("weight", column);
+        for (const char* name : {"dilation", "output_padding"}) value(name, column, {"int[]"});
+        return value("transposed", column, {"bool"});
+      case Window::Kind::average:
+        value("kernel_size", column, {"int[]"});
+        value("count_include_pad", column, {"bool"});
+        return value("divisor_override", column, {"int"});
+      case Window::Kind::maximum:
+        for (const char* name : {"kernel_size", "dilation"}) value(name, column, {"int[]"});
+        if (has_tensor("grad_output")) tensor("indices", column);
+    }
+  }
+
+  // What local/causal.cpp reads.
+  void causal(size_t column) const {
+    for (const char* name : {"query", "key", "value", "attn_mask"}) tensor(name, column);
+    value("is_causal", column, {"bool"});
+  }
+
+  // What local/masked.cpp reads; results at others' indices are masked in one result, of the indices' dimensions first.
+  void masked(const Attribute& a, size_t column) const {
+    const auto index = static_cast<size_t>(a.index_operand);
+    if (index >= rule_.operands.size()) fail(column, "there is no operand ", index, " with indices");
+    if (!a.argument.empty()) return value(a.argument, column, {"int"});
+    const auto& indices = rule_.operands[index].tokens;
+    const bool fits = rule_.results.size() == 1 && rule_.results[0].tokens.size() >= indices.size() &&
+                      std::equal(indices.begin(), indices.end(), rule_.results[0].tokens.begin(),
+                                 [](const Token& x, const Token& y) { return x.kind == y.kind && x.name == y.name; });
+    if (!fits) fail(column, "the op's one result does not begin with the dimensions of operand ", index);
   }
 
   void attributes() const {
@@ -221,5 +275,7 @@ Rule parse_for(const OpInfo& op, const std::string& text) {
   Check(op, rule).run();
   return rule;
 }
+
+void check_recipes(const OpInfo& op, const Rule& rule) { Check(op, rule).recipes(); }
 
 }  // namespace weft::rules

@@ -8,6 +8,7 @@
 
 #include "rules/op_info.h"
 #include "rules/registry.h"
+#include "rules/validate.h"
 
 namespace weft::rules {
 namespace {
@@ -61,6 +62,40 @@ TEST(RuleTable, EveryRuleIsForAnOpThatExists) {
     std::cerr << "no op " << r->op << "\n";
   }
   EXPECT_LE(unknown, 12);
+}
+
+// What an op is known by is made with its rules' recipes checked.
+TEST(RuleTable, EveryRecipeFitsItsOps) {
+  int rules = 0;
+  for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
+    if (name.name.rfind("aten::", 0) != 0) continue;
+    const auto handle = c10::Dispatcher::singleton().findSchema(name);
+    if (!handle) continue;
+    try {
+      rules += static_cast<int>(OpInfo(*handle).rules.size());
+    } catch (const c10::Error& e) {
+      ADD_FAILURE() << e.what_without_backtrace();
+    }
+  }
+  EXPECT_GT(rules, 1000);
+}
+
+TEST(RuleTable, RecipesNeedTheirArguments) {
+  const OpInfo op(c10::Dispatcher::singleton().findSchemaOrThrow("aten::mul", "Tensor"));
+  const auto refusal = [&](const char* text) -> std::string {
+    try {
+      check_recipes(op, parse(text));
+    } catch (const c10::ValueError& e) {
+      return e.what_without_backtrace();
+    }
+    return "";
+  };
+  EXPECT_NE(refusal("y, y -> y;  halo y average").find("no argument 'stride'"), std::string::npos);
+  EXPECT_NE(refusal("q, q -> q;  causal q").find("no tensor argument 'query'"), std::string::npos);
+  EXPECT_NE(refusal("v, n -> n;  masked v 1 ignore @ignore_index").find("no argument 'ignore_index'"),
+            std::string::npos);
+  EXPECT_NE(refusal("v d, n -> d n;  masked v 1 zero").find("does not begin with"), std::string::npos);
+  EXPECT_EQ(refusal("v d, n -> n d;  masked v 1 zero"), "");
 }
 
 TEST(RuleTable, VariantsFollowTheirBase) {
