@@ -47,9 +47,7 @@ std::tuple<std::string, int64_t, int64_t, int64_t, std::string> find_rendezvous(
   return {r->host, r->port, r->rank, r->world_size, r->prefix};
 }
 
-}  // namespace
-
-void define_process_ops(torch::Library& m) {
+void define_processes(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Time-outs in seconds.
   def("initialize(str? job_addresses=None, int? num_processes=None, int? process_id=None, float? timeout=None, "
@@ -84,6 +82,19 @@ void define_process_ops(torch::Library& m) {
       &find_rendezvous);
   // Groups that torch.distributed made, one for each axis of the mesh, in place of groups that Weft would make.
   def("adopt_groups(" WEFT_CLASS "DeviceMesh mesh, str[] group_names) -> ()", &adopt_groups);
+  // What the planner takes collectives to cost, as JSON text (weft/cost.h).
+  def("mesh_cost(" WEFT_CLASS "DeviceMesh mesh) -> str", [](const MeshPtr& mesh) { return cost(mesh->mesh); });
+  // Seconds that the planner takes one collective to last (weft/cost.h).
+  def("collective_seconds(" WEFT_CLASS "DeviceMesh mesh, str kind, str axis, int bytes) -> float",
+      [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
+        return collective_seconds(mesh->mesh, kind, axis, bytes);
+      });
+  // At the end of a program: of Weft's groups and these.
+  def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
+}
+
+void define_agreement(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // soon: not waited for; raises at the next collective, or in finish_checks.
   // Without a mesh: what has to do with none.
   def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh? mesh=None, bool soon=False) -> ()",
@@ -94,18 +105,9 @@ void define_process_ops(torch::Library& m) {
       });
   // The `what` under which the function of this name compares its arguments between the ranks (check_same).
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
-  // What the planner takes collectives to cost, as JSON text (weft/cost.h).
-  def("mesh_cost(" WEFT_CLASS "DeviceMesh mesh) -> str", [](const MeshPtr& mesh) { return cost(mesh->mesh); });
-  // Seconds that the planner takes one collective to last (weft/cost.h).
-  def("collective_seconds(" WEFT_CLASS "DeviceMesh mesh, str kind, str axis, int bytes) -> float",
-      [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
-        return collective_seconds(mesh->mesh, kind, axis, bytes);
-      });
   // Waits for what check_same(soon=True) has left open, and raises what it found.
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
-  // At the end of a program: of Weft's groups and these.
-  def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("report_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {
@@ -114,6 +116,13 @@ void define_process_ops(torch::Library& m) {
       comm::report_failure(what);
     }
   });
+}
+
+}  // namespace
+
+void define_process_ops(torch::Library& m) {
+  define_processes(m);
+  define_agreement(m);
 }
 
 }  // namespace weft

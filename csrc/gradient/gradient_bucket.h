@@ -14,7 +14,7 @@
 namespace weft {
 
 class GradientBucket final : public Incoming,
-                             public comm::Carrier,
+                             public comm::CarryingReduction,
                              public std::enable_shared_from_this<GradientBucket> {
  public:
   /// One collective, of all gradients in the bucket.

@@ -91,6 +91,34 @@ void collect(nn::Module& m, const std::string& path, std::vector<Owner>& owners)
   }
 }
 
+using Replacements = std::unordered_map<const c10::TensorImpl*, at::Tensor>;
+
+void put(const std::vector<Owner>& owners, const Replacements& replacements, const Rebind& rebind) {
+  const Replace replace = [&](at::Tensor& t) {
+    if (!t.defined()) return;
+    if (const auto it = replacements.find(t.unsafeGetTensorImpl()); it != replacements.end()) t = it->second;
+  };
+  for (const Owner& o : owners) {
+    for (Dictionary* dictionary : dictionaries_of(*o.module)) {
+      for (auto& item : *dictionary) replace(item.value());
+    }
+    replace_members(*o.module, replace);
+    if (rebind) rebind(o.path, *o.module);
+  }
+}
+
+// Who still holds a variable from before would go on with a copy that nobody trains.
+void check_unheld(const Variables& variables) {
+  std::string held;
+  for (const Variable& v : variables.all()) {
+    if (v.tensor.use_count() > 1) held += (held.empty() ? "" : ", ") + v.path;
+  }
+  TORCH_CHECK_VALUE(
+      held.empty(), "[W052] distribute_module: something still holds these variables as they were before: ", held,
+      ". If that is an optimizer, make it after distribute_module; if a member of a module of yours, pass "
+      "`rebind` and set the member from named_parameters(false); if a tensor of yours, let go of it first");
+}
+
 }  // namespace
 
 void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& rebind) {
@@ -110,30 +138,22 @@ void distribute_module(nn::Module& module, const LayoutMap& map, const Rebind& r
   });
   variables.check_ranks();
   variables.warn();
-  std::unordered_map<const c10::TensorImpl*, at::Tensor> made;
+  Replacements made;
   for (size_t i = 0; i < variables.all().size(); ++i) {
     made[variables.all()[i].tensor.unsafeGetTensorImpl()] = variables.lay_out(static_cast<int64_t>(i));
   }
-  const Replace replace = [&](at::Tensor& t) {
-    if (!t.defined()) return;
-    if (const auto it = made.find(t.unsafeGetTensorImpl()); it != made.end()) t = it->second;
-  };
-  for (const Owner& o : owners) {
-    for (Dictionary* dictionary : dictionaries_of(*o.module)) {
-      for (auto& item : *dictionary) replace(item.value());
-    }
-    replace_members(*o.module, replace);
-    if (rebind) rebind(o.path, *o.module);
+  put(owners, made, rebind);
+  static const std::string kHolders = "distribute_module: what still holds the module's variables";
+  try {
+    comm::agree_or_throw(kHolders, map.mesh(), [&] { check_unheld(variables); });
+    comm::check_same({}, kHolders, map.mesh());
+  } catch (...) {
+    Replacements before;
+    for (const Variable& v : variables.all())
+      before[made.at(v.tensor.unsafeGetTensorImpl()).unsafeGetTensorImpl()] = v.tensor;
+    put(owners, before, rebind);
+    throw;
   }
-  // Who still holds a variable from before would go on with a copy that nobody trains.
-  std::string held;
-  for (const Variable& v : variables.all()) {
-    if (v.tensor.use_count() > 1) held += (held.empty() ? "" : ", ") + v.path;
-  }
-  TORCH_CHECK_VALUE(
-      held.empty(), "[W052] distribute_module: something still holds these variables as they were before: ", held,
-      ". If that is an optimizer, make it after distribute_module; if a member of a module of yours, pass "
-      "`rebind` and set the member from named_parameters(false); if a tensor of yours, let go of it first");
 }
 
 }  // namespace weft

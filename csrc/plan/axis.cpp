@@ -178,23 +178,34 @@ int split_factor(const BoundRule& bound, const BoundRule::Tensor& t, Layout layo
   return -1;
 }
 
-AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
-  struct Candidate {
-    AxisChoice choice;
-    int rank;  // among equal costs
-  };
-  c10::SmallVector<Candidate, 8> candidates;
-  candidates.push_back({AxisChoice{}, 2});
-  auto add = [&](const AxisChoice& choice, int rank) {
-    for (const Candidate& c : candidates) {
-      if (c.choice.kind == choice.kind && c.choice.factor == choice.factor && c.choice.block == choice.block &&
-          c.choice.group == choice.group && c.choice.reduction == choice.reduction) {
-        return;
-      }
-    }
-    candidates.push_back({choice, rank});
-  };
-  // Only what some tensor's present state invites.
+namespace {
+
+struct Candidate {
+  AxisChoice choice;
+  int rank;  // among equal costs
+};
+using Candidates = c10::SmallVector<Candidate, 8>;
+
+bool same(const AxisChoice& a, const AxisChoice& b) {
+  return a.kind == b.kind && a.factor == b.factor && a.block == b.block && a.group == b.group &&
+         a.reduction == b.reduction;
+}
+
+void add(Candidates& candidates, const AxisChoice& choice, int rank) {
+  const auto is_it = [&](const Candidate& c) { return same(c.choice, choice); };
+  if (std::none_of(candidates.begin(), candidates.end(), is_it)) candidates.push_back({choice, rank});
+}
+
+// Whether something is read beside the tensors that are pending over the axis.
+bool reads_others(const Call& call, int axis) {
+  return std::any_of(call.tensors.begin(), call.tensors.end(), [&](const TensorInfo& t) {
+    return t.defined && state_now(t, axis).kind != AxisState::partial && !t.geometry.sizes.empty();
+  });
+}
+
+// What some tensor's present state invites, and to replicate.
+Candidates invited(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
+  Candidates candidates{{AxisChoice{}, 2}};
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     if (!call.tensors[i].defined || !bound.tensors[i].ruled) continue;
     const AxisState now = state_now(call.tensors[i], axis);
@@ -202,46 +213,70 @@ AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std:
       const int factor = split_factor(bound, bound.tensors[i], call.tensors[i].layout, axis);
       const int64_t block = bound.tensors[i].dims[now.dim].size() == 1 ? now.block : 0;
       if (factor >= 0 && may_split(call, bound, axis, factor, block, chosen)) {
-        add({AxisChoice::split, factor, block, Reduction::none, nullptr}, 1);
+        add(candidates, {AxisChoice::split, factor, block, Reduction::none, nullptr}, 1);
       }
     } else if (now.kind == AxisState::partial && !bound.tensors[i].shape_only) {
       for (const auto& group : bound.pending) {
         if (std::find(group.tensors.begin(), group.tensors.end(), static_cast<int>(i)) == group.tensors.end()) continue;
         if (!may_stay_pending(call, bound, axis, group, now.reduction, chosen)) continue;
-        bool others = false;  // something is read beside the pending tensors
-        for (size_t j = 0; j < call.tensors.size(); ++j) {
-          const bool pending_too = state_now(call.tensors[j], axis).kind == AxisState::partial;
-          others |= call.tensors[j].defined && !pending_too && !call.tensors[j].geometry.sizes.empty();
-        }
-        add({AxisChoice::pending, -1, 0, now.reduction, &group}, others ? 3 : 0);
+        add(candidates, {AxisChoice::pending, -1, 0, now.reduction, &group}, reads_others(call, axis) ? 3 : 0);
       }
     }
   }
-  const double n = static_cast<double>(call.mesh->axis_size(axis));
-  const double products = product_cost(call, bound);
-  AxisChoice best;
-  double best_cost = -1;
-  int best_rank = 0;
-  const auto consider = [&](const Candidate& c, double more) {
-    double cost = move_cost(call, bound, axis, c.choice, chosen);
+  return candidates;
+}
+
+// The best of those considered so far.
+class Best {
+ public:
+  Best(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen)
+      : call_(call),
+        bound_(bound),
+        axis_(axis),
+        chosen_(chosen),
+        n_(static_cast<double>(call.mesh->axis_size(axis))),
+        products_(product_cost(call, bound)) {}
+
+  /// `more`: what it costs beside the moves and the products of this op.
+  void consider(const Candidate& c, double more) {
+    double cost = move_cost(call_, bound_, axis_, c.choice, chosen_);
     if (cost < 0) return;
-    cost += more + (c.choice.kind == AxisChoice::split ? products / n : products);
+    cost += more + products(c.choice);
     const double tie = 1e-9 + 1e-6 * cost;
-    if (best_cost < 0 || cost < best_cost - tie || (cost < best_cost + tie && c.rank < best_rank)) {
-      best = c.choice;
-      best_cost = cost;
-      best_rank = c.rank;
+    if (cost_ < 0 || cost < cost_ - tie || (cost < cost_ + tie && c.rank < rank_)) {
+      choice_ = c.choice;
+      cost_ = cost;
+      rank_ = c.rank;
     }
-  };
-  for (const Candidate& c : candidates) consider(c, 0);
-  // What no tensor invites is worth a look where something large is gathered: heads of an attention whose sequence is
-  // split, say. All that is split then moves there, and the results back; so it has to be cheaper by far.
-  const double moves = best_cost - (best.kind == AxisChoice::split ? products / n : products);
+  }
+  const AxisChoice& choice() const { return choice_; }
+  /// Without the products.
+  double moves() const { return cost_ - products(choice_); }
+
+ private:
+  double products(const AxisChoice& choice) const {
+    return choice.kind == AxisChoice::split ? products_ / n_ : products_;
+  }
+
+  const Call& call_;
+  const BoundRule& bound_;
+  const int axis_;
+  const std::vector<AxisChoice>& chosen_;
+  const double n_, products_;
+  AxisChoice choice_;
+  double cost_ = -1;
+  int rank_ = 0;
+};
+
+// What no tensor invites is worth a look where something large is gathered: heads of an attention whose sequence is
+// split, say. All that is split then moves there, and the results back; so it has to be cheaper by far.
+void consider_uninvited(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen,
+                        const Candidates& candidates, Best& best) {
+  const double moves = best.moves();
   const Flow flow = flow_of(call, bound, axis);
   // Not where the op sums over what flows: such a sum is reduced once for all its readers, or in a bucket, and its
   // backward moves nothing; another split is paid for again by the gradients.
-  if (flow.factor < 0 || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view) return best;
-  const double margin = moves * kUninvited;
+  if (flow.factor < 0 || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view) return;
   for (int f = 0; f < static_cast<int>(bound.factors.size()); ++f) {
     if (bound.factors[f].contracted || bound.factors[f].halo || f == flow.factor) continue;
     if (!may_split(call, bound, axis, f, 0, chosen)) continue;
@@ -249,9 +284,19 @@ AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std:
     const AxisChoice choice{AxisChoice::split, f, 0, Reduction::none, nullptr};
     const auto is_it = [&](const Candidate& c) { return c.choice.kind == AxisChoice::split && c.choice.factor == f; };
     if (std::any_of(candidates.begin(), candidates.end(), is_it)) continue;
-    consider({choice, 4}, margin + (flow.meets_variable ? 0 : return_cost(call, bound, axis, choice, flow, chosen)));
+    const double back = flow.meets_variable ? 0 : return_cost(call, bound, axis, choice, flow, chosen);
+    best.consider({choice, 4}, moves * kUninvited + back);
   }
-  return best;
+}
+
+}  // namespace
+
+AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
+  const Candidates candidates = invited(call, bound, axis, chosen);
+  Best best(call, bound, axis, chosen);
+  for (const Candidate& c : candidates) best.consider(c, 0);
+  consider_uninvited(call, bound, axis, chosen, candidates, best);
+  return best.choice();
 }
 
 }  // namespace weft

@@ -9,8 +9,8 @@ namespace weft::rules {
 /// rule or does not fit the op's schema.
 Rule parse_for(const OpInfo& op, const std::string& text);
 
-/// Raises ValueError where a rule of table/ has an attribute whose recipe reads an argument that `op` has not: `halo` (a
-/// window's), `causal` (attention's), `masked` (indices).
+/// Raises ValueError where a rule of table/ has an attribute whose recipe reads an argument that `op` has not: `halo`
+/// (a window's), `causal` (attention's), `masked` (indices).
 void check_recipes(const OpInfo& op, const Rule& rule);
 
 }  // namespace weft::rules

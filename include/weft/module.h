@@ -56,8 +56,8 @@ using Rebind = std::function<void(const std::string& path, torch::nn::Module& mo
 /// Warns, on the first rank, where the ranks have different values, of entries of the map that match nothing and of
 /// large variables that no entry matches. LibTorch's own layers are known; a module of yours that keeps
 /// parameters in members needs `rebind`. In C++ a sharded tensor is a new object: make optimizers afterwards. Raises
-/// ValueError, before anything is changed, for a path that matches several entries or an entry of the wrong rank; and
-/// at the end where something still holds a parameter from before (such a member, or an optimizer).
+/// ValueError for a path that matches several entries, an entry of the wrong rank, and where something still holds a
+/// parameter from before (such a member, or an optimizer), on any rank; the module is then as it was.
 WEFT_API void distribute_module(torch::nn::Module& module, const LayoutMap& map, const Rebind& rebind = {});
 /// The same for a scripted module: its parameters and buffers are attributes, which are set.
 WEFT_API void distribute_module(torch::jit::Module& module, const LayoutMap& map);

@@ -149,13 +149,28 @@ TEST(DistributeModule, RanksWithOtherVariablesAreToldOnAll) {
   EXPECT_THAT(errors, Each(AllOf(HasSubstr(Variables::kWhat), HasSubstr("rank 1 differs from ranks 0, 2"))));
 }
 
-TEST(DistributeModule, NamesWhatSomethingStillHolds) {
-  const auto errors = errors_of_ranks(kRanks, [](int) {
-    Net net;
-    const std::vector<at::Tensor> optimized{net.down->weight};
-    distribute_module(net, megatron());
-  });
-  EXPECT_THAT(errors, Each(HasSubstr("still holds these variables as they were before: down/weight")));
+TEST(DistributeModule, NamesWhatSomethingStillHoldsAndIsUndone) {
+  for (const int holder : {-1, 1}) {  // all ranks, or one alone
+    std::array<bool, kRanks> as_it_was{};
+    const auto errors = errors_of_ranks(kRanks, [&](int rank) {
+      Net net;
+      const auto* down = net.down->weight.unsafeGetTensorImpl();
+      std::vector<at::Tensor> optimized;
+      if (holder < 0 || rank == holder) optimized.push_back(net.up->weight);
+      const auto* up = net.up->weight.unsafeGetTensorImpl();
+      try {
+        distribute_module(net, megatron());
+      } catch (...) {
+        as_it_was[rank] = net.up->weight.unsafeGetTensorImpl() == up &&
+                          net.down->weight.unsafeGetTensorImpl() == down &&
+                          net.down->named_parameters()["weight"].unsafeGetTensorImpl() == down;
+        throw;
+      }
+    });
+    EXPECT_THAT(errors, Each(HasSubstr(holder < 0 ? "still holds these variables as they were before: up/weight"
+                                                  : "what still holds the module's variables")));
+    for (const bool was : as_it_was) EXPECT_TRUE(was);
+  }
 }
 
 TEST(Variables, AreOneWhereTheyAreReachedTwice) {

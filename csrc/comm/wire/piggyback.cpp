@@ -22,9 +22,9 @@ struct Waiting : ContextState {
 };
 
 // Those that no carrier has taken.
-class OwnWay final : public Carrier {
+class SeparateReduction final : public CarryingReduction {
  public:
-  explicit OwnWay(const ReductionKind& kind) : kind_(kind) {}
+  explicit SeparateReduction(const ReductionKind& kind) : kind_(kind) {}
   void send(PiggybackedReductions reductions) {
     std::lock_guard<std::mutex> lock(mutex_);
     const RunningOp running("small values", reductions.identity(), nullptr);
@@ -56,7 +56,7 @@ bool PiggybackedReductions::leave(const PiggybackedReduction& reduction) {
 }
 
 PiggybackedReductions PiggybackedReductions::take_along(const ReductionKind& kind,
-                                                        const std::shared_ptr<Carrier>& carrier) {
+                                                        const std::shared_ptr<CarryingReduction>& carrier) {
   PiggybackedReductions taken;
   auto& waiting = context().state<Waiting>();
   std::lock_guard<std::mutex> lock(waiting.mutex);
@@ -91,7 +91,7 @@ void PiggybackedReductions::receive(const at::Tensor& flat) {
 
 void PiggybackedReductions::finish(const PiggybackedReduction& reduction, const ReductionKind& kind) {
   if (const auto carrier = reduction.carrier_.lock()) return carrier->finish();
-  const auto own = std::make_shared<OwnWay>(kind);
+  const auto own = std::make_shared<SeparateReduction>(kind);
   PiggybackedReductions taken = take_along(kind, own);
   if (!taken.parts().empty()) own->send(std::move(taken));
 }

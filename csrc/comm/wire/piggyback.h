@@ -13,8 +13,8 @@
 namespace weft::comm {
 
 /// An all-reduce that takes others along.
-struct Carrier {
-  virtual ~Carrier() = default;
+struct CarryingReduction {
+  virtual ~CarryingReduction() = default;
   /// Waits until it has arrived, and those with it.
   virtual void finish() = 0;
 };
@@ -43,14 +43,14 @@ class PiggybackedReduction {
 
  private:
   friend class PiggybackedReductions;
-  std::weak_ptr<Carrier> carrier_;
+  std::weak_ptr<CarryingReduction> carrier_;
 };
 
 /// Those in one all-reduce. The carrier sends `parts`, and afterwards calls `receive` with them reduced.
 class PiggybackedReductions {
  public:
   /// All that wait and can go there; they wait no longer.
-  static PiggybackedReductions take_along(const ReductionKind& kind, const std::shared_ptr<Carrier>& carrier);
+  static PiggybackedReductions take_along(const ReductionKind& kind, const std::shared_ptr<CarryingReduction>& carrier);
 
   const std::vector<at::Tensor>& parts() const { return parts_; }
   /// Of all together.

@@ -8,8 +8,8 @@ RULES(convolution) {
     std::string halo, sum, ones;
     for (const char d : dims) {
       if (d == ' ') continue;
-      halo += std::string(";  halo ") + d + " convolution";
-      sum += std::string(";  sum ") + d;
+      halo.append(";  halo ").append(1, d).append(" convolution");
+      sum.append(";  sum ").append(1, d);
       ones += " 1";
     }
     for (const bool transposed : {false, true}) {

@@ -5,15 +5,15 @@ namespace weft::rules {
 
 RULES(loss) {
   // Losses: by entry, as a sum, as a mean over all entries of all shards.
-  for (const char* loss : {"mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss"}) {
-    rule(loss, "..., ... -> ...;  unless reduction");
-    rule(loss, "..., ... -> ;  sum ...;  when reduction=sum");
-    rule(loss, "..., ... -> ;  whole ... via mean_loss;  when reduction");
-    const std::string backward = std::string(loss) + "_backward";
-    rule(backward, "..., ..., ... -> ...;  linear 0;  unless reduction");
-    rule(backward, "..., ..., ... -> ...;  linear 0;  when reduction=sum");
-    rule(backward, "..., ..., ... -> ...;  whole ... via mean_loss_backward;  when reduction");
-  }
+  const auto losses = {"mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss"};
+  rule(losses, "..., ... -> ...;  unless reduction");
+  rule(losses, "..., ... -> ;  sum ...;  when reduction=sum");
+  rule(losses, "..., ... -> ;  whole ... via mean_loss;  when reduction");
+  const auto backward = {"mse_loss_backward", "smooth_l1_loss_backward", "huber_loss_backward",
+                         "soft_margin_loss_backward"};
+  rule(backward, "..., ..., ... -> ...;  linear 0;  unless reduction");
+  rule(backward, "..., ..., ... -> ...;  linear 0;  when reduction=sum");
+  rule(backward, "..., ..., ... -> ...;  whole ... via mean_loss_backward;  when reduction");
   rule("binary_cross_entropy", "..., ..., ?... -> ...;  unless reduction");
   rule("binary_cross_entropy", "..., ..., ?... -> ;  sum ...;  when reduction=sum");
   rule("binary_cross_entropy", "..., ..., ?... -> ;  whole ... via mean_loss;  when reduction");

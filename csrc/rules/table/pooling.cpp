@@ -5,20 +5,18 @@
 namespace weft::rules {
 
 RULES(pooling) {
-  for (const std::string dims : {"y x", "z y x"}) {
-    std::string average, maximum;
-    for (const char d : dims) {
-      if (d == ' ') continue;
-      average += std::string(";  halo ") + d + " average";
-      maximum += std::string(";  halo ") + d + " maximum";
-    }
-    const std::string n = dims == "y x" ? "2d" : "3d", planes = "... " + dims;
-    rule("avg_pool" + n, planes + " -> " + planes + average);
-    rule("avg_pool" + n + "_backward", planes + ", #" + planes + " -> " + planes + average + ";  linear 0");
-    rule("max_pool" + n + "_with_indices", planes + " -> " + planes + ", " + planes + maximum);
-    rule("max_pool" + n + "_with_indices_backward",
-         planes + ", #" + planes + ", " + planes + " -> " + planes + maximum + ";  linear 0");
-  }
+  rule("avg_pool2d", "... y x -> ... y x;  halo y average;  halo x average");
+  rule("avg_pool2d_backward", "... y x, #... y x -> ... y x;  halo y average;  halo x average;  linear 0");
+  rule("avg_pool3d", "... z y x -> ... z y x;  halo z average;  halo y average;  halo x average");
+  rule("avg_pool3d_backward",
+       "... z y x, #... z y x -> ... z y x;  halo z average;  halo y average;  halo x average;  linear 0");
+  rule("max_pool2d_with_indices", "... y x -> ... y x, ... y x;  halo y maximum;  halo x maximum");
+  rule("max_pool2d_with_indices_backward",
+       "... y x, #... y x, ... y x -> ... y x;  halo y maximum;  halo x maximum;  linear 0");
+  rule("max_pool3d_with_indices",
+       "... z y x -> ... z y x, ... z y x;  halo z maximum;  halo y maximum;  halo x maximum");
+  rule("max_pool3d_with_indices_backward",
+       "... z y x, #... z y x, ... z y x -> ... z y x;  halo z maximum;  halo y maximum;  halo x maximum;  linear 0");
 
   rule("max_unpool2d", "... y x, ... y x -> ... p q;  whole y;  whole x");
   rule("max_unpool3d", "... z y x, ... z y x -> ... o p q;  whole z;  whole y;  whole x");

@@ -83,7 +83,7 @@ TEST(PiggybackedReductions, DoNotWaitInAnyNumber) {
 
 TEST(PiggybackedReductions, GoWithTheCarrierThatTakesThem) {
   run_ranks(2, [](int rank) {
-    struct Late final : Carrier {
+    struct Late final : CarryingReduction {
       void finish() override {
         const at::Tensor flat = piggybacked.parts().at(0);
         all_reduce_coalesced_({flat}, Reduction::sum, line(2), 0)->wait();
