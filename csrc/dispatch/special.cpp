@@ -75,7 +75,7 @@ void run_add(const OpInfo& op, Stack& stack) {
   Handler(op, stack).run();
 }
 
-// A small value that is still pending: not waited for.
+// A small value that is still pending is not waited for.
 void run_copy(const OpInfo& op, Stack& stack) {
   const at::Tensor& self = argument(op, stack, 0).toTensor();
   if (copy_when_reduced(self, argument(op, stack, 1).toTensor())) return finish(op, stack, self);
@@ -87,7 +87,7 @@ void run_decomposition(const OpInfo& op, Stack& stack) {
   op.decomposition(op.handle, stack);
 }
 
-// A sparse gradient is a plain one of all rows (dispatch/sparse.h).
+// A sparse gradient is a plain one of all rows (dispatch/sparse.h), so all ranks make it from whole operands.
 void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
   for (size_t i = 0; i < op.arguments.size(); ++i) {
@@ -125,7 +125,7 @@ void refuse_memory(const OpInfo& op, Stack&) {
                               "weft.full_tensor(x) or weft.local_tensor(x) first");
 }
 
-// On the shard alone: what concerns memory and streams, not values.
+// What concerns memory and streams, not values, is done on the shard alone.
 void run_on_local(const OpInfo& op, Stack& stack) {
   const size_t base = stack.size() - op.arguments.size();
   for (size_t i = base; i < stack.size(); ++i) {

@@ -15,7 +15,7 @@ using rules::BoundRule;
 
 namespace {
 
-// The length of a factor on the shard.
+// Returns the length that a factor has on this rank's shard.
 int64_t local_factor(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
                      const Layouts& layouts, int factor, c10::IntArrayRef coordinates) {
   auto look = [&](const std::vector<BoundRule::Tensor>& tensors, const std::vector<Layout>& at) -> int64_t {
@@ -89,7 +89,7 @@ bool is_split(const std::vector<AxisChoice>& choices, int factor) {
                      [&](const AxisChoice& c) { return c.kind == AxisChoice::split && c.factor == factor; });
 }
 
-// Indices into a dimension that is split.
+// Where indices look into a dimension that is split, they are shifted and masked. Null: none does.
 Local masked_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
                   const Layouts& layouts, c10::IntArrayRef coordinates) {
   for (size_t f = 0; f < bound.factors.size(); ++f) {
@@ -120,7 +120,7 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
   return nullptr;
 }
 
-// Queries that are split and masked by their place.
+// Where queries are split and masked by their place, each rank needs its own mask. Null: none are.
 Local causal_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
                   const Layouts& layouts, c10::IntArrayRef coordinates) {
   const int query = call.tensor("query");
@@ -136,7 +136,7 @@ Local causal_call(const Call& call, const BoundRule& bound, const std::vector<Ax
   return nullptr;
 }
 
-// Split dimensions that a window slides over.
+// Where a window slides over split dimensions, it needs the neighbours' rows. Null: none does.
 Local windowed_call(const Call& call, const BoundRule& bound, const std::vector<AxisChoice>& choices,
                     c10::IntArrayRef coordinates) {
   std::vector<Halo> halos;
