@@ -17,6 +17,7 @@
 #include "ops.h"
 #include "plan/cache.h"
 #include "plan/gather.h"
+#include "plan/strict.h"
 #include "random/mode.h"
 #include "rules/describe.h"
 #include "rules/registry.h"
@@ -122,11 +123,14 @@ void define_other_ops(torch::Library& m) {
     set_check_plain(on);
     return before;
   });
-  def("strict(bool on) -> bool", [](bool on) {
-    const bool before = strict();
-    set_strict(on);
-    return before;
-  });
+  // Returns what it was before.
+  def("strict(bool on, str[]? allow=None) -> (bool on, str[] allow)",
+      [](bool on, std::optional<std::vector<std::string>> allow) {
+        Strict before = set_strict({on, allow ? std::move(*allow) : std::vector<std::string>()});
+        return std::make_tuple(before.on, std::move(before.allowed));
+      });
+  // -1: never.
+  def("warn_relayout(int bytes) -> int", [](int64_t bytes) { return warn_relayout(bytes); });
   def("overlap(int budget) -> int", [](int64_t budget) { return overlap(budget); });
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
   // Ops that found no plan, and plans stored, since the library was loaded.

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "dispatch/opaque.h"
+#include "layout/type_text.h"
 #include "module/set_data.h"
 #include "module/variables.h"
 #include "ops.h"
@@ -48,6 +49,10 @@ void define_tensor_ops(torch::Library& m) {
       [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
   // Text for printing: layout, shape and dtype of a sharded tensor, and this rank's part. No collective.
   def("describe(Tensor tensor) -> str", [](const at::Tensor& t) { return describe(t); });
+  // Dtype, shape and layout: "f32[8@data, 4@model]{norm: sum}".
+  def("type_str(Tensor tensor) -> str", [](const at::Tensor& t) {
+    return type_text(t.scalar_type(), t.sizes(), is_sharded(t) ? layout_of(t) : nullptr);
+  });
   def("path_of(Tensor tensor) -> str", [](const at::Tensor& t) { return path_of(t); });
   // Names the variable; its place in errors and traces, no layout.
   def("set_path(Tensor tensor, str path) -> ()",

@@ -182,9 +182,11 @@ constexpr ErrorKind kKinds[] = {
     {"W061", "ValueError, NotImplementedError", "a sharded tensor cannot be resized",
      "resize_, or an out= of another shape, would change the shape of a tensor that is split.",
      "Make a new tensor of that shape; give out= the result's shape."},
-    {"W062", "NotImplementedError", "strict mode refuses to gather an op's inputs",
-     "`weft.strict(True)` is on, and no rule says how to split this op for these layouts.",
-     "Lay the inputs out anew, register a rule (`weft.register_rule`), or call weft.strict(False)."},
+    {"W062", "NotImplementedError", "strict mode refuses to gather an op's inputs, or to lay one out anew",
+     "`weft.strict(True)` is on, and no rule says how to split this op for these layouts, or its operands' layouts do "
+     "not go together.",
+     "Choose layouts that go together, register a rule (`weft.register_rule`), name the variables that may be gathered "
+     "(`weft.strict(allow=...)`), or call weft.strict(False)."},
     {"W063", "warning", "an op's inputs are gathered",
      "No rule says how to split this op for these layouts, so that every rank runs it whole: right, but slow.",
      "Register a rule, lay the inputs out anew, or leave it where it costs little; weft.strict(True) makes it an "
@@ -215,6 +217,10 @@ constexpr ErrorKind kKinds[] = {
     {"W071", "RuntimeError", "a shard was written on its way to the other ranks",
      "A variable that is gathered ahead of its use was changed by way of local_tensor in the middle of a pass.",
      "Write to the sharded tensor, or between passes, or switch that off: weft.overlap(0)."},
+
+    {"W072", "warning", "an operand is laid out anew for an op",
+     "`weft.warn_relayout` is on, and the op needs parts of it that other ranks hold.",
+     "Choose layouts that go together, or leave it where it costs little."},
 
     // Rules
     {"W080", "ValueError", "a rule's text is not valid",

@@ -6,6 +6,7 @@
 
 #include <sstream>
 
+#include "layout/type_text.h"
 #include "mesh/context.h"
 #include "tensor/sharded.h"
 
@@ -41,8 +42,8 @@ std::string describe(const at::Tensor& tensor) {
   if (!tensor.defined() || !holds_shards(tensor)) return values_of(tensor);
   const ShardedTensorImpl& impl = sharded(tensor);
   const Layout layout = impl.layout();
-  std::string facts = c10::str("shape=", shape_of(tensor.sizes()), ", layout=", layout->str(), ", ",
-                               layout->mesh()->str(), impl.path().empty() ? "" : ", path='" + impl.path() + "'");
+  std::string facts = c10::str(type_text(tensor.scalar_type(), tensor.sizes(), layout), ", ", layout->mesh()->str(),
+                               impl.path().empty() ? "" : ", path='" + impl.path() + "'");
   if (const auto& node = tensor.grad_fn()) {
     facts += c10::str(", grad_fn=<", node->name(), ">");
   } else if (tensor.requires_grad()) {
@@ -50,8 +51,7 @@ std::string describe(const at::Tensor& tensor) {
   }
   // Of a pending sum this rank's part looks like the sum and is none.
   if (const std::string pending = pending_of(layout); !pending.empty()) {
-    return c10::str("pending ", pending, "\n  (", facts, ", ", tensor.scalar_type(),
-                    "; weft::full_tensor(x), on every rank, gives the value)");
+    return c10::str("pending ", pending, "\n  (", facts, "; weft::full_tensor(x), on every rank, gives the value)");
   }
   const std::string held = layout->is_replicated() ? "the whole value"
                                                    : c10::str("rank ", context().rank(), "'s part, of shape ",

@@ -36,6 +36,7 @@ class Handler {
 
   // On the shards (handler_local.cpp).
   void lay_out_inputs();
+  void watch_inputs() const;
   void call_local();
   void call_composite();
   bool view_local();

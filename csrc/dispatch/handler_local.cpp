@@ -8,6 +8,7 @@
 #include "dispatch/handler.h"
 #include "mesh/context.h"
 #include "plan/gather.h"
+#include "plan/strict.h"
 #include "redistribute/gather_ahead.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
@@ -16,7 +17,11 @@
 namespace weft {
 
 void Handler::lay_out_inputs() {
-  if (plan_->gathered) warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes);
+  if (plan_->gathered) {
+    warn_gather(op_.short_name, plan_->reason, plan_->gathered_bytes);
+  } else if (C10_UNLIKELY(watches_relayouts())) {
+    watch_inputs();
+  }
   for (size_t i = 0; i < operands_.size(); ++i) {
     Operand& o = operands_[i];
     if (!o.tensor.defined()) continue;
@@ -54,6 +59,21 @@ void Handler::lay_out_inputs() {
     if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {
       o.local.unsafeGetTensorImpl()->set_wrapped_number(true);
     }
+  }
+}
+
+void Handler::watch_inputs() const {
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    const Operand& o = operands_[i];
+    const bool values =
+        std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) == plan_->shapes.end();
+    if (values && o.impl != nullptr && plan_->inputs[i] != nullptr) {
+      watch_relayout(op_.short_name, o.tensor, o.impl->layout(), plan_->inputs[i]);
+    }
+  }
+  for (const Plan::WriteBack& w : plan_->write_backs) {
+    const at::Tensor& written = operands_[w.tensor].tensor;
+    watch_relayout(op_.short_name, written, w.from, sharded(written).layout());
   }
 }
 

@@ -5,6 +5,7 @@
 #include <weft/tensor.h>
 
 #include "dispatch/handler.h"
+#include "plan/strict.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -25,7 +26,7 @@ bool same_for_all(const at::Tensor& values, const at::Tensor& mask, int64_t ndim
 }
 
 // None, where core is to say what is wrong with them.
-std::optional<c10::List<Index>> positions(const at::Tensor& self, const std::vector<Index>& indices) {
+std::optional<c10::List<Index>> positions(const OpInfo& op, const at::Tensor& self, const std::vector<Index>& indices) {
   c10::List<Index> out;
   for (const auto& index : indices) {
     if (!is_mask(index)) {
@@ -36,6 +37,10 @@ std::optional<c10::List<Index>> positions(const at::Tensor& self, const std::vec
     if (index->dim() == 0 || from + index->dim() > self.dim() ||
         !index->sizes().equals(self.sizes().slice(from, index->dim()))) {
       return std::nullopt;
+    }
+    if (watches_relayouts() && holds_shards(*index)) {
+      const Layout layout = sharded(*index).layout();
+      watch_relayout(op.short_name, *index, layout, TensorLayout::replicated(layout->mesh(), index->dim()));
     }
     at::Tensor chosen = at::nonzero(full_or_alias(*index));
     if (holds_shards(*index)) {  // self may be plain
@@ -66,7 +71,7 @@ void run_indexing(const OpInfo& op, std::vector<c10::IValue>& stack) {
                                   same_for_all(stack[base + values].toTensor(), *indices[from], self.dim(), from));
   if (!ruled) {
     BelowAutograd guard;
-    if (auto found = positions(self, indices)) argument = std::move(*found);
+    if (auto found = positions(op, self, indices)) argument = std::move(*found);
   }
   Handler(op, stack).run();
 }

@@ -3,20 +3,17 @@
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
 
-#include <atomic>
 #include <mutex>
 #include <utility>
 
-#include "comm/agree/settings.h"
 #include "comm/lockstep/failure.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
+#include "plan/strict.h"
 #include "tensor/sharded.h"
 
 namespace weft {
 namespace {
-std::atomic<bool> is_strict{false};
-
 struct GatherLog {
   std::mutex mutex;
   bool open = false;
@@ -32,12 +29,6 @@ GatherLog& gather_log() {
   return *log;
 }
 }  // namespace
-
-bool strict() { return is_strict.load(std::memory_order_relaxed); }
-void set_strict(bool strict) {
-  is_strict.store(strict, std::memory_order_relaxed);
-  comm::note_setting("strict", strict ? "on" : "");
-}
 
 int64_t bytes_to_gather(const at::Tensor& tensor) {
   const bool everywhere = !holds_shards(tensor) || sharded(tensor).layout()->is_replicated();

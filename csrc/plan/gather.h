@@ -8,9 +8,6 @@
 
 namespace weft {
 
-/// Whether an op that would have to gather its inputs is refused instead (process-wide).
-bool strict();
-void set_strict(bool strict);
 /// What it takes to have the whole value on every rank; 0 where it is there.
 int64_t bytes_to_gather(const at::Tensor& tensor);
 /// Warns once per op and process that its inputs are gathered; raises under strict().

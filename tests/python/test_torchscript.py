@@ -47,7 +47,7 @@ def scripted_functions(ranks):
     assert weft.layout_of(tagged).axes == ("x", None) and (path, found, rules) == ("a/w", "(x, None)", 2)
     assert weft.active_layouts() is None
     text = described(tagged)
-    assert "shape=(4, 3), layout=(x, None)" in text and "path='a/w'" in text and described(x).count("-5") == 1
+    assert "f32[4@x, 3], mesh (x=" in text and "path='a/w'" in text and described(x).count("-5") == 1
 
 
 def test_scripted_functions(ranks2):

@@ -47,7 +47,7 @@ from .rule_check import RuleCheck
 from .rules import check_rule, register_rule
 from .safetensors_files import install as _install_safetensors
 from .savers import install as _install_savers
-from .switches import check_finite, check_plain, overlap, random_mode, strict
+from .switches import check_finite, check_plain, overlap, random_mode, strict, warn_relayout
 from .tensors import (
     distribute_tensor,
     distribute_variable,
@@ -138,5 +138,6 @@ __all__ = [
     "Trace",
     "TraceRow",
     "unfilled_paths",
+    "warn_relayout",
     "world_size",
 ]

@@ -35,7 +35,7 @@ def _describe(tensor: torch.Tensor) -> str:
     """
     layout = torch.ops.weft.layout_of(tensor)
     mesh, partial = layout.mesh(), layout.partial()
-    facts = [f"shape={tuple(tensor.shape)}", f"layout={layout.__str__()}", str(mesh.__str__())]
+    facts = [torch.ops.weft.type_str(tensor), str(mesh.__str__())]
     path = torch.ops.weft.path_of(tensor)
     if path:
         facts.append(f"path={path!r}")
@@ -44,8 +44,6 @@ def _describe(tensor: torch.Tensor) -> str:
         with torch.no_grad():
             local = torch.ops.weft.local_tensor(tensor.detach())
         values = torch._tensor_str._str(local)
-    if "dtype=" not in values:
-        facts.append(f"dtype={tensor.dtype}")
     if tensor.grad_fn is not None:
         facts.append(f"grad_fn=<{tensor.grad_fn.name()}>")
     elif tensor.requires_grad:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -67,9 +67,43 @@ def overlap(budget: int = 256 << 20) -> _Scope:
     return _Scope(torch.ops.weft.overlap, budget)
 
 
-def strict(on: bool = True) -> _Scope:
-    """Whether an op that has no rule, so that its inputs would be gathered, is an error."""
-    return _Scope(torch.ops.weft.strict, on)
+def strict(on: bool = True, *, allow: str | Sequence[str] = ()) -> _Scope:
+    """Whether an op is an error that would move parts of tensors between ranks which nobody asked it to move.
+
+    That is one without a rule, whose inputs would be gathered, and one with an operand that is split and has to be
+    brought to another layout for it: gathered, or split along another dimension. Not refused are pending reductions,
+    which are what a layout is for, and what needs no part of another rank. `distribute_tensor`, `full_tensor`,
+    `item()` and printing are asked for, so they stay allowed.
+
+    Args:
+        on: False: nothing is refused, as at first.
+        allow: patterns of variable paths, as in a `LayoutMap`; these variables may be gathered
+            (`allow=".*/weight"` for weights that are split over the batch's axis).
+
+    Raises:
+        ValueError: a pattern that is no regular expression.
+        NotImplementedError: later, from the op, before it does anything; it names the op, the variable and both
+            layouts.
+    """
+    patterns = [allow] if isinstance(allow, str) else list(allow)
+    return _Scope(lambda value: torch.ops.weft.strict(*value), (on, patterns))
+
+
+def warn_relayout(bytes: int | None = 1 << 20) -> _Scope:
+    """Warns of each operand that an op needs in another layout, so that parts of it are gathered or sent.
+
+    Once for each op, variable and pair of layouts, on the first rank.
+
+    Args:
+        bytes: the size of the part that a rank gets (the largest of them), from which on it is worth a word. None:
+            nothing is said, as at first.
+
+    Raises:
+        ValueError: less than 0 bytes.
+    """
+    if bytes is not None and bytes < 0:
+        raise ValueError(f"[W030] warn_relayout: {bytes} bytes; give 0 or more, or None for never")
+    return _Scope(torch.ops.weft.warn_relayout, -1 if bytes is None else bytes)
 
 
 def check_plain(on: bool = True) -> _Scope:

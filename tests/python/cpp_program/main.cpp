@@ -47,7 +47,7 @@ void tensors(weft::Mesh mesh) {
   check(collectives[0].start > 0 && collectives[0].duration > 0 && collectives[0].sequence == -1, "times in a trace");
   std::ostringstream text;
   text << weft::describe(sharded);
-  check(text.str().find("shape=(6, 3), layout=(x, None), mesh (x=2)") != std::string::npos, "printing");
+  check(text.str().find("f32[6@x, 3], mesh (x=2)") != std::string::npos, "printing");
   check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("[W025] no axis 'nope'") == 0,
         "error");
   check(weft::explain_error("W025").find("a mesh has no such axis") != std::string::npos, "an error explained");
