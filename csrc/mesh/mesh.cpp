@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <mutex>
+#include <numeric>
 #include <set>
 
 #include "base/hash.h"
@@ -17,9 +18,13 @@ namespace {
 constexpr size_t kMaxNameBytes = 128;
 
 // Leaked on purpose: meshes are compared by address until the process ends.
+struct Known {
+  const DeviceMesh* mesh;
+  bool in_order;  // its ranks are 0, 1, ...
+};
 struct Table {
   std::mutex mutex;
-  std::vector<const DeviceMesh*> meshes;
+  std::vector<Known> meshes;
 };
 Table& table() {
   static Table* table = new Table();
@@ -82,21 +87,32 @@ const DeviceMesh* DeviceMesh::simulate(std::vector<int64_t> shape, std::vector<s
 
 const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std::string> axis_names,
                                      std::vector<int64_t> ranks, std::string device_type, int64_t simulated_rank) {
+  // The world's own mesh is asked for wherever ranks compare something: one that is known is found without its ranks.
+  const auto is_it = [&](const Known& known) {
+    const DeviceMesh& mesh = *known.mesh;
+    return mesh.shape_ == shape && mesh.axis_names_ == axis_names &&
+           (ranks.empty() ? known.in_order : mesh.ranks_ == ranks) && mesh.device_type_ == device_type &&
+           mesh.simulated_rank_ == simulated_rank;
+  };
+  const auto find = [&]() -> const DeviceMesh* {
+    const auto& meshes = table().meshes;
+    const auto it = std::find_if(meshes.begin(), meshes.end(), is_it);
+    return it == meshes.end() ? nullptr : it->mesh;
+  };
+  {
+    std::lock_guard<std::mutex> lock(table().mutex);
+    if (const DeviceMesh* mesh = find()) return mesh;
+  }
   const int64_t size = checked_size(shape);
   check_names(shape, axis_names);
-  if (ranks.empty()) {
-    for (int64_t r = 0; r < size; ++r) ranks.push_back(r);
-  }
+  std::vector<int64_t> in_order(size);
+  std::iota(in_order.begin(), in_order.end(), 0);
+  if (ranks.empty()) ranks = in_order;
   check_ranks(shape, size, ranks);
   TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "[W022] device mesh: device type ",
                     quote(device_type), " is unknown; it is 'cpu' or 'cuda'");
   std::lock_guard<std::mutex> lock(table().mutex);
-  for (const DeviceMesh* mesh : table().meshes) {
-    if (mesh->shape_ == shape && mesh->axis_names_ == axis_names && mesh->ranks_ == ranks &&
-        mesh->device_type_ == device_type && mesh->simulated_rank_ == simulated_rank) {
-      return mesh;
-    }
-  }
+  if (const DeviceMesh* mesh = find()) return mesh;
   auto* mesh = new DeviceMesh();
   mesh->shape_ = std::move(shape);
   mesh->axis_names_ = std::move(axis_names);
@@ -105,7 +121,7 @@ const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std
   mesh->simulated_rank_ = simulated_rank;
   mesh->hash_ = mix(hash_text(mesh->str()), hash_text(mesh->device_type_));
   for (int64_t rank : mesh->ranks_) mesh->hash_ = mix(mesh->hash_, static_cast<uint64_t>(rank));
-  table().meshes.push_back(mesh);
+  table().meshes.push_back({mesh, mesh->ranks_ == in_order});
   return mesh;
 }
 
