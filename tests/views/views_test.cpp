@@ -106,6 +106,9 @@ TEST(Views, OfComplexTensorsWriteTheirParts) {
         const at::Tensor x = distribute_tensor(plain.clone(), layout(axes));
         for (const at::Tensor& base : {plain, x}) make(base).mul_(3).add_(1);
         EXPECT_EQ(difference({x}, {plain}), "") << name << " " << layout(axes)->str();
+        const at::Tensor values = make(plain).mul(2).resolve_conj();
+        for (const at::Tensor& base : {plain, x}) make(base).copy_(values);
+        EXPECT_EQ(difference({x}, {plain}), "") << "copied into: " << name << " " << layout(axes)->str();
       });
     }
   }
