@@ -8,6 +8,7 @@
 
 #include "support/outcome.h"
 #include "support/run_ranks.h"
+#include "support/sent.h"
 
 namespace weft::comm {
 
@@ -17,6 +18,7 @@ using test::errors_of_ranks;
 using test::line;
 using test::run_ranks;
 using test::seconds;
+using test::Sent;
 using testing::AllOf;
 using testing::Each;
 using testing::ElementsAre;

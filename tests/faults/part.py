@@ -59,6 +59,11 @@ class Part:
     def check_full(self, sharded: torch.Tensor, want: torch.Tensor, what: str = "full_tensor") -> None:
         self.check(weft.full_tensor(sharded.detach()), want, what)
 
+    def check_swapped(self, pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """full_tensor of each, of which the odd rank asks in the other order."""
+        for plain, sharded in self.pick(pairs, pairs[::-1]):
+            self.check_full(sharded, plain)
+
     def go_on(self) -> None:
         """Some collectives more, of several kinds."""
         for i in range(3):

@@ -8,9 +8,7 @@ from faults.row import DIFFERENT, row
 @row(*DIFFERENT, "full_tensor")
 def full_tensors_swapped(p: Part) -> None:
     """two full_tensors of one size in the other order."""
-    pairs = [p.rows(0), p.rows(100)]
-    for plain, sharded in p.pick(pairs, pairs[::-1]):
-        p.check_full(sharded, plain)
+    p.check_swapped([p.rows(0), p.rows(100)])
 
 
 @row(*DIFFERENT, "full_tensor", ranks=4)
@@ -22,9 +20,7 @@ def full_tensors_swapped_on_four(p: Part) -> None:
 @row(*DIFFERENT, "full_tensor")
 def sums_swapped(p: Part) -> None:
     """two pending sums of one size carried out in the other order."""
-    pairs = [p.pending(0), p.pending(100)]
-    for plain, sharded in p.pick(pairs, pairs[::-1]):
-        p.check_full(sharded, plain)
+    p.check_swapped([p.pending(0), p.pending(100)])
 
 
 @row(*DIFFERENT, "sum|item")
@@ -126,10 +122,8 @@ def order_of_a_set(p: Part) -> None:
 @row("full_tensor", within=1)
 def caught_and_gone_on(p: Part) -> None:
     """the ranks catch the error of swapped full_tensors and go on: every later collective says so."""
-    pairs = [p.rows(0), p.rows(100)]
     try:
-        for plain, sharded in p.pick(pairs, pairs[::-1]):
-            p.check_full(sharded, plain)
+        p.check_swapped([p.rows(0), p.rows(100)])
     except ValueError as e:
         p.tell("caught", str(e))
     p.go_on()

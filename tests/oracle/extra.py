@@ -143,7 +143,7 @@ def convolutions() -> Iterator[Sample]:
     yield "grid_sample", F.grid_sample, (x, torch.rand(3, 5, 4, 2).sub(0.5).requires_grad_()), {"align_corners": False}
 
 
-def indexing() -> Iterator[Sample]:
+def chosen() -> Iterator[Sample]:
     table = r(11, 6, grad=True)
     yield "embedding", F.embedding, (ids(11, 4, 3), table), {}
     yield "embedding.padding", F.embedding, (ids(11, 4, 3), table), {"padding_idx": 2}
@@ -166,9 +166,21 @@ def indexing() -> Iterator[Sample]:
     yield "index.mask_and_index", lambda x, m, i: x[m, i], (x, torch.arange(5) % 2 == 0, torch.tensor([3, 0, 1])), {}
     yield "index.apart", lambda x, i, j: x[i, :, j], (r(5, 4, 3, grad=True), ids(5, 2), ids(3, 2)), {}
 
-    def put(x: torch.Tensor, i: torch.Tensor, v: torch.Tensor, accumulate: bool) -> torch.Tensor:
-        return x.index_put((i,), v, accumulate)
 
+def put(x: torch.Tensor, i: torch.Tensor, v: torch.Tensor, accumulate: bool) -> torch.Tensor:
+    return x.index_put((i,), v, accumulate)
+
+
+def assign(x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[1:3] = v
+    y[:, -1] = 0.25
+    y[0, 1:].mul_(2)
+    return y
+
+
+def written() -> Iterator[Sample]:
+    x = r(5, 4, grad=True)
     yield "index_put", put, (x, torch.tensor([3, 0]), r(2, 4, grad=True), False), {}
     yield "index_put.accumulate", put, (x, ids(5, 7), r(7, 4, grad=True), True), {}
     mask = torch.rand(5, 4) > 0.5
@@ -177,18 +189,16 @@ def indexing() -> Iterator[Sample]:
     yield "index_put.mask_values", put, (r(5, 4, 3, grad=True), mask, r(int(mask.sum()), 3, grad=True), False), {}
     yield "index_put.mask_scalar", put, (x, mask, r(grad=True), False), {}
     yield "index_put.scalar", put, (x, torch.tensor([3, 0]), r(grad=True), True), {}
-
-    def assign(x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        y = x * 1
-        y[1:3] = v
-        y[:, -1] = 0.25
-        y[0, 1:].mul_(2)
-        return y
-
     yield "assign", assign, (x, r(2, 4, grad=True)), {}
+
+
+def joined() -> Iterator[Sample]:
     yield "cat", lambda *t: torch.cat(t), (r(3, 4, grad=True), r(2, 4, grad=True), r(0)), {}
     yield "cat.second", lambda *t: torch.cat(t, 1), (r(3, 4, grad=True), r(3, 2, grad=True)), {}
     yield "stack", lambda *t: torch.stack(t, 1), (r(3, 4, grad=True), r(3, 4, grad=True)), {}
+
+
+def extremes() -> Iterator[Sample]:
     for name in ("argmax", "argmin"):
         for dim in (None, 0, 1):
             ties = torch.tensor([[1.0, 3, 3, 0], [3, 1, 3, 0], [0, 0, 0, 0], [-1, 2, 2, 2], [3, 1, 1, 1]])
@@ -209,6 +219,11 @@ def indexing() -> Iterator[Sample]:
             (torch.rand(5) > 0.5,),
             {},
         )
+
+
+def indexing() -> Iterator[Sample]:
+    for some in (chosen, written, joined, extremes):
+        yield from some()
 
 
 def grouped() -> Iterator[Sample]:

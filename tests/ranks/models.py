@@ -70,68 +70,92 @@ PLANS = {
 }
 
 
+# By name: configuration, model, what it is fed, options.
+STOCK: dict[str, tuple[str, str, str, dict]] = {
+    "llama": (
+        "LlamaConfig", "LlamaForCausalLM", "text",
+        {"vocab_size": VOCABULARY, "num_key_value_heads": 2, "max_position_embeddings": 64, **HIDDEN},
+    ),
+    "gpt2": (
+        "GPT2Config", "GPT2LMHeadModel", "text",
+        {
+            "vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0,
+        },
+    ),
+    "bert": (
+        "BertConfig", "BertForMaskedLM", "text",
+        {"vocab_size": VOCABULARY, "max_position_embeddings": 64, **HIDDEN, **NO_DROPOUT},
+    ),
+    "t5": (
+        "T5Config", "T5ForConditionalGeneration", "text",
+        {
+            "vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
+            "dropout_rate": 0.0, "decoder_start_token_id": 0,
+        },
+    ),
+    "vit": (
+        "ViTConfig", "ViTForImageClassification", "images",
+        {"image_size": 16, "patch_size": 4, "num_labels": 6, **HIDDEN, **NO_DROPOUT},
+    ),
+    "resnet": (
+        "ResNetConfig", "ResNetForImageClassification", "images",
+        {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": 6, "layer_type": "basic"},
+    ),
+    # An expert's 24 columns are six pieces of the 16 bytes that its kernels ask for: not to be split in four.
+    "mixtral": (
+        "MixtralConfig", "MixtralForCausalLM", "text",
+        {
+            "vocab_size": VOCABULARY, "num_key_value_heads": 2, "num_local_experts": 4, "max_position_embeddings": 64,
+            **HIDDEN, "intermediate_size": 24,
+        },
+    ),
+    "wav2vec2": (
+        "Wav2Vec2Config", "Wav2Vec2ForSequenceClassification", "sounds",
+        {
+            "conv_dim": [8, 8], "conv_stride": [4, 2], "conv_kernel": [8, 3], "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16, "mask_time_prob": 0.0, "layerdrop": 0.0,
+            "hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0,
+            "final_dropout": 0.0, "num_labels": 6, **HIDDEN,
+        },
+    ),
+    "convnext": (
+        "ConvNextConfig", "ConvNextForImageClassification", "images",
+        {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "num_labels": 6},
+    ),
+    "patchtst": (
+        "PatchTSTConfig", "PatchTSTForPrediction", "series",
+        {
+            "num_input_channels": 2, "context_length": 16, "patch_length": 4, "patch_stride": 4, "prediction_length": 4,
+            "d_model": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "loss": "mse",
+            "attention_dropout": 0.0, "ff_dropout": 0.0, "path_dropout": 0.0, "positional_dropout": 0.0,
+            "head_dropout": 0.0,
+        },
+    ),
+}  # fmt: skip
+
+
+def batch_of(kind: str) -> dict[str, torch.Tensor]:
+    """Four rows, with labels."""
+    if kind == "text":
+        ids = torch.randint(0, VOCABULARY, (4, 8))
+        return {"input_ids": ids, "labels": ids}
+    if kind == "series":
+        return {"past_values": torch.randn(4, 16, 2), "future_values": torch.randn(4, 4, 2)}
+    classes = torch.tensor([0, 1, 2, 3])
+    if kind == "sounds":
+        return {"input_values": torch.randn(4, 200), "labels": classes}
+    return {"pixel_values": torch.randn(4, 3, 16, 16), "labels": classes}
+
+
 def build(name: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     """The model in training mode, and a batch of four with labels; the same from every call."""
-    import transformers as hf
+    import transformers
 
+    config, model, kind, options = STOCK[name]
     torch.manual_seed(0)
-    ids = torch.randint(0, VOCABULARY, (4, 8))
-    text = {"input_ids": ids, "labels": ids}
-    image = {"pixel_values": torch.randn(4, 3, 16, 16), "labels": torch.tensor([0, 1, 2, 3])}
-    if name == "llama":
-        config = hf.LlamaConfig(vocab_size=VOCABULARY, num_key_value_heads=2, max_position_embeddings=64, **HIDDEN)
-        model, batch = hf.LlamaForCausalLM(config), text
-    elif name == "gpt2":
-        config = hf.GPT2Config(
-            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
-            attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
-        )  # fmt: skip
-        model, batch = hf.GPT2LMHeadModel(config), text
-    elif name == "bert":
-        config = hf.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=64, **HIDDEN, **NO_DROPOUT)
-        model, batch = hf.BertForMaskedLM(config), text
-    elif name == "t5":
-        config = hf.T5Config(
-            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, dropout_rate=0.0,
-            decoder_start_token_id=0,
-        )  # fmt: skip
-        model, batch = hf.T5ForConditionalGeneration(config), text
-    elif name == "vit":
-        config = hf.ViTConfig(image_size=16, patch_size=4, num_labels=6, **HIDDEN, **NO_DROPOUT)
-        model, batch = hf.ViTForImageClassification(config), image
-    elif name == "resnet":
-        config = hf.ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=6, layer_type="basic"
-        )
-        model, batch = hf.ResNetForImageClassification(config), image
-    elif name == "mixtral":
-        # An expert's 24 columns are six pieces of the 16 bytes that its kernels ask for: not to be split in four.
-        config = hf.MixtralConfig(
-            vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=4, max_position_embeddings=64,
-            **{**HIDDEN, "intermediate_size": 24},
-        )  # fmt: skip
-        model, batch = hf.MixtralForCausalLM(config), text
-    elif name == "wav2vec2":
-        config = hf.Wav2Vec2Config(
-            conv_dim=[8, 8], conv_stride=[4, 2], conv_kernel=[8, 3], num_conv_pos_embeddings=4,
-            num_conv_pos_embedding_groups=2, classifier_proj_size=16, mask_time_prob=0.0, layerdrop=0.0,
-            hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0,
-            final_dropout=0.0, num_labels=6, **HIDDEN,
-        )  # fmt: skip
-        sound = {"input_values": torch.randn(4, 200), "labels": image["labels"]}
-        model, batch = hf.Wav2Vec2ForSequenceClassification(config), sound
-    elif name == "convnext":
-        config = hf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, num_labels=6)
-        model, batch = hf.ConvNextForImageClassification(config), image
-    else:
-        config = hf.PatchTSTConfig(
-            num_input_channels=2, context_length=16, patch_length=4, patch_stride=4, prediction_length=4, d_model=32,
-            num_hidden_layers=2, num_attention_heads=4, ffn_dim=48, loss="mse", attention_dropout=0.0, ff_dropout=0.0,
-            path_dropout=0.0, positional_dropout=0.0, head_dropout=0.0,
-        )  # fmt: skip
-        series = {"past_values": torch.randn(4, 16, 2), "future_values": torch.randn(4, 4, 2)}
-        model, batch = hf.PatchTSTForPrediction(config), series
-    return model.train(), batch
+    batch = batch_of(kind)
+    return getattr(transformers, model)(getattr(transformers, config)(**options)).train(), batch
 
 
 def drawn_plan(model: torch.nn.Module) -> dict[str, tuple]:

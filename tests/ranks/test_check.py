@@ -7,15 +7,10 @@ import types
 import pytest
 import torch
 import weft
+from ranks.meshes import line, mesh_of
 from ranks.zoo.run import batch_of, build
 from support.ranks import run_ranks
 from torch import nn
-
-
-def mesh_of(*shape):
-    shape = shape or (weft.world_size(),)
-    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
-
 
 HAND = {"first/weight": ("model", None), "first/bias": ("model",), "last/weight": (None, "model")}
 
@@ -33,7 +28,7 @@ class Net(nn.Module):
 
 def check_net(between, **options):
     return weft.check(
-        lambda: Net(between()), torch.linspace(-1, 1, 48).view(6, 8), weft.LayoutMap(mesh_of(), HAND), **options
+        lambda: Net(between()), torch.linspace(-1, 1, 48).view(6, 8), weft.LayoutMap(line("model"), HAND), **options
     )
 
 
@@ -211,7 +206,7 @@ def wrong_weight():
         def forward(self, x):
             return x + torch.ops.weft_check.center(self.weight).sum(0)
 
-    layouts = weft.LayoutMap(mesh_of(), {**HAND, "between/weight": (None, "model")})
+    layouts = weft.LayoutMap(line("model"), {**HAND, "between/weight": (None, "model")})
     return told(weft.check(lambda: Net(Direct()), torch.ones(6, 8), layouts))
 
 
@@ -295,7 +290,7 @@ def other_values(where):
         return net
 
     batch = torch.ones(6, 8) * (1 + weft.rank() * (where == "batch"))
-    return told(weft.check(make, batch, weft.LayoutMap(mesh_of(), HAND)))
+    return told(weft.check(make, batch, weft.LayoutMap(line("model"), HAND)))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +305,7 @@ def test_models_and_batches_that_differ(ranks2, where, words):
 
 
 def misuse():
-    layouts, batch = weft.LayoutMap(mesh_of(), HAND), torch.ones(6, 8)
+    layouts, batch = weft.LayoutMap(line("model"), HAND), torch.ones(6, 8)
     plain = lambda: Net(nn.ReLU())  # noqa: E731
     numbers = iter(range(100))
 
@@ -335,8 +330,10 @@ def misuse():
         "meta": lambda: weft.check(lambda: meta, batch, layouts),
         "another": lambda: weft.check(another, batch, layouts),
         "tolerance": lambda: weft.check(plain, batch, layouts, tolerance=0.0),
-        "sharded": lambda: weft.check(plain, weft.distribute_tensor(batch, ("model", None), mesh_of()), layouts),
-        "does not fit": lambda: weft.check(plain, batch, weft.LayoutMap(mesh_of(), {"first/bias": ("model", None)})),
+        "sharded": lambda: weft.check(plain, weft.distribute_tensor(batch, ("model", None), line("model")), layouts),
+        "does not fit": lambda: weft.check(
+            plain, batch, weft.LayoutMap(line("model"), {"first/bias": ("model", None)})
+        ),
         "plain raises": lambda: weft.check(plain, torch.ones(6, 7), layouts),
         "plain raises on one": lambda: weft.check(on_rank_1, batch, layouts),
     }
@@ -376,7 +373,7 @@ def test_misuse_is_an_error_on_all_ranks(ranks2):
 
 def options():
     batch = {"x": torch.linspace(-1, 1, 48).view(6, 8)}
-    layouts = weft.LayoutMap(mesh_of(), HAND)
+    layouts = weft.LayoutMap(line("model"), HAND)
     seen = []
 
     def loss(output, batch):

@@ -5,20 +5,17 @@ import math
 import pytest
 import torch
 import weft
+from ranks.meshes import line
 from support.cases import SOON, error_of
 from support.ranks import run_ranks
 from torch import nn
-
-
-def mesh_of():
-    return weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
 
 
 def model_of():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 4))
     layouts = {r"0/weight": ("a", None), r"0/bias": ("a",), r"2/weight": (None, "a")}
-    return weft.distribute_module(model, layouts, mesh=mesh_of())
+    return weft.distribute_module(model, layouts, mesh=line())
 
 
 def spoil(variable, value):
@@ -31,13 +28,13 @@ def spoil(variable, value):
 def weight(value):
     model = model_of()
     spoil(model[0].weight, value)
-    x = weft.distribute_tensor(torch.ones(3, 6), (None, None), mesh_of())
+    x = weft.distribute_tensor(torch.ones(3, 6), (None, None), line())
     with weft.check_finite():
         return error_of(lambda: weft.full_tensor(model(x)))
 
 
 def made(op):
-    x = weft.distribute_tensor(torch.tensor([1.0, 1.0, 1.0, 1.0]), ("a",), mesh_of())
+    x = weft.distribute_tensor(torch.tensor([1.0, 1.0, 1.0, 1.0]), ("a",), line())
     spoil(x, -1.0 if op == "log" else 1e30)
     with weft.check_finite():
         return error_of(lambda: weft.full_tensor({"log": torch.log, "square": torch.square}[op](x)))
@@ -45,7 +42,7 @@ def made(op):
 
 def gradient(_):
     model = model_of()
-    x = weft.distribute_tensor(torch.ones(3, 6), (None, None), mesh_of())
+    x = weft.distribute_tensor(torch.ones(3, 6), (None, None), line())
     loss = model(x).square().sum()
     spoil(model[2].weight, math.nan)
     with weft.check_finite():
@@ -69,7 +66,7 @@ def in_list(_):
 
 
 def complex_numbers(_):
-    x = weft.distribute_tensor(torch.ones(4, dtype=torch.complex64), ("a",), mesh_of())
+    x = weft.distribute_tensor(torch.ones(4, dtype=torch.complex64), ("a",), line())
     spoil(x, complex(0, math.nan))
     with weft.check_finite():
         return error_of(lambda: weft.full_tensor(x * 2))
@@ -98,7 +95,7 @@ def test_is_raised_by_all(name):
 
 def no_alarm():
     """What makes -Inf on purpose, and the training of a model; uneven and empty parts too."""
-    mesh = mesh_of()
+    mesh = line()
     x = torch.randn(5, 7)
     found = {}
     with weft.check_finite():
@@ -158,14 +155,14 @@ def test_no_false_alarm(request, world):
 
 
 def switched():
-    x = weft.distribute_tensor(torch.tensor([-1.0, 1.0]), ("a",), mesh_of())
+    x = weft.distribute_tensor(torch.tensor([-1.0, 1.0]), ("a",), line())
     torch.log(x)
     with weft.check_finite():
         inside = torch.ops.weft.check_finite(True)
     on_both = []
     weft.check_finite()
     for _ in range(2):  # alike on all ranks: work goes on
-        on_both.append(error_of(lambda: torch.log(-weft.distribute_tensor(torch.ones(2), ("a",), mesh_of())))[1])
+        on_both.append(error_of(lambda: torch.log(-weft.distribute_tensor(torch.ones(2), ("a",), line())))[1])
     weft.check_finite(False)
     return inside, torch.ops.weft.check_finite(False), on_both, weft.full_tensor(torch.log(-x)).isnan().sum().item()
 

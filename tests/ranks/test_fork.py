@@ -9,6 +9,7 @@ import time
 import torch
 import torch.distributed as dist
 import weft
+from ranks.meshes import line
 from support.cases import SOON
 from support.ranks import run_ranks
 from torch.utils.data import DataLoader
@@ -16,12 +17,8 @@ from torch.utils.data import DataLoader
 LIMIT = 20.0  # seconds for a child
 
 
-def mesh_of():
-    return weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
-
-
 def rows():
-    return weft.distribute_tensor(torch.arange(8.0).view(4, 2), ("a", None), mesh_of())
+    return weft.distribute_tensor(torch.arange(8.0).view(4, 2), ("a", None), line())
 
 
 def in_child(call):
@@ -56,10 +53,10 @@ USES = {
     "value": lambda x: x.sum().item(),
     "full_tensor": weft.full_tensor,
     "distribute_tensor": lambda x: rows(),
-    "redistribute": lambda x: weft.distribute_tensor(x, (None, None), mesh_of()),
+    "redistribute": lambda x: weft.distribute_tensor(x, (None, None), line()),
     "mesh": lambda x: weft.DeviceMesh((2,), ("new",), device_type="cpu"),
     "coordinates": lambda x: weft.DeviceMesh((2,), ("newer",), device_type="cpu").coordinates,
-    "distribute_module": lambda x: weft.distribute_module(torch.nn.Linear(2, 2), mesh=mesh_of()),
+    "distribute_module": lambda x: weft.distribute_module(torch.nn.Linear(2, 2), mesh=line()),
     "initialize": lambda x: weft.initialize(),
     "backward": backward,
 }
@@ -74,7 +71,7 @@ LOCAL = {
 
 def children():
     x = rows()
-    index = weft.distribute_tensor(torch.tensor([100, 100]), ("a",), mesh_of())
+    index = weft.distribute_tensor(torch.tensor([100, 100]), ("a",), line())
     weft.full_tensor(x)
     found = {name: in_child(lambda use=use: use(x)) for name, use in (USES | LOCAL).items()}
     found["wrong row"] = in_child(lambda: torch.nn.functional.embedding(index, torch.ones(4, 2)))
@@ -111,7 +108,7 @@ class Items(torch.utils.data.Dataset):
 
 
 def with_workers():
-    model = weft.distribute_module(torch.nn.Linear(2, 3), {"weight": ("a", None)}, mesh=mesh_of())
+    model = weft.distribute_module(torch.nn.Linear(2, 3), {"weight": ("a", None)}, mesh=line())
     total = 0.0
     for batch in DataLoader(Items(), batch_size=4, num_workers=2, multiprocessing_context="fork"):
         model(batch).sum().backward()

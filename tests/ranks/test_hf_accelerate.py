@@ -3,6 +3,7 @@
 import pytest
 import torch
 import weft
+from ranks.meshes import line
 from torch import nn
 
 pytest.importorskip("accelerate")
@@ -22,15 +23,11 @@ def of_several():
     return made
 
 
-def mesh_of():
-    return weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
-
-
 def operations():
     """What is wrong of each operation and layout; beside sharded values a plain one of each rank."""
     from accelerate.utils import gather, reduce
 
-    accelerator, mesh, wrong = of_several(), mesh_of(), []
+    accelerator, mesh, wrong = of_several(), line(), []
     ranks = weft.world_size()
     own = torch.full((1, 2), float(weft.rank()))
     every = torch.arange(float(ranks)).view(-1, 1).expand(-1, 2)
@@ -71,7 +68,7 @@ def loop(sharded):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6))
     if sharded:
-        weft.distribute_module(model, {"0/weight": ("a", None), "2/weight": (None, "a")}, mesh=mesh_of())
+        weft.distribute_module(model, {"0/weight": ("a", None), "2/weight": (None, "a")}, mesh=line())
     else:
         from accelerate import Accelerator
 

@@ -3,16 +3,11 @@
 import pytest
 import torch
 import weft
+from ranks.meshes import layouts_of
 from ranks.zoo import MODELS
 from safetensors.torch import load_file
 
 peft = pytest.importorskip("peft")
-
-
-def layouts_of(model):
-    shape = (2, 2) if weft.world_size() == 4 else (1, weft.world_size())
-    mesh = weft.DeviceMesh(shape, ("data", "model"), device_type="cpu")
-    return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.layouts.megatron(model, mesh, "model")
 
 
 def adapted(name, targets, when):

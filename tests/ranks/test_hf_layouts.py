@@ -3,6 +3,7 @@
 import pytest
 import torch
 import weft
+from ranks.meshes import mesh_of
 from ranks.zoo.run import run_model
 from torch import nn
 
@@ -14,10 +15,6 @@ def test_trains_and_generates_as_plain(ranks4, name):
     for row in ranks4(run_model, name, (2, 2), "own", timed=False, timeout=120):
         assert row["verdict"] == "equal", row["text"]
         assert row["collectives"] > 0
-
-
-def mesh_of(*shape):
-    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
 
 
 class Net(nn.Module):

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 import weft
+from ranks.meshes import data_and_model, mesh_of
 from ranks.zoo import MODELS
 from safetensors.torch import load_file, save_file
 
@@ -18,12 +19,8 @@ def saved(name, folder, **options):
     return model.eval()
 
 
-def mesh_of(*shape):
-    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
-
-
 def both(model):
-    mesh = mesh_of(1, weft.world_size()) if weft.world_size() != 4 else mesh_of(2, 2)
+    mesh = data_and_model()
     return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.hf.layouts(model, mesh)
 
 
@@ -47,7 +44,7 @@ def loads(name, folder, dtype):
 
     cls = getattr(transformers, MODELS[name].cls)
     plain = cls.from_pretrained(folder, dtype=dtype)
-    mesh = mesh_of(2, 2) if weft.world_size() == 4 else mesh_of(1, weft.world_size())
+    mesh = data_and_model()
     model = weft.hf.from_pretrained(cls, folder, mesh=mesh, layouts=both, dtype=dtype)
     expected = both(model)
     wrong = differing(model, plain)

@@ -5,19 +5,10 @@ import os
 import pytest
 import torch
 import weft
+from ranks.meshes import layouts_of, mesh_of
 from ranks.zoo import MODELS
 from safetensors.torch import load_file, save_file
 from weft import safetensors_files
-
-
-def mesh_of(*shape):
-    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
-
-
-def layouts_of(model):
-    mesh = mesh_of(1, weft.world_size()) if weft.world_size() != 4 else mesh_of(2, 2)
-    fsdp = weft.layouts.fsdp(model, mesh, "data", whole=0)
-    return fsdp | weft.layouts.megatron(model, mesh, "model")
 
 
 def saves(name, folder, options):

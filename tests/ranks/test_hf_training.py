@@ -5,18 +5,10 @@ import os
 import pytest
 import torch
 import weft
+from ranks.meshes import layouts_of
 from ranks.zoo import MODELS
 from ranks.zoo.table import VOCABULARY
 from safetensors.torch import load_file
-
-
-def mesh_of(*shape):
-    return weft.DeviceMesh(shape, ("data", "model")[-len(shape) :], device_type="cpu")
-
-
-def layouts_of(model):
-    mesh = mesh_of(1, weft.world_size()) if weft.world_size() != 4 else mesh_of(2, 2)
-    return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.layouts.megatron(model, mesh, "model")
 
 
 def build(name="llama"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 import weft
 from ranks import models
+from ranks.meshes import mesh_of
 from torch import nn
 
 NAMES = ("bert", "gpt2", "llama", "mixtral", "t5", "torch_decoder", "torchvision_vit", "vit")
@@ -34,10 +35,6 @@ def loss_of(model, batch):
     return (model(*batch) if isinstance(batch, tuple) else model(batch)).square().mean()
 
 
-def mesh_of(shape):
-    return weft.DeviceMesh(shape, ("data", "model"), device_type="cpu")
-
-
 def layouts_of(kind, model, mesh):
     fsdp = lambda: weft.layouts.fsdp(model, mesh, "data", whole=0)  # noqa: E731
     megatron = lambda: weft.layouts.megatron(model, mesh, "model")  # noqa: E731
@@ -46,7 +43,7 @@ def layouts_of(kind, model, mesh):
 
 def trains_as_plain(shape):
     """What differs, by model and layouts."""
-    mesh, wrong = mesh_of(shape), {}
+    mesh, wrong = mesh_of(*shape), {}
     for name in NAMES:
         reference, batch = build(name)
         expected = loss_of(reference, batch)
@@ -87,7 +84,7 @@ def test_train_as_plain(shape, request):
 
 def collectives(name):
     """(kind, axis) of the blocks' collectives forward and backward: the vocabulary is whole."""
-    mesh = mesh_of((1, weft.world_size()))
+    mesh = mesh_of(1, weft.world_size())
     model, batch = build(name)
     layouts = weft.layouts.megatron(model, mesh, "model")
     for path, table in model.named_parameters(remove_duplicate=False):
@@ -114,7 +111,7 @@ def test_two_all_reduces_a_block(ranks2, name, forward, backward):
 
 
 def sent(name, hand):
-    mesh = mesh_of((1, weft.world_size()))
+    mesh = mesh_of(1, weft.world_size())
     model, batch = build(name)
     layouts = weft.LayoutMap(mesh, models.PLANS[name]) if hand else weft.layouts.megatron(model, mesh, "model")
     if not hand and "lm_head/weight" in layouts:
@@ -156,7 +153,7 @@ def test_fsdp_gathers_weights_and_scatters_gradients(ranks2):
 
 def from_meta():
     """Made on the meta device, tied weights and buffers included: the plain model's values."""
-    mesh = mesh_of((2, weft.world_size() // 2))
+    mesh = mesh_of(2, weft.world_size() // 2)
 
     class Tied(nn.Module):
         def __init__(self):
@@ -206,7 +203,7 @@ def generates(name, kind):
     prompt = batch["input_ids"][:2, :5]
     settings = {"max_new_tokens": 6, "do_sample": False, "use_cache": True, "pad_token_id": 0}
     model, _ = models.build(name)
-    weft.distribute_module(model.eval(), layouts_of(kind, model, mesh_of((1, weft.world_size()))))
+    weft.distribute_module(model.eval(), layouts_of(kind, model, mesh_of(1, weft.world_size())))
     expected = reference.eval().generate(prompt, **settings)
     return expected.tolist(), weft.full_tensor(model.generate(prompt, **settings)).tolist()
 

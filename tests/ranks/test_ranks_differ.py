@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 import weft
+from ranks.meshes import line
 from support.cases import SOON
 from support.ranks import run_ranks
 from torch import nn
@@ -16,10 +17,6 @@ from torch import nn
 
 def pick(a, b):
     return b if weft.rank() == 1 else a
-
-
-def mesh_of(name="a"):
-    return weft.DeviceMesh((weft.world_size(),), (name,), device_type="cpu")
 
 
 def square(**options):
@@ -38,7 +35,7 @@ DISTRIBUTE = {  # arguments of distribute_tensor and distribute_variable
     "pending": lambda m: (square(), weft.TensorLayout((None, None), m, partial=pick({}, {"a": "sum"}))),
     "unknown axis": lambda m: (square(), pick(ROWS, ("z", None)), m),
     "no mesh": lambda m: (square(), ROWS, pick(m, None)),
-    "names of the mesh": lambda m: (square(), (None, None), pick(m, mesh_of("b"))),
+    "names of the mesh": lambda m: (square(), (None, None), pick(m, line("b"))),
     "shape of the mesh": lambda m: (square(), (None, None), pick(m, other_mesh())),
     "order of the mesh": lambda m: (square(), ROWS, pick(m, backwards())),
     "size of the mesh": lambda m: (square(), (None, None), pick(m, weft.DeviceMesh((64,), ("a",), device_type="cpu"))),
@@ -100,7 +97,7 @@ TAG = {  # the map, the variable, the path
     "no map": lambda m: (pick(weft.LayoutMap(m, {"w": ROWS}), None), square(), "w"),
     "several rules": lambda m: (weft.LayoutMap(m, {"w.*": ROWS, **pick({}, {".*x": COLUMNS})}), square(), "wx"),
     "a rule of other dimensions": lambda m: (weft.LayoutMap(m, {"w": pick(ROWS, ("a",))}), square(), "w"),
-    "mesh": lambda m: (weft.LayoutMap(pick(m, mesh_of("b"))), square(), "w"),
+    "mesh": lambda m: (weft.LayoutMap(pick(m, line("b"))), square(), "w"),
 }
 
 
@@ -198,7 +195,7 @@ def error_of(call, arguments):
 
 
 def every_case(world):
-    mesh, found = mesh_of(), {}
+    mesh, found = line(), {}
     weft.distribute_tensor(square(), (None, None), mesh)
     for name, (f, case) in CASES.items():
         text, took = error_of(f, case(mesh))
@@ -228,7 +225,7 @@ def seeds_differ():
     for device in ("cpu", "meta"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            weft.distribute_module(linear(device=device), mesh=mesh_of())
+            weft.distribute_module(linear(device=device), mesh=line())
         found.append("\n".join(str(w.message) for w in caught))
     return found
 
@@ -242,7 +239,7 @@ def test_seeds(ranks2):
 
 def settings_differ():
     """Set on one rank alone: told where the ranks next compare anything, until it is mended."""
-    mesh, found = mesh_of(), []
+    mesh, found = line(), []
     for set_one, mend in (
         (weft.strict, lambda: weft.strict(False)),
         (random_mode, lambda: weft.random_mode("counter")),
@@ -291,7 +288,7 @@ def test_other_axes():
 
 
 def strict_on_one():
-    mesh = mesh_of()
+    mesh = line()
     sharded = weft.distribute_tensor(torch.arange(6.0), ("a",), mesh)
     weft.strict(weft.rank() == 1)
     start = time.monotonic()

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import weft
+from ranks.meshes import layouts_of
 from ranks.zoo import preferences
 from ranks.zoo.words import tokenizer
 from safetensors.torch import load_file
@@ -14,12 +15,6 @@ datasets = pytest.importorskip("datasets")
 
 TEXTS = [" ".join(f"w{3 + (7 * i + j * j) % 60}" for j in range(4 + i % 5)) for i in range(10)]
 METRICS = ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens", "eval_loss", "eval_num_tokens")
-
-
-def layouts_of(model):
-    shape = (2, 2) if weft.world_size() == 4 else (1, weft.world_size())
-    mesh = weft.DeviceMesh(shape, ("data", "model"), device_type="cpu")
-    return weft.layouts.fsdp(model, mesh, "data", whole=0) | weft.layouts.megatron(model, mesh, "model")
 
 
 def start_anew():

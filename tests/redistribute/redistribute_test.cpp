@@ -8,10 +8,10 @@
 #include <numeric>
 #include <random>
 
-#include "comm/lockstep/event.h"
 #include "comm/wire/collectives.h"
 #include "layout/shard.h"
 #include "support/run_ranks.h"
+#include "support/sent.h"
 
 namespace weft {
 namespace {
@@ -191,9 +191,6 @@ Case random_case(Random& random, Mesh mesh) {
   return c;
 }
 
-thread_local int64_t seen = 0;
-void observe(const comm::Event&) { ++seen; }
-
 void check(const Case& c) {
   SCOPED_TRACE(c.str());
   Mesh mesh = c.from->mesh();
@@ -230,10 +227,10 @@ void check_random_cases(const std::vector<int64_t>& shape, int count) {
   if (const char* times = std::getenv("WEFT_PROPERTIES")) count *= std::atoi(times);  // for a longer search
   for (int i = 0; i < count; ++i) cases.push_back(random_case(random, mesh));
 
-  comm::observer.store(observe);
+  const test::Sent sent;
   test::run_ranks(static_cast<int>(mesh->size()), [&](int rank) {
     for (Case& c : cases) {
-      seen = 0;
+      const size_t before = sent.count(rank);
       const at::Tensor copy = c.inputs[rank].clone();
       std::vector<int64_t> strides;
       if (c.pass_strides) {
@@ -242,10 +239,9 @@ void check_random_cases(const std::vector<int64_t>& shape, int count) {
       }
       c.outputs[rank] = redistribute_local(c.inputs[rank], c.sizes, c.from, c.to, strides);
       TORCH_CHECK(at::equal(copy, c.inputs[rank]), "changed its input: ", c.str());
-      c.collectives[rank] = seen;
+      c.collectives[rank] = static_cast<int64_t>(sent.count(rank) - before);
     }
   });
-  comm::observer.store(nullptr);
   for (const Case& c : cases) {
     check(c);
     if (testing::Test::HasFatalFailure()) return;

@@ -5,11 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "comm/lockstep/event.h"
 #include "comm/wire/collectives.h"
 #include "layout/shard.h"
 #include "redistribute/redistribute.h"
 #include "support/run_ranks.h"
+#include "support/sent.h"
 
 namespace weft {
 namespace {
@@ -17,24 +17,14 @@ namespace {
 using Axes = std::vector<std::vector<std::string>>;
 using Pending = std::map<std::string, std::string>;
 
-std::vector<std::string> seen;  // by rank 0
-thread_local bool recording = false;
-void observe(const comm::Event& event) {
-  if (recording) seen.push_back(c10::str(event.kind, " ", event.mesh->axis_name(event.axis)));
-}
-
 // The collectives that rank 0 takes part in.
 std::vector<std::string> collectives(std::vector<int64_t> sizes, Layout from, Layout to) {
-  seen.clear();
-  comm::observer.store(observe);
+  const test::Sent sent;
   test::run_ranks(static_cast<int>(from->mesh()->size()), [&](int rank) {
-    recording = rank == 0;
     const std::vector<int64_t> coordinates = from->mesh()->coordinates_of(rank);
     redistribute_local(at::ones(local_sizes(from, sizes, coordinates)), sizes, from, to);
-    recording = false;
   });
-  comm::observer.store(nullptr);
-  return seen;
+  return sent.by(0);
 }
 
 Mesh two_by_two() { return DeviceMesh::get({2, 2}, {"data", "model"}); }

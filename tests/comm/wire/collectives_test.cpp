@@ -2,10 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include <atomic>
 #include <numeric>
 
-#include "comm/agree/check_same.h"
 #include "comm/lockstep/event.h"
 #include "comm/names.h"
 #include "comm/wire/coalesced_gather.h"
@@ -448,43 +446,22 @@ TEST(CollectivesOnGrid, RefuseReductionsThatADtypeLacks) {
   EXPECT_THAT(error(at::kBool, Reduction::norm2), Each(HasSubstr("a pending norm2 of dtype Bool")));
 }
 
-TEST(CheckSame, NamesTheRanksThatDiffer) {
-  Mesh mesh = DeviceMesh::get({2, 2}, {"data", "model"}, {3, 2, 1, 0});
-  run_ranks(4, [&](int) { check_same({1, 2, 3}, "the shapes", mesh); });
-  auto errors = errors_of_ranks(4, [&](int rank) { check_same({1, rank == 2 ? 5 : 2}, "the shapes", mesh); });
-  EXPECT_THAT(errors,
-              Each(HasSubstr("the shapes must be the same on all ranks, but rank 2 differs from ranks 0, 1, 3")));
-  errors = errors_of_ranks(4, [&](int rank) { check_same(std::vector<int64_t>(rank / 2, 0), "the shapes", mesh); });
-  EXPECT_THAT(errors, Each(HasSubstr("but ranks 2, 3 differ from ranks 0, 1")));
-}
-
-TEST(CheckSame, TellsMeshesApart) {
-  const Mesh one = line(4), other = DeviceMesh::get({2, 2}, {"data", "model"});
-  const auto errors = errors_of_ranks(4, [&](int rank) { check_same({1}, "it", rank == 1 ? other : one); });
-  EXPECT_THAT(errors, Each(HasSubstr("it must be the same on all ranks, but rank 1 differs from ranks 0, 2, 3")));
-}
-
-std::atomic<int64_t> sent{0}, events{0};
 TEST(Observer, SeesEachCollectiveWithItsBytes) {
-  observer.store([](const Event& event) {
-    sent += event.bytes;
-    ++events;
-  });
-  auto bytes = [](const std::function<void(Mesh)>& body) {
-    sent = events = 0;
+  const Sent sent;
+  auto bytes = [&](const std::function<void(Mesh)>& body) {
+    sent.clear();
     run_ranks(4, [&](int) { body(line(4)); });
-    EXPECT_EQ(events, 4);
-    return sent / 4;
+    EXPECT_EQ(sent.count(), 4);
+    return sent.bytes() / 4;
   };
   EXPECT_EQ(bytes([](Mesh mesh) { all_reduce(at::ones({8}), Reduction::sum, mesh, 0); }), 2 * 3 * 32 / 4);
   EXPECT_EQ(bytes([](Mesh mesh) { all_gather(at::ones({2}), 0, {2, 2, 2, 2}, mesh, 0); }), 3 * 32 / 4);
   EXPECT_EQ(bytes([](Mesh mesh) { reduce_scatter(at::ones({8}), 0, {2, 2, 2, 2}, Reduction::sum, mesh, 0); }), 24);
   EXPECT_EQ(bytes([](Mesh mesh) { all_to_all(at::ones({2, 4}), 1, {1, 1, 1, 1}, 0, {2, 2, 2, 2}, mesh, 0); }), 24);
   EXPECT_EQ(bytes([](Mesh mesh) { broadcast(at::ones({8}), 1, mesh, 0); }), 24);
-  sent = events = 0;
+  sent.clear();
   run_ranks(1, [](int) { all_reduce(at::ones({8}), Reduction::sum, line(1), 0); });
-  EXPECT_EQ(events, 0);
-  observer.store(nullptr);
+  EXPECT_EQ(sent.count(), 0);
 }
 
 }  // namespace

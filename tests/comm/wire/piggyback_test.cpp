@@ -2,11 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <atomic>
 #include <stdexcept>
 
 #include "comm/agree/check_same.h"
-#include "comm/lockstep/event.h"
 #include "comm/names.h"
 #include "comm/wire/collectives.h"
 #include "mesh/context.h"
@@ -43,19 +41,10 @@ std::shared_ptr<Value> waiting(const ReductionKind& kind, double value, bool ref
   return piggybacked;
 }
 
-std::atomic<int64_t> events{0};
-struct Counted {
-  Counted() {
-    events = 0;
-    observer.store([](const Event&) { ++events; });
-  }
-  ~Counted() { observer.store(nullptr); }
-};
-
 bool is(const at::Tensor& x, double value) { return x.defined() && at::equal(x, at::full_like(x, value)); }
 
 TEST(PiggybackedReductions, AreSentTogetherWhenOneIsNeeded) {
-  const Counted counted;
+  const Sent sent;
   run_ranks(3, [](int rank) {
     const auto first = waiting(kind_of(line(3)), rank), other = waiting(kind_of(line(3), at::kDouble), 1);
     const auto second = waiting(kind_of(line(3)), 10);
@@ -66,7 +55,7 @@ TEST(PiggybackedReductions, AreSentTogetherWhenOneIsNeeded) {
     EXPECT_TRUE(PiggybackedReductions::leave(*other));
     EXPECT_FALSE(PiggybackedReductions::leave(*other));
   });
-  EXPECT_EQ(events, 3);  // one on each rank
+  EXPECT_EQ(sent.count(), 3);  // one on each rank
 }
 
 TEST(PiggybackedReductions, DoNotWaitInAnyNumber) {
@@ -131,7 +120,7 @@ TEST(PiggybackedReductions, TakeChecksAlong) {
 
 // Where no carrier came by the last time, the next check leaves at once and is finished in passing.
 TEST(PiggybackedReductions, ChecksWithoutACarrierTravelAlone) {
-  const Counted counted;
+  const Sent sent;
   const auto collective = [](int64_t n) { all_gather(at::ones({1}), 0, std::vector<int64_t>(n, 1), line(n), 0); };
   run_ranks(2, [&](int) {
     check_same_soon({1}, "it", line(2));
@@ -140,7 +129,7 @@ TEST(PiggybackedReductions, ChecksWithoutACarrierTravelAlone) {
     collective(2);
     finish_checks();
   });
-  EXPECT_EQ(events, 2 * 4);
+  EXPECT_EQ(sent.count(), 2 * 4);
   const auto errors = errors_of_ranks(2, [&](int rank) {
     check_same_soon({rank}, "it", line(2));
     collective(2);

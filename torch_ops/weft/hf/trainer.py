@@ -31,22 +31,30 @@ def _mesh_of(trainer: Any) -> DeviceMesh | None:
 
 def _install(module: Any) -> None:
     cls = module.Trainer
+    _install_init(cls)
+    _install_inputs(cls)
+    _install_saving(cls)
 
-    def wrap(name: str) -> Callable:
-        def decorate(function: Callable) -> Callable:
-            original = getattr(cls, name)
 
-            @functools.wraps(original)
-            def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-                if _mesh_of(self) is None:
-                    return original(self, *args, **kwargs)
-                return function(original, self, *args, **kwargs)
+def _wrap(cls: type, name: str) -> Callable:
+    """Decorates what runs in a method's place, given the original first, where the trainer's model is sharded."""
 
-            setattr(cls, name, wrapped)
-            return function
+    def decorate(function: Callable) -> Callable:
+        original = getattr(cls, name)
 
-        return decorate
+        @functools.wraps(original)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if _mesh_of(self) is None:
+                return original(self, *args, **kwargs)
+            return function(original, self, *args, **kwargs)
 
+        setattr(cls, name, wrapped)
+        return function
+
+    return decorate
+
+
+def _install_init(cls: Any) -> None:
     init = cls.__init__
 
     @functools.wraps(init)
@@ -59,19 +67,23 @@ def _install(module: Any) -> None:
 
     cls.__init__ = initialised
 
+
+def _install_inputs(cls: type) -> None:
     for name in ("train", "evaluate", "predict"):
 
-        @wrap(name)
+        @_wrap(cls, name)
         def _(original: Callable, self: Any, *args: Any, **kwargs: Any) -> Any:
             as_one_process()  # the model may have been laid out since
             return original(self, *args, **kwargs)
 
-    @wrap("_prepare_inputs")
+    @_wrap(cls, "_prepare_inputs")
     def _(original: Callable, self: Any, inputs: Any) -> Any:
         mesh, inputs = _mesh_of(self), original(self, inputs)
         return inputs if mesh is None or _BATCH_AXIS not in mesh.axis_names else shard_batch(inputs, mesh, _BATCH_AXIS)
 
-    @wrap("_save")
+
+def _install_saving(cls: type) -> None:
+    @_wrap(cls, "_save")
     def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:
         if self.args.should_save:
             original(self, output_dir, state_dict)
@@ -79,7 +91,7 @@ def _install(module: Any) -> None:
             folder = output_dir if output_dir is not None else self.args.output_dir
             self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
 
-    @wrap("_save_optimizer_and_scheduler")
+    @_wrap(cls, "_save_optimizer_and_scheduler")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0(
             "saving the optimizer",
@@ -87,7 +99,7 @@ def _install(module: Any) -> None:
             lambda state: _with_state(self.optimizer, state, lambda: original(self, output_dir)),
         )
 
-    @wrap("_save_rng_state")
+    @_wrap(cls, "_save_rng_state")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0("saving the random state", None, lambda _: original(self, output_dir))
 

@@ -97,7 +97,12 @@ def axis_names(axes: Iterable[Any]) -> list[str]:
 
 def install(keras: versions.Keras) -> None:
     lib = keras.distribution
+    _install_layout(lib)
+    _install_map(lib)
+    _install_data_parallel(lib)
 
+
+def _install_layout(lib: Any) -> None:
     @wrap(lib.TensorLayout, "__init__")
     def _(original: Callable, self: Any, axes: Iterable[Any], device_mesh: Any = None) -> None:
         axes = tuple(tuple(a) if isinstance(a, (list, tuple)) else a for a in axes)
@@ -118,6 +123,8 @@ def install(keras: versions.Keras) -> None:
         finally:
             self._axes = axes
 
+
+def _install_map(lib: Any) -> None:
     @wrap(lib.LayoutMap, "__getitem__")
     def _(original: Callable, self: Any, key: str) -> Any:
         match = find(self, key)
@@ -141,6 +148,8 @@ def install(keras: versions.Keras) -> None:
         vars(self).pop("_weft_found", None)
         original(self, key)
 
+
+def _install_data_parallel(lib: Any) -> None:
     @wrap(lib.DataParallel, "_initialize_with_device_mesh")
     def _(original: Callable, self: Any, device_mesh: Any, auto_shard_dataset: bool) -> None:
         # Keras means to warn here, and its call of warnings.warn raises TypeError.

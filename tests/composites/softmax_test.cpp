@@ -1,0 +1,127 @@
+// Softmax, losses and means over split dimensions.
+#include <weft/tensor.h>
+
+#include <limits>
+
+#include "composites/case.h"
+
+namespace weft {
+namespace {
+
+using namespace rules;
+using test::expect_same;
+using test::Values;
+using test::waves;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+const c10::IValue kNone;
+const test::Splits kRows{{{"x"}, {}}}, kColumns{{{}, {"x"}}};
+
+TEST(SoftmaxComposite, IsTakenOverTheWholeDimension) {
+  const at::Tensor x = waves({5, 4});
+  for (const bool first : {true, false}) {
+    const int64_t dim = first ? 0 : -1;
+    const auto& splits = first ? kRows : kColumns;
+    expect_same({{&run_softmax, "_softmax", {x, dim, false}, splits},
+                 {&run_softmax, "_softmax", {x + 1e4, dim, false}, splits, 1e-3},  // exp() of these alone is infinite
+                 {&run_log_softmax, "_log_softmax", {x, dim, false}, splits},
+                 {&run_log_softmax, "_log_softmax", {x - 1e4, dim, false}, splits, 1e-3}});
+  }
+}
+
+TEST(SoftmaxComposite, OfARowThatIsMaskedOutIsZeroWhereItIsSafe) {
+  at::Tensor x = waves({3, 5});
+  x[1].fill_(-kInfinity);
+  x[2].slice(0, 0, 3).fill_(-kInfinity);  // the first rank's part
+  expect_same({{&run_safe_softmax, "_safe_softmax", {x, 1, kNone}, kColumns},
+               {&run_safe_softmax, "_safe_softmax", {x, 1, at::kDouble}, kColumns}});
+}
+
+TEST(SoftmaxComposite, IsAccumulatedInFloatForHalfPrecision) {
+  const at::Tensor x = waves({2, 400}, at::kBFloat16);
+  expect_same({{&run_softmax, "_softmax", {x, 1, false}, kColumns, 1e-2},
+               {&run_log_softmax, "_log_softmax", {x, 1, false}, kColumns, 1e-2},
+               {&run_logsumexp, "logsumexp", {x, std::vector<int64_t>{1}, false}, kColumns, 1e-2}});
+}
+
+TEST(SoftmaxBackwardComposite, SumsOverTheWholeDimension) {
+  const at::Tensor grad = waves({5, 4}), x = waves({5, 4}).cos(), y = x.softmax(0);
+  const test::Splits both{kRows[0], kRows[0]};
+  expect_same({{&run_softmax_backward, "_softmax_backward_data", {grad, y, 0, at::kFloat}, both},
+               {&run_log_softmax_backward, "_log_softmax_backward_data", {grad, y.log(), 0, at::kFloat}, both}});
+}
+
+TEST(LogSumExpComposite, TakesInfinitiesAndWholeNumbers) {
+  const std::vector<int64_t> columns{1}, both{0, 1};
+  at::Tensor x = waves({4, 5});
+  x[0][4] = kInfinity;
+  x[1].fill_(-kInfinity);
+  for (const bool keepdim : {false, true}) {
+    expect_same({{&run_logsumexp, "logsumexp", {x, columns, keepdim}, kColumns},
+                 {&run_logsumexp, "logsumexp", {waves({4, 5}), both, keepdim}, kColumns},
+                 {&run_logsumexp, "logsumexp", {at::arange(20).view({4, 5}), columns, keepdim}, kColumns}});
+  }
+}
+
+TEST(MeanComposite, IsThatOfTheWhole) {
+  const at::Tensor x = waves({5, 4}), half = waves({5, 400}, at::kHalf) + 100;
+  const std::vector<int64_t> rows{0}, all{0, 1};
+  expect_same({{&run_mean, "mean", {x, kNone}, kRows},
+               {&run_mean, "mean", {x, at::kDouble}, kColumns},
+               {&run_mean, "mean.dim", {x, rows, true, kNone}, kRows},
+               {&run_mean, "mean.dim", {x, kNone, false, kNone}, kColumns},
+               {&run_mean, "mean.dim", {half, all, false, kNone}, kColumns, 1e-3}});  // the sum is beyond Half's range
+}
+
+TEST(VarianceComposite, CentersAtTheMeanOfTheWhole) {
+  const at::Tensor x = waves({5, 4}) + 50, z = at::complex(waves({5, 4}), waves({5, 4}).cos());
+  const std::vector<int64_t> rows{0};
+  for (const c10::IValue& correction : {c10::IValue(), c10::IValue(0), c10::IValue(2)}) {
+    expect_same({{&run_variance, "var.correction", {x, rows, correction, false}, kRows, 1e-4},
+                 {&run_deviation, "std.correction", {x, rows, correction, true}, kRows, 1e-4},
+                 {&run_variance, "var_mean.correction", {x, rows, correction, false}, kRows, 1e-4},
+                 {&run_deviation, "std_mean.correction", {x, kNone, correction, true}, kRows, 1e-4},
+                 {&run_variance, "var.correction", {z, rows, correction, false}, kRows, 1e-4}});
+  }
+}
+
+TEST(LossComposite, OfMeansIsTheSumByTheGlobalCount) {
+  const at::Tensor x = waves({5, 4}), target = waves({5, 4}).cos(), row = waves({4}), grad = at::full({}, 2.f);
+  constexpr int64_t kMean = 1;
+  const auto& split = kRows[0];
+  expect_same({{&run_mean_loss, "mse_loss", {x, target, kMean}, {split, split}},
+               {&run_mean_loss, "mse_loss", {x, row, kMean}, {split, {}}},
+               {&run_mean_loss_backward, "mse_loss_backward", {grad, x, target, kMean}, {{}, split, split}}});
+}
+
+TEST(LossComposite, OfClassesDividesByTheWeightOfAllRows) {
+  const at::Tensor scores = waves({5, 4}).log_softmax(1), target = at::tensor({1, 3, 0, 3, 2}, at::kLong);
+  const at::Tensor weight = at::tensor({0.5, 2., 1., 4.}, at::kFloat);
+  constexpr int64_t kMean = 1;
+  const test::Splits rows{kRows[0], {{"x"}}};
+  for (const int64_t ignored : {-100, 3}) {
+    expect_same({{&run_nll_loss, "nll_loss_forward", {scores, target, kNone, kMean, ignored}, rows},
+                 {&run_nll_loss, "nll_loss_forward", {scores, target, weight, kMean, ignored}, rows}});
+  }
+}
+
+// Ranks that are threads draw from one generator, so that only each one's own part is looked at.
+TEST(DropoutComposite, ScalesWhatItKeeps) {
+  const at::Tensor x = waves({5, 4});
+  expect_same({{&run_native_dropout, "native_dropout", {x, 0.5, false}, kRows}});
+  test::run_ranks(3, [&](int) {
+    for (const double p : {0., 0.75, 1.}) {
+      Values stack = test::laid_out({x, p, true}, {TensorLayout::from_names(test::line(3), kRows[0])});
+      const at::Tensor part = local_tensor(stack[0].toTensor());
+      const BelowAutograd guard;
+      run_native_dropout(test::op_named("native_dropout"), stack);
+      const at::Tensor out = local_tensor(stack.at(0).toTensor()), mask = local_tensor(stack.at(1).toTensor());
+      EXPECT_TRUE(at::equal(out, part.mul(mask).mul(p == 1 ? 0 : 1 / (1 - p)))) << p;
+      if (p == 0.75) continue;
+      EXPECT_TRUE(at::equal(mask, at::full_like(mask, p == 0))) << p;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace weft
