@@ -2,6 +2,7 @@
 #include <torch/nn/module.h>
 
 #include <cstdio>
+#include <memory>
 #include <random>
 #include <unistd.h>
 #include <utility>
@@ -22,10 +23,17 @@ namespace {
 constexpr const char* kSaving =
     "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 
-// What the next save takes again.
+// Taken again by the next save, if a handle of those before is still there.
 struct Kept : ContextState {
-  SnapshotMemory snapshot;
+  std::weak_ptr<SnapshotMemory> snapshot;
 };
+
+std::shared_ptr<SnapshotMemory> snapshot_memory() {
+  auto& kept = context().state<Kept>().snapshot;
+  auto memory = kept.lock();
+  if (!memory) kept = memory = std::make_shared<SnapshotMemory>();
+  return memory;
+}
 
 // Not zero.
 int64_t random_number() {
@@ -70,15 +78,16 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
     return ended_save();
   }
   auto pieces = std::make_shared<std::vector<Piece>>();
-  SnapshotMemory& memory = context().state<Kept>().snapshot;
-  memory.restart();
+  const auto memory = snapshot_memory();
+  memory->restart();
   each_piece_to_copy(sources, [&](const Piece& piece) {
     if (piece.share.count == 0) return;
     pieces->push_back(piece);
-    pieces->back().elements = memory.copy(piece.elements);
+    pieces->back().elements = memory->copy(piece.elements);
   });
+  memory->release_rest();
   comm::settle();
-  return start_save([=] {
+  const auto write_pieces = [=] {
     const auto pass_on = [&](EachPiece each) {
       for (Piece& piece : *pieces) {
         each(piece);
@@ -86,7 +95,8 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
       }
     };
     write(folder, contents, pass_on, rank, there);
-  });
+  };
+  return start_save(write_pieces, memory);
 }
 
 NamedTensors variables_of(const torch::nn::Module& module) {
