@@ -17,26 +17,40 @@
 
 namespace weft {
 
-struct PendingSave::State {
+namespace checkpoint {
+
+struct RunningSave {
   std::shared_future<void> end;
   // A process that is forked off has not the thread.
   const pid_t process = ::getpid();
   bool is_forked() const { return process != ::getpid(); }
   std::atomic<bool> asked = false;  // how it ended
+
+  bool done() const { return end.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
+  void wait() {
+    TORCH_CHECK(done() || !is_forked(),
+                "[W004] PendingSave: the save goes on in the process that this one was forked off");
+    const comm::WithoutPythonLock unlocked;
+    asked = true;
+    end.get();
+  }
 };
 
-bool PendingSave::done() const { return state_->end.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
+}  // namespace checkpoint
 
-void PendingSave::wait() const {
-  TORCH_CHECK(done() || !state_->is_forked(),
-              "[W004] PendingSave: the save goes on in the process that this one was forked off");
-  const comm::WithoutPythonLock unlocked;
-  state_->asked = true;
-  state_->end.get();
-}
+struct PendingSave::State {
+  std::shared_ptr<checkpoint::RunningSave> save;
+  std::shared_ptr<void> memory;
+};
+
+bool PendingSave::done() const { return state_->save->done(); }
+
+void PendingSave::wait() const { state_->save->wait(); }
 
 namespace checkpoint {
 namespace {
+
+using Running = std::shared_ptr<RunningSave>;
 
 // Those under way, of all ranks of the process.
 class UnderWay {
@@ -46,25 +60,24 @@ class UnderWay {
     static auto* const all = new UnderWay;
     return *all;
   }
-  void add(const PendingSave& save) {
+  void add(const Running& save) {
     [[maybe_unused]] static const int at_exit = std::atexit([] { all().finish(); });
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::erase_if(saves_, [](const PendingSave& s) { return s.done(); });
+    std::erase_if(saves_, [](const Running& s) { return s->done(); });
     saves_.push_back(save);
   }
   void finish() {
-    std::vector<PendingSave> saves;
+    std::vector<Running> saves;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       saves.swap(saves_);
     }
-    for (const PendingSave& save : saves) wait(save);
+    for (const Running& save : saves) wait(*save);
   }
   // Nobody may ever ask how it ended.
-  static void wait(const PendingSave& save) {
-    const auto& state = save.state();
-    if (state.is_forked() && !save.done()) return;
-    const bool asked = state.asked;
+  static void wait(RunningSave& save) {
+    if (save.is_forked() && !save.done()) return;
+    const bool asked = save.asked;
     try {
       save.wait();
     } catch (const c10::Error& error) {
@@ -76,11 +89,11 @@ class UnderWay {
 
  private:
   std::mutex mutex_;
-  std::vector<PendingSave> saves_;
+  std::vector<Running> saves_;
 };
 
 struct Last : ContextState {
-  std::optional<PendingSave> save;
+  Running save;
 };
 
 }  // namespace
@@ -97,20 +110,17 @@ void finish_all_saves() { UnderWay::all().finish(); }
 PendingSave ended_save() {
   std::promise<void> ended;
   ended.set_value();
-  const auto state = std::make_shared<PendingSave::State>();
-  state->end = ended.get_future().share();
-  return PendingSave(state);
+  const auto running = std::make_shared<RunningSave>(ended.get_future().share());
+  return PendingSave(std::make_shared<PendingSave::State>(running));
 }
 
-PendingSave start_save(std::function<void()> save) {
+PendingSave start_save(std::function<void()> save, std::shared_ptr<void> memory) {
   std::packaged_task<void()> task(std::move(save));
-  const auto state = std::make_shared<PendingSave::State>();
-  state->end = task.get_future().share();
-  const PendingSave pending(state);
-  context().state<Last>().save = pending;
-  UnderWay::all().add(pending);
+  const auto running = std::make_shared<RunningSave>(task.get_future().share());
+  context().state<Last>().save = running;
+  UnderWay::all().add(running);
   std::thread(std::move(task)).detach();
-  return pending;
+  return PendingSave(std::make_shared<PendingSave::State>(running, std::move(memory)));
 }
 
 }  // namespace checkpoint

@@ -3,6 +3,7 @@
 #include <weft/checkpoint.h>
 
 #include <functional>
+#include <memory>
 
 namespace weft::checkpoint {
 
@@ -13,7 +14,8 @@ void finish_save();
 void finish_all_saves();
 
 /// Runs it on a thread. The program's end waits for it.
-PendingSave start_save(std::function<void()> save);
+/// @param memory  kept as long as the handle is
+PendingSave start_save(std::function<void()> save, std::shared_ptr<void> memory);
 
 /// One that has ended well.
 PendingSave ended_save();

@@ -64,14 +64,22 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
                            PartialCrc& crc) {
   const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
   const File& from = file(tensor.file);
-  if (!covering_) covering_ = std::make_unique<char[]>(kCovering);
   Span span;
   const auto flush = [&] {
     if (span.runs.empty()) return;
+    if (to != nullptr && span.runs.size() == 1) {
+      const Box::Run& run = span.runs.front();
+      char* memory = to + (run.part - first) * element;
+      from.read(memory, run.length * element, tensor.offset + run.whole * element);
+      crc.add(run.whole * element, memory, run.length * element);
+      span.runs.clear();
+      return;
+    }
     const int64_t begin = span.runs.front().whole;
-    from.read(covering_.get(), (span.end - begin) * element, tensor.offset + begin * element);
+    char* const covering = covering_memory();
+    from.read(covering, (span.end - begin) * element, tensor.offset + begin * element);
     for (const Box::Run& run : span.runs) {
-      const char* bytes = covering_.get() + (run.whole - begin) * element;
+      const char* bytes = covering + (run.whole - begin) * element;
       crc.add(run.whole * element, bytes, run.length * element);
       if (to != nullptr) std::memcpy(to + (run.part - first) * element, bytes, run.length * element);
     }
@@ -95,10 +103,15 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
   flush();
 }
 
+char* Reader::covering_memory() {
+  if (!covering_) covering_ = std::make_unique_for_overwrite<char[]>(kCovering);
+  return covering_.get();
+}
+
 void Reader::read_long(const File& from, int64_t offset, int64_t position, int64_t length, char* to, PartialCrc& crc) {
   for (int64_t done = 0; done < length; done += kRead) {
     const int64_t n = std::min(kRead, length - done);
-    char* memory = to == nullptr ? covering_.get() : to + done;
+    char* memory = to == nullptr ? covering_memory() : to + done;
     from.read(memory, n, offset + position + done);
     crc.add(position + done, memory, n);
   }

@@ -30,6 +30,7 @@ class Reader {
                      PartialCrc& crc);
   void read_long(const File& file, int64_t offset, int64_t position, int64_t length, char* to, PartialCrc& crc);
   const File& file(size_t number);
+  char* covering_memory();
 
   const std::string& folder_;
   const Contents& contents_;

@@ -1,6 +1,6 @@
 #pragma once
-// The memory that a save in the background copies to. It is kept for the next save: new memory costs several times what
-// the copy does.
+// The memory that a save in the background copies to. It is kept with the save's handle for the next one: new memory
+// costs several times what the copy does.
 #include <ATen/core/Tensor.h>
 
 #include <vector>
@@ -13,6 +13,8 @@ class SnapshotMemory {
   void restart() { next_ = 0; }
   /// A row-major copy in host memory, good until the next start.
   at::Tensor copy(const at::Tensor& tensor);
+  /// Memory that nothing was copied to since the start.
+  void release_rest() { kept_.resize(next_); }
 
  private:
   std::vector<at::Tensor> kept_;  // bytes

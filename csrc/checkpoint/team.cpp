@@ -5,15 +5,19 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/error_codes.h"
 #include "comm/agree/check_same.h"
+#include "comm/agree/gather_same.h"
 #include "comm/lockstep/error_types.h"
 #include "mesh/context.h"
 
@@ -57,12 +61,19 @@ std::vector<std::string> gather_texts(const std::string& mine) {
   return texts;
 }
 
-// How often this rank has made one; the ranks' agree.
-struct Exchanges : ContextState {
-  int64_t made = 0;
+// To the world's store, kept from one exchange to the next: to make one takes as long as to tell something by it.
+struct Connection {
+  explicit Connection(c10::intrusive_ptr<c10d::Store> store) : store(std::move(store)) {}
+  const c10::intrusive_ptr<c10d::Store> store;
+  std::atomic<bool> broken = false;
 };
 
-// While it lives, a number of this rank's in the store goes up.
+struct Exchanges : ContextState {
+  int64_t made = 0;  // by this rank; the ranks' agree
+  std::shared_ptr<Connection> connection;
+};
+
+// While it lives, a number of this rank's in the store goes up: not at once, as most exchanges are over soon.
 class SignOfLife {
  public:
   SignOfLife(c10::intrusive_ptr<c10d::Store> store, int64_t rank)
@@ -80,12 +91,12 @@ class SignOfLife {
  private:
   void give(c10d::Store& store, const std::string& key) {
     std::unique_lock<std::mutex> lock(mutex_);
-    do {
+    while (!changed_.wait_for(lock, kSign, [&] { return over_; })) {
       try {
         store.add(key, 1);
       } catch (const std::exception&) {  // who exchanges is told the same
       }
-    } while (!changed_.wait_for(lock, kSign, [&] { return over_; }));
+    }
   }
 
   std::mutex mutex_;
@@ -96,10 +107,24 @@ class SignOfLife {
 
 class StoreExchange {
  public:
-  StoreExchange(const c10::intrusive_ptr<c10d::Store>& store, int64_t rank, int64_t ranks)
-      : store_(store), rank_(rank), ranks_(ranks), alive_(store, rank) {}
+  StoreExchange(std::shared_ptr<Connection> connection, const std::string& prefix, int64_t rank, int64_t ranks)
+      : connection_(std::move(connection)),
+        store_(c10::make_intrusive<c10d::PrefixStore>(prefix, connection_->store)),
+        rank_(rank),
+        ranks_(ranks),
+        alive_(store_, rank) {}
 
   std::vector<std::string> all(const std::string& mine) {
+    try {
+      return exchange(mine);
+    } catch (...) {
+      connection_->broken = true;  // perhaps in the midst of an answer
+      throw;
+    }
+  }
+
+ private:
+  std::vector<std::string> exchange(const std::string& mine) {
     const std::string prefix = c10::str(round_++, '/');
     store_->set(prefix + std::to_string(rank_), mine);
     // Rank 0 puts all together, so that the others read but one value: the lengths come first.
@@ -129,7 +154,6 @@ class StoreExchange {
     return texts;
   }
 
- private:
   std::string get(const std::string& key, int64_t from) const {
     auto pause = std::chrono::milliseconds(1);
     auto last_sign = std::chrono::steady_clock::now();
@@ -157,6 +181,7 @@ class StoreExchange {
     store_->deleteKey(prefix + "read");
   }
 
+  const std::shared_ptr<Connection> connection_;
   const c10::intrusive_ptr<c10d::Store> store_;
   const int64_t rank_, ranks_;
   int64_t round_ = 0;
@@ -181,11 +206,34 @@ Exchange exchange_by_store() {
   TORCH_CHECK(store,
               "[W097] async_save: the process group has no store by which the ranks could tell each other of its end; "
               "use save");
-  const std::string prefix = c10::str("weft/checkpoint/", here.state<Exchanges>().made++);
-  auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, store->clone());
-  own->setTimeout(kSilence);
-  const auto exchange = std::make_shared<StoreExchange>(own, here.rank(), here.world_size());
+  auto& exchanges = here.state<Exchanges>();
+  const std::string prefix = c10::str("weft/checkpoint/", exchanges.made++);
+  auto& connection = exchanges.connection;
+  if (!connection || connection->broken) {
+    connection = std::make_shared<Connection>(store->clone());
+    connection->store->setTimeout(kSilence);
+  }
+  const auto exchange = std::make_shared<StoreExchange>(connection, prefix, here.rank(), here.world_size());
   return [exchange](const std::string& mine) { return exchange->all(mine); };
+}
+
+std::vector<int64_t> together_same(const std::vector<int64_t>& words, const std::string& what,
+                                   c10::function_ref<int64_t()> part) {
+  int64_t mine = 0;
+  std::exception_ptr error;
+  try {
+    mine = part();
+  } catch (...) {
+    error = std::current_exception();
+  }
+  std::vector<int64_t> all = comm::gather_same(words, what, nullptr, mine);
+  if (std::find(all.begin(), all.end(), 0) != all.end()) {
+    together(exchange_by_collectives(), [&] {
+      if (error) std::rethrow_exception(error);
+      return std::string();
+    });
+  }
+  return all;
 }
 
 std::vector<std::string> together(const Exchange& exchange, c10::function_ref<std::string()> part) {

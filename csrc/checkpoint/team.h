@@ -2,6 +2,7 @@
 // What the ranks of a save or a load tell each other: small texts, and errors, which all of them raise.
 #include <c10/util/FunctionRef.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,6 +18,11 @@ Exchange exchange_by_collectives();
 /// theirs alike. A rank that is waited for must give signs of life, which it does while its exchange exists, or it is
 /// taken to have ended, and those that wait raise.
 Exchange exchange_by_store();
+
+/// Every rank's result of `part`, which is not zero, in the one collective that compares `words` (comm::check_same)
+/// before. Where it fails on one rank all raise its error.
+std::vector<int64_t> together_same(const std::vector<int64_t>& words, const std::string& what,
+                                   c10::function_ref<int64_t()> part);
 
 /// Every rank's result of `part`. Where it fails on one rank all raise its error, which names the rank unless all have
 /// the same.

@@ -219,8 +219,9 @@ void lay_out_files(Contents& contents) {
   }
 }
 
-void make_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) != 0) {
+bool make_folder(const std::string& folder) {
+  const bool made = ::mkdir(folder.c_str(), 0777) == 0;
+  if (!made) {
     const int error = errno;
     struct stat facts{};
     const bool there = error == EEXIST && ::stat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
@@ -228,6 +229,7 @@ void make_folder(const std::string& folder) {
   }
   TORCH_CHECK_VALUE(!exists(folder + "/" + kSingle), "[W118] save: ", quote(folder), " holds ", kSingle,
                     ", which Hugging Face's loaders would go on reading; save into another folder, or remove it");
+  return made;
 }
 
 void write(const std::string& folder, Contents contents, const Pieces& pieces, int64_t rank, const Exchange& exchange) {

@@ -28,11 +28,13 @@ Piece piece_of(size_t group, size_t tensor, const at::Tensor& part, const Box& b
 /// Gives all of its tensors their files and places. Names, dtypes and shapes are set.
 void lay_out_files(Contents& contents);
 
-/// Makes the folder where it is not there. Raises where it cannot be, or cannot take a checkpoint. One rank calls it.
-void make_folder(const std::string& folder);
+/// Makes the folder where it is not there, and says whether it was not. Raises where it cannot be, or cannot take a
+/// checkpoint. One rank calls it.
+bool make_folder(const std::string& folder);
 
+using EachPiece = c10::function_ref<void(const Piece&)>;
 /// Passes this rank's pieces on, one after the other.
-using Pieces = std::function<void(c10::function_ref<void(const Piece&)>)>;
+using Pieces = std::function<void(EachPiece)>;
 
 /// Lays out the files, writes the pieces and ends the save. Every rank calls it once the folder is there, with names,
 /// dtypes and shapes of the tensors; where it fails on one rank all raise its error, and the folder holds what it held

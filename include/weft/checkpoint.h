@@ -23,7 +23,8 @@ namespace weft {
 /// In any order; each name once. Two names of one tensor are saved as such.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// A save that goes on in the background.
+/// A save that goes on in the background. The host memory of its copy is kept as long as a handle is, for the next
+/// save, which then blocks for less.
 class WEFT_API PendingSave {
  public:
   /// Whether it has ended, well or not. Of this rank alone.
@@ -33,7 +34,6 @@ class WEFT_API PendingSave {
 
   struct State;
   explicit PendingSave(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  const State& state() const { return *state_; }
 
  private:
   std::shared_ptr<State> state_;
@@ -50,8 +50,7 @@ WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
                    std::optional<int64_t> step = std::nullopt);
 
 /// Copies this rank's part to host memory and returns; the copy is written in the background, and the tensors may be
-/// changed meanwhile. A program's end waits for it. The copy's memory is kept for the next one. Raises as `save` does,
-/// for what cannot be written in `wait()`.
+/// changed meanwhile. A program's end waits for it. Raises as `save` does, for what cannot be written in `wait()`.
 WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& tensors,
                                 std::optional<int64_t> step = std::nullopt);
 WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,

@@ -33,7 +33,7 @@ TEST(Crc32c, KnownValues) {  // RFC 3720, B.4
 }
 
 TEST(Crc32c, AsDefinedForAllLengths) {
-  for (size_t length : {1, 7, 8, 9, 63, 1023, 1024, 3071, 3072, 3073, 9999}) {
+  for (size_t length : {1, 7, 8, 9, 63, 191, 192, 193, 1023, 1024, 1535, 1536, 1537, 3071, 3072, 3073, 9999}) {
     const std::string text = random_text(length);
     EXPECT_EQ(crc32c(text), by_bits(text)) << length;
     EXPECT_EQ(crc32c(text.substr(1)), by_bits(text.substr(1))) << "at an odd address, " << length;

@@ -1,4 +1,4 @@
-"""What a load needs of memory beside a rank's own shards, and what it reads."""
+"""What saves in the background and loads need of memory beside a rank's own shards, and what a load reads."""
 
 import torch
 import weft
@@ -14,6 +14,10 @@ def read_bytes():
 def peak():
     """Of this process's memory, in bytes, since `reset`."""
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10
+
+
+def now():
+    return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) << 10
 
 
 def reset():
@@ -61,3 +65,25 @@ def test_peak_and_bytes(ranks2, ranks3, tmp_path):
     for extra, read, right in ranks3(loads, folder, (None, "a"), True, timeout=120):
         assert right and extra < 64 << 20, extra >> 20
         assert read < 2 * whole / 3 * 1.1 + (1 << 20), read / whole
+
+
+def saves_behind(folder):
+    """What is held, in parts of the shard, with a handle, with that of a second save, and without one."""
+    mesh = meshes(weft.world_size())[0]
+    w = torch.ops.weft._empty((ROWS, COLUMNS), weft.TensorLayout(("a", None), mesh)._object, dtype=torch.float32)
+    w.fill_(1)
+    shard, before, held = weft.local_tensor(w).nbytes, now(), []
+    pending = weft.async_save(folder, {"w": w})
+    pending.wait()
+    held.append((now() - before) / shard)
+    pending = weft.async_save(folder, {"w": w})
+    pending.wait()
+    held.append((now() - before) / shard)
+    del pending
+    held.append((now() - before) / shard)
+    return held
+
+
+def test_the_copy_is_kept_with_its_handle(ranks3, tmp_path):
+    for first, second, without in ranks3(saves_behind, str(tmp_path / "c"), timeout=120):
+        assert 0.9 < first < 1.2 and 0.9 < second < 1.2 and without < 0.2, (first, second, without)

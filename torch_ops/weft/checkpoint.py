@@ -37,7 +37,10 @@ class Loaded:
 
 
 class PendingSave:
-    """A save that goes on in the background."""
+    """A save that goes on in the background.
+
+    The host memory of its copy is kept as long as this object is, for the next save, which then blocks for less.
+    """
 
     def __init__(self, pending: Any) -> None:
         self._pending = pending

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "comm/agree/difference.h"
+#include "comm/agree/gather_same.h"
 #include "comm/agree/settings.h"
 #include "comm/lockstep/call.h"
 #include "comm/wire/collectives.h"
@@ -33,18 +34,20 @@ Mesh world_mesh(Mesh mesh) {
   return DeviceMesh::get({context().world_size()}, {"world"}, {}, host ? "cpu" : "cuda");
 }
 
-void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  if (context().world_size() == 1 && (mesh == nullptr || !mesh->is_simulated())) return;
+std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh, int64_t told) {
+  if (context().world_size() == 1 && (mesh == nullptr || !mesh->is_simulated())) return {told};
   if (mesh == nullptr) mesh = world_mesh();
   const Mesh world = world_mesh(mesh);
-  if (world->size() == 1) return;
+  if (world->size() == 1) return {told};
   const Comparing comparing(what);
   const std::string set = settings();
-  const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh))};
-  std::vector<int64_t> of_settings, hashes;
-  for (const auto& of_rank : gather_words({mine, mine + 2}, mesh)) {
+  const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh)),
+                           static_cast<uint64_t>(told)};
+  std::vector<int64_t> of_settings, hashes, all_told;
+  for (const auto& of_rank : gather_words({mine, mine + 3}, mesh)) {
     of_settings.push_back(of_rank[0]);
     hashes.push_back(of_rank[1]);
+    all_told.push_back(of_rank[2]);
   }
   compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world);
   const std::string differs = difference(hashes, world);
@@ -53,6 +56,11 @@ void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh
   auto& same = context().state<SameMeshes>();
   std::lock_guard<std::mutex> lock(same.mutex);
   same.meshes.insert(mesh);
+  return all_told;
+}
+
+void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
+  gather_same(words, what, mesh, 0);
 }
 
 void check_mesh(Mesh mesh) {
