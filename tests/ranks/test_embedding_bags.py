@@ -1,4 +1,4 @@
-"""Bags of rows of a table that is split by rows or columns: plain torch's numbers; of split rows those alone travel that
+"""Bags of rows of a table that is split by rows or columns: plain torch's numbers; of split rows only those travel that
 are asked for."""
 
 import itertools
