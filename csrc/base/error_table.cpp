@@ -191,8 +191,10 @@ constexpr ErrorKind kKinds[] = {
      "No rule says how to split this op for these layouts, so that every rank runs it whole: right, but slow.",
      "Register a rule, lay the inputs out anew, or leave it where it costs little; weft.strict(True) makes it an "
      "error."},
-    {"W064", "NotImplementedError", "sparse, nested, quantized and mkldnn tensors are never sharded",
-     "Only strided tensors have parts that lie in a grid, and an op combines one of another kind with a sharded one.",
+    {"W064", "NotImplementedError", "a sparse, nested, quantized or mkldnn tensor meets a sharded one",
+     "Only strided tensors have parts that lie in a grid, and sparse gradients of embeddings theirs; the op combines "
+     "one "
+     "of another kind with a sharded one, or would write to what each rank has a part of.",
      "Keep to strided tensors, or call weft.full_tensor(x) on the sharded ones first, on every rank."},
     {"W065", "NotImplementedError", "a write through this view cannot be carried to its base",
      "What the view shows of this rank's part is not evenly spaced in it, or of another type than the base.",

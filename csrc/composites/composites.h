@@ -39,6 +39,8 @@ void run_all(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_allclose(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_squeeze(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_squeeze_copy(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_embedding_bag(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_embedding_bag_per_sample_weights_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_unscale(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_native_dropout(const c10::OperatorHandle& op, CompositeStack& stack);
 

@@ -40,6 +40,8 @@ RULES(composites) {
   composite("squeeze_copy", &run_squeeze_copy);
   composite("native_dropout", &run_native_dropout);
   composite("foreach_norm", &run_foreach_norm);
+  composite("embedding_bag", &run_embedding_bag);
+  composite("embedding_bag_per_sample_weights_backward", &run_embedding_bag_per_sample_weights_backward);
 
   decompose("linalg_vector_norm", "vector_norm");
   decompose("native_dropout", "native_dropout");

@@ -8,7 +8,6 @@
 #include "dispatch/opaque.h"
 #include "dispatch/process_groups.h"
 #include "dispatch/random_ops.h"
-#include "dispatch/sparse.h"
 #include "random/random.h"
 
 namespace weft {
@@ -62,7 +61,6 @@ bool has_out(const c10::FunctionSchema& schema) {
 
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   register_opaque(libraries);
-  register_sparse(libraries);
   register_transformer_layers(libraries);
 }
 

@@ -13,6 +13,7 @@
 #include "debug/trace.h"
 #include "dispatch/handler.h"
 #include "dispatch/how.h"
+#include "dispatch/sparse.h"
 #include "tensor/key.h"
 #include "tensor/strided.h"
 
@@ -28,6 +29,7 @@ struct State {
   std::vector<c10::OperatorName> queue;
   std::unordered_map<std::string, std::unique_ptr<torch::Library>> libraries;
   std::vector<std::unique_ptr<torch::Library>> kernels, mixed;
+  std::unordered_map<std::string, std::unique_ptr<torch::Library>> sparse;
   std::unique_ptr<torch::Library> fallbacks, definitions;
   std::vector<c10::RegistrationHandleRAII> listener;
 };
@@ -42,7 +44,7 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::St
   run_op(op_info(op), *stack);
 }
 
-// Of calls whose tensors are sharded and sparse, nested or quantized: those have no shards.
+// Of calls whose tensors are sharded and compressed sparse, nested or quantized: those have no shards.
 void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*) {
   const std::string name = op.operator_name().name;
   refuse_kind(name.rfind("aten::", 0) == 0 ? name.substr(6) : name, "sparse, nested or quantized");
@@ -55,12 +57,19 @@ void register_op(State& s, const c10::OperatorName& name) {
   auto op = c10::Dispatcher::singleton().findOp(name);
   if (!op || !op->hasSchema() || op->hasKernelForDispatchKey(kKey)) return;
   if (is_made_of_others(*op)) return;
-  auto& library = s.libraries[space];
-  if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
   const std::string full = name.name.substr(colons + 2) + (name.overload_name.empty() ? "" : "." + name.overload_name);
   auto handle = c10::Dispatcher::singleton().findSchema(name);
+  auto& library = s.libraries[space];
+  if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
   library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
                                   c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+  if (!has_sparse_kernel(*op)) return;
+  auto& sparse = s.sparse[space];
+  if (!sparse) {
+    const auto key = mixed_key(c10::DispatchKey::Sparse);
+    sparse = std::make_unique<torch::Library>(torch::Library::IMPL, space, key, __FILE__, __LINE__);
+  }
+  sparse->impl(full.c_str(), torch::CppFunction::makeFromBoxedFunction<&run_sparse>());
 }
 
 class Listener final : public c10::OpRegistrationListener {
@@ -81,8 +90,10 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   s.fallbacks = std::make_unique<torch::Library>(torch::Library::IMPL, "_", std::nullopt, __FILE__, __LINE__);
   s.fallbacks->fallback(torch::dispatch(kKey, torch::CppFunction::makeFromBoxedFunction<&fallback>()));
   s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
-  for (auto kind : {c10::DispatchKey::Sparse, c10::DispatchKey::SparseCsr, c10::DispatchKey::NestedTensor,
-                    c10::DispatchKey::Quantized}) {
+  s.fallbacks->fallback(torch::dispatch(kEntriesKey, torch::CppFunction::makeFromBoxedFunction<&run_entries>()));
+  s.fallbacks->fallback(
+      torch::dispatch(mixed_key(c10::DispatchKey::Sparse), torch::CppFunction::makeFromBoxedFunction<&run_sparse>()));
+  for (auto kind : {c10::DispatchKey::SparseCsr, c10::DispatchKey::NestedTensor, c10::DispatchKey::Quantized}) {
     const auto mixed = mixed_key(kind);
     s.fallbacks->fallback(torch::dispatch(mixed, torch::CppFunction::makeFromBoxedFunction<&refuse_mixed>()));
     // The one op on two tensors whose kernel is core's for every backend.

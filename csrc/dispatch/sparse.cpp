@@ -3,139 +3,320 @@
 #include <ATen/Functions.h>
 #include <weft/tensor.h>
 
-#include <bit>
 #include <optional>
+#include <unordered_map>
 
-#include "base/hash.h"
-#include "layout/shard.h"
+#include "comm/lockstep/failure.h"
+#include "comm/lockstep/guard.h"
+#include "dispatch/boxed_call.h"
+#include "dispatch/call_identity.h"
+#include "dispatch/handler.h"
+#include "dispatch/special.h"
 #include "mesh/context.h"
+#include "plan/gather.h"
+#include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
-#include "tensor/sharded.h"
+#include "tensor/strided.h"
+#include "views/views.h"
 
 namespace weft {
 namespace {
 
-// Where global indices of dimension `d` lie in this rank's shard; -1: nowhere.
-at::Tensor places(const at::Tensor& indices, const std::vector<IndexRange>& held) {
-  at::Tensor out = at::full_like(indices, -1);
-  int64_t before = 0;
-  for (const IndexRange& range : held) {
-    const at::Tensor place = indices - range.start;
-    out = at::where(place.ge(0).logical_and(place.lt(range.length)), place + before, out);
-    before += range.length;
-  }
-  return out;
+bool has_pattern(const at::Tensor& t) { return t.defined() && t.is_sparse() && holds_shards(t); }
+bool is_coo(const at::Tensor& t) { return t.defined() && t.layout() == at::kSparse; }
+bool is_dense_sharded(const at::Tensor& t) { return holds_shards(t) && !t.is_sparse(); }
+
+at::Tensor local_values(const at::Tensor& sparse) { return sharded(sparse).local()._values(); }
+
+at::Tensor coalesced(const at::Tensor& sparse) {
+  const Pattern old = pattern_of(sparse);
+  if (old->coalesced) return sparse;
+  const at::Tensor all = at::_sparse_coo_tensor_unsafe(old->indices, at::zeros({old->count()}, old->indices.options()),
+                                                       at::IntArrayRef(old->sizes).slice(0, old->sparse_dim()),
+                                                       old->indices.options().layout(at::kSparse));
+  // The shard's come in the same order: both by rising indices.
+  const at::Tensor local = sharded(sparse).local().coalesce();
+  return make_sparse(make_pattern(all.coalesce()._indices(), old->layout, old->sizes, true), local._values());
 }
 
-at::Tensor columns(const at::Tensor& values, int64_t dim, const std::vector<IndexRange>& held) {
-  std::vector<at::Tensor> parts;
-  for (const IndexRange& range : held) parts.push_back(values.narrow(dim, range.start, range.length));
-  return parts.size() == 1 ? parts[0] : at::cat(parts, dim);
+void set_coalesced(const at::Tensor& sparse, bool flag) {
+  auto pattern = std::make_shared<SparsePattern>(*pattern_of(sparse));
+  pattern->coalesced = flag;
+  set_entries(sparse, std::move(pattern), local_values(sparse));
 }
 
-// What of a plain sparse tensor falls into this rank's shard of a tensor of that layout.
-at::Tensor local_part(const at::Tensor& sparse, Layout layout) {
-  const auto& coordinates = context().bind(layout->mesh()).coordinates;
-  at::Tensor indices = sparse._indices(), values = sparse._values();
-  const int64_t sparse_dim = sparse.sparse_dim();
-  const auto held = [&](int64_t d) { return local_indices(layout, d, sparse.size(d), coordinates); };
-  std::vector<at::Tensor> rows;
-  at::Tensor here;
-  for (int64_t d = 0; d < sparse_dim; ++d) {
-    rows.push_back(layout->dim(d).empty() ? indices[d] : places(indices[d], held(d)));
-    if (layout->dim(d).empty()) continue;
-    const at::Tensor in = rows.back().ge(0);
-    here = here.defined() ? here.logical_and(in) : in;
-  }
-  for (int64_t d = sparse_dim; d < sparse.dim(); ++d) {
-    if (!layout->dim(d).empty()) values = columns(values, d - sparse_dim + 1, held(d));
-  }
-  indices = at::stack(rows);
-  if (here.defined()) {
-    const at::Tensor chosen = here.nonzero().squeeze(1);
-    indices = indices.index_select(1, chosen);
-    values = values.index_select(0, chosen);
-  }
-  return at::_sparse_coo_tensor_unsafe(indices, values, local_sizes(layout, sparse.sizes(), coordinates),
-                                       values.options().layout(at::kSparse));
+at::Tensor dense_of(const at::Tensor& sparse, const c10::IValue& dtype = {}) {
+  const ShardedTensorImpl& impl = sharded(sparse);
+  const auto type = dtype.isNone() ? std::nullopt : std::make_optional(dtype.toScalarType());
+  return make_sharded(impl.local().to_dense(type), impl.layout(), impl.geometry());
 }
 
-// All that a sum with a sparse tensor depends on.
-Identity identity_of_sum(const at::Tensor& self, const at::Tensor& sparse, const at::Scalar& alpha) {
-  constexpr int64_t kWords = 128;
-  Identity identity = mix(hash_text("add_ sparse"), sharded(self).identity());
-  identity = mix(mix(identity, sample(sparse._indices(), kWords)), sample(sparse._values(), kWords));
-  const c10::complex<double> times = alpha.toComplexDouble();
-  return mix(mix(identity, std::bit_cast<uint64_t>(times.real())), std::bit_cast<uint64_t>(times.imag()));
+void check_sizes(const char* op, const at::Tensor& a, const at::Tensor& b) {
+  TORCH_CHECK(a.sizes().equals(b.sizes()), "[W068] [", op, "] a sparse tensor of shape ", b.sizes(),
+              " cannot be added to one of shape ", a.sizes(), ": they must be the same");
 }
 
-// As core: the dense one comes first.
-void check_dense_first(const at::Tensor& self) {
+// Both sparse, at least one with a layout, which the sum takes.
+at::Tensor sum_of_sparse(const at::Tensor& a, const at::Tensor& b, const at::Scalar& alpha) {
+  check_sizes("add", a, b);
+  TORCH_CHECK(a.sparse_dim() == b.sparse_dim(), "[W068] [add] sparse tensors of ", a.sparse_dim(), " and ",
+              b.sparse_dim(), " sparse dimensions cannot be added");
+  const Layout layout = sharded(has_pattern(a) ? a : b).layout();
+  const at::Tensor left = lay_out_sparse(a, layout), right = lay_out_sparse(b, layout);
+  const Pattern first = pattern_of(left), second = pattern_of(right);
+  const auto type = at::result_type(a, b);
+  const at::Tensor values = at::cat({local_values(left).to(type), local_values(right).to(type).mul(alpha)});
+  // Each rank's in the order of the whole's: the first tensor's, then the second's.
+  const at::Tensor indices = at::cat({first->indices, second->indices}, 1);
+  at::Tensor sum = make_sparse(make_pattern(indices, layout, first->sizes, false), values);
+  const bool grown = indices.size(1) > a.numel();
+  return (first->coalesced && second->coalesced) || grown ? coalesced(sum) : sum;
+}
+
+// A sparse tensor with the layout of the dense one, if that is whole and its own; undefined otherwise.
+at::Tensor beside(const at::Tensor& dense, const at::Tensor& sparse) {
+  const ShardedTensorImpl& impl = sharded(dense);
+  if (impl.layout()->has_partial() || impl.is_moved()) return {};
+  return lay_out_sparse(sparse, impl.layout());
+}
+
+void add_in_place(const at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha) {
+  if (is_coo(self)) {
+    if (!has_pattern(self)) {
+      self.add_(full_sparse(other), alpha);
+      return;
+    }
+    const at::Tensor sum = sum_of_sparse(self, other, alpha);
+    set_entries(self, pattern_of(sum), local_values(sum).to(self.scalar_type()));
+    sharded(self).wrote();
+    return;
+  }
+  check_sizes("add_", self, other);
+  if (!holds_shards(self)) {
+    self.add_(full_sparse(other), alpha);
+    return;
+  }
+  const at::Tensor laid_out = beside(self, other);
+  if (!laid_out.defined()) {
+    self.add_(has_pattern(other) ? dense_of(other) : other.to_dense(), alpha);
+    return;
+  }
+  sharded(self).local().add_(sharded(laid_out).local(), alpha);
+  sharded(self).wrote();
+}
+
+// add, sub and theirs in place. As core: a dense one comes first.
+void run_sum(BoxedCall& call) {
+  const at::Tensor self = call.tensor(0), other = call.tensor(1);
+  const at::Scalar given = call[2].toScalar();
+  const at::Scalar alpha = call.op.short_name.rfind("sub", 0) == 0 ? -given : given;
   TORCH_CHECK_NOT_IMPLEMENTED(
-      holds_shards(self),
+      is_coo(other) && (!is_coo(self) || self.layout() == other.layout()),
       "[W064] [add] a sharded tensor cannot be added to a sparse one: write sharded + sparse, or call "
       "weft.full_tensor(x) on the sharded one first (on every rank)");
+  if (call.op.writes) {
+    add_in_place(self, other, alpha);
+    return call.finish(self);
+  }
+  if (is_coo(self)) return call.finish(sum_of_sparse(self, other, alpha));
+  const at::Tensor sum = self.to(at::result_type(self, other), /*non_blocking=*/false, /*copy=*/true);
+  add_in_place(sum, other, alpha);
+  call.finish(sum);
 }
 
-at::Tensor& add_(at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha) {
-  check_dense_first(self);
-  TORCH_CHECK(self.sizes().equals(other.sizes()), "[W068] [add_] a sparse tensor of shape ", other.sizes(),
-              " cannot be added to one of shape ", self.sizes(), ": they must be the same");
-  const BelowAutograd guard;
-  const ShardedTensorImpl& impl = sharded(self);
-  if (impl.layout()->has_partial() || impl.is_moved() || other.layout() != at::kSparse) {
-    return self.add_(other.to_dense(), alpha);
+void run_mask(BoxedCall& call) {
+  const at::Tensor self = call.tensor(0), mask = call.tensor(1);
+  if (!is_coo(mask) || is_coo(self)) refuse_kind("sparse_mask", "sparse");
+  if (!holds_shards(self)) return call.finish(self.sparse_mask(full_sparse(mask)));
+  const at::Tensor whole = redistribute_tensor(self, sharded(self).layout()->without_partial());
+  const at::Tensor laid_out = lay_out_sparse(mask, sharded(whole).layout());
+  const at::Tensor indices = sharded(laid_out).local()._indices(), from = sharded(whole).local();
+  c10::List<std::optional<at::Tensor>> all;
+  for (const at::Tensor& of_dim : indices.unbind(0)) all.push_back(of_dim);
+  call.finish(make_sparse(pattern_of(laid_out), from.index(all)));
+}
+
+// To a sparse tensor from its indices and values.
+void run_make(BoxedCall& call) {
+  const at::Tensor indices = call.tensor(3), values = call.tensor(4);
+  const auto sizes = call[2].toIntVector();
+  const bool coalesced = !call[9].isNone() && call[9].toBool();
+  if (!holds_shards(values)) {
+    call[3] = full_or_alias(indices);
+    return call.op.handle.callBoxed(call.stack());
   }
-  const Identity identity = identity_of_sum(self, other, alpha);
-  impl.local().add_(local_part(other, impl.layout()), alpha);
+  const Pattern known = pattern_of(values);
+  if (known != nullptr && at::IntArrayRef(known->sizes).equals(sizes) &&
+      indices.sizes().equals(known->indices.sizes()) && indices.is_alias_of(known->indices)) {
+    auto pattern = std::make_shared<SparsePattern>(*known);
+    pattern->coalesced = coalesced;
+    return call.finish(make_sparse(std::move(pattern), sharded(values).local()));
+  }
+  // Without more it is of all rows: who knows whose it is lays it out further.
+  TensorLayout::Dims dims(sizes.size());
+  const at::Tensor plain = full_or_alias(indices), gathered = gather_entries(values);
+  const Layout of_values = sharded(gathered).layout();
+  const auto sparse_dim = static_cast<size_t>(call[0].toInt());
+  for (size_t d = sparse_dim; d < dims.size(); ++d) dims[d] = of_values->dim(d - sparse_dim + 1);
+  TensorLayout::Dims rows_whole = of_values->dims();
+  rows_whole[0].clear();
+  const at::Tensor laid_out = lay_out(gathered, TensorLayout::get(of_values->mesh(), std::move(rows_whole)));
+  const Layout layout = TensorLayout::get(of_values->mesh(), std::move(dims));
+  call.finish(make_sparse(make_pattern(plain, layout, sizes, coalesced), sharded(laid_out).local()));
+}
+
+void run_zero(BoxedCall& call) {
+  const at::Tensor self = call.tensor(0);
+  const Pattern old = pattern_of(self);
+  set_entries(self, make_pattern(old->indices.narrow(1, 0, 0), old->layout, old->sizes, old->coalesced),
+              local_values(self).narrow(0, 0, 0));
   sharded(self).wrote();
-  sharded(self).set_identity(identity);
-  return self;
+  call.finish(self);
 }
 
-at::Tensor add(const at::Tensor& self, const at::Tensor& other, const at::Scalar& alpha) {
-  check_dense_first(self);
-  const BelowAutograd guard;
-  at::Tensor sum = self.to(at::result_type(self, other), /*non_blocking=*/false, /*copy=*/true);
-  return sum.add_(other, alpha);
-}
-
-at::Tensor sparse_mask(const at::Tensor& self, const at::Tensor& mask) {
-  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self) && mask.layout() == at::kSparse,
-                              "[W064] [sparse_mask] takes a sharded tensor and a sparse COO mask");
-  const BelowAutograd guard;
-  const at::Tensor indices = mask._indices();
-  at::Tensor values;
-  if (mask.sparse_dim() == 1) {
-    values = self.index_select(0, indices[0]);
-  } else {
-    c10::List<std::optional<at::Tensor>> all;
-    for (int64_t d = 0; d < mask.sparse_dim(); ++d) all.push_back(indices[d]);
-    values = self.index(all);
+void run_sparse_copy(BoxedCall& call) {
+  const at::Tensor self = call.tensor(0), source = call.tensor(1);
+  if (!is_coo(self) || !is_coo(source)) refuse_kind("copy_", "sparse");
+  if (!has_pattern(self)) {
+    self.copy_(full_sparse(source));
+    return call.finish(self);
   }
-  return at::_sparse_coo_tensor_unsafe(indices, full_or_alias(values), mask.sizes(),
-                                       mask.options().dtype(self.scalar_type()), mask.is_coalesced());
+  check_sizes("copy_", self, source);
+  const at::Tensor laid_out = lay_out_sparse(source, sharded(self).layout());
+  set_entries(self, pattern_of(laid_out), local_values(laid_out).to(self.options().layout(at::kStrided), false, true));
+  sharded(self).wrote();
+  call.finish(self);
 }
 
-at::Tensor make(int64_t sparse_dim, int64_t dense_dim, at::IntArrayRef sizes, const at::Tensor& indices,
-                const at::Tensor& values, std::optional<at::ScalarType> dtype, std::optional<at::Layout> layout,
-                std::optional<at::Device> device, std::optional<bool> pin_memory, std::optional<bool> is_coalesced) {
-  return at::_sparse_coo_tensor_with_dims_and_tensors(
-      sparse_dim, dense_dim, sizes, full_or_alias(indices), full_or_alias(values),
-      at::TensorOptions().dtype(dtype).layout(layout).device(device).pinned_memory(pin_memory), is_coalesced);
+// What depends on the values alone, with zeros among them or not.
+void run_reduction(BoxedCall& call) {
+  call[0] = padded_entries(entries_of(coalesced(call.tensor(0))));
+  call.op.handle.callBoxed(call.stack());
+}
+
+using SparseKernel = void (*)(BoxedCall&);
+const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
+  static const auto* table = new std::unordered_map<std::string, SparseKernel>{
+      {"sparse_dim", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->sparse_dim()); }},
+      {"_dimI", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->sparse_dim()); }},
+      {"dense_dim", [](BoxedCall& c) { c.finish(c.tensor(0).dim() - pattern_of(c.tensor(0))->sparse_dim()); }},
+      {"_dimV", [](BoxedCall& c) { c.finish(c.tensor(0).dim() - pattern_of(c.tensor(0))->sparse_dim()); }},
+      {"_nnz", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->count()); }},
+      {"is_coalesced", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->coalesced); }},
+      {"_coalesced_",
+       [](BoxedCall& c) {
+         const at::Tensor self = c.tensor(0);
+         set_coalesced(self, c[1].toBool());
+         c.finish(self);
+       }},
+      {"_indices", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->indices); }},
+      {"_values", [](BoxedCall& c) { c.finish(entries_of(c.tensor(0))); }},
+      {"indices", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->indices); }},
+      {"values", [](BoxedCall& c) { c.finish(entries_of(c.tensor(0))); }},
+      {"_coalesce", [](BoxedCall& c) { c.finish(coalesced(c.tensor(0))); }},
+      {"_to_dense", [](BoxedCall& c) { c.finish(dense_of(c.tensor(0), c[1])); }},
+      {"detach", [](BoxedCall& c) { c.finish(share(c.tensor(0))); }},
+      {"alias", [](BoxedCall& c) { c.finish(share(c.tensor(0))); }},
+      {"detach_", [](BoxedCall& c) { c.finish(c.tensor(0)); }},
+      {"add.Tensor", &run_sum},
+      {"add_.Tensor", &run_sum},
+      {"sub.Tensor", &run_sum},
+      {"sub_.Tensor", &run_sum},
+      {"sparse_mask", &run_mask},
+      {"_sparse_coo_tensor_with_dims_and_tensors", &run_make},
+      {"zero_", &run_zero},
+      {"copy_", &run_sparse_copy},
+      {"sum", &run_reduction},
+      {"norm.Scalar", &run_reduction},
+      {"norm.ScalarOpt_dtype", &run_reduction},
+      {"native_norm", &run_reduction},
+  };
+  return *table;
+}
+
+// f(a + b) = f(a) + f(b): entries of the same place need not be added first.
+bool is_linear(const OpInfo& op) {
+  const std::string name = op.short_name.substr(0, op.short_name.find('.'));
+  return name == "clone" || name == "neg" || name == "_to_copy" || name == "mul" || name == "div";
+}
+
+// An op that takes each value of one sparse tensor by itself, beside single values: on the shard.
+bool run_on_values(BoxedCall& call) {
+  if (call.op.results.size() != 1 || call.op.is_out) return false;
+  if (!call.op.handle.hasTag(at::Tag::pointwise) && call.op.short_name != "_to_copy") return false;
+  std::optional<size_t> at;
+  for (size_t i = 0; i < call.size(); ++i) {
+    if (call.op.arguments[i].kind == OpInfo::Kind::tensor_list) return false;
+    if (!call.has_tensor(i)) continue;
+    if (has_pattern(call.tensor(i)) && !at) {
+      at = i;
+    } else if (call.tensor(i).dim() != 0 || is_coo(call.tensor(i))) {
+      return false;
+    }
+  }
+  if (!at) return false;
+  at::Tensor sparse = call.tensor(*at);
+  if (!call.op.writes && !is_linear(call.op)) sparse = coalesced(sparse);
+  for (size_t i = 0; i < call.size(); ++i) {
+    if (call.has_tensor(i) && is_dense_sharded(call.tensor(i))) call[i] = full_or_alias(call.tensor(i));
+  }
+  call[*at] = sharded(sparse).local();
+  comm::run_local(call.op.short_name, [&] { call.op.handle.callBoxed(call.stack()); });
+  if (call.op.writes) {
+    sharded(sparse).wrote();
+    call.stack().back() = sparse;
+  } else if (is_coo(call.stack().back().toTensor())) {
+    call.stack().back() = make_sparse(pattern_of(sparse), call.stack().back().toTensor()._values());
+  }
+  return true;
+}
+
+// On the whole tensors, on every rank.
+void run_on_whole(BoxedCall& call) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < call.size(); ++i) {
+    if (!call[i].isTensor()) {
+      if (call.op.arguments[i].kind == OpInfo::Kind::tensor_list) refuse_kind(call.op.short_name, "sparse");
+      continue;
+    }
+    const at::Tensor t = call.tensor(i);
+    if (is_dense_sharded(t) || (holds_shards(t) && call.op.arguments[i].written)) {
+      refuse_kind(call.op.short_name, "sparse");
+    }
+    if (!holds_shards(t)) continue;
+    bytes += bytes_to_gather(sharded(t).local()._values());
+    call[i] = full_sparse(t);
+  }
+  warn_gather(call.op.short_name, "the op has no rule for sparse tensors", bytes);
+  call.op.handle.callBoxed(call.stack());
 }
 
 }  // namespace
 
-void register_sparse(std::vector<std::unique_ptr<torch::Library>>& libraries) {
-  const auto key = mixed_key(c10::DispatchKey::Sparse);
-  torch::Library& library =
-      *libraries.emplace_back(std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__));
-  library.impl("_sparse_coo_tensor_with_dims_and_tensors", TORCH_FN(make));
-  library.impl("add_.Tensor", TORCH_FN(add_));
-  library.impl("add.Tensor", TORCH_FN(add));
-  library.impl("sparse_mask", TORCH_FN(sparse_mask));
+bool has_sparse_kernel(const c10::OperatorHandle& op) {
+  if (op.hasKernelForDispatchKey(c10::DispatchKey::SparseCPU)) return true;
+  const c10::OperatorName& name = op.operator_name();
+  if (name.name.rfind("aten::", 0) != 0) return false;
+  const std::string short_name = name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name);
+  return short_name == "_to_copy" || sparse_kernels().contains(short_name);
+}
+
+void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::jit::Stack* stack) {
+  const OpInfo& op = op_info(handle);
+  BoxedCall call(op, *stack);
+  const CallIdentity identity = comm::guarded() ? identify(op, &call[0]) : CallIdentity();
+  RunningOp running(op.short_name.c_str(), identity.identity, identity.path);
+  for (size_t i = 0; i < call.size(); ++i) {
+    constexpr int64_t kWords = 128;
+    if (!call.has_tensor(i) || !is_coo(call.tensor(i)) || has_pattern(call.tensor(i))) continue;
+    running.add(mix(sample(call.tensor(i)._indices(), kWords), sample(call.tensor(i)._values(), kWords)));
+  }
+  const BelowAutograd guard;
+  if (op.is_out) return run_out(op, *stack);
+  const auto kernel = sparse_kernels().find(op.short_name);
+  if (kernel != sparse_kernels().end()) return kernel->second(call);
+  if (!run_on_values(call)) run_on_whole(call);
 }
 
 }  // namespace weft

@@ -1,15 +1,25 @@
 #pragma once
-// Sparse tensors beside sharded ones. They are never sharded: one made of sharded parts (the gradient of an embedding
-// with sparse=True) is a plain one of all rows, the same on every rank; what it is added to takes the rows of its
-// shard.
+// Ops on sparse COO tensors with a layout (redistribute/sparse.h), and on sparse tensors beside sharded ones.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
 #include <torch/library.h>
 
-#include <memory>
-#include <vector>
+#include <string>
 
 namespace weft {
 
-/// Registers what sparse and sharded tensors can do together; all else is refused. `libraries` keeps the registrations.
-void register_sparse(std::vector<std::unique_ptr<torch::Library>>& libraries);
+/// Whether `run_sparse` is to be registered for the op, over what core makes it of.
+bool has_sparse_kernel(const c10::OperatorHandle& op);
+
+/// Of calls with sparse tensors that have a layout, or have none and go together with sharded ones. What takes each
+/// value by itself runs on the shards; sums, masks, norms and copies have kernels of their own. All else that core has
+/// for sparse tensors runs on the whole ones, on every rank, where it writes nothing and no dense one is sharded; it
+/// raises NotImplementedError otherwise.
+void run_sparse(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+
+/// Of calls with entries (kEntriesKey). What takes each by itself runs on those that the rank has, if all tensors that
+/// it takes are the same sparse tensor's or single values; all else on gathered ones. Raises NotImplementedError where
+/// it would write to these.
+void run_entries(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 
 }  // namespace weft

@@ -1,5 +1,6 @@
 #include "dispatch/special.h"
 
+#include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/ScalarType.h>
 #include <weft/tensor.h>
@@ -87,15 +88,26 @@ void run_decomposition(const OpInfo& op, Stack& stack) {
   op.decomposition(op.handle, stack);
 }
 
-// A sparse gradient is a plain one of all rows (dispatch/sparse.h), so all ranks make it from whole operands.
+// Of the bags' gradient core makes the rows' by other ops; what says which row is in which bag it reads itself.
 void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
-  for (size_t i = 0; i < op.arguments.size(); ++i) {
-    c10::IValue& v = argument(op, stack, i);
-    if (v.isTensor()) v = full_or_alias(v.toTensor());
-  }
+  const auto plain = [&](const char* name) { return full_or_alias(argument(op, stack, op.argument(name)).toTensor()); };
+  const c10::IValue& weights = argument(op, stack, op.argument("per_sample_weights"));
   BelowAutograd guard;
-  op.handle.callBoxed(&stack);
+  const at::Tensor indices = plain("indices"), offsets = plain("offsets");
+  at::Tensor bags = plain("offset2bag");  // core leaves it out where forward had no need of it
+  if (bags.numel() == 0) {
+    bags = at::searchsorted(offsets, at::arange(indices.numel(), offsets.options()), /*out_int32=*/false,
+                            /*right=*/true);
+    bags = bags.sub(1).to(offsets.scalar_type());
+  }
+  finish(op, stack,
+         at::_embedding_bag_sparse_backward(argument(op, stack, 0).toTensor(), indices, offsets, bags,
+                                            plain("bag_size"), argument(op, stack, op.argument("num_weights")).toInt(),
+                                            argument(op, stack, op.argument("scale_grad_by_freq")).toBool(),
+                                            argument(op, stack, op.argument("mode")).toInt(),
+                                            weights.isTensor() ? std::make_optional(weights.toTensor()) : std::nullopt,
+                                            argument(op, stack, op.argument("padding_idx")).toInt()));
 }
 
 void run_is_set_to(const OpInfo& op, Stack& stack) {

@@ -27,7 +27,7 @@ void run_copy(const OpInfo& op, std::vector<c10::IValue>& stack);
 void run_decomposition(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// out= variants: the functional overload, copied into what was given.
 void run_out(const OpInfo& op, std::vector<c10::IValue>& stack);
-/// A sparse gradient is a plain one of all rows (dispatch/sparse.h).
+/// A sparse gradient: made of other ops.
 void run_embedding_bag_backward(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// is_set_to: whether both are one value seen alike.
 void run_is_set_to(const OpInfo& op, std::vector<c10::IValue>& stack);

@@ -5,6 +5,7 @@
 
 #include "gradient/gradient_buckets.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 
@@ -39,7 +40,10 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     }
     const Layout target = sharded(leaf).layout()->without_partial();
     if (holds_shards(grad) && sharded(grad).layout() == target) return out;
-    if (grad.layout() != at::kStrided) return out;  // of all rows, on every rank: see dispatch/sparse.h
+    if (grad.layout() == at::kSparse) {
+      grad = lay_out_sparse(grad, target);
+      return out;
+    }
     const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
     grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
     return out;

@@ -3,6 +3,7 @@
 
 #include "comm/lockstep/settle.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "redistribute/tensors_shared.h"
 #include "tensor/below_autograd.h"
@@ -17,10 +18,16 @@ using torch::autograd::variable_list;
 
 at::Tensor gather_full(const at::Tensor& tensor) {
   BelowAutograd guard;
+  if (tensor.is_sparse()) return full_sparse(tensor);
+  if (has_own_rows(tensor)) return gather_full(gather_entries(tensor));
   const ShardedTensorImpl& impl = sharded(tensor);
   const Layout layout = TensorLayout::replicated(impl.layout()->mesh(), tensor.dim());
   at::Tensor full = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
   return full.is_same(impl.local()) ? full.detach() : full;
+}
+
+bool shares_memory(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_sparse() ? a._values().is_alias_of(b._values()) : a.is_alias_of(b);
 }
 
 struct Full : torch::autograd::Function<Full> {
@@ -49,7 +56,7 @@ at::Tensor full_or_alias(const at::Tensor& tensor) {
 
 at::Tensor full_tensor(const at::Tensor& tensor) {
   at::Tensor full = full_or_alias(tensor);
-  return holds_shards(tensor) && full.is_alias_of(sharded(tensor).local()) ? full.clone() : full;
+  return holds_shards(tensor) && shares_memory(full, sharded(tensor).local()) ? full.clone() : full;
 }
 
 }  // namespace weft

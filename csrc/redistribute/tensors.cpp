@@ -16,6 +16,7 @@
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/sparse.h"
 #include "redistribute/tensors_shared.h"
 #include "tensor/below_autograd.h"
 #include "tensor/memory.h"
@@ -109,9 +110,11 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   BelowAutograd guard;
   if (holds_shards(tensor)) {
     const ShardedTensorImpl& impl = sharded(tensor);
+    if (has_own_rows(tensor)) return lay_out(gather_entries(tensor), layout);
     TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "[W031] distribute_tensor: the tensor lies on ",
                       impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
     if (impl.layout() == layout) return tensor;
+    if (tensor.is_sparse()) return lay_out_sparse(tensor, layout);
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
     if (const std::string* path = impl.interned_path()) sharded(out).cell().path = path;
@@ -196,7 +199,7 @@ at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
 }
 
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
-  if (holds_shards(tensor) && sharded(tensor).layout() == layout) return tensor;
+  if (holds_shards(tensor) && sharded(tensor).layout() == layout && !has_own_rows(tensor)) return tensor;
   return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
 }
 

@@ -14,6 +14,11 @@ constexpr c10::DispatchKey mixed_key(c10::DispatchKey kind) {
   return c10::toRuntimePerBackendFunctionalityKey(kind, c10::toBackendComponent(kKey));
 }
 
+/// Beside kKey: the entries of a sparse tensor, of which each rank holds those of its rows, however many these are
+/// (redistribute/sparse.h). Core keeps the key for libraries, and has no kernel on it: what is done with such a tensor
+/// is asked for here first.
+constexpr c10::DispatchKey kEntriesKey = c10::DispatchKey::DeferredInit;
+
 }  // namespace weft
 
 #define WEFT_KEY PrivateUse3

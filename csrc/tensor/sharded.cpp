@@ -22,7 +22,7 @@ at::Device device_of(const at::Tensor& local, Layout layout) {
 
 c10::DispatchKeySet keys_for(const at::Tensor& local) {
   // No Dense bit: core then does not copy the key onto a plain tensor (dispatch/opaque.cpp answers it).
-  c10::DispatchKeySet keys(kKey);
+  c10::DispatchKeySet keys(local.is_sparse() ? mixed_key(c10::DispatchKey::Sparse) : kKey);
   keys = keys | c10::DispatchKeySet(local.is_cuda() ? c10::DispatchKey::AutocastCUDA : c10::DispatchKey::AutocastCPU);
   for (auto k : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {
     if (local.key_set().has(k)) keys = keys.add(k);
@@ -182,6 +182,8 @@ c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   copy->chain_ = chain_;
   copy->moved_ = moved_;
   copy->view_ = view_;
+  if (auto meta = get_backend_meta_intrusive_ptr()) copy->set_backend_meta(std::move(meta));
+  if (holds_entries()) copy->hold_entries();
   return copy;
 }
 

@@ -114,6 +114,10 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   }
   void set_identity(Identity identity);
 
+  /// From now on ops on it are asked for at kEntriesKey first.
+  void hold_entries() { key_set_ = key_set_.add(kEntriesKey); }
+  bool holds_entries() const { return key_set_.has(kEntriesKey); }
+
   /// Makes this a view of its cell's root, `chain` leading to it.
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
   /// Takes over what `other` is (in-place view ops, set_data).

@@ -15,9 +15,10 @@ const char* kind_of(const at::Tensor& t) {
 }  // namespace
 
 void refuse_kind(const std::string& op, const std::string& kind) {
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "[W064] [", op, "] a ", kind,
-                              " tensor cannot be sharded, nor go together with sharded tensors; keep to strided ones, "
-                              "or call weft.full_tensor(x) on the sharded ones first (on every rank)");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false, "[W064] [", op, "] a ", kind,
+      " tensor cannot be sharded here, nor go together with sharded ones; keep to strided tensors, "
+      "or call weft.full_tensor(x) on the sharded ones first (on every rank)");
 }
 
 void check_strided(const std::string& op, const at::Tensor& tensor) {

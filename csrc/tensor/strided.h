@@ -1,5 +1,6 @@
 #pragma once
-// Sparse, nested, quantized and mkldnn tensors have no shards.
+// Nested, quantized, mkldnn and compressed sparse tensors have no shards; sparse COO ones only where they are made of
+// sharded tensors (redistribute/sparse.h).
 #include <ATen/core/Tensor.h>
 
 #include <string>

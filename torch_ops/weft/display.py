@@ -83,7 +83,7 @@ def _guard_deepcopy(cls: Any) -> None:
         if id(self) in memo or not torch.ops.weft.is_sharded(self) or not self.is_leaf:
             return original(self, memo)
         with torch.no_grad():
-            new = self.detach().clone(memory_format=torch.preserve_format)
+            new = self.detach().clone()
             path = torch.ops.weft.path_of(self)
             if path:
                 torch.ops.weft.set_path(new, path)

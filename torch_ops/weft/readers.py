@@ -18,7 +18,10 @@ from .tensors import is_sharded
 def full_copy(x: torch.Tensor) -> torch.Tensor:
     """The whole value in memory of its own, with all that core's conditions ask for: grad, conjugate, negative."""
     with torch.no_grad():
-        value = torch.ops.weft.full_tensor(x.detach()).resolve_conj().resolve_neg()
+        value = torch.ops.weft.full_tensor(x.detach())
+        if x.is_sparse:
+            return value
+        value = value.resolve_conj().resolve_neg()
         local = torch.ops.weft.local_tensor(x.detach())
         if value.untyped_storage().data_ptr() == local.untyped_storage().data_ptr():
             value = value.clone()
@@ -74,7 +77,7 @@ def _write(core: Callable, x: torch.Tensor, *args: Any) -> torch.Tensor:
 
 def _make(core: Callable, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Core asks the dispatch key for the new tensor's device, which ours has not; the tensor itself knows it."""
-    return core(torch.empty(0, dtype=x.dtype, device=x.device), *args, **kwargs)
+    return core(torch.empty(0, dtype=x.dtype, device=x.device, layout=x.layout), *args, **kwargs)
 
 
 _INSTEAD = {

@@ -14,7 +14,11 @@ import torch
 from .axes import Axes
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 
-_KEY = torch._C.DispatchKey.PrivateUse3
+# The backend's bit, whatever kind of tensor it is.
+_KEY = (
+    torch._C.DispatchKeySet(torch._C.DispatchKey.PrivateUse3).raw_repr()
+    & torch._C.DispatchKeySet(torch._C.DispatchKey.SparsePrivateUse3).raw_repr()
+)
 _CORE = frozenset((torch.Tensor, torch.nn.Parameter))  # the types of most tensors
 
 
@@ -168,7 +172,7 @@ def is_sharded(tensor: Any) -> bool:
 
     Without a call of the dispatcher, in which modes and subclasses of other libraries have a say.
     """
-    return isinstance(tensor, torch.Tensor) and torch._C._dispatch_keys(tensor).has(_KEY)
+    return isinstance(tensor, torch.Tensor) and bool(torch._C._dispatch_keys(tensor).raw_repr() & _KEY)
 
 
 def value_of(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,15 +10,17 @@ RULES(embedding, Family::supports_empty_shards) {
   // Scaled by how often an index occurs, the whole batch must be seen.
   rule("embedding_dense_backward", "... d, ... -> v d;  sum ...;  linear 0;  unless scale_grad_by_freq");
   rule("embedding_dense_backward", "... d, ... -> v d;  whole ...;  linear 0;  when scale_grad_by_freq");
-  // Bags: the columns are free. The places of maxima are the last result.
+  // Bags: the columns are free; of split rows those that are asked for are gathered. The places of maxima are the last
+  // result.
   for (const auto& [when, places] :
        {std::pair<std::string, std::string>{"when mode=sum", "1"}, {"when mode=mean", "1"}, {"when mode=max", "1 d"}}) {
     rule({"_embedding_bag", "_embedding_bag_forward_only"},
-         "1 d, 1, 1, ?1 -> 1 d, 1, 1, " + places + ";  free d;  " + when);
+         "v d, 1, 1, ?1 -> 1 d, 1, 1, " + places + ";  whole v via embedding_bag;  free d;  " + when);
     rule("_embedding_bag_backward", "1 d, 1, 1, 1, 1, " + places + ", ?1 -> 1 d;  linear 0;  " + when);
     rule("_embedding_bag_dense_backward", "1 d, 1, 1, 1, " + places + ", ?1 -> 1 d;  linear 0;  " + when);
   }
-  rule("_embedding_bag_per_sample_weights_backward", "1 d, 1 d, 1, 1, 1 -> 1;  sum d;  linear 0");
+  rule("_embedding_bag_per_sample_weights_backward",
+       "1 d, v d, 1, 1, 1 -> 1;  whole v via embedding_bag_per_sample_weights_backward;  sum d;  linear 0");
 }
 
 }  // namespace weft::rules

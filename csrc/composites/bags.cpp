@@ -1,0 +1,48 @@
+// Bags of rows of a table whose rows are split: the rows that are asked for are brought to all ranks, and the op runs
+// on a table of these alone.
+#include <ATen/Functions.h>
+
+#include "composites/arguments.h"
+#include "composites/composites.h"
+#include "redistribute/tensors.h"
+
+namespace weft::rules {
+namespace {
+
+/// Puts the rows that are asked for in the table's place, and indices into these in the indices'; gives which they are.
+at::Tensor take_rows(const c10::OperatorHandle& op, CompositeStack& stack, size_t table, size_t indices,
+                     size_t padding) {
+  const size_t base = stack.size() - op.schema().arguments().size();
+  c10::IValue &from = stack[base + table], &which = stack[base + indices], &left_out = stack[base + padding];
+  const at::Tensor asked = full_or_alias(which.toTensor());
+  auto [rows, places] = at::_unique(asked, /*sorted=*/true, /*return_inverse=*/true);
+  if (rows.numel() == 0) rows = at::zeros({1}, rows.options());  // core wants a table
+  which = places.to(asked.scalar_type());
+  from = at::embedding(from.toTensor(), rows);
+  const at::Tensor place = rows.eq(left_out.toInt()).nonzero();
+  left_out = place.numel() == 0 ? -1 : place.item<int64_t>();
+  return rows;
+}
+
+}  // namespace
+
+// _embedding_bag (weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset,
+// padding_idx)
+void run_embedding_bag(const c10::OperatorHandle& op, CompositeStack& stack) {
+  constexpr int64_t kMax = 2;
+  const int64_t mode = Arguments(op, stack)[4].toInt();
+  const at::Tensor rows = take_rows(op, stack, 0, 1, 8);
+  op.callBoxed(&stack);
+  if (mode != kMax) return;
+  const at::Tensor places = full_or_alias(stack.back().toTensor());  // of maxima, in the table
+  const at::Tensor of_whole = rows.to(places.scalar_type()).index_select(0, places.clamp_min(0).flatten());
+  stack.back() = at::where(places.lt(0), places, of_whole.view_as(places));
+}
+
+// _embedding_bag_per_sample_weights_backward (grad, weight, indices, offsets, offset2bag, mode, padding_idx)
+void run_embedding_bag_per_sample_weights_backward(const c10::OperatorHandle& op, CompositeStack& stack) {
+  take_rows(op, stack, 1, 2, 6);
+  op.callBoxed(&stack);
+}
+
+}  // namespace weft::rules
