@@ -68,7 +68,10 @@ def test_named_at_first_use(request, ranks, how):
     for before, after, whole, part, free, same, hooks, left in request.getfixturevalue(ranks)(fills, how):
         assert before == ["up.weight", "up.bias", "turned.angles", "norm.weight", "norm.bias"]
         assert after == ["turned.angles"]
-        assert whole.startswith("[W054] Net: 1 variables were made on the meta device") and "turned.angles" in whole
+        assert (
+            whole.startswith("[W054] Net: 1 variables were made on the meta device, or emptied,")
+            and "turned.angles" in whole
+        )
         assert part.startswith("[W054] Turned: 1 variables") and free == ""
         assert same and hooks == 0 and left == []
 
@@ -88,7 +91,7 @@ def test_filled_at_once_costs_nothing(ranks2):
     assert ranks2(initialises) == [([], 0)] * 2
 
 
-def llama():
+def llama_filled(before_loading=None):
     from ranks.zoo import MODELS
 
     torch.manual_seed(0)
@@ -97,6 +100,8 @@ def llama():
         model = MODELS["llama"].build().eval()
     mesh = weft.DeviceMesh((weft.world_size(),), ("model",), device_type="cpu")
     weft.distribute_module(model, weft.hf.layouts(model, mesh), param_init_fn=lambda m: None)
+    if before_loading is not None:
+        before_loading(model)
     model.load_state_dict(plain.state_dict())
     ids = torch.arange(6)[None]
     return weft.unfilled_paths(model), torch.allclose(weft.full_tensor(model(ids).logits), plain(ids).logits, atol=1e-5)
@@ -104,4 +109,25 @@ def llama():
 
 def test_rotary_buffers_of_a_loaded_model(ranks2):
     # inv_freq, which no checkpoint holds: computed by the model's own initialiser.
-    assert ranks2(llama) == [([], True)] * 2
+    assert ranks2(llama_filled) == [([], True)] * 2
+
+
+def emptied():
+    """As with fully_shard: laid out on the meta device, then memory, then the weights."""
+    torch.manual_seed(0)
+    plain, x = Net(), torch.randn(3, 4)
+    net = made(param_init_fn=lambda m: None).to_empty(device="cpu")
+    net.load_state_dict(plain.state_dict())
+    missing, error = weft.unfilled_paths(net), error_of(lambda: net(x))
+    with torch.no_grad():
+        net.turned.angles.copy_(torch.arange(4.0))
+    same = torch.allclose(weft.full_tensor(net(x)), plain(x), atol=1e-6)
+    model = llama_filled(lambda m: m.to_empty(device="cpu"))
+    return missing, error, same, sum(len(m._forward_pre_hooks) for m in net.modules()), model
+
+
+def test_what_to_empty_leaves(ranks2, ranks3):
+    for ranks in (ranks2, ranks3):
+        for missing, error, same, hooks, model in ranks(emptied):
+            assert missing == ["turned.angles"] and error.startswith("[W054] Net: 1 variables") and "angles" in error
+            assert same and hooks == 0 and model == ([], True)

@@ -26,6 +26,7 @@ from .dcp import install as _install_dcp
 from .display import install as _install_display
 from .drawing import Drawing, draw
 from .errors import explain_error
+from .filling import install as _install_filling
 from .filling import unfilled_paths
 from .hf.adapters import install as _install_hf_adapters
 from .hf.loading import install as _install_hf_loading
@@ -66,6 +67,7 @@ _install_assignment()
 _install_compiling()
 _install_dcp()
 _install_display()
+_install_filling()
 _install_hf_adapters()
 _install_hf_loading()
 _install_hf_one_process()

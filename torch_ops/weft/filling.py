@@ -1,7 +1,8 @@
-"""Variables that were made on the meta device: given their values, and named where they are first used without."""
+"""Variables made on the meta device, or emptied: given their values, and named where they are first used without."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,29 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from .slots import Slot, slots_of
 from .strings import shown
+from .tensors import is_sharded
 
 _SHOWN = 8  # paths in a message
 # Variables that got memory in place of the meta device, and what tells whether that was written since.
 _memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def install() -> None:
+    """What `to_empty` leaves of a sharded module is to be filled too."""
+    cls: Any = torch.nn.Module
+    original = cls.to_empty
+
+    @functools.wraps(original)
+    def to_empty(self: Any, *, device: Any, recurse: bool = True) -> Any:
+        out = original(self, device=device, recurse=recurse)
+        owners = [module for module in (self.modules() if recurse else (self,)) if any(map(is_sharded, _own(module)))]
+        for variable in (v for owner in owners for v in _own(owner) if is_sharded(v) and not v.is_meta):
+            note_unfilled(variable)
+        if owners:
+            fill(self, owners, lambda module: None)
+        return out
+
+    cls.to_empty = to_empty
 
 
 def note_unfilled(variable: torch.Tensor) -> None:
@@ -22,14 +42,14 @@ def note_unfilled(variable: torch.Tensor) -> None:
 
 
 def unfilled(variable: torch.Tensor) -> bool:
-    """Whether it was made on the meta device and nothing has given it a value since."""
+    """Whether it was made on the meta device, or emptied, and nothing has given it a value since."""
     memory = _memory_of.get(variable)
     return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
 
 
 def unfilled_paths(module: torch.nn.Module) -> list[str]:
-    """The paths of a module's parameters and buffers that `distribute_module` has made from the meta device and that
-    nothing has written since: what they hold is no value.
+    """The paths of a module's parameters and buffers that `distribute_module` has made from the meta device, or that
+    `to_empty` has given other memory, and that nothing has written since: what they hold is no value.
 
         weft.distribute_module(model, layouts, param_init_fn=lambda m: None)
         model.load_state_dict(weights, strict=False)
@@ -49,8 +69,8 @@ def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) ->
         mine = empty if module is root else unfilled_paths(module)
         if mine:
             raise ValueError(
-                f"[W054] {type(module).__name__}: {len(mine)} variables were made on the meta device and nothing has "
-                "filled them since: "
+                f"[W054] {type(module).__name__}: {len(mine)} variables were made on the meta device, or emptied, and "
+                "nothing has filled them since: "
                 f"{', '.join(map(shown, mine[:_SHOWN]))}{' and others' if len(mine) > _SHOWN else ''}; load them, or "
                 "compute them (buffers that no checkpoint holds) as the module's own initialisation does"
             )

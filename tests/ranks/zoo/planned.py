@@ -41,6 +41,47 @@ SMALL = {
     "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
     "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
 }  # fmt: skip
+# What a configuration leaves open although its model needs it, and sizes that must fit others of its own.
+OWN: dict[str, dict[str, Any]] = {
+    "CohereCompassTextConfig": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]},
+            "full_attention": None,
+        },
+    },
+    "DbrxAttentionConfig": {"clip_qkv": 8.0, "kv_n_heads": 2, "rope_theta": 1e4},
+    "DbrxFFNConfig": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
+    "DeepseekOcr2TextConfig": {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2},
+    "DeepseekV2Config": {"num_experts_per_tok": 2},
+    "DiffusionGemmaTextConfig": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
+    "Dots1Config": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
+    "Ernie4_5_VLMoeTextConfig": {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e5, "mrope_section": [1, 1, 2]}
+    },
+    "FunAsrNanoAdaptorConfig": {"intermediate_size": 8},
+    "Glm5NextTextConfig": {"index_kpool": 2, "qk_rope_head_dim": 0},
+    "Inkling2VisionConfig": {"text_hidden_size": 32},
+    "Lfm2MoeConfig": {"layer_types": ["conv", "full_attention"]},
+    "Mistral4Config": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "partial_rotary_factor": 1 / 3,
+            "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 32,
+        }
+    },
+    "NeoMMEConfig": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": part}
+            for kind, part in (("sliding_attention", 1.0), ("full_attention", 0.5))
+        },
+    },
+    "NemotronConfig": {"num_key_value_heads": 2},
+    "Step3p7TextConfig": {"sliding_window": 6},
+}
 LARGEST = 1 << 27  # parameters
 LATENT = {"head_dim": 4, "num_key_value_heads": 4}
 
@@ -100,7 +141,7 @@ def small(cls: type, **more: Any) -> Any:
     for name, value in values.items():
         if isinstance(value, PreTrainedConfig):
             sizes[name] = small(type(value)).to_dict()
-    return cls(**{**sizes, **more})
+    return cls(**{**sizes, **OWN.get(cls.__name__, {}), **more})
 
 
 @functools.cache
