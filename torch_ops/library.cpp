@@ -10,6 +10,7 @@
 #include "base/error_codes.h"
 #include "base/quote.h"
 #include "classes.h"
+#include "debug/compute_log.h"
 #include "debug/memory_log.h"
 #include "debug/trace.h"
 #include "dispatch/call_identity.h"
@@ -67,6 +68,15 @@ std::tuple<Numbers, Numbers, Strings, Strings> stop_memory_log() {
   return columns;
 }
 
+std::tuple<Strings, Numbers> stop_compute_log() {
+  std::tuple<Strings, Numbers> columns;
+  for (auto& [op, calls] : compute_log_stop()) {
+    std::get<0>(columns).push_back(std::move(op));
+    std::get<1>(columns).push_back(calls);
+  }
+  return columns;
+}
+
 // What one rank runs alone must not be in what ranks compare.
 std::vector<OpHistory>& histories_aside() {
   static thread_local std::vector<OpHistory> aside;
@@ -109,6 +119,8 @@ void define_other_ops(torch::Library& m) {
   def("_memory_log_length() -> int", []() { return memory_log_length(); });
   def("_memory_log_stop() -> (int[] block, int[] bytes, str[] op, str[] path)", &stop_memory_log);
   def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
+  def("_compute_log_start() -> ()", []() { compute_log_start(); });
+  def("_compute_log_stop() -> (str[] op, int[] calls)", &stop_compute_log);
   def("_history_aside() -> ()",
       []() { histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory())); });
   def("_history_back() -> ()", []() {
