@@ -10,6 +10,7 @@
 #include "base/error_codes.h"
 #include "base/quote.h"
 #include "classes.h"
+#include "comm/wire/buffer.h"
 #include "debug/compute_log.h"
 #include "debug/memory_log.h"
 #include "debug/trace.h"
@@ -20,6 +21,7 @@
 #include "plan/gather.h"
 #include "plan/strict.h"
 #include "random/mode.h"
+#include "redistribute/gather_ahead.h"
 #include "rules/describe.h"
 #include "rules/registry.h"
 #include "rules/user_rules.h"
@@ -121,6 +123,10 @@ void define_other_ops(torch::Library& m) {
   def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
   def("_compute_log_start() -> ()", []() { compute_log_start(); });
   def("_compute_log_stop() -> (str[] op, int[] calls)", &stop_compute_log);
+  def("_forget_simulated() -> ()", []() {
+    forget_simulated_gathers();
+    comm::drop_simulated_buffers();
+  });
   def("_history_aside() -> ()",
       []() { histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory())); });
   def("_history_back() -> ()", []() {

@@ -8,8 +8,8 @@
 namespace weft {
 
 /// Ops that are alike, and how many there were. JSON text: {"op": name, "overload": name, "args": [...],
-/// "results": [...]}, where a tensor is {"shape": [...], "bytes": that lie in memory}, and what is no tensor, int, bool or list of such
-/// null.
+/// "results": [...]}, where a tensor is {"shape": [...], "bytes": that lie in memory}, and what is no tensor, int, bool
+/// or list of such null.
 using ComputedOps = std::vector<std::pair<std::string, int64_t>>;
 
 /// Begins a record of the ops that this thread calls. Left out are those that are made of others, views, what is on

@@ -117,8 +117,7 @@ class Planned:
             f"mesh ({axes}), rank {self.rank}: a step takes {human(self.peak)} at most{at}",
             table([("memory", "at that time"), *((k, human(size)) for k, size in self.kinds.items())], right=(1,)),
             str(self.trace),
-            f"{self.seconds * 1e3:.1f} ms a step, if {self._source} costs hold: {self.seconds_computing * 1e3:.1f} ms for "
-            f"{self.flops / 1e9:.3g} GFLOP and what memory takes, {self.seconds_sending * 1e3:.1f} ms in collectives",
+            self._times(),
             self._variables(),
         ]
         if self.gathers:
@@ -129,6 +128,11 @@ class Planned:
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+    def _times(self) -> str:
+        computing = f"{self.seconds_computing * 1e3:.1f} ms for {self.flops / 1e9:.3g} GFLOP and its own memory"
+        sending = f"{self.seconds_sending * 1e3:.1f} ms in collectives"
+        return f"{self.seconds * 1e3:.1f} ms a step, if {self._source} costs hold: {computing}, {sending}"
 
     def _variables(self) -> str:
         rows = sorted(self.variables, key=lambda v: -v.bytes)

@@ -112,15 +112,14 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
         log.name("weights", list(model.parameters()))
         log.name("buffers", list(model.buffers()))
         made = step.optimizer(model.parameters()) if step.optimizer is not None else None
-        begin = log.mark()
+        begin, computed = log.mark(), ComputeLog()
         for number in range(steps):
             gathers.clear()
             if made is None:
                 model.zero_grad()
             else:
                 made.zero_grad()
-            computed = ComputeLog() if number == steps - 1 else nullcontext()
-            with trace(model) as collectives, computed:
+            with trace(model) as collectives, computed if number == steps - 1 else nullcontext():
                 inputs = shard_batch(step.inputs, mesh, step.batch_axis) if step.batch_axis else step.inputs
                 log.name("inputs", _tensors(inputs))
                 _forward_and_backward(model, inputs, step.loss)
@@ -134,7 +133,9 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
         variables = _variables(model, made)
     peak = log.peak(begin, end)
     if steps == 1:
-        peak = max(peak, _with_state(log.peak(begin, backward_end), sum(v.optimizer for v in variables)), key=lambda p: p.bytes)
+        peak = max(
+            peak, _with_state(log.peak(begin, backward_end), sum(v.optimizer for v in variables)), key=lambda p: p.bytes
+        )
     return Planned(mesh, peak, variables, collectives, computed, gathers.found(), notes)
 
 
@@ -198,8 +199,9 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """One rank may plan while the others do not."""
+    """One rank may plan while the others do not, and each plan begins as a program does."""
     torch.ops.weft._history_aside()
+    torch.ops.weft._forget_simulated()
     try:
         yield
     finally:

@@ -58,9 +58,7 @@ class Estimator:
             found.append(Estimate(planned.seconds, planned.seconds_computing, planned.peak))
         first = found[0]
         more = [(scale, other) for (_, scale), other in zip(self._models[1:], found[1:], strict=True)]
-        sums = [
-            value + sum(scale * (other[i] - value) for scale, other in more) for i, value in enumerate(first)
-        ]
+        sums = [value + sum(scale * (other[i] - value) for scale, other in more) for i, value in enumerate(first)]
         return Estimate(sums[0], sums[1], int(sums[2]))
 
 

@@ -66,7 +66,9 @@ class Found:
         figures = f"{p.seconds * 1e3:.1f} ms ({p.seconds_sending * 1e3:.1f} of them in collectives), {human(p.peak)}"
         head = f"{_mesh(p)}, batch over {_over(self.batch_axis)}: a step takes {figures}; of {self.tried} layouts tried"
         lines = [("next best", "memory", "batch over", "what differs")]
-        lines += [(f"{c.seconds * 1e3:.1f} ms", human(c.peak), _over(c.batch_axis), self._other(c)) for c in self.runners_up]
+        lines += [
+            (f"{c.seconds * 1e3:.1f} ms", human(c.peak), _over(c.batch_axis), self._other(c)) for c in self.runners_up
+        ]
         return "\n\n".join([head, str(self.layouts), *([table(lines, right=(0, 1))] if self.runners_up else [])])
 
     __repr__ = __str__

@@ -77,4 +77,6 @@ def splits_of(shape: Sequence[int], mesh: DeviceMesh) -> Iterator[Split]:
 
 def on_axis(split: Split, axis: str) -> int | None:
     """The dimension that the axis splits."""
-    return next((d for d, names in enumerate(split) if axis == names or (isinstance(names, tuple) and axis in names)), None)
+    return next(
+        (d for d, names in enumerate(split) if axis == names or (isinstance(names, tuple) and axis in names)), None
+    )

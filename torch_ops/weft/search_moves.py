@@ -35,12 +35,16 @@ class Moves:
         mesh = space.mesh
         self._axes = [name for name, size in zip(mesh.axis_names, mesh.shape, strict=True) if size > 1]
         rows = min((t.shape[0] for t in tensors_in(inputs) if t.dim()), default=1)
-        self.batches = [batch_axis] if batch_axis is not None else [
-            axes
-            for n in range(len(self._axes), -1, -1)
-            for axes in itertools.combinations(self._axes, n)
-            if math.prod(mesh.axis_size(a) for a in axes) <= rows
-        ]
+        self.batches = (
+            [batch_axis]
+            if batch_axis is not None
+            else [
+                axes
+                for n in range(len(self._axes), -1, -1)
+                for axes in itertools.combinations(self._axes, n)
+                if math.prod(mesh.axis_size(a) for a in axes) <= rows
+            ]
+        )
         self._roles = {"whole": self._whole(), "fsdp": self._along(made.fsdp), "megatron": self._along(made.megatron)}
         self._units = self._groups()
 

@@ -22,6 +22,7 @@ from .strings import shown
 
 _AXES = ("data", "model")  # of the meshes that are tried where only the number of ranks is given
 _KEPT = 5  # runners-up
+_PLANNED = 6  # layouts that are planned whole, until one fits
 _BETTER = 1 - 5e-4  # what gains less is not worth an entry
 
 
@@ -38,11 +39,11 @@ def search(
 ) -> Found:
     """The layout with the quickest training step that fits into memory, of those that a search tries.
 
-    It begins with what `weft.layouts` makes (each axis splits the batch, the batch and the weights, or layers by columns
-    and rows) and changes the best of them, axis by axis and kind by kind of variable, as long as that helps. What a
-    layout takes is told by steps on shapes (`weft.plan`), with the costs of `weft.cost`: nothing runs, no memory is
-    taken, and the result is the same on every rank and in every run. Layers that are alike are laid out alike, and one
-    or two stand for all while it searches; what is found is planned whole.
+    It begins with what `weft.layouts` makes (each axis splits the batch, the batch and the weights, or layers by
+    columns and rows) and changes the best of them, axis by axis and kind by kind of variable, as long as that helps.
+    What a layout takes is told by steps on shapes (`weft.plan`), with the costs of `weft.cost`: nothing runs, no memory
+    is taken, and the result is the same on every rank and in every run. Layers that are alike are laid out alike, and
+    one or two stand for all while it searches; what is found is planned whole.
 
         found = weft.search(make_model, {"data": 8, "model": 8}, batch, memory=80 << 30, optimizer=torch.optim.AdamW)
         print(found)
@@ -90,6 +91,7 @@ class _Search:
         self.space, self._moves, self._estimator, self._memory = space, moves, estimator, memory
         self.tried: dict[Point, Estimate | Exception] = {}
         self.best = moves.whole()
+        self._more = 1.0  # memory of a layout that was planned whole, in parts of its estimate
 
     def begin(self) -> int:
         """Tries where a search may begin; the number of them."""
@@ -120,7 +122,7 @@ class _Search:
         found = self.tried.get(point)
         if found is None or isinstance(found, Exception):
             return (math.inf, math.inf)
-        return (max(0, found.peak - self._memory) if self._memory is not None else 0, found.seconds)
+        return (max(0, found.peak * self._more - self._memory) if self._memory is not None else 0, found.seconds)
 
     def _try(self, point: Point) -> bool:
         """Whether it is the best so far."""
@@ -143,26 +145,34 @@ class _Search:
 
         Raises ValueError where none does.
         """
-        order = sorted((p for p in self.tried if self.score(p)[1] < math.inf), key=self.score)
-        for place, point in enumerate(order[:_KEPT]):
-            planned = self._planned(point, step)
+        refused: dict[Point, Planned] = {}
+        while len(refused) < _PLANNED:
+            order = sorted((p for p in self.tried if self.score(p)[1] < math.inf and p not in refused), key=self.score)
+            if not order:
+                break
+            planned = self._planned(order[0], step)
             if self._memory is None or planned.peak <= self._memory:
-                others = [self._candidate(p, mesh) for p in order[: _KEPT + 1] if p != point]
-                return Found(self._layouts(point, mesh), point.batch_axis, planned, others[:_KEPT], tried)
-            if place == 0:
-                least = planned
+                others = [self._candidate(p, mesh) for p in order[1 : _KEPT + 1]]
+                return Found(self._layouts(order[0], mesh), order[0].batch_axis, planned, others, tried)
+            refused[order[0]] = planned
+            self._more = max(self._more, planned.peak / self._estimate(order[0]).peak)
+        least = min(refused.values(), key=lambda planned: planned.peak)
         raise ValueError(
-            f"[W039] search: none of the {tried} layouts that were tried fits into memory={self._memory}; the best takes "
-            f"{least.peak} bytes: {least.kinds}. Give more memory, ranks or tries, or a smaller batch"
+            f"[W039] search: none of the {tried} layouts that were tried fits into memory={self._memory}; the best "
+            f"takes {least.peak} bytes: {least.kinds}. Give more memory, ranks or tries, or a smaller batch"
         )
+
+    def _estimate(self, point: Point) -> Estimate:
+        found = self.tried[point]
+        assert isinstance(found, Estimate)
+        return found
 
     def _planned(self, point: Point, step: Step) -> Planned:
         whole = copy.deepcopy(self._estimator.model)
         return planned_step(whole, self.space.layout_map(point.splits), step._replace(batch_axis=point.batch_axis))
 
     def _candidate(self, point: Point, mesh: DeviceMesh | None) -> Candidate:
-        found = self.tried[point]
-        assert isinstance(found, Estimate)
+        found = self._estimate(point)
         return Candidate(self._layouts(point, mesh), point.batch_axis, found.seconds, found.peak)
 
     def _layouts(self, point: Point, mesh: DeviceMesh | None) -> LayoutMap:

@@ -16,9 +16,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "search",
         help="the layout with the quickest training step that fits into memory",
-        description="Looks at many layouts of a model on a mesh, on shapes alone in one process without the memory that "
-        "they take, and prints the one whose training step is the quickest by the costs of collectives, arithmetic and "
-        "memory, its figures and the next best.",
+        description="Looks at many layouts of a model on a mesh, on shapes alone in one process without the memory "
+        "that they take, and prints the one whose training step is the quickest by the costs of collectives, "
+        "arithmetic and memory, its figures and the next best.",
     )
     parser.add_argument(
         "model", metavar="MODEL", help="module:name of a function without arguments that makes the model"
