@@ -16,6 +16,7 @@
 #include "debug/trace.h"
 #include "dispatch/call_identity.h"
 #include "dispatch/install.h"
+#include "gradient/gradient_buckets.h"
 #include "ops.h"
 #include "plan/cache.h"
 #include "plan/gather.h"
@@ -124,6 +125,7 @@ void define_other_ops(torch::Library& m) {
   def("_compute_log_start() -> ()", []() { compute_log_start(); });
   def("_compute_log_stop() -> (str[] op, int[] calls)", &stop_compute_log);
   def("_forget_simulated() -> ()", []() {
+    forget_last_backward();
     forget_simulated_gathers();
     comm::drop_simulated_buffers();
   });

@@ -99,6 +99,17 @@ def test_long_batches_are_split_and_short_ones_are_not():
     assert dict(short.layouts.rules()) == {"0/weight": ("axis", None), "2/weight": (None, "axis")}
 
 
+def test_a_limit_of_memory_is_kept():
+    batch, wide = torch.zeros(1 << 15, 256), pair(8192)
+    free = weft.search(wide, MESH, batch, optimizer=torch.optim.AdamW)
+    limit = free.planned.peak - (4 << 20)
+    tight = weft.search(wide, MESH, batch, optimizer=torch.optim.AdamW, memory=limit)
+    assert tight.planned.peak <= limit
+    assert tight.planned.seconds >= free.planned.seconds
+    with pytest.raises(ValueError, match=r"W039.*fits into memory=100000"):
+        weft.search(wide, MESH, batch, memory=100_000)
+
+
 def test_the_plan_file_gives_what_was_found(tmp_path):
     batch = torch.zeros(32, 16)
     found = weft.search(Net, MESH, batch, optimizer=torch.optim.AdamW)
@@ -167,6 +178,7 @@ def test_few_layers_stand_for_all(layouts):
     whole = estimator.of(space, splits, ("data",))
     assert short.computing == pytest.approx(whole.computing, rel=1e-6)
     assert short.seconds == pytest.approx(whole.seconds, rel=0.05)
+    assert short.peak == pytest.approx(whole.peak, rel=0.15)
 
 
 def test_a_model_that_numbers_its_layers_is_searched_whole():

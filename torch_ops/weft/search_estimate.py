@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 class Estimator:
     """Estimates the whole model from copies of it in which one layer, or two, stand for all of a run.
 
-    What a layer more takes is the difference between two of it and one.
+    What a layer more takes is the difference between two of it and one; of memory at least what its variables take.
     """
 
     def __init__(self, model: torch.nn.Module, runs: Sequence[Run], step: Step) -> None:
@@ -50,16 +50,20 @@ class Estimator:
     def of(self, space: Space, splits: Sequence[Split], batch_axis: tuple[str, ...]) -> Estimate:
         """Raises what the model's step raises."""
         step = self._step._replace(batch_axis=batch_axis)
-        found: list[Estimate] = []
+        found: list[tuple[float, ...]] = []
         for model, _ in self._models:
             mine = copy.deepcopy(model)
             paths = [path for path, _ in mine.named_parameters(remove_duplicate=False)]
             planned = planned_step(mine, space.layout_map(splits, paths), step, steps=1)
-            found.append(Estimate(planned.seconds, planned.seconds_computing, planned.peak))
-        first = found[0]
-        more = [(scale, other) for (_, scale), other in zip(self._models[1:], found[1:], strict=True)]
-        sums = [value + sum(scale * (other[i] - value) for scale, other in more) for i, value in enumerate(first)]
-        return Estimate(sums[0], sums[1], int(sums[2]))
+            own = sum(v.bytes for v in planned.variables)
+            found.append((planned.seconds, planned.seconds_computing, own, max(0, planned.peak - own)))
+        seconds, computing, own, rest = found[0]
+        for (_, scale), more in zip(self._models[1:], found[1:], strict=True):
+            seconds += scale * (more[0] - found[0][0])
+            computing += scale * (more[1] - found[0][1])
+            own += scale * (more[2] - found[0][2])
+            rest += scale * max(0, more[3] - found[0][3])
+        return Estimate(seconds, computing, int(own + rest))
 
 
 def simulated(shape: dict[str, int]) -> DeviceMesh:
