@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "debug/memory_log.h"
 #include "tensor/sharded.h"
 #include "tensor/unreal.h"
 
@@ -28,6 +29,7 @@ thread_local bool inside_an_op = false;  // what a kernel calls is its own affai
 // Of an op that is in the record, until its results are there.
 struct OpenOp final : at::ObserverContext {
   std::string call;
+  int64_t memory = memory_log_length();  // where its rows begin
 };
 
 void describe(std::string& text, const at::Tensor& t) {
@@ -110,6 +112,7 @@ std::unique_ptr<at::ObserverContext> op_begins(const at::RecordFunction& fn) {
 void op_ends(const at::RecordFunction& fn, at::ObserverContext* context) {
   if (context == nullptr) return;
   inside_an_op = false;
+  memory_log_drop_temporaries(static_cast<OpenOp*>(context)->memory);
   if (compute_log == nullptr) return;
   std::string& call = static_cast<OpenOp*>(context)->call;
   const auto name = fn.operator_name();

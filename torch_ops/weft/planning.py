@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -112,14 +112,14 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
         log.name("weights", list(model.parameters()))
         log.name("buffers", list(model.buffers()))
         made = step.optimizer(model.parameters()) if step.optimizer is not None else None
-        begin, computed = log.mark(), ComputeLog()
-        for number in range(steps):
+        begin = log.mark()
+        for _ in range(steps):
             gathers.clear()
             if made is None:
                 model.zero_grad()
             else:
                 made.zero_grad()
-            with trace(model) as collectives, computed if number == steps - 1 else nullcontext():
+            with trace(model) as collectives, ComputeLog() as computed:
                 inputs = shard_batch(step.inputs, mesh, step.batch_axis) if step.batch_axis else step.inputs
                 log.name("inputs", _tensors(inputs))
                 _forward_and_backward(model, inputs, step.loss)
