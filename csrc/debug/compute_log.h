@@ -13,8 +13,8 @@ namespace weft {
 using ComputedOps = std::vector<std::pair<std::string, int64_t>>;
 
 /// Begins a record of the ops that this thread calls. Left out are those that are made of others, views, what is on
-/// sharded tensors (their parts are in it) and what plans are made by. What an op takes and gives back on the meta device
-/// leaves the record of memory. Raises ValueError where one is under way.
+/// sharded tensors (their parts are in it) and what plans are made by. What an op takes and gives back on the meta
+/// device leaves the record of memory. Raises ValueError where one is under way.
 void compute_log_start();
 /// Ends it, in the order in which they first came. Raises ValueError where none is under way.
 ComputedOps compute_log_stop();
