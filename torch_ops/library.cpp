@@ -10,15 +10,19 @@
 #include "base/error_codes.h"
 #include "base/quote.h"
 #include "classes.h"
+#include "comm/wire/buffer.h"
+#include "debug/compute_log.h"
 #include "debug/memory_log.h"
 #include "debug/trace.h"
 #include "dispatch/call_identity.h"
 #include "dispatch/install.h"
+#include "gradient/gradient_buckets.h"
 #include "ops.h"
 #include "plan/cache.h"
 #include "plan/gather.h"
 #include "plan/strict.h"
 #include "random/mode.h"
+#include "redistribute/gather_ahead.h"
 #include "rules/describe.h"
 #include "rules/registry.h"
 #include "rules/user_rules.h"
@@ -67,6 +71,15 @@ std::tuple<Numbers, Numbers, Strings, Strings> stop_memory_log() {
   return columns;
 }
 
+std::tuple<Strings, Numbers> stop_compute_log() {
+  std::tuple<Strings, Numbers> columns;
+  for (auto& [op, calls] : compute_log_stop()) {
+    std::get<0>(columns).push_back(std::move(op));
+    std::get<1>(columns).push_back(calls);
+  }
+  return columns;
+}
+
 // What one rank runs alone must not be in what ranks compare.
 std::vector<OpHistory>& histories_aside() {
   static thread_local std::vector<OpHistory> aside;
@@ -109,6 +122,13 @@ void define_other_ops(torch::Library& m) {
   def("_memory_log_length() -> int", []() { return memory_log_length(); });
   def("_memory_log_stop() -> (int[] block, int[] bytes, str[] op, str[] path)", &stop_memory_log);
   def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
+  def("_compute_log_start() -> ()", []() { compute_log_start(); });
+  def("_compute_log_stop() -> (str[] op, int[] calls)", &stop_compute_log);
+  def("_forget_simulated() -> ()", []() {
+    forget_last_backward();
+    forget_simulated_gathers();
+    comm::drop_simulated_buffers();
+  });
   def("_history_aside() -> ()",
       []() { histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory())); });
   def("_history_back() -> ()", []() {

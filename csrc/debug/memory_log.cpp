@@ -4,9 +4,11 @@
 #include <c10/util/Exception.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <unordered_set>
 #include <utility>
 
 #include "base/interned.h"
@@ -16,6 +18,8 @@
 
 namespace weft {
 namespace {
+
+constexpr int64_t kMetaBlocks = int64_t{1} << 62;  // beyond all addresses
 
 struct MemoryLog {
   std::mutex mutex;
@@ -55,7 +59,7 @@ struct MetaAllocator final : c10::Allocator {
   explicit MetaAllocator(c10::Allocator* core) : core_(core) {}
 
   c10::DataPtr allocate(size_t bytes) override {
-    static std::atomic<int64_t> numbers{int64_t{1} << 62};  // beyond all addresses
+    static std::atomic<int64_t> numbers{kMetaBlocks};
     auto block = std::make_unique<MetaBlock>(MetaBlock{++numbers, static_cast<int64_t>(bytes)});
     if (bytes > 0 && !ForPlanning::holds()) note_memory(block->number, block->bytes);
     return {nullptr, block.release(), &give_back, at::Device(at::kMeta)};
@@ -94,6 +98,21 @@ void memory_log_start() {
 int64_t memory_log_length() {
   std::lock_guard<std::mutex> lock(memory_log().mutex);
   return static_cast<int64_t>(memory_log().rows.size());
+}
+
+void memory_log_drop_temporaries(int64_t begin) {
+  std::lock_guard<std::mutex> lock(memory_log().mutex);
+  auto& rows = memory_log().rows;
+  if (begin >= static_cast<int64_t>(rows.size())) return;
+  const auto from = rows.begin() + begin;
+  std::unordered_set<int64_t> taken, temporary;
+  for (auto row = from; row != rows.end(); ++row) {
+    if (row->block > kMetaBlocks && row->bytes > 0) taken.insert(row->block);
+    if (row->bytes < 0 && taken.count(row->block) > 0) temporary.insert(row->block);
+  }
+  if (temporary.empty()) return;
+  rows.erase(std::remove_if(from, rows.end(), [&](const MemoryRow& row) { return temporary.count(row.block) > 0; }),
+             rows.end());
 }
 
 std::vector<MemoryRow> memory_log_stop() {

@@ -21,6 +21,9 @@ struct MemoryRow {
 void memory_log_start();
 /// Rows so far.
 int64_t memory_log_length();
+/// What was taken on the meta device from row `begin` on, and given back again, leaves it: kernels there need other
+/// temporaries than real ones.
+void memory_log_drop_temporaries(int64_t begin);
 /// Ends it. Raises ValueError where none is under way.
 std::vector<MemoryRow> memory_log_stop();
 /// The block that a tensor's values, or its shard's, lie in, as the record names it; 0: none.

@@ -101,6 +101,12 @@ std::vector<Reduce> reduces_of(const relayout::Steps& steps) {
 
 }  // namespace
 
+void forget_last_backward() {
+  Buckets& buckets = context().state<Buckets>();
+  std::lock_guard<std::mutex> lock(buckets.mutex);
+  buckets.elements.clear();
+}
+
 at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf) {
   if (!holds_shards(grad) || grad.requires_grad() || grad.numel() == 0) return {};
   const ShardedTensorImpl& impl = sharded(grad);

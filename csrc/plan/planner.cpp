@@ -6,6 +6,7 @@
 #include "plan/axis.h"
 #include "plan/layouts.h"
 #include "plan/localize.h"
+#include "plan/meta_call.h"
 #include "plan/plan.h"
 #include "plan/written.h"
 #include "rules/registry.h"
@@ -84,6 +85,7 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
   }
   localize_arguments(call, bound, choices, layouts, coordinates, plan);
   plan.local = local_call(call, bound, choices, layouts, coordinates);
+  if (plan.local == nullptr) plan.local = meta_call(call);
 }
 
 // Pointwise with broadcasting over the given tensors.

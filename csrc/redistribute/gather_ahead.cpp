@@ -82,6 +82,14 @@ class GatherAhead : public ContextState {
     while (!buckets_.empty()) drop_first();
   }
 
+  // As if no pass had been.
+  void forget() {
+    drop();
+    requests_.clear();
+    numbers_.clear();
+    order_ = {};
+  }
+
   std::mutex mutex;
 
  private:
@@ -92,12 +100,7 @@ class GatherAhead : public ContextState {
     if (found != end) return found->second;
     auto request = GatherRequest::of(wanted);
     if (!request) return GatherOrder::kNone;
-    if (requests_.size() >= kMostRequests) {
-      drop();
-      requests_.clear();
-      numbers_.clear();
-      order_ = {};
-    }
+    if (requests_.size() >= kMostRequests) forget();
     requests_.push_back(std::move(*request));
     return numbers_.emplace(hash, static_cast<Number>(requests_.size() - 1))->second;
   }
@@ -224,6 +227,8 @@ GatherAhead& gather_ahead(Mesh mesh) {
 }
 
 }  // namespace
+
+void forget_simulated_gathers() { context().state<SimulatedGatherAhead>().forget(); }
 
 int64_t overlap(int64_t bytes) {
   TORCH_CHECK_VALUE(bytes >= 0, "[W039] overlap: a budget of ", bytes,

@@ -20,5 +20,7 @@ inline std::atomic<int64_t> gathered_ahead{int64_t{256} << 20};
 /// Nobody may write to it.
 at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayRef sizes, c10::IntArrayRef strides,
                                 Layout to);
+/// What programs over simulated meshes gathered is not remembered any more, so that another one begins as a real one.
+void forget_simulated_gathers();
 
 }  // namespace weft

@@ -108,6 +108,15 @@ def test_plan(place, capsys):
     assert found["kinds"]["optimizer"] > 2 * found["kinds"]["weights"] * 0.99
 
 
+def test_search(place, capsys):
+    options = ("--mesh", "data=2,model=2", "--memory", "1GiB", "--save", "found.json", "--tries", "20")
+    code, out, _ = said(capsys, "search", "cli_model:Runs", "cli_model:batch", *options)
+    assert code == 0 and out.startswith("mesh (data=2, model=2), batch over ") and "next best" in out
+    assert said(capsys, "plan", "found.json", "cli_model:Runs", "cli_model:batch")[0] == 0
+    found = json.loads(said(capsys, "search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--json")[1])
+    assert found["planned"]["mesh"]["data"] * found["planned"]["mesh"]["model"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -120,6 +129,7 @@ def test_plan(place, capsys):
         (("plan", "fits.json", "cli_model:Runs", "cli_model:nothing"), "INPUTS: cli_model has no nothing"),
         (("plan", "fits.json", "cli_model:Runs", "cli_model:batch", "--rank", "8"), "rank 8 cannot be simulated"),
         (("report", "fits.json", "cli_model:Net", "--mesh", "data"), "not of the form data=2,model=4"),
+        (("search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--memory", "big"), "not of the form 80GiB"),
     ],
 )
 def test_what_cannot_be_looked_at(place, capsys, arguments, words):

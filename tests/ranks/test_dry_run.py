@@ -1,11 +1,13 @@
 """weft.plan, which one process makes without memory, beside what four processes send."""
 
 import functools
+import gc
 
 import pytest
 import torch
 import weft
 from ranks.models import PLANS, build
+from weft.memory import MemoryLog
 
 SHAPE = {"data": 2, "model": 2}
 
@@ -23,22 +25,35 @@ NET = {"0/weight": ("model", None), "0/bias": ("model",), "2/weight": (None, "mo
 
 
 def train(make_model, layouts, batch, optimizer):
-    """The real program of which `weft.plan` tells: collectives of the second step."""
+    """The real program of which `weft.plan` tells: collectives of the second step, and the peak of memory."""
     mesh = weft.DeviceMesh(tuple(SHAPE.values()), tuple(SHAPE))
-    model = weft.distribute_module(make_model(), weft.LayoutMap(mesh, layouts))
-    made = optimizer(model.parameters())
-    for _ in range(2):
-        made.zero_grad()
-        with weft.trace(model) as trace:
-            inputs = weft.shard_batch(batch, mesh, "data")
-            out = model(**inputs) if isinstance(inputs, dict) else model(inputs)
-            (out.loss if hasattr(out, "loss") else out.square().mean()).backward()
-            made.step()
-    return sent(trace)
+    with MemoryLog() as log:
+        model = make_model()
+        weft.distribute_module(model, layouts(model, mesh) if callable(layouts) else weft.LayoutMap(mesh, layouts))
+        made = optimizer(model.parameters())
+        gc.collect()
+        begin = log.mark()
+        for _ in range(2):
+            made.zero_grad()
+            with weft.trace(model) as trace:
+                inputs = weft.shard_batch(batch, mesh, "data")
+                out = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+                (out.loss if hasattr(out, "loss") else out.square().mean()).backward()
+                made.step()
+                del inputs, out
+    return sent(trace), log.peak(begin).bytes
+
+
+def split_over_both(model, mesh):
+    return weft.layouts.fsdp(model, mesh, "data") | weft.layouts.megatron(model, mesh, "model")
+
+
+LAYOUTS = {**PLANS, "llama, split over both axes": split_over_both}
 
 
 def train_named(name):
-    return train(lambda: build(name)[0], PLANS[name], build(name)[1], torch.optim.AdamW)
+    model = name.partition(",")[0]
+    return train(lambda: build(model)[0], LAYOUTS[name], build(model)[1], torch.optim.AdamW)
 
 
 def train_net():
@@ -49,20 +64,31 @@ def train_net():
 def test_uneven_parts_send_what_the_real_program_sends(ranks4):
     batch = torch.randn(9, 5)
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
-    for rank, rows in enumerate(ranks4(train_net)):
+    for rank, (rows, _) in enumerate(ranks4(train_net)):
         planned = weft.plan(make_net, SHAPE, NET, batch, optimizer=optimizer, rank=rank)
         assert sent(planned.trace) == rows
         assert rows
 
 
-@pytest.mark.parametrize("name", ["llama", "t5", "resnet", "mixtral"])
-def test_models_send_what_the_real_program_sends(ranks4, name):
-    batch = build(name)[1]
-    for rank, rows in enumerate(ranks4(train_named, name)):
-        planned = weft.plan(lambda: build(name)[0], SHAPE, PLANS[name], batch, optimizer=torch.optim.AdamW, rank=rank)
+# A plan does not know of the scratch memory of convolutions' kernels: of so small a model much of the peak.
+SEEN = {"resnet": 0.7}
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, split over both axes", "t5", "resnet", "mixtral"])
+def test_models_take_what_the_real_program_takes(ranks4, name):
+    model = name.partition(",")[0]
+    batch = build(model)[1]
+    found = ranks4(train_named, name)
+    # What Gloo's threads give back is not seen: the rank that least of it befell tells best.
+    peak = min(peak for _, peak in found)
+    for rank, (rows, _) in enumerate(found):
+        planned = weft.plan(
+            lambda: build(model)[0], SHAPE, LAYOUTS[name], batch, optimizer=torch.optim.AdamW, rank=rank
+        )
         assert sent(planned.trace) == rows
         assert rows
         assert sum(planned.kinds.values()) == planned.peak
+        assert SEEN.get(name, 0.95) * peak <= planned.peak <= 1.05 * peak
 
 
 def train_and_plan(plans):

@@ -48,6 +48,8 @@ from .rule_check import RuleCheck
 from .rules import check_rule, register_rule
 from .safetensors_files import install as _install_safetensors
 from .savers import install as _install_savers
+from .search_found import Candidate, Found
+from .searching import search
 from .switches import check_finite, check_plain, overlap, random_mode, strict, warn_relayout
 from .tensors import (
     distribute_tensor,
@@ -84,6 +86,7 @@ __version__ = "0.1.0"
 __all__ = [
     "active_layouts",
     "async_save",
+    "Candidate",
     "check",
     "Check",
     "check_finite",
@@ -99,6 +102,7 @@ __all__ = [
     "draw",
     "Drawing",
     "explain_error",
+    "Found",
     "from_dtensor",
     "from_local",
     "full_tensor",
@@ -130,6 +134,7 @@ __all__ = [
     "Report",
     "RuleCheck",
     "save",
+    "search",
     "shard_batch",
     "strict",
     "tag",

@@ -23,6 +23,7 @@ class Cost:
     Attributes:
         source: "measured", "fixed", or the file's path.
         products_per_second: multiplications and additions of float32 that one rank is taken to compute.
+        memory_bytes_per_second: that its other ops read and write.
     """
 
     def __init__(self, mesh: DeviceMesh) -> None:
@@ -31,6 +32,7 @@ class Cost:
         known = json.loads(self._text)
         self.source: str = known["source"]
         self.products_per_second: int = known["products_per_second"]
+        self.memory_bytes_per_second: int = known["memory_bytes_per_second"]
         self._axes: dict[str, dict] = known["axes"]
         self._bytes: list[int] = known["bytes"]
 
@@ -54,7 +56,9 @@ class Cost:
                 if kind != "ranks":
                     lines.append((axis, kind, *(f"{ns / 1e3:.0f} us" for ns in times)))
         rate = f"{self.products_per_second / 1e9:.1f} G products a second"
-        return f"{table(lines, right=tuple(range(2, 2 + len(self._bytes))))}\n{self.source}; {rate} on a rank"
+        memory = f"{self.memory_bytes_per_second / 1e9:.1f} GB/s of its own memory"
+        columns = tuple(range(2, 2 + len(self._bytes)))
+        return f"{table(lines, right=columns)}\n{self.source}; {rate} on a rank, and {memory}"
 
     def __repr__(self) -> str:
         return f"Cost({self._mesh!r}, {self.source!r})"

@@ -78,8 +78,8 @@ class MemoryLog:
         total, totals = 0, []
         for block, size in zip(self._blocks[:last], self._bytes, strict=False):
             if size > 0:
+                total += size - live.get(block, 0)  # another thread gave it back
                 live[block] = size
-                total += size
             else:
                 total -= live.pop(block, 0)
             totals.append(total)

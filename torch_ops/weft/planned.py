@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from .computing import ComputedOp, ComputeLog
 from .costs import Cost
 from .memory import Peak
 from .mesh import DeviceMesh
@@ -51,7 +52,10 @@ class Planned:
         peak_op: the op at that time; empty: none of weft's.
         variables: bytes by variable.
         trace: the collectives of a step.
-        seconds: that these take, one after the other, by `weft.cost` of the mesh; what computes is not in it.
+        computed: the ops of a step on this rank's parts, with their arithmetic and the bytes that they read and write.
+        seconds: that a step takes, computing and sending one after the other, by `weft.cost` of the mesh.
+        seconds_computing, seconds_sending: of these.
+        flops: of a step on this rank.
         gathers: ops that gather their inputs, most bytes first.
         notes: dimensions that do not divide, variables without a layout, entries that match nothing.
     """
@@ -59,17 +63,21 @@ class Planned:
     def __init__(
         self,
         mesh: DeviceMesh,
-        rank: int,
         peak: Peak,
         variables: list[PlannedVariable],
         trace: Trace,
+        computed: ComputeLog,
         gathers: list[Gathered],
         notes: list[ReportNote],
     ) -> None:
-        self.mesh, self.rank = mesh, rank
+        self.mesh, self.rank = mesh, mesh.simulated_rank
         self.peak, self.kinds, self.peak_op = peak.bytes, peak.kinds, peak.op
         cost = Cost(mesh)
-        self.seconds, self._source = _seconds(cost, mesh, trace), cost.source
+        self.computed: list[ComputedOp] = computed.ops(cost)
+        self.flops = sum(op.flops for op in self.computed)
+        self.seconds_computing = sum(op.seconds for op in self.computed)
+        self.seconds_sending, self._source = _seconds(cost, mesh, trace), cost.source
+        self.seconds = self.seconds_computing + self.seconds_sending
         self.variables, self.trace, self.gathers, self.notes = variables, trace, gathers, notes
 
     def json(self) -> str:
@@ -91,6 +99,10 @@ class Planned:
             "peak_op": self.peak_op,
             "sent": self.trace.total_bytes,
             "seconds": self.seconds,
+            "seconds_computing": self.seconds_computing,
+            "seconds_sending": self.seconds_sending,
+            "flops": self.flops,
+            "computed": [op._asdict() for op in self.computed],
             "collectives": collectives,
             "variables": [v._asdict() for v in self.variables],
             "gathers": [g._asdict() for g in self.gathers],
@@ -104,7 +116,8 @@ class Planned:
         parts = [
             f"mesh ({axes}), rank {self.rank}: a step takes {human(self.peak)} at most{at}",
             table([("memory", "at that time"), *((k, human(size)) for k, size in self.kinds.items())], right=(1,)),
-            f"{self.trace}\n{self.seconds * 1e3:.1f} ms in collectives, if {self._source} costs hold",
+            str(self.trace),
+            self._times(),
             self._variables(),
         ]
         if self.gathers:
@@ -115,6 +128,11 @@ class Planned:
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+    def _times(self) -> str:
+        computing = f"{self.seconds_computing * 1e3:.1f} ms for {self.flops / 1e9:.3g} GFLOP and its own memory"
+        sending = f"{self.seconds_sending * 1e3:.1f} ms in collectives"
+        return f"{self.seconds * 1e3:.1f} ms a step, if {self._source} costs hold: {computing}, {sending}"
 
     def _variables(self) -> str:
         rows = sorted(self.variables, key=lambda v: -v.bytes)

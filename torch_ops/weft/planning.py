@@ -6,14 +6,15 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from .axes import Axes
 from .check_steps import called, loss_of
+from .computing import ComputeLog
 from .layout_map import LayoutMap
-from .memory import MemoryLog
+from .memory import MemoryLog, Peak
 from .mesh import DeviceMesh
 from .module import distribute_module
 from .planned import Gathered, Planned, PlannedVariable
@@ -77,30 +78,52 @@ def plan(
     mesh = DeviceMesh(tuple(mesh_shape.values()), tuple(mesh_shape), device_type="cpu", simulate=rank)
     if batch_axis is None:
         batch_axis = tuple(axis for axis in mesh_shape if axis in _BATCH_AXES)
+    model = made_on_meta(make_model, "plan")
+    return planned_step(model, _map_for(model, mesh, layouts), Step(example_inputs, optimizer, loss, batch_axis))
+
+
+class Step(NamedTuple):
+    """What a training step is made of beside the model: as `plan` takes them."""
+
+    inputs: Any
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer] | None = None
+    loss: Callable[[Any, Any], torch.Tensor] | None = None
+    batch_axis: str | tuple[str, ...] = ()
+
+
+def made_on_meta(make_model: Callable[[], torch.nn.Module], function: str) -> torch.nn.Module:
+    """Raises ValueError where it makes something else than a module."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = make_model()
+    if not isinstance(model, torch.nn.Module):
+        raise ValueError(f"[W038] {function}: make_model must give a torch.nn.Module, not {type(model).__name__}")
+    return model
+
+
+def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, steps: int = _STEPS) -> Planned:
+    """Lays the model, which is on the meta device, out over the map's simulated mesh, and runs that many steps; the
+    last one is told of. Of a single one the optimizer's state counts as if it had been there from the beginning."""
+    mesh = layout_map.device_mesh
     with torch.random.fork_rng(devices=[]), _apart(), MemoryLog() as log, _gathers() as gathers:
-        with torch.device("meta"):
-            model = make_model()
-        if not isinstance(model, torch.nn.Module):
-            raise ValueError(f"[W038] plan: make_model must give a torch.nn.Module, not {type(model).__name__}")
-        layout_map = _map_for(model, mesh, layouts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of is among the notes
             distribute_module(model, layout_map)
         notes = report(model, layout_map).notes
         log.name("weights", list(model.parameters()))
         log.name("buffers", list(model.buffers()))
-        made = optimizer(model.parameters()) if optimizer is not None else None
+        made = step.optimizer(model.parameters()) if step.optimizer is not None else None
         begin = log.mark()
-        for _ in range(_STEPS):
+        for _ in range(steps):
             gathers.clear()
             if made is None:
                 model.zero_grad()
             else:
                 made.zero_grad()
-            with trace(model) as collectives:
-                inputs = shard_batch(example_inputs, mesh, batch_axis) if batch_axis else example_inputs
+            with trace(model) as collectives, ComputeLog() as computed:
+                inputs = shard_batch(step.inputs, mesh, step.batch_axis) if step.batch_axis else step.inputs
                 log.name("inputs", _tensors(inputs))
-                _forward_and_backward(model, inputs, loss)
+                _forward_and_backward(model, inputs, step.loss)
+                backward_end = log.mark()
                 log.name("gradients", [p.grad for p in model.parameters() if p.grad is not None])
                 if made is not None:
                     made.step()
@@ -108,7 +131,16 @@ def plan(
                 del inputs
         end = log.mark()
         variables = _variables(model, made)
-    return Planned(mesh, rank, log.peak(begin, end), variables, collectives, gathers.found(), notes)
+    peak = log.peak(begin, end)
+    if steps == 1:
+        peak = max(
+            peak, _with_state(log.peak(begin, backward_end), sum(v.optimizer for v in variables)), key=lambda p: p.bytes
+        )
+    return Planned(mesh, peak, variables, collectives, computed, gathers.found(), notes)
+
+
+def _with_state(peak: Peak, state: int) -> Peak:
+    return Peak(peak.bytes + state, {**peak.kinds, "optimizer": state}, peak.op) if state else peak
 
 
 def _forward_and_backward(model: torch.nn.Module, inputs: Any, loss: Callable[[Any, Any], Any] | None) -> None:
@@ -167,8 +199,9 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """One rank may plan while the others do not."""
+    """One rank may plan while the others do not, and each plan begins as a program does."""
     torch.ops.weft._history_aside()
+    torch.ops.weft._forget_simulated()
     try:
         yield
     finally:

@@ -50,6 +50,7 @@ class AxisCost {
 struct MeshCost {
   std::vector<AxisCost> axes;
   double seconds_per_product = 1e-11;  // one multiplication and addition of a contraction in float32, on one rank
+  double seconds_per_byte = 5e-11;     // that an op reads or writes in a rank's own memory
   std::string source = "fixed";        // "fixed", "measured", or the file's path
 
   static MeshCost fixed(Mesh mesh);

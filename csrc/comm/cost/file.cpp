@@ -14,6 +14,7 @@ namespace {
 
 constexpr const char* kVersionKey = "weft_cost";
 constexpr const char* kProductsKey = "products_per_second";
+constexpr const char* kMemoryKey = "memory_bytes_per_second";
 constexpr int64_t kVersion = 1;
 constexpr Ticks kTicksPerNanosecond = 10;
 
@@ -62,6 +63,7 @@ std::string to_json(const MeshCost& cost, Mesh mesh) {
                                       {"source", cost.source},
                                       {"bytes", AxisCost::kSizes},
                                       {kProductsKey, std::llround(1 / cost.seconds_per_product)},
+                                      {kMemoryKey, std::llround(1 / cost.seconds_per_byte)},
                                       {"axes", std::move(axes)}};
   return all.dump(2) + "\n";
 }
@@ -81,6 +83,8 @@ MeshCost cost_from_json(const std::string& text, const std::string& source, Mesh
   cost.source = source;
   const JsonValue& products = reader.need(root, kProductsKey, JsonValue::integer);
   cost.seconds_per_product = 1 / static_cast<double>(reader.positive(products, kProductsKey));
+  const JsonValue& memory = reader.need(root, kMemoryKey, JsonValue::integer);
+  cost.seconds_per_byte = 1 / static_cast<double>(reader.positive(memory, kMemoryKey));
   const JsonValue& axes = reader.need(root, "axes", JsonValue::object);
   for (int a = 0; a < mesh->ndim(); ++a) {
     const int64_t ranks = mesh->axis_size(a);

@@ -29,13 +29,16 @@ class Measuring {
     for (int axis = 0; axis < mesh_->ndim(); ++axis) {
       cost.axes.push_back(mesh_->axis_size(axis) == 1 ? AxisCost(1) : of_axis(axis));
     }
-    cost.seconds_per_product = static_cast<double>(agreed({product_ticks()})[0]) * kSecondsPerTick / kProducts;
+    const std::vector<Ticks> own = agreed({product_ticks(), copy_ticks()});
+    cost.seconds_per_product = static_cast<double>(own[0]) * kSecondsPerTick / kProducts;
+    cost.seconds_per_byte = static_cast<double>(own[1]) * kSecondsPerTick / kCopied;
     return cost;
   }
 
  private:
   static constexpr int64_t kWidth = 128;
   static constexpr double kProducts = kWidth * kWidth * kWidth;
+  static constexpr double kCopied = 2 * AxisCost::kSizes.back();  // read and written
 
   AxisCost of_axis(int axis) {
     AxisCost::Table table{};
@@ -100,6 +103,11 @@ class Measuring {
   Ticks product_ticks() const {
     const at::Tensor a = at::ones({kWidth, kWidth}, at::device(device_));
     return quartile([&] { at::mm(a, a); });
+  }
+
+  Ticks copy_ticks() const {
+    const at::Tensor from = at::ones({AxisCost::kSizes.back() / 4}, at::device(device_)), to = at::empty_like(from);
+    return quartile([&] { to.copy_(from); });
   }
 
   // The lower quartile: other work on the machine only ever adds. One that is not counted goes before: buffers and

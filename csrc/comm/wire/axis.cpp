@@ -81,6 +81,11 @@ c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output
   return axis.group->_allgather_base(to, from, options);
 }
 
+// Gloo gathers into memory of its own, and copies: for memory's sake a simulated gather takes it too.
+void take_gloos_own(const Axis& axis, const at::Tensor& output) {
+  if (axis.group == nullptr && axis.simulates_gloo && output.is_meta()) at::empty({output.numel()}, output.options());
+}
+
 c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::Tensor input,
                                        c10d::ReduceOp::RedOpType op, bool async) {
   c10d::ReduceScatterOptions options;
@@ -128,10 +133,12 @@ void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
     output.view({axis.size, -1}).copy_(input.view({1, -1}));
     return;
   }
+  take_gloos_own(axis, output);
   run(axis, output, [&] { return gather(axis, output, input, /*async=*/false); });
 }
 
 c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  take_gloos_own(axis, output);
   return issue(axis, output, [&] { return gather(axis, output, input, /*async=*/true); });
 }
 

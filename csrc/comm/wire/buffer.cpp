@@ -54,4 +54,10 @@ at::Tensor take_buffer(int64_t elements, const at::TensorOptions& options) {
   return made;
 }
 
+void drop_simulated_buffers() {
+  auto& buffers = context().state<Buffers>();
+  std::lock_guard<std::mutex> lock(buffers.mutex);
+  std::erase_if(buffers.all, [](const Buffers::Buffer& buffer) { return buffer.storage.device().is_meta(); });
+}
+
 }  // namespace weft::comm

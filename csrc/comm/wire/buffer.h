@@ -7,5 +7,7 @@ namespace weft::comm {
 /// any more, if it fits. Large blocks that are freed go back to the kernel, and each of their pages costs a fault when
 /// they come anew; allocators of other devices keep theirs.
 at::Tensor take_buffer(int64_t elements, const at::TensorOptions& options);
+/// Those of simulated meshes that nobody holds are given back, so that another program over one begins as a real one.
+void drop_simulated_buffers();
 
 }  // namespace weft::comm

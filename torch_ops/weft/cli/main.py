@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from .._library import cmake_prefix_path
-from . import doctor, dry_run, explain, plans, rules
+from . import doctor, dry_run, explain, plans, rules, search
 
-_COMMANDS = [plans.add_lint, plans.add_report, dry_run.add, rules.add, explain.add, doctor.add]
+_COMMANDS = [plans.add_lint, plans.add_report, dry_run.add, search.add, rules.add, explain.add, doctor.add]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,71 @@
+"""What a layout costs, told by a model of fewer layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from .mesh import DeviceMesh
+from .planning import Step, planned_step
+from .search_folding import Run, folded, outermost
+from .search_kinds import Space, Split
+
+
+class Estimate(NamedTuple):
+    """Of a training step on the mesh's rank."""
+
+    seconds: float
+    computing: float  # seconds of these
+    peak: int  # bytes
+
+
+class Estimator:
+    """Estimates the whole model from copies of it in which one layer, or two, stand for all of a run.
+
+    What a layer more takes is the difference between two of it and one; of memory at least what its variables take.
+    """
+
+    def __init__(self, model: torch.nn.Module, runs: Sequence[Run], step: Step) -> None:
+        self._step = step
+        self.model = model
+        by_length: dict[int, list[Run]] = {}
+        for run in outermost(runs):
+            by_length.setdefault(len(run.names), []).append(run)
+        first = {run: 1 for alike in by_length.values() for run in alike}
+        self._models = [(folded(model, first), 1.0)]
+        for length, alike in by_length.items():
+            self._models.append((folded(model, {**first, **dict.fromkeys(alike, 2)}), length - 1.0))
+
+    def unfold(self) -> None:
+        """Takes the whole model from now on."""
+        self._models = [(self.model, 1.0)]
+
+    @property
+    def is_folded(self) -> bool:
+        return len(self._models) > 1
+
+    def of(self, space: Space, splits: Sequence[Split], batch_axis: tuple[str, ...]) -> Estimate:
+        """Raises what the model's step raises."""
+        step = self._step._replace(batch_axis=batch_axis)
+        found: list[tuple[float, ...]] = []
+        for model, _ in self._models:
+            mine = copy.deepcopy(model)
+            paths = [path for path, _ in mine.named_parameters(remove_duplicate=False)]
+            planned = planned_step(mine, space.layout_map(splits, paths), step, steps=1)
+            own = sum(v.bytes for v in planned.variables)
+            found.append((planned.seconds, planned.seconds_computing, own, max(0, planned.peak - own)))
+        seconds, computing, own, rest = found[0]
+        for (_, scale), more in zip(self._models[1:], found[1:], strict=True):
+            seconds += scale * (more[0] - found[0][0])
+            computing += scale * (more[1] - found[0][1])
+            own += scale * (more[2] - found[0][2])
+            rest += scale * max(0, more[3] - found[0][3])
+        return Estimate(seconds, computing, int(own + rest))
+
+
+def simulated(shape: dict[str, int]) -> DeviceMesh:
+    """A mesh of that shape without processes, seen from its first rank, which holds the most."""
+    return DeviceMesh(tuple(shape.values()), tuple(shape), device_type="cpu", simulate=0)
