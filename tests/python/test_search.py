@@ -216,3 +216,13 @@ def test_wrong_arguments(arguments, message):
 def test_wrong_options(options):
     with pytest.raises(ValueError, match="W039"):
         weft.search(Net, MESH, torch.zeros(8, 16), **options)
+
+
+class Asks(Net):
+    def forward(self, x):
+        return super().forward(x) * self.first.weight.sum().item()
+
+
+def test_a_step_that_needs_a_value():
+    with pytest.raises(NotImplementedError):
+        weft.search(Asks, MESH, torch.zeros(8, 16))

@@ -35,13 +35,13 @@ class Estimator:
         for run in outermost(runs):
             by_length.setdefault(len(run.names), []).append(run)
         first = {run: 1 for alike in by_length.values() for run in alike}
-        self._models = [(folded(model, first), 1.0)]
+        self._models = [(folded(model, first), 1)]
         for length, alike in by_length.items():
-            self._models.append((folded(model, {**first, **dict.fromkeys(alike, 2)}), length - 1.0))
+            self._models.append((folded(model, {**first, **dict.fromkeys(alike, 2)}), length - 1))
 
     def unfold(self) -> None:
         """Takes the whole model from now on."""
-        self._models = [(self.model, 1.0)]
+        self._models = [(self.model, 1)]
 
     @property
     def is_folded(self) -> bool:
@@ -50,7 +50,7 @@ class Estimator:
     def of(self, space: Space, splits: Sequence[Split], batch_axis: tuple[str, ...]) -> Estimate:
         """Raises what the model's step raises."""
         step = self._step._replace(batch_axis=batch_axis)
-        found: list[tuple[float, ...]] = []
+        found: list[tuple[float, float, int, int]] = []
         for model, _ in self._models:
             mine = copy.deepcopy(model)
             paths = [path for path, _ in mine.named_parameters(remove_duplicate=False)]
@@ -63,7 +63,7 @@ class Estimator:
             computing += scale * (more[1] - found[0][1])
             own += scale * (more[2] - found[0][2])
             rest += scale * max(0, more[3] - found[0][3])
-        return Estimate(seconds, computing, int(own + rest))
+        return Estimate(seconds, computing, own + rest)
 
 
 def simulated(shape: dict[str, int]) -> DeviceMesh:

@@ -42,7 +42,7 @@ class Moves:
                 axes
                 for n in range(len(self._axes), -1, -1)
                 for axes in itertools.combinations(self._axes, n)
-                if math.prod(mesh.axis_size(a) for a in axes) <= rows
+                if not axes or math.prod(mesh.axis_size(a) for a in axes) <= rows
             ]
         )
         self._roles = {"whole": self._whole(), "fsdp": self._along(made.fsdp), "megatron": self._along(made.megatron)}

@@ -94,11 +94,13 @@ class _Search:
         self._more = 1.0  # memory of a layout that was planned whole, in parts of its estimate
 
     def begin(self) -> int:
-        """Tries where a search may begin; the number of them."""
+        """Tries where a search may begin; the number of them. Raises the step's error where it has none without."""
         for point in self._moves.starts():
             self._try(point)
-        if all(isinstance(found, Exception) for found in self.tried.values()):
-            raise next(iter(self.tried.values()))  # type: ignore[misc]
+        errors = [found for found in self.tried.values() if isinstance(found, Exception)]
+        if len(errors) == len(self.tried):
+            error = errors[0]
+            raise error
         return len(self.tried)
 
     def descend(self, tries: int) -> None:
