@@ -3,11 +3,11 @@
 #include <string>
 #include <unordered_map>
 
+#include "composites/random_ops.h"
 #include "composites/transformer_layers.h"
 #include "dispatch/indexing.h"
 #include "dispatch/opaque.h"
 #include "dispatch/process_groups.h"
-#include "dispatch/random_ops.h"
 #include "random/random.h"
 
 namespace weft {

@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "composites/random_ops.h"
 #include "dispatch/indexing.h"
 #include "dispatch/process_groups.h"
-#include "dispatch/random_ops.h"
 #include "support/boxed.h"
 
 namespace weft {

@@ -1,4 +1,4 @@
-// Sparse tensors beside sharded ones: never sharded, the same on every rank.
+// Sparse tensors beside sharded ones, plain (the same on every rank) and with a layout.
 #include "dispatch/sparse.h"
 
 #include <ATen/ATen.h>
@@ -81,8 +81,9 @@ TEST(Sparse, MasksChooseFromTheWhole) {
       const at::Tensor x = distribute_tensor(numbers(), layout(axes));
       for (const at::Tensor& sparse : sparse_ones()) {
         const at::Tensor mask = sparse.coalesce(), got = x.sparse_mask(mask);
-        EXPECT_FALSE(is_sharded(got));
-        EXPECT_TRUE(at::equal(got.to_dense(), numbers().sparse_mask(mask).to_dense())) << layout(axes)->str();
+        EXPECT_EQ(layout_of(got), layout(axes));
+        EXPECT_TRUE(at::equal(full_tensor(got).to_dense(), numbers().sparse_mask(mask).to_dense()))
+            << layout(axes)->str();
       }
     });
   }

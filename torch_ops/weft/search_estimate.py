@@ -55,15 +55,15 @@ class Estimator:
             mine = copy.deepcopy(model)
             paths = [path for path, _ in mine.named_parameters(remove_duplicate=False)]
             planned = planned_step(mine, space.layout_map(splits, paths), step, steps=1)
-            own = sum(v.bytes for v in planned.variables)
-            found.append((planned.seconds, planned.seconds_computing, own, max(0, planned.peak - own)))
-        seconds, computing, own, rest = found[0]
+            variables = sum(v.bytes for v in planned.variables)
+            found.append((planned.seconds, planned.seconds_computing, variables, max(0, planned.peak - variables)))
+        seconds, computing, own, rest = map(float, found[0])
         for (_, scale), more in zip(self._models[1:], found[1:], strict=True):
             seconds += scale * (more[0] - found[0][0])
             computing += scale * (more[1] - found[0][1])
             own += scale * (more[2] - found[0][2])
             rest += scale * max(0, more[3] - found[0][3])
-        return Estimate(seconds, computing, own + rest)
+        return Estimate(seconds, computing, int(own + rest))
 
 
 def simulated(shape: dict[str, int]) -> DeviceMesh:

@@ -55,7 +55,7 @@ def search(
         model: a module, which is not changed, or a function that makes one; called on the meta device.
         mesh: a mesh, ranks by axis names, or a number of ranks: then all meshes of two axes, "data" and "model", are
             tried.
-        example_inputs, optimizer, loss: as `weft.plan` takes them.
+        example_inputs: as `weft.plan` takes them, as `optimizer` and `loss`.
         memory: bytes that a rank has; default: no limit.
         batch_axis: mesh axis, or several, over which the batch is split; default: the search chooses.
         tries: layouts that are looked at, at most.

@@ -1,4 +1,4 @@
-#include "dispatch/random_ops.h"
+#include "composites/random_ops.h"
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
