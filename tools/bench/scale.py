@@ -10,7 +10,7 @@ processes show how many keys the store has after each step of a start: groups ar
   op        microseconds a call of ops whose plans are known: add, mm with a sum over the model axis, layer_norm, view
   miss      microseconds of processor time of the first call with a new shape
   module    seconds of processor time of distribute_module for 1,000 variables, less what the ranks compare
-            (an all-gather of 16 bytes)
+            (an all-gather of 24 bytes)
   memory    KiB that the mesh, the layouts and 1,000 plans take
 """
 

@@ -1,6 +1,7 @@
 #include "comm/agree/check_same.h"
 
 #include "comm/agree/agree_or_throw.h"
+#include "comm/agree/gather_same.h"
 #include "comm/names.h"
 
 namespace weft::comm {
@@ -50,6 +51,21 @@ TEST(CheckSame, NamesTheMeshesWhereTheseDiffer) {
 TEST(CheckSame, LeavesTheMeshOutWhereItIsNotWhatDiffers) {
   const auto errors = errors_of_ranks(2, [](int rank) { check_same({rank}, "it", line(2)); });
   EXPECT_THAT(errors, Each(Not(HasSubstr("the mesh is"))));
+}
+
+TEST(GatherSame, TellsAWordOfEachRankInTheSameCollective) {
+  const Sent sent;
+  run_ranks(kRanks, [](int rank) {
+    EXPECT_THAT(gather_same({3, 4}, "the shape", line(kRanks), -rank), ElementsAre(0, -1, -2));
+  });
+  EXPECT_EQ(sent.count(), kRanks);
+  EXPECT_THAT(gather_same({3}, "the shape", nullptr, 5), ElementsAre(5));  // a world of one
+}
+
+TEST(GatherSame, ComparesNotWhatIsTold) {
+  const auto errors =
+      errors_of_ranks(kRanks, [](int rank) { gather_same({rank == 2}, "the shape", line(kRanks), rank); });
+  EXPECT_THAT(errors, Each(HasSubstr("the shape must be the same on all ranks, but rank 2 differs from ranks 0, 1")));
 }
 
 TEST(CheckMesh, AsksOnceForEachMesh) {
