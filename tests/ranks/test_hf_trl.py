@@ -1,9 +1,10 @@
-"""trl's SFTTrainer on sharded models, where trl is installed (tools/setup --models): as in one plain process, stopped and
-resumed, and with adapters of peft."""
+"""trl's SFTTrainer on sharded models, where trl is installed (tools/setup --models): as in one plain process, resumed,
+and with adapters of peft."""
 
 import pytest
 import weft
-from ranks.test_hf_training import build, layouts_of, losses_of, tokenizer
+from ranks.meshes import layouts_of
+from ranks.test_hf_training import build, losses_of, tokenizer
 
 pytest.importorskip("trl")
 
