@@ -1,4 +1,5 @@
-"""accelerate: what the ranks hold together is gathered already, and with a sharded model they are one process."""
+"""accelerate: what the ranks hold together is gathered already, and with a sharded model they are one process, also
+as it saves."""
 
 import pytest
 import torch
@@ -94,3 +95,69 @@ def test_a_loop(request, ranks):
     assert counts == [3, 3, 1]
     for losses, found, processes, kind in request.getfixturevalue(ranks)(loop, True):
         assert losses == pytest.approx(expected, abs=1e-5) and found == counts and (processes, kind) == (1, "NO")
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.turn, self.out = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, x):
+        return self.out(self.turn(self.words(x)))
+
+
+def saves(folder, sharded):
+    """Names and whether they are as before, of all that was saved and loaded again by accelerate."""
+    from accelerate import Accelerator
+
+    accelerator = of_several() if sharded else Accelerator(cpu=True)
+    torch.manual_seed(0)
+    model = Tied()
+    if sharded:
+        weft.distribute_module(model, {"(words|out)/weight": ("a", None), "turn/weight": (None, "a")}, mesh=line())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    model, optimizer = accelerator.prepare(model, optimizer)
+
+    def step():
+        model(torch.arange(5)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def values():
+        state = {f"{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
+        state |= dict(model.named_parameters())
+        return {k: weft.full_tensor(t.detach()) if sharded and t.dim() else t.clone() for k, t in state.items()}
+
+    step()
+    before = values()
+    accelerator.save_state(f"{folder}/state")
+    accelerator.save_state(f"{folder}/pickled", safe_serialization=False)
+    accelerator.save_model(model, f"{folder}/one")
+    accelerator.save_model(model, f"{folder}/parts", max_shard_size=100)
+    accelerator.save(model.state_dict(), f"{folder}/all.pt")
+    same = []
+    for name in ("state", "pickled"):
+        step()
+        accelerator.load_state(f"{folder}/{name}")
+        after = values()
+        same.append(all(torch.equal(after[k], t) for k, t in before.items()) and after.keys() == before.keys())
+    return same, {weft.is_sharded(s["exp_avg"]) for s in optimizer.state.values()}
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_saves_and_loads(request, ranks, tmp_path):
+    from safetensors.torch import load_file
+
+    assert saves(tmp_path / "plain", False) == ([True, True], {False})
+    for same, layouts in request.getfixturevalue(ranks)(saves, tmp_path / "sharded", True):
+        assert same == [True, True] and layouts == {True}
+    files = sorted(f.relative_to(tmp_path / "plain") for f in (tmp_path / "plain").rglob("*.safetensors"))
+    assert len(files) > 3
+    assert files == sorted(f.relative_to(tmp_path / "sharded") for f in (tmp_path / "sharded").rglob("*.safetensors"))
+    for file in files:
+        expected, found = load_file(tmp_path / "plain" / file), load_file(tmp_path / "sharded" / file)
+        assert expected.keys() == found.keys()
+        assert all(torch.allclose(found[k], t, atol=1e-5) for k, t in expected.items()), file
+    whole = torch.load(tmp_path / "sharded" / "all.pt")
+    assert whole["out.weight"].data_ptr() == whole["words.weight"].data_ptr() and len(whole) == 4

@@ -1,4 +1,5 @@
-"""accelerate with sharded models: all ranks together are its one process, so what they hold together is gathered."""
+"""accelerate with sharded models: all ranks together are its one process, so what they hold together is gathered, and
+saved once."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ from typing import Any
 import torch
 
 from ..after_import import after_import, replace_everywhere
+from ..safetensors_files import stand_ins
 from ..tensors import is_sharded, tensors_in
+from .reading import replaced
 
 
 def install() -> None:
     """Puts it into accelerate, now or once it is imported."""
     after_import("accelerate.utils.operations", _install_operations)
+    after_import("accelerate.utils.other", _install_saving)
+    after_import("huggingface_hub.serialization._torch", _install_splitting)
     after_import("accelerate.accelerator", _install_preparing)
 
 
@@ -52,6 +57,41 @@ def _install_operations(operations: Any) -> None:
     for name, of_sharded in (("gather", lambda t: t), ("reduce", torch.clone)):
         original = getattr(operations, name)
         replace_everywhere(original, with_sharded(original, of_sharded), "accelerate")
+
+
+def _install_saving(other: Any) -> None:
+    """Tied are those tensors that share memory; every rank calls what writes, of which one does."""
+    clean, save = other.clean_state_dict_for_safetensors, other.save
+
+    @functools.wraps(clean)
+    def clean_state_dict_for_safetensors(state_dict: dict[str, Any]) -> dict[str, Any]:
+        kept = clean(stand_ins(state_dict))
+        return {name: state_dict[name].contiguous() if is_sharded(state_dict[name]) else t for name, t in kept.items()}
+
+    @functools.wraps(save)
+    def save_once(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        if not any(map(is_sharded, tensors_in(obj))):
+            save(obj, f, *args, **kwargs)
+            return
+        with (
+            replaced(other.PartialState, "is_main_process", True),
+            replaced(other.PartialState, "is_local_main_process", True),
+        ):
+            save(obj, f, *args, **kwargs)
+
+    replace_everywhere(clean, clean_state_dict_for_safetensors, "accelerate")
+    replace_everywhere(save, save_once, "accelerate")
+
+
+def _install_splitting(module: Any) -> None:
+    """Which tensors go into which file, by their sizes and by who shares memory."""
+    split = module.split_torch_state_dict_into_shards
+
+    @functools.wraps(split)
+    def split_torch_state_dict_into_shards(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        return split(stand_ins(state_dict), *args, **kwargs)
+
+    replace_everywhere(split, split_torch_state_dict_into_shards)
 
 
 def _install_preparing(module: Any) -> None:
