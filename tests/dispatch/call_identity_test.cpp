@@ -1,23 +1,10 @@
 // Calls that differ in anything all ranks share have identities of their own.
 #include "dispatch/call_identity.h"
 
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <weft/tensor.h>
-
-#include "support/boxed.h"
-#include "support/run_ranks.h"
+#include "dispatch/names.h"
 
 namespace weft {
 namespace {
-
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using test::Values;
-using ::testing::Each;
-using ::testing::HasSubstr;
 
 CallIdentity identity(const std::string& op, const Values& arguments) {
   const OpInfo info(test::op_named(op));

@@ -1,39 +1,17 @@
 // One op call on sharded tensors, from its key to its results.
 #include "dispatch/handler.h"
 
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <weft/tensor.h>
-
+#include "dispatch/names.h"
 #include "plan/cache.h"
-#include "support/boxed.h"
-#include "support/run_ranks.h"
 
 namespace weft {
 namespace {
 
-using test::call;
-using test::difference;
-using test::errors_of_ranks;
-using test::line;
-using test::run_ranks;
-using test::Values;
-using ::testing::Each;
-using ::testing::HasSubstr;
-
 const c10::IValue kNone;
-using Axes = std::vector<std::vector<std::string>>;
-const Axes kRows{{"x"}, {}}, kColumns{{}, {"x"}};
-
-Layout layout(const Axes& axes) { return TensorLayout::from_names(line(3), axes); }
-at::Tensor numbers(at::IntArrayRef sizes) {
-  return at::arange(c10::multiply_integers(sizes), at::kFloat).sub(7).view(sizes);
-}
 
 // Each is called twice in turn: a plan of another one would show.
 TEST(Handler, HasAPlanForEachCallThatNeedsItsOwn) {
-  const at::Tensor x = numbers({5, 4}), row = numbers({4});
+  const at::Tensor x = numbers({5, 4}) - 7, row = numbers({4});
   const auto list = [](std::vector<at::Tensor> tensors) { return c10::List<at::Tensor>(std::move(tensors)); };
   const std::vector<int64_t> rows{0}, columns{1}, one{1}, two{2};
   const std::vector<std::pair<const char*, std::vector<Values>>> calls{
@@ -80,8 +58,8 @@ TEST(Handler, MakesNoPlanForAnotherFloat) {
 
 TEST(Handler, BringsWhatIsWrittenInPlaceToItsOwnLayout) {
   const at::Tensor x = numbers({5, 4}), y = numbers({5, 4}) + 0.5;
-  for (const Axes& axes : {kRows, kColumns, Axes{{}, {}}}) {
-    for (const Axes& other : {kRows, kColumns, Axes{{}, {}}}) {
+  for (const Axes& axes : {kRows, kColumns, kWhole}) {
+    for (const Axes& other : {kRows, kColumns, kWhole}) {
       run_ranks(3, [&](int) {
         const at::Tensor written = distribute_tensor(x.clone(), layout(axes));
         const at::Tensor alias = written.detach();

@@ -1,25 +1,14 @@
 // Indexing with masks, and with indices beside them.
 #include "dispatch/indexing.h"
 
-#include <ATen/ATen.h>
-#include <gtest/gtest.h>
-#include <weft/tensor.h>
-
-#include "support/boxed.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
+#include "dispatch/names.h"
 
 namespace weft {
 namespace {
 
-using test::difference;
-using test::line;
-using test::run_ranks;
 using List = c10::List<std::optional<at::Tensor>>;
-using Axes = std::vector<std::vector<std::string>>;
 
-at::Tensor numbers() { return at::arange(60, at::kFloat).view({5, 4, 3}); }
-Layout layout(const Axes& axes) { return TensorLayout::from_names(line(3), axes); }
+const std::vector<int64_t> kSizes{5, 4, 3};
 const std::vector<Axes> kLayouts = {{{"x"}, {}, {}}, {{}, {"x"}, {}}, {{}, {}, {"x"}}, {{}, {}, {}}};
 
 at::Tensor chosen(at::IntArrayRef sizes) {
@@ -43,9 +32,9 @@ std::vector<List> indices() {
 TEST(Indexing, ByMasksIsThatByWhatTheyChoose) {
   for (const Axes& axes : kLayouts) {
     run_ranks(3, [&](int) {
-      const at::Tensor x = distribute_tensor(numbers(), layout(axes));
+      const at::Tensor x = distribute_tensor(numbers(kSizes), layout(axes));
       for (const List& list : indices()) {
-        const at::Tensor plain = numbers().index(list);
+        const at::Tensor plain = numbers(kSizes).index(list);
         EXPECT_EQ(difference({x.index(list)}, {plain}), "") << layout(axes)->str() << " " << plain.sizes();
       }
     });
@@ -57,7 +46,7 @@ TEST(Indexing, WritesWhatMasksChoose) {
     run_ranks(3, [&](int) {
       for (const List& list : indices()) {
         for (const bool accumulate : {false, true}) {
-          const at::Tensor x = distribute_tensor(numbers(), layout(axes)), plain = numbers();
+          const at::Tensor x = distribute_tensor(numbers(kSizes), layout(axes)), plain = numbers(kSizes);
           const at::Tensor values = plain.index(list).neg(), one = at::full({}, 5.f);
           for (const at::Tensor& given : {values, one}) {
             for (const at::Tensor& t : {plain, x}) t.index_put_(list, given, accumulate);
@@ -73,15 +62,15 @@ TEST(Indexing, WritesWhatMasksChoose) {
 TEST(Indexing, TakesMasksOfBytes) {
   run_ranks(3, [](int) {
     const List mask({chosen({5}).to(at::kByte)});
-    const at::Tensor x = distribute_tensor(numbers(), layout(kLayouts[0]));
-    EXPECT_EQ(difference({x.index(mask)}, {numbers().index(mask)}), "");
+    const at::Tensor x = distribute_tensor(numbers(kSizes), layout(kLayouts[0]));
+    EXPECT_EQ(difference({x.index(mask)}, {numbers(kSizes).index(mask)}), "");
   });
 }
 
 TEST(Indexing, TakesAMaskThatIsSharded) {
   run_ranks(3, [](int) {
     const at::Tensor mask = distribute_tensor(chosen({5}), layout({{"x"}}));
-    const at::Tensor plain = numbers(), x = distribute_tensor(plain, layout(kLayouts[1]));
+    const at::Tensor plain = numbers(kSizes), x = distribute_tensor(plain, layout(kLayouts[1]));
     for (const at::Tensor& t : {plain, x}) {
       EXPECT_EQ(difference({t.index(List({mask}))}, {plain.index(List({chosen({5})}))}), "");
     }
@@ -90,11 +79,11 @@ TEST(Indexing, TakesAMaskThatIsSharded) {
 
 TEST(Indexing, AMaskOfAnotherLengthIsCoresToRefuse) {
   run_ranks(3, [](int) {
-    const at::Tensor x = distribute_tensor(numbers(), layout(kLayouts[0]));
+    const at::Tensor x = distribute_tensor(numbers(kSizes), layout(kLayouts[0]));
     const List list({at::ones({4}, at::kBool)});
-    const std::string plain = test::error_of<c10::IndexError>([&] { numbers().index(list); });
+    const std::string plain = error_of<c10::IndexError>([&] { numbers(kSizes).index(list); });
     EXPECT_NE(plain, "");
-    EXPECT_NE(test::error_of<c10::Error>([&] { x.index(list); }).find("shape of the mask [4]"), std::string::npos);
+    EXPECT_NE(error_of<c10::Error>([&] { x.index(list); }).find("shape of the mask [4]"), std::string::npos);
   });
 }
 

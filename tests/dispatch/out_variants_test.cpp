@@ -1,57 +1,41 @@
 // out= variants: the result comes in the layout of what it is written into.
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <weft/tensor.h>
 
-#include "support/boxed.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
+#include "dispatch/names.h"
 
 namespace weft {
 namespace {
 
-using test::difference;
-using test::error_of;
-using test::line;
-using test::run_ranks;
-using ::testing::HasSubstr;
-
-at::Tensor numbers() { return at::arange(20, at::kFloat).view({5, 4}); }
-Layout rows() { return TensorLayout::from_names(line(3), {{"x"}, {}}); }
-Layout columns() { return TensorLayout::from_names(line(3), {{}, {"x"}}); }
-
 TEST(Out, KeepsItsLayout) {
   run_ranks(3, [](int) {
-    at::Tensor out = distribute_tensor(at::zeros({5, 4}), columns());
-    const at::Tensor x = distribute_tensor(numbers(), rows()), seen = out.t();
+    at::Tensor out = distribute_tensor(at::zeros({5, 4}), layout(kColumns));
+    const at::Tensor x = distribute_tensor(numbers({5, 4}), layout(kRows)), seen = out.t();
     EXPECT_TRUE(at::add_out(out, x, x).is_same(out));
-    EXPECT_EQ(layout_of(out), columns());
-    EXPECT_EQ(difference({out, seen}, {numbers() * 2, (numbers() * 2).t()}), "");
-    EXPECT_TRUE(at::add_out(out, numbers(), numbers()).is_same(out));  // of plain tensors
-    EXPECT_EQ(layout_of(out), columns());
+    EXPECT_EQ(layout_of(out), layout(kColumns));
+    EXPECT_EQ(difference({out, seen}, {numbers({5, 4}) * 2, (numbers({5, 4}) * 2).t()}), "");
+    EXPECT_TRUE(at::add_out(out, numbers({5, 4}), numbers({5, 4})).is_same(out));  // of plain tensors
+    EXPECT_EQ(layout_of(out), layout(kColumns));
   });
 }
 
 TEST(Out, ThatIsPlainIsGathered) {
   run_ranks(3, [](int) {
     at::Tensor out = at::zeros({5, 4}), empty = at::empty({0});
-    const at::Tensor x = distribute_tensor(numbers(), rows());
+    const at::Tensor x = distribute_tensor(numbers({5, 4}), layout(kRows));
     at::mul_out(out, x, x);
     at::mul_out(empty, x, x);
     EXPECT_FALSE(is_sharded(out) || is_sharded(empty));
-    EXPECT_EQ(difference({out, empty}, {numbers() * numbers(), numbers() * numbers()}), "");
+    EXPECT_EQ(difference({out, empty}, {numbers({5, 4}) * numbers({5, 4}), numbers({5, 4}) * numbers({5, 4})}), "");
   });
 }
 
 TEST(Out, OfSeveralResultsIsFilledInTheirOrder) {
   run_ranks(3, [](int) {
-    const at::Tensor x = distribute_tensor(numbers().sin(), rows());
-    at::Tensor values = distribute_tensor(at::zeros({5}), TensorLayout::from_names(line(3), {{"x"}}));
+    const at::Tensor x = distribute_tensor(numbers({5, 4}).sin(), layout(kRows));
+    at::Tensor values = distribute_tensor(at::zeros({5}), layout({{"x"}}));
     at::Tensor indices = at::zeros({5}, at::kLong);
     const auto got = at::max_out(values, indices, x, 1);
     EXPECT_TRUE(std::get<0>(got).is_same(values) && std::get<1>(got).is_same(indices));
-    const auto [plain_values, plain_indices] = numbers().sin().max(1);
+    const auto [plain_values, plain_indices] = numbers({5, 4}).sin().max(1);
     EXPECT_EQ(difference({values, indices}, {plain_values, plain_indices}), "");
   });
 }
@@ -59,16 +43,16 @@ TEST(Out, OfSeveralResultsIsFilledInTheirOrder) {
 TEST(Out, WithoutEntriesTakesTheResultsShape) {
   run_ranks(3, [](int) {
     at::Tensor out = distribute_tensor(at::zeros({0}), TensorLayout::replicated(line(3), 1));
-    at::mul_out(out, distribute_tensor(numbers(), rows()), numbers());
-    EXPECT_EQ(difference({out}, {numbers() * numbers()}), "");
+    at::mul_out(out, distribute_tensor(numbers({5, 4}), layout(kRows)), numbers({5, 4}));
+    EXPECT_EQ(difference({out}, {numbers({5, 4}) * numbers({5, 4})}), "");
   });
 }
 
 TEST(Out, OfAnotherShapeOrDtypeIsRefused) {
   run_ranks(3, [](int) {
-    const at::Tensor x = distribute_tensor(numbers(), rows());
-    at::Tensor small = distribute_tensor(at::zeros({2, 4}), rows());
-    at::Tensor whole = distribute_tensor(at::zeros({5, 4}, at::kLong), rows());
+    const at::Tensor x = distribute_tensor(numbers({5, 4}), layout(kRows));
+    at::Tensor small = distribute_tensor(at::zeros({2, 4}), layout(kRows));
+    at::Tensor whole = distribute_tensor(at::zeros({5, 4}, at::kLong), layout(kRows));
     EXPECT_THAT(error_of([&] { at::add_out(small, x, x); }),
                 HasSubstr("[add.out] out= has shape [2, 4] and the result [5, 4]"));
     EXPECT_THAT(error_of<c10::Error>([&] { at::add_out(whole, x, x); }),

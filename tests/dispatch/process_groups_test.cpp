@@ -1,31 +1,15 @@
 // c10d's own collectives on sharded tensors: what leaves the one value as it is, and what does not.
 #include "dispatch/process_groups.h"
 
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <torch/csrc/distributed/c10d/Work.hpp>
-#include <weft/tensor.h>
 
+#include "dispatch/names.h"
 #include "mesh/context.h"
-#include "support/boxed.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
-#include "support/sent.h"
 
 namespace weft {
 namespace {
 
-using test::difference;
-using test::error_of;
-using test::line;
-using test::run_ranks;
-using test::Values;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-
-at::Tensor numbers() { return at::arange(20, at::kFloat).view({5, 4}); }
-at::Tensor rows() { return distribute_tensor(numbers(), TensorLayout::from_names(line(3), {{"x"}, {}})); }
+at::Tensor rows() { return distribute_tensor(numbers({5, 4}), layout(kRows)); }
 c10::List<at::Tensor> list(std::vector<at::Tensor> tensors) { return c10::List<at::Tensor>(std::move(tensors)); }
 
 Values all_reduce(const c10::List<at::Tensor>& tensors, c10d::ReduceOp::RedOpType reduction) {
@@ -48,7 +32,7 @@ TEST(ProcessGroupCollectives, ThatCombineEqualValuesToTheSameLeaveThem) {
     }
     EXPECT_TRUE(broadcast(list({x})).at(0).toTensorVector().at(0).is_same(x));
     EXPECT_EQ(sent.count(rank), 0u);
-    EXPECT_EQ(difference({x}, {numbers()}), "");
+    EXPECT_EQ(difference({x}, {numbers({5, 4})}), "");
   });
 }
 
@@ -59,10 +43,10 @@ TEST(ProcessGroupCollectives, ThatWouldCountTheValueOncePerRankAreRefused) {
         error_of([&] { all_reduce(list({x}), c10d::ReduceOp::SUM); }),
         AllOf(HasSubstr("[c10d::allreduce_] got a sharded tensor"), HasSubstr("of shape [5, 4], layout (x, None)"),
               HasSubstr("a sum over 3 ranks would count it 3 times")));
-    EXPECT_EQ(difference({x}, {numbers()}), "");
+    EXPECT_EQ(difference({x}, {numbers({5, 4})}), "");
   });
   run_ranks(1, [](int) {
-    const at::Tensor x = distribute_tensor(numbers(), TensorLayout::replicated(line(1), 2));
+    const at::Tensor x = distribute_tensor(numbers({5, 4}), TensorLayout::replicated(line(1), 2));
     EXPECT_NO_THROW(all_reduce(list({x}), c10d::ReduceOp::SUM));
   });
 }
@@ -70,9 +54,9 @@ TEST(ProcessGroupCollectives, ThatWouldCountTheValueOncePerRankAreRefused) {
 TEST(ProcessGroupCollectives, OfOneRanksOwnValuesAreRefused) {
   run_ranks(3, [](int) {
     const at::Tensor x = rows();
-    EXPECT_THAT(error_of([&] { all_reduce(list({x, numbers()}), c10d::ReduceOp::MAX); }),
+    EXPECT_THAT(error_of([&] { all_reduce(list({x, numbers({5, 4})}), c10d::ReduceOp::MAX); }),
                 HasSubstr("plain tensors are in the same call"));
-    const c10::List<c10::List<at::Tensor>> outputs({list({numbers(), numbers(), numbers()})});
+    const c10::List<c10::List<at::Tensor>> outputs({list({numbers({5, 4}), numbers({5, 4}), numbers({5, 4})})});
     EXPECT_THAT(error_of([&] { test::call("c10d::allgather_", {outputs, list({x}), context().world(), true, -1}); }),
                 HasSubstr("no rank has one of its own to exchange"));
   });

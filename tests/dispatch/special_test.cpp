@@ -1,28 +1,13 @@
 // Ops about identity and memory.
 #include "dispatch/special.h"
 
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <weft/tensor.h>
-
-#include "support/boxed.h"
-#include "support/outcome.h"
-#include "support/run_ranks.h"
+#include "dispatch/names.h"
 #include "tensor/sharded.h"
 
 namespace weft {
 namespace {
 
-using test::difference;
-using test::error_of;
-using test::line;
-using test::run_ranks;
-using ::testing::HasSubstr;
-
-at::Tensor numbers() { return at::arange(20, at::kFloat).view({5, 4}); }
-at::Tensor rows() { return distribute_tensor(numbers(), TensorLayout::from_names(line(3), {{"x"}, {}})); }
-Layout columns() { return TensorLayout::from_names(line(3), {{}, {"x"}}); }
+at::Tensor rows() { return distribute_tensor(numbers({5, 4}), layout(kRows)); }
 
 TEST(InPlaceViews, BecomeTheViewAndKeepTheirMemory) {
   run_ranks(3, [](int) {
@@ -34,7 +19,7 @@ TEST(InPlaceViews, BecomeTheViewAndKeepTheirMemory) {
       y.mul_(-1);
       return test::Values{base, y};
     };
-    EXPECT_EQ(difference(all(rows()), all(numbers())), "");
+    EXPECT_EQ(difference(all(rows()), all(numbers({5, 4}))), "");
   });
 }
 
@@ -42,7 +27,7 @@ TEST(InPlaceViews, ReturnTheTensorItself) {
   run_ranks(3, [](int) {
     const at::Tensor x = rows();
     EXPECT_TRUE(x.t_().is_same(x));
-    EXPECT_EQ(layout_of(x), columns());
+    EXPECT_EQ(layout_of(x), layout(kColumns));
     EXPECT_TRUE(x.detach_().is_same(x));
   });
 }
@@ -55,28 +40,28 @@ TEST(IsSetTo, TellsWhetherBothAreOneValueSeenAlike) {
     EXPECT_FALSE(part.is_set_to(other));  // another offset
     EXPECT_FALSE(x.is_set_to(x.t()));
     EXPECT_FALSE(x.is_set_to(x.clone()));
-    EXPECT_FALSE(x.is_set_to(numbers()));
-    EXPECT_FALSE(numbers().is_set_to(x));
+    EXPECT_FALSE(x.is_set_to(numbers({5, 4})));
+    EXPECT_FALSE(numbers({5, 4}).is_set_to(x));
   });
 }
 
 TEST(Set, SharesASourceThatIsSharded) {
   run_ranks(3, [](int) {
-    const at::Tensor x = rows(), source = distribute_tensor(numbers() + 1, columns());
+    const at::Tensor x = rows(), source = distribute_tensor(numbers({5, 4}) + 1, layout(kColumns));
     x.set_(source);
     source.mul_(2);
-    EXPECT_EQ(difference({x}, {(numbers() + 1) * 2}), "");
-    EXPECT_EQ(layout_of(x), columns());
+    EXPECT_EQ(difference({x}, {(numbers({5, 4}) + 1) * 2}), "");
+    EXPECT_EQ(layout_of(x), layout(kColumns));
   });
 }
 
 TEST(Set, RefusesOtherDtypesAndPlainTensors) {
   run_ranks(3, [](int) {
-    const at::Tensor x = rows(), plain = numbers();
+    const at::Tensor x = rows(), plain = numbers({5, 4});
     EXPECT_THAT(error_of<c10::Error>([&] { x.set_(rows().to(at::kDouble)); }), HasSubstr("self is Float"));
     EXPECT_THAT(error_of<c10::NotImplementedError>([&] { plain.set_(x); }),
                 HasSubstr("a plain tensor of shape [5, 4] cannot share the data of a sharded one"));
-    EXPECT_EQ(difference({x, plain}, {numbers(), numbers()}), "");
+    EXPECT_EQ(difference({x, plain}, {numbers({5, 4}), numbers({5, 4})}), "");
   });
 }
 
@@ -90,7 +75,7 @@ TEST(Memory, IsNotSetOrResized) {
          {+[](const at::Tensor& t) { t.set_(); }, +[](const at::Tensor& t) { t.resize_as_(at::ones({2})); }}) {
       EXPECT_THAT(error_of<c10::NotImplementedError>([&] { change(x); }), HasSubstr("has no memory of its own"));
     }
-    EXPECT_EQ(difference({x}, {numbers()}), "");
+    EXPECT_EQ(difference({x}, {numbers({5, 4})}), "");
   });
 }
 
@@ -98,7 +83,7 @@ TEST(ReshapeAlias, IsAViewOfTheWholesSizes) {
   run_ranks(3, [](int) {
     const at::Tensor x = rows(), y = at::_reshape_alias(x, {20}, {1});
     y.add_(1);
-    EXPECT_EQ(difference({x, y}, {numbers() + 1, (numbers() + 1).view({20})}), "");
+    EXPECT_EQ(difference({x, y}, {numbers({5, 4}) + 1, (numbers({5, 4}) + 1).view({20})}), "");
   });
 }
 

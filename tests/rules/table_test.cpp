@@ -26,11 +26,14 @@ std::vector<std::string> table_lines() {
 }
 
 TEST(RuleTable, AsInGoldenText) {
-  const auto path = std::filesystem::path(__FILE__).parent_path() / "golden.txt";
+  // The compiler may name this file from the folder that it builds in, which is this program's.
+  const auto build = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  const auto path = build / std::filesystem::path(__FILE__).parent_path() / "golden.txt";
   const std::vector<std::string> lines = table_lines();
   if (std::getenv("WEFT_UPDATE_GOLDEN") != nullptr) {
     std::ofstream out(path);
     for (const std::string& line : lines) out << line << "\n";
+    ASSERT_TRUE(out.flush()) << path << " cannot be written";
     return;
   }
   std::ifstream in(path);
