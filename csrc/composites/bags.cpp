@@ -5,6 +5,8 @@
 #include "composites/arguments.h"
 #include "composites/composites.h"
 #include "redistribute/tensors.h"
+#include "tensor/sharded.h"
+#include "tensor/unreal.h"
 
 namespace weft::rules {
 namespace {
@@ -15,6 +17,12 @@ at::Tensor take_rows(const c10::OperatorHandle& op, CompositeStack& stack, size_
   const size_t base = stack.size() - op.schema().arguments().size();
   c10::IValue &from = stack[base + table], &which = stack[base + indices], &left_out = stack[base + padding];
   const at::Tensor asked = full_or_alias(which.toTensor());
+  const Mesh mesh = sharded(from.toTensor()).layout()->mesh();
+  if (mesh->is_simulated()) {  // without values: all that are asked for are different
+    const at::Tensor rows = plain_on(mesh, asked).flatten();
+    from = at::embedding(from.toTensor(), rows);
+    return rows;
+  }
   auto [rows, places] = at::_unique(asked, /*sorted=*/true, /*return_inverse=*/true);
   if (rows.numel() == 0) rows = at::zeros({1}, rows.options());  // core wants a table
   which = places.to(asked.scalar_type());

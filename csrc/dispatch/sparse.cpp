@@ -32,12 +32,21 @@ at::Tensor local_values(const at::Tensor& sparse) { return sharded(sparse).local
 at::Tensor coalesced(const at::Tensor& sparse) {
   const Pattern old = pattern_of(sparse);
   if (old->coalesced) return sparse;
-  const at::Tensor all = at::_sparse_coo_tensor_unsafe(old->indices, at::zeros({old->count()}, old->indices.options()),
-                                                       at::IntArrayRef(old->sizes).slice(0, old->sparse_dim()),
-                                                       old->indices.options().layout(at::kSparse));
+  at::Tensor indices = old->indices;
+  if (!indices.is_meta()) {
+    const at::Tensor all = at::_sparse_coo_tensor_unsafe(indices, at::zeros({old->count()}, indices.options()),
+                                                         at::IntArrayRef(old->sizes).slice(0, old->sparse_dim()),
+                                                         indices.options().layout(at::kSparse));
+    indices = all.coalesce()._indices();
+  }
+  const Pattern merged = make_pattern(indices, old->layout, old->sizes, true);
+  if (old->layout->mesh()->is_simulated()) {
+    Sizes sizes(local_values(sparse).sizes().begin(), local_values(sparse).sizes().end());
+    sizes[0] = merged->here.defined() ? merged->here.size(0) : merged->count();
+    return make_sparse(merged, at::empty(sizes, local_values(sparse).options()));
+  }
   // The shard's come in the same order: both by rising indices.
-  const at::Tensor local = sharded(sparse).local().coalesce();
-  return make_sparse(make_pattern(all.coalesce()._indices(), old->layout, old->sizes, true), local._values());
+  return make_sparse(merged, sharded(sparse).local().coalesce()._values());
 }
 
 void set_coalesced(const at::Tensor& sparse, bool flag) {
@@ -49,7 +58,10 @@ void set_coalesced(const at::Tensor& sparse, bool flag) {
 at::Tensor dense_of(const at::Tensor& sparse, const c10::IValue& dtype = {}) {
   const ShardedTensorImpl& impl = sharded(sparse);
   const auto type = dtype.isNone() ? std::nullopt : std::make_optional(dtype.toScalarType());
-  return make_sharded(impl.local().to_dense(type), impl.layout(), impl.geometry());
+  const at::Tensor local = impl.local();
+  at::Tensor dense =
+      local.is_meta() ? at::empty(local.sizes(), local_values(sparse).options().dtype(type)) : local.to_dense(type);
+  return make_sharded(std::move(dense), impl.layout(), impl.geometry());
 }
 
 void check_sizes(const char* op, const at::Tensor& a, const at::Tensor& b) {
@@ -102,7 +114,8 @@ void add_in_place(const at::Tensor& self, const at::Tensor& other, const at::Sca
     self.add_(has_pattern(other) ? dense_of(other) : other.to_dense(), alpha);
     return;
   }
-  sharded(self).local().add_(sharded(laid_out).local(), alpha);
+  const at::Tensor local = sharded(self).local();
+  if (!local.is_meta()) local.add_(sharded(laid_out).local(), alpha);
   sharded(self).wrote();
 }
 

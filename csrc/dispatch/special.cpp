@@ -88,14 +88,15 @@ void run_decomposition(const OpInfo& op, Stack& stack) {
   op.decomposition(op.handle, stack);
 }
 
-// Of the bags' gradient core makes the rows' by other ops; what says which row is in which bag it reads itself.
+// Of the bags' gradient core makes the rows' by other ops.
 void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
   const auto plain = [&](const char* name) { return full_or_alias(argument(op, stack, op.argument(name)).toTensor()); };
   const c10::IValue& weights = argument(op, stack, op.argument("per_sample_weights"));
   BelowAutograd guard;
   const at::Tensor indices = plain("indices"), offsets = plain("offsets");
-  at::Tensor bags = plain("offset2bag");  // core leaves it out where forward had no need of it
+  at::Tensor bags =
+      argument(op, stack, op.argument("offset2bag")).toTensor();  // core leaves it out where forward had no need of it
   if (bags.numel() == 0) {
     bags = at::searchsorted(offsets, at::arange(indices.numel(), offsets.options()), /*out_int32=*/false,
                             /*right=*/true);
@@ -103,7 +104,8 @@ void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   }
   finish(op, stack,
          at::_embedding_bag_sparse_backward(argument(op, stack, 0).toTensor(), indices, offsets, bags,
-                                            plain("bag_size"), argument(op, stack, op.argument("num_weights")).toInt(),
+                                            argument(op, stack, op.argument("bag_size")).toTensor(),
+                                            argument(op, stack, op.argument("num_weights")).toInt(),
                                             argument(op, stack, op.argument("scale_grad_by_freq")).toBool(),
                                             argument(op, stack, op.argument("mode")).toInt(),
                                             weights.isTensor() ? std::make_optional(weights.toTensor()) : std::nullopt,

@@ -12,6 +12,7 @@
 #include "redistribute/redistribute.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 namespace {
@@ -77,7 +78,7 @@ at::Tensor local_sparse(const SparsePattern& p, const at::Tensor& values) {
   const Coordinates& coordinates = coordinates_of(p.layout);
   std::vector<at::Tensor> rows;
   for (int64_t d = 0; d < p.sparse_dim(); ++d) rows.push_back(local_place(p, d, coordinates));
-  at::Tensor indices = rows.empty() ? p.indices : at::stack(rows);
+  at::Tensor indices = plain_on(p.layout->mesh(), rows.empty() ? p.indices : at::stack(rows));
   if (p.here.defined()) indices = indices.index_select(1, p.here);
   return at::_sparse_coo_tensor_unsafe(indices, values, local_sizes(p.layout, p.sizes, coordinates),
                                        values.options().layout(at::kSparse), p.coalesced);
@@ -107,7 +108,7 @@ Order order_of(const SparsePattern& p) {
   Order order;
   for (const at::Tensor& h : held) order.length = std::max(order.length, h.size(0));
   order.found = at::empty({p.count()}, p.indices.options());
-  for (size_t rank = 0; rank < held.size() && !order.found.is_meta(); ++rank) {
+  for (size_t rank = 0; rank < held.size() && !p.indices.is_meta(); ++rank) {
     const int64_t first = static_cast<int64_t>(rank) * order.length;
     order.found.index_copy_(0, held[rank], at::arange(first, first + held[rank].size(0), p.indices.options()));
   }
@@ -158,7 +159,8 @@ Sizes SparsePattern::entries_sizes() const {
 Pattern make_pattern(const at::Tensor& indices, Layout layout, at::IntArrayRef sizes, bool coalesced) {
   auto pattern = std::make_shared<SparsePattern>(
       SparsePattern{indices, {}, layout, Sizes(sizes.begin(), sizes.end()), coalesced || indices.size(1) < 2});
-  pattern->here = held_entries(*pattern, coordinates_of(layout));
+  const at::Tensor here = held_entries(*pattern, coordinates_of(layout));
+  if (here.defined()) pattern->here = plain_on(layout->mesh(), here);
   return pattern;
 }
 
@@ -215,7 +217,7 @@ at::Tensor gather_entries(const at::Tensor& entries) {
   const Order order = order_of(*pattern);
   const Layout layout = with_whole_rows(pattern->entries_layout());
   at::Tensor part = lay_out(padded(*pattern, impl.local(), order.length), layout);
-  return make_sharded(sharded(part).local().index_select(0, order.found), layout,
+  return make_sharded(sharded(part).local().index_select(0, plain_on(layout->mesh(), order.found)), layout,
                       row_major_geometry(pattern->entries_sizes()));
 }
 

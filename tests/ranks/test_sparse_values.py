@@ -233,6 +233,36 @@ def refused(layout: weft.TensorLayout) -> None:
     same(flat(grad)[0], before, exact=True)
 
 
+def planned(layout: weft.TensorLayout) -> None:
+    """A plan has the collectives of the real step."""
+    mesh = layout.device_mesh
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Embedding(ROWS, WIDTH, sparse=True), nn.Flatten(), nn.Linear(3 * WIDTH, 1))
+
+    module = make()
+    weft.distribute_module(module, {"0/weight": layout}, mesh=mesh)
+    steps = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(2):
+        steps.zero_grad()
+        with weft.trace() as sent:
+            module(INDICES).square().sum().backward()
+            steps.step()
+    shape = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+    plan = weft.plan(
+        make, shape, {"0/weight": layout.axes}, INDICES, optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
+        loss=lambda out, batch: out.square().sum(), rank=weft.rank(),
+    )  # fmt: skip
+    assert sum(row.bytes for row in plan.trace.rows) == sum(row.bytes for row in sent.rows), f"{plan}\n{sent}"
+
+
+def checked(layout: weft.TensorLayout) -> None:
+    layouts = weft.LayoutMap(layout.device_mesh)
+    layouts["weight"] = layout.axes
+    found = weft.check(lambda: embedding(None), (INDICES,), layouts)
+    assert found.ok, str(found)
+
+
 def cases(world: int) -> dict:
     found = {}
     for name, layout in layouts(world).items():
@@ -245,6 +275,8 @@ def cases(world: int) -> dict:
         for program in PROGRAMS:
             found[f"{name}, {program.__name__}"] = lambda a=(program, layout): alike(*a)
         found[f"{name}, held and sent"] = lambda la=layout: held_and_sent(la)
+        found[f"{name}, planned"] = lambda la=layout: planned(la)
+        found[f"{name}, checked"] = lambda la=layout: checked(la)
         found[f"{name}, refused"] = lambda la=layout: refused(la)
     return found
 

@@ -11,7 +11,7 @@ from .check_ranks import gathered, together
 from .check_report import Difference
 from .check_runs import Runs
 from .check_steps import Step, Value
-from .check_values import alike, apart, brief, largest_of
+from .check_values import alike, apart, brief, dense, largest_of
 from .tensors import value_of
 
 _SMALL = 1e-3  # of the largest of all values, or gradients: what is smaller is measured against that
@@ -52,12 +52,12 @@ class Comparison:
             value, largest, relative, text = wrong
             return self.in_forward(value, largest, relative, text), worst, 0
         self.runs.tell("comparing gradients")
-        ours = dict(sharded.model.named_parameters())
-        wanted = {n: p.grad for n, p in plain.model.named_parameters()}
+        ours = {n: dense(p.grad) for n, p in sharded.model.named_parameters()}
+        wanted = {n: dense(p.grad) for n, p in plain.model.named_parameters()}
         top = largest_of(g for g in wanted.values() if g is not None)
         found: list[tuple] = []
         for path in reversed(wanted):  # about the order in which they are made
-            want, got = wanted[path], ours[path].grad
+            want, got = wanted[path], ours[path]
             if (want is None) != (got is None):
                 found.append(
                     (path, float("nan"), float("inf"), "has a gradient" if want is None else "has no gradient")

@@ -13,6 +13,10 @@ def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
+def dense(t: torch.Tensor | None) -> torch.Tensor | None:
+    return t.to_dense() if t is not None and t.is_sparse else t
+
+
 def largest_of(tensors: Iterable[torch.Tensor]) -> float:
     """The largest element that is no infinity, nor stands for one, as in masks."""
     found = [t.detach().abs().to(torch.float64) for t in tensors if t.is_floating_point() and t.numel()]
