@@ -224,5 +224,5 @@ class Asks(Net):
 
 
 def test_a_step_that_needs_a_value():
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(RuntimeError, match="item"):
         weft.search(Asks, MESH, torch.zeros(8, 16))

@@ -67,7 +67,8 @@ def plan(
 
     Raises:
         ValueError: arguments of other kinds than these, a layout that does not fit its variable, no such rank.
-        NotImplementedError: the step needs a value (`item`, shapes that depend on values), which no rank has.
+        RuntimeError: the step needs a value (`item`, shapes that depend on values), which no rank has; a
+            NotImplementedError, where core raises that.
     """
     if isinstance(make_model, torch.nn.Module) or not callable(make_model):
         raise ValueError("[W038] plan: pass a function that makes the model, such as `lambda: Net()`")

@@ -62,7 +62,7 @@ def search(
 
     Raises:
         ValueError: arguments of other kinds than these; no layout that was tried fits into memory.
-        NotImplementedError: the step needs a value, as `weft.plan` raises.
+        RuntimeError: the step needs a value, as `weft.plan` raises.
     """
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
         raise ValueError(f"[W039] search: tries must be a number from 1 on, not {shown(tries)}")
