@@ -42,7 +42,7 @@ uint64_t hash_of(const c10::IValue& v) {
   }
   if (v.isComplexDouble()) {
     const auto z = v.toComplexDouble();
-    return mix(std::bit_cast<uint64_t>(z.real()), std::bit_cast<uint64_t>(z.imag()));
+    return mix(mix(17, std::bit_cast<uint64_t>(z.real())), std::bit_cast<uint64_t>(z.imag()));
   }
   if (v.isList()) {  // of numbers, of lists
     uint64_t h = 13;

@@ -153,7 +153,8 @@ void run_resize(const OpInfo& op, Stack& stack) {
   const at::Tensor self = argument(op, stack, 0).toTensor();
   const auto sizes = argument(op, stack, 1).toIntVector();
   TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[W061] [resize_] a sharded tensor of shape ", self.sizes(),
-                              " cannot be resized to ", sizes, "; make a new one with weft.distribute_tensor");
+                              " cannot be resized to ", c10::IntArrayRef(sizes),
+                              "; make a new one with weft.distribute_tensor");
   finish(op, stack, self);
 }
 

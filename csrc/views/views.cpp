@@ -2,9 +2,12 @@
 
 #include <ATen/ops/as_strided.h>
 #include <ATen/ops/empty_strided.h>
+#include <ATen/ops/index_put.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/permute.h>
 #include <ATen/ops/select.h>
 #include <ATen/ops/slice.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/view_as_real.h>
 
 #include "mesh/context.h"
@@ -25,6 +28,71 @@ at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
 }
 [[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
 
+// Of a range of one dimension what lies in this rank's part: at which positions of the range, and where in the shard.
+struct Held {
+  std::vector<int64_t> positions, places;
+
+  /// Whether a slice of the one is a slice of the other: not where the parts of blocks cut the range.
+  bool is_even() const {
+    for (size_t k = 1; k < places.size(); ++k) {
+      if (places[k] - places[k - 1] != places[1] - places[0] || positions[k] - positions[k - 1] != 1) return false;
+    }
+    return places.size() < 2 || places[1] > places[0];
+  }
+};
+
+Held held_of(const Range& r, const std::vector<IndexRange>& runs) {
+  Held held;
+  int64_t place = 0;
+  for (const IndexRange& run : runs) {
+    for (int64_t k = 0; k < r.length; ++k) {
+      const int64_t index = r.start + k * r.step;
+      if (index < run.start || index >= run.start + run.length) continue;
+      held.positions.push_back(k);
+      held.places.push_back(place + index - run.start);
+    }
+    place += run.length;
+  }
+  return held;
+}
+
+// `value` has the dimensions of the ranges along which the view runs, in their order.
+void write_slices(const at::Tensor& shard, const std::vector<Range>& ranges, const std::vector<Held>& held,
+                  at::Tensor value) {
+  at::Tensor target = shard;
+  int64_t at = 0;  // dimension of `value`, and of `target`
+  for (size_t d = 0; d < ranges.size(); ++d) {
+    const auto& [positions, places] = held[d];
+    if (ranges[d].view_dim < 0) {
+      target = target.select(at, places[0]);
+      continue;
+    }
+    const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
+    target = target.slice(at, places.front(), places.back() + 1, step);
+    value = value.slice(at, positions.front(), positions.back() + 1);
+    ++at;
+  }
+  target.copy_(value);
+}
+
+void write_each(const at::Tensor& shard, const std::vector<Range>& ranges, const std::vector<Held>& held,
+                at::Tensor value) {
+  const auto options = at::TensorOptions().dtype(at::kLong).device(shard.device());
+  c10::List<std::optional<at::Tensor>> indices;
+  for (size_t d = 0; d < ranges.size(); ++d) {
+    const auto dim = static_cast<int64_t>(d);
+    if (ranges[d].view_dim < 0) {
+      value = value.unsqueeze(dim);
+    } else {
+      value = value.index_select(dim, at::tensor(held[d].positions, options));
+    }
+    Sizes sizes(ranges.size(), 1);
+    sizes[d] = static_cast<int64_t>(held[d].places.size());
+    indices.push_back(at::tensor(held[d].places, options).view(sizes));
+  }
+  shard.index_put_(indices, value.to(shard.scalar_type()));
+}
+
 // Writes `value` (whole, in the view's dimensions) into the region of the root's shard.
 void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, const std::vector<Range>& ranges,
                   at::Tensor value, c10::IntArrayRef coordinates) {
@@ -39,45 +107,14 @@ void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, 
     for (int64_t& o : order) o -= o > v;
   }
   value = value.permute(order);
-  at::Tensor target = shard;
-  int64_t at = 0;  // dimension of `value`
-  std::vector<int64_t> dropped;
+  std::vector<Held> held;
+  bool even = true;
   for (size_t d = 0; d < ranges.size(); ++d) {
-    const Range& r = ranges[d];
-    // Positions of the range that lie in this shard, and where.
-    std::vector<int64_t> positions, places;
-    int64_t place = 0;
-    for (const IndexRange& run : local_indices(layout, static_cast<int64_t>(d), root.sizes[d], coordinates)) {
-      for (int64_t k = 0; k < r.length; ++k) {
-        const int64_t index = r.start + k * r.step;
-        if (index < run.start || index >= run.start + run.length) continue;
-        positions.push_back(k);
-        places.push_back(place + index - run.start);
-      }
-      place += run.length;
-    }
-    if (places.empty()) return;  // nothing of it here
-    const bool strided = [&] {
-      for (size_t k = 1; k < places.size(); ++k) {
-        if (places[k] - places[k - 1] != (places.size() > 1 ? places[1] - places[0] : 1)) return false;
-        if (positions[k] - positions[k - 1] != 1) return false;
-      }
-      return places.size() < 2 || places[1] > places[0];
-    }();
-    TORCH_CHECK_NOT_IMPLEMENTED(strided,
-                                "[W065] a write through a view whose part on this shard is not evenly spaced (",
-                                layout->describe(), "); write to the tensor itself, or to full_tensor(view)");
-    const int64_t step = places.size() > 1 ? places[1] - places[0] : 1;
-    target = target.slice(static_cast<int64_t>(d), places.front(), places.back() + 1, step);
-    if (r.view_dim >= 0) {
-      value = value.slice(at, positions.front(), positions.back() + 1);
-      ++at;
-    } else {
-      dropped.push_back(static_cast<int64_t>(d));
-    }
+    held.push_back(held_of(ranges[d], local_indices(layout, static_cast<int64_t>(d), root.sizes[d], coordinates)));
+    if (held.back().places.empty()) return;  // nothing of it here
+    even = even && held.back().is_even();
   }
-  for (size_t k = dropped.size(); k-- > 0;) target = target.select(dropped[k], 0);
-  target.copy_(value);
+  even ? write_slices(shard, ranges, held, value) : write_each(shard, ranges, held, value);
 }
 
 // The root as a view with another dtype sees it: a complex one with its real and imaginary parts as a last dimension.
