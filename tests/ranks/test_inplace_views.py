@@ -53,6 +53,14 @@ def mul_by_tensor_on_slice(y, s):
 
 
 @case
+def flattened(y, s):
+    u = (y * 1).flatten()  # in blocks, of which ranks have uneven parts
+    u[9:101].mul_(2)
+    u[3:131:7] = s[0, :4, :].flatten()[:1]
+    return u
+
+
+@case
 def transposed(y, s):
     y.transpose(0, 1).mul_(3)
     return y
