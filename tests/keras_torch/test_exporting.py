@@ -57,6 +57,15 @@ def test_exports_on_one_process(keras1: RankPool, tmp_path: Path) -> None:
     assert keras1(exported, tmp_path, (1, 1), timeout=120) == [{}]
 
 
+def test_exports_and_clears_on_three_ranks(tmp_path: Path) -> None:
+    with keras_ranks(3, "released") as three:
+        for shape in ((1, 3), (3, 1)):
+            (tmp_path / str(shape)).mkdir()
+            assert three(exported, tmp_path / str(shape), shape, timeout=120) == [{}] * 3
+        first, *others = three(cleared, timeout=100)
+    assert len(first) == 1 and "dropped the ModelParallel" in first[0] and others == [[], []]
+
+
 def fails(folder: Path) -> tuple[str, str, str, bool]:
     """A wrong name, a format whose packages are not there, an archive: one error on all ranks, which go on."""
     plain()

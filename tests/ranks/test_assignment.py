@@ -468,7 +468,7 @@ def placed_in_use(mesh):
 
 
 def compiled(mesh):
-    """torch.compile leaves what is sharded to Python, and says so once."""
+    """torch.compile leaves what is sharded to Python, and the first rank says so once."""
     import warnings
 
     from weft import compiling
@@ -488,7 +488,10 @@ def compiled(mesh):
                 run(x).square().sum().backward()
             got.append(model)
     texts = [str(w.message) for w in told if "torch.compile" in str(w.message)]
-    assert len(texts) == 1 and "runs op by op" in texts[0], texts
+    if weft.rank() > 0:
+        assert texts == []
+    else:
+        assert len(texts) == 1 and "runs op by op" in texts[0], texts
     same_models(*got[::-1])
     for p, q in zip(got[1].parameters(), got[0].parameters(), strict=True):
         same(p.grad, q.grad)

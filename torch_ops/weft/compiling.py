@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from typing import Any
 
 import torch
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 
+from . import first_rank
 from .tensors import is_sharded
 
 _WHY = (
@@ -33,7 +33,7 @@ def _skip_frame() -> None:
         raise NotImplementedError(_WHY)
     if not _told:
         _told = True
-        warnings.warn(_WHY, stacklevel=2)
+        first_rank.warn(_WHY, stacklevel=2)
     raise torch._dynamo.exc.SkipFrame(_WHY)
 
 

@@ -4,7 +4,6 @@ seen them is one process's, whose world is itself."""
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from . import first_rank
 from .after_import import after_import
 from .mesh import DeviceMesh
 from .tensors import distribute_tensor, is_sharded, layout_of
@@ -40,7 +40,7 @@ def _lay_out_states(metric: Any, mesh: DeviceMesh) -> None:
 def _mend(module: ModuleType) -> None:
     cls = module.Metric
     if not hasattr(cls, "_wrap_update") or not hasattr(cls, "sync"):
-        warnings.warn(
+        first_rank.warn(
             "[W143] weft does not know this torchmetrics: what its metrics count of sharded tensors would be added up "
             "over the ranks; pass them sync_on_compute=False",
             stacklevel=2,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 
+from . import first_rank
 from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
@@ -106,8 +106,8 @@ def distribute_module(
     variables.check_ranks()
     # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.
     for text in (variables.differing_values(), variables.left_out(layouts._plan is not None)):
-        if text and torch.ops.weft.rank() == 0:
-            warnings.warn(text, stacklevel=2)
+        if text:
+            first_rank.warn(text)
     _replace(slots, numbers, variables, to_fill=not simulated)
     note_map(module, layouts)
     fill(module, made_on_meta, param_init_fn)

@@ -4,12 +4,12 @@ dispatcher, says so; visualize_sharding draws sharded tensors."""
 from __future__ import annotations
 
 import functools
-import warnings
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from . import first_rank
 from .after_import import after_import, replace_everywhere
 from .drawing.drawing import draw
 from .process import rank
@@ -55,8 +55,8 @@ def _mend_counting(module: ModuleType) -> None:
     @functools.wraps(leave)
     def left(self: Any, *error: Any) -> Any:
         issued = len(torch.ops.weft.trace_stop(self._weft_trace)[0])
-        if issued and rank() == 0:
-            warnings.warn(
+        if issued:
+            first_rank.warn(
                 f"[W152] CommDebugMode sees only some of the {issued} collectives that Weft has issued below the "
                 "dispatcher: use weft.trace(), which tells each one's op, bytes, variable and module",
                 stacklevel=2,

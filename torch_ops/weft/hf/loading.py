@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from .. import first_rank
 from ..after_import import after_import
 from ..in_step import meet, telling
 from ..layout_map import LayoutMap
@@ -151,7 +151,7 @@ def _install(modeling: Any) -> None:
             return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
         problem = _problem(load_config)
         if problem and make is None:
-            warnings.warn(
+            first_rank.warn(
                 f"[W142] {type(model).__name__}.from_pretrained: the layouts that are registered are not applied: "
                 f"{problem}",
                 stacklevel=3,
@@ -197,7 +197,7 @@ def _warn_of_other_release(cls: Any) -> None:
     @functools.wraps(load)
     def from_pretrained(kind: Any, *args: Any, **kwargs: Any) -> Any:
         if _wanted is not None or active_layouts() is not None:
-            warnings.warn(
+            first_rank.warn(
                 "[W143] weft does not know the loader of this transformers: the model is a plain one; pass it to "
                 "weft.distribute_module",
                 stacklevel=2,

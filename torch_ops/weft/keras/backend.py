@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-import warnings
 from types import ModuleType
 from typing import Any
 
 import torch
 
 import weft
+from weft import first_rank
 from weft.process import initialize as initialize_processes
 
 from . import random_state, versions
@@ -150,7 +150,7 @@ def _tell_of_clear_session(lib: ModuleType) -> None:
         original(free_memory)
         if distribution is not None and not told:
             told = True
-            warnings.warn(
+            first_rank.warn(
                 f"[W132] keras.utils.clear_session() has dropped the {type(distribution).__name__} distribution: what "
                 "is made and trained from here on is not distributed. Call keras.distribution.set_distribution again "
                 "after it",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import weft
+from weft import first_rank
 from weft.errors import coded
 
 from . import versions
@@ -160,7 +161,7 @@ def _install_data_parallel(lib: Any) -> None:
             else:
                 original(self, device_mesh, auto_shard_dataset)
                 return
-        warnings.warn(
+        first_rank.warn(
             f"[W133] DataParallel on a mesh of {device_mesh.devices.ndim} axes: the batch is split over the first, "
             f"{device_mesh.axis_names[0]!r}",
             stacklevel=3,
