@@ -108,8 +108,8 @@ std::string bind_rule(const std::string& name, const std::string& text, const c1
   return rules::describe_bound(op, text, values, results.toTupleRef().elements().vec());
 }
 
-// Of traces, switches, plans, rules and errors.
-void define_other_ops(torch::Library& m) {
+// What is recorded of a program as it runs.
+void define_logs(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Begins a trace of this process's collectives; its number is for trace_stop.
   def("trace_start() -> int", []() { return trace_start(); });
@@ -137,6 +137,10 @@ void define_other_ops(torch::Library& m) {
   });
   def("_gather_log_start() -> ()", []() { gather_log_start(); });
   def("_gather_log_stop() -> (str[] op, str[] reason, int[] bytes)", &stop_gather_log);
+}
+
+void define_switches(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   def("random_mode(str mode) -> str", &set_random_mode);
   def("check_plain(bool on) -> bool", [](bool on) {
     const bool before = checks_plain();
@@ -153,6 +157,11 @@ void define_other_ops(torch::Library& m) {
   def("warn_relayout(int bytes) -> int", [](int64_t bytes) { return warn_relayout(bytes); });
   def("overlap(int budget) -> int", [](int64_t budget) { return overlap(budget); });
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
+}
+
+// Of plans, rules and errors.
+void define_knowledge(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Ops that found no plan, and plans stored, since the library was loaded.
   def("plan_counts() -> (int, int)", []() {
     const PlanCounts c = plan_counts();
@@ -181,7 +190,9 @@ void define_other_ops(torch::Library& m) {
     define_process_ops(library);
     define_layout_ops(library);
     define_checkpoint_ops(library);
-    define_other_ops(library);
+    define_logs(library);
+    define_switches(library);
+    define_knowledge(library);
     install_trace();
   });
   return true;
