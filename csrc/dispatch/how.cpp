@@ -50,6 +50,50 @@ const std::unordered_map<std::string, Special>& special_ops() {
   return *table;
 }
 
+const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
+  static const auto* table = new std::unordered_map<std::string, SparseKernel>{
+      {"sparse_dim", &run_sparse_dim},
+      {"_dimI", &run_sparse_dim},
+      {"dense_dim", &run_dense_dim},
+      {"_dimV", &run_dense_dim},
+      {"_nnz", &run_count},
+      {"is_coalesced", &run_is_coalesced},
+      {"_coalesced_", &run_set_coalesced},
+      {"_indices", &run_indices},
+      {"indices", &run_indices},
+      {"_values", &run_values},
+      {"values", &run_values},
+      {"_coalesce", &run_coalesce},
+      {"_to_dense", &run_to_dense},
+      {"detach", &run_sparse_alias},
+      {"alias", &run_sparse_alias},
+      {"detach_", &run_sparse_identity},
+      {"add.Tensor", &run_sparse_sum},
+      {"add_.Tensor", &run_sparse_sum},
+      {"sub.Tensor", &run_sparse_sum},
+      {"sub_.Tensor", &run_sparse_sum},
+      {"sparse_mask", &run_sparse_mask},
+      {"_sparse_coo_tensor_with_dims_and_tensors", &run_sparse_make},
+      {"zero_", &run_sparse_zero},
+      {"copy_", &run_sparse_copy},
+      {"sum", &run_sparse_reduction},
+      {"norm.Scalar", &run_sparse_reduction},
+      {"norm.ScalarOpt_dtype", &run_sparse_reduction},
+      {"native_norm", &run_sparse_reduction},
+  };
+  return *table;
+}
+
+// Made of others, and read memory on their way: on the whole, above autograd.
+const char* const kGathered[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
+// Of these only the lengths are read; all else is made of other ops.
+const char* const kReadLengths[] = {"lstm.data",
+                                    "gru.data",
+                                    "rnn_tanh.data",
+                                    "rnn_relu.data",
+                                    "_pad_packed_sequence",
+                                    "_pack_padded_sequence_backward"};
+
 bool has_out(const c10::FunctionSchema& schema) {
   for (const c10::Argument& a : schema.arguments()) {
     if (a.kwarg_only() && a.alias_info() != nullptr && a.alias_info()->isWrite()) return true;
@@ -60,7 +104,7 @@ bool has_out(const c10::FunctionSchema& schema) {
 }  // namespace
 
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
-  register_opaque(libraries);
+  register_opaque(libraries, kGathered, kReadLengths);
   register_transformer_layers(libraries);
 }
 
@@ -78,6 +122,11 @@ Special special_of(const OpInfo& op) {
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;
   return nullptr;
+}
+
+SparseKernel sparse_kernel_of(const std::string& op) {
+  const auto it = sparse_kernels().find(op);
+  return it == sparse_kernels().end() ? nullptr : it->second;
 }
 
 }  // namespace weft

@@ -11,8 +11,10 @@
 #include <torch/library.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "dispatch/sparse.h"
 #include "dispatch/special.h"
 
 namespace weft {
@@ -23,5 +25,7 @@ void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries);
 bool is_made_of_others(const c10::OperatorHandle& op);
 /// 3: null for nearly all ops.
 Special special_of(const OpInfo& op);
+/// Of calls with sparse tensors (dispatch/sparse.h), by the op's short name; null: it has none of its own.
+SparseKernel sparse_kernel_of(const std::string& op);
 
 }  // namespace weft

@@ -15,8 +15,6 @@ std::atomic<bool> python_sets_data{false};
 
 namespace {
 
-const char* const kOpaque[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
-
 // Above autograd: gathering and laying out again are differentiable, and the op sees plain tensors.
 void run_gathered(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const size_t n = op.schema().arguments().size();
@@ -69,14 +67,6 @@ bool has_compatible_shallow_copy_type(const at::Tensor& self, const at::Tensor& 
   return false;
 }
 
-// Of these only the lengths are read; all else is made of other ops.
-const char* const kReadsLengths[] = {"lstm.data",
-                                     "gru.data",
-                                     "rnn_tanh.data",
-                                     "rnn_relu.data",
-                                     "_pad_packed_sequence",
-                                     "_pack_padded_sequence_backward"};
-
 void run_with_plain_lengths(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const auto& arguments = op.schema().arguments();
   const size_t base = stack->size() - arguments.size();
@@ -88,13 +78,14 @@ void run_with_plain_lengths(const c10::OperatorHandle& op, c10::DispatchKeySet, 
 
 }  // namespace
 
-void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries) {
+void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries, c10::ArrayRef<const char*> gathered,
+                     c10::ArrayRef<const char*> read_lengths) {
   for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
-    for (const char* name : kOpaque) {
+    for (const char* name : gathered) {
       if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_gathered>());
     }
-    for (const char* name : kReadsLengths) {
+    for (const char* name : read_lengths) {
       if (exists(name)) library->impl(name, torch::CppFunction::makeFromBoxedFunction<&run_with_plain_lengths>());
     }
     library->impl("tensor_split.tensor_indices_or_sections", TORCH_FN(tensor_split));

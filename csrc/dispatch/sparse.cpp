@@ -11,6 +11,7 @@
 #include "dispatch/boxed_call.h"
 #include "dispatch/call_identity.h"
 #include "dispatch/handler.h"
+#include "dispatch/how.h"
 #include "dispatch/special.h"
 #include "mesh/context.h"
 #include "plan/gather.h"
@@ -119,8 +120,10 @@ void add_in_place(const at::Tensor& self, const at::Tensor& other, const at::Sca
   sharded(self).wrote();
 }
 
+}  // namespace
+
 // add, sub and theirs in place. As core: a dense one comes first.
-void run_sum(BoxedCall& call) {
+void run_sparse_sum(BoxedCall& call) {
   const at::Tensor self = call.tensor(0), other = call.tensor(1);
   const at::Scalar given = call[2].toScalar();
   const at::Scalar alpha = call.op.short_name.rfind("sub", 0) == 0 ? -given : given;
@@ -138,7 +141,7 @@ void run_sum(BoxedCall& call) {
   call.finish(sum);
 }
 
-void run_mask(BoxedCall& call) {
+void run_sparse_mask(BoxedCall& call) {
   const at::Tensor self = call.tensor(0), mask = call.tensor(1);
   if (!is_coo(mask) || is_coo(self)) refuse_kind("sparse_mask", "sparse");
   if (!holds_shards(self)) return call.finish(self.sparse_mask(full_sparse(mask)));
@@ -151,7 +154,7 @@ void run_mask(BoxedCall& call) {
 }
 
 // To a sparse tensor from its indices and values.
-void run_make(BoxedCall& call) {
+void run_sparse_make(BoxedCall& call) {
   const at::Tensor indices = call.tensor(3), values = call.tensor(4);
   const auto sizes = call[2].toIntVector();
   const bool coalesced = !call[9].isNone() && call[9].toBool();
@@ -179,7 +182,7 @@ void run_make(BoxedCall& call) {
   call.finish(make_sparse(make_pattern(plain, layout, sizes, coalesced), sharded(laid_out).local()));
 }
 
-void run_zero(BoxedCall& call) {
+void run_sparse_zero(BoxedCall& call) {
   const at::Tensor self = call.tensor(0);
   const Pattern old = pattern_of(self);
   set_entries(self, make_pattern(old->indices.narrow(1, 0, 0), old->layout, old->sizes, old->coalesced),
@@ -203,50 +206,38 @@ void run_sparse_copy(BoxedCall& call) {
 }
 
 // What depends on the values alone, with zeros among them or not.
-void run_reduction(BoxedCall& call) {
+void run_sparse_reduction(BoxedCall& call) {
   call[0] = padded_entries(entries_of(coalesced(call.tensor(0))));
   call.op.handle.callBoxed(call.stack());
 }
 
-using SparseKernel = void (*)(BoxedCall&);
-const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
-  static const auto* table = new std::unordered_map<std::string, SparseKernel>{
-      {"sparse_dim", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->sparse_dim()); }},
-      {"_dimI", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->sparse_dim()); }},
-      {"dense_dim", [](BoxedCall& c) { c.finish(c.tensor(0).dim() - pattern_of(c.tensor(0))->sparse_dim()); }},
-      {"_dimV", [](BoxedCall& c) { c.finish(c.tensor(0).dim() - pattern_of(c.tensor(0))->sparse_dim()); }},
-      {"_nnz", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->count()); }},
-      {"is_coalesced", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->coalesced); }},
-      {"_coalesced_",
-       [](BoxedCall& c) {
-         const at::Tensor self = c.tensor(0);
-         set_coalesced(self, c[1].toBool());
-         c.finish(self);
-       }},
-      {"_indices", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->indices); }},
-      {"_values", [](BoxedCall& c) { c.finish(entries_of(c.tensor(0))); }},
-      {"indices", [](BoxedCall& c) { c.finish(pattern_of(c.tensor(0))->indices); }},
-      {"values", [](BoxedCall& c) { c.finish(entries_of(c.tensor(0))); }},
-      {"_coalesce", [](BoxedCall& c) { c.finish(coalesced(c.tensor(0))); }},
-      {"_to_dense", [](BoxedCall& c) { c.finish(dense_of(c.tensor(0), c[1])); }},
-      {"detach", [](BoxedCall& c) { c.finish(share(c.tensor(0))); }},
-      {"alias", [](BoxedCall& c) { c.finish(share(c.tensor(0))); }},
-      {"detach_", [](BoxedCall& c) { c.finish(c.tensor(0)); }},
-      {"add.Tensor", &run_sum},
-      {"add_.Tensor", &run_sum},
-      {"sub.Tensor", &run_sum},
-      {"sub_.Tensor", &run_sum},
-      {"sparse_mask", &run_mask},
-      {"_sparse_coo_tensor_with_dims_and_tensors", &run_make},
-      {"zero_", &run_zero},
-      {"copy_", &run_sparse_copy},
-      {"sum", &run_reduction},
-      {"norm.Scalar", &run_reduction},
-      {"norm.ScalarOpt_dtype", &run_reduction},
-      {"native_norm", &run_reduction},
-  };
-  return *table;
+void run_sparse_dim(BoxedCall& call) { call.finish(pattern_of(call.tensor(0))->sparse_dim()); }
+
+void run_dense_dim(BoxedCall& call) { call.finish(call.tensor(0).dim() - pattern_of(call.tensor(0))->sparse_dim()); }
+
+void run_count(BoxedCall& call) { call.finish(pattern_of(call.tensor(0))->count()); }
+
+void run_is_coalesced(BoxedCall& call) { call.finish(pattern_of(call.tensor(0))->coalesced); }
+
+void run_set_coalesced(BoxedCall& call) {
+  const at::Tensor self = call.tensor(0);
+  set_coalesced(self, call[1].toBool());
+  call.finish(self);
 }
+
+void run_indices(BoxedCall& call) { call.finish(pattern_of(call.tensor(0))->indices); }
+
+void run_values(BoxedCall& call) { call.finish(entries_of(call.tensor(0))); }
+
+void run_coalesce(BoxedCall& call) { call.finish(coalesced(call.tensor(0))); }
+
+void run_to_dense(BoxedCall& call) { call.finish(dense_of(call.tensor(0), call[1])); }
+
+void run_sparse_alias(BoxedCall& call) { call.finish(share(call.tensor(0))); }
+
+void run_sparse_identity(BoxedCall& call) { call.finish(call.tensor(0)); }
+
+namespace {
 
 // f(a + b) = f(a) + f(b): entries of the same place need not be added first.
 bool is_linear(const OpInfo& op) {
@@ -312,7 +303,7 @@ bool has_sparse_kernel(const c10::OperatorHandle& op) {
   const c10::OperatorName& name = op.operator_name();
   if (name.name.rfind("aten::", 0) != 0) return false;
   const std::string short_name = name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name);
-  return short_name == "_to_copy" || sparse_kernels().contains(short_name);
+  return short_name == "_to_copy" || sparse_kernel_of(short_name) != nullptr;
 }
 
 void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::jit::Stack* stack) {
@@ -327,8 +318,7 @@ void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::j
   }
   const BelowAutograd guard;
   if (op.is_out) return run_out(op, *stack);
-  const auto kernel = sparse_kernels().find(op.short_name);
-  if (kernel != sparse_kernels().end()) return kernel->second(call);
+  if (const SparseKernel kernel = sparse_kernel_of(op.short_name)) return kernel(call);
   if (!run_on_values(call)) run_on_whole(call);
 }
 
