@@ -44,7 +44,7 @@ def rules(rng: random.Random) -> Iterator[Input]:
             ops[schema] = f"fuzz{next(numbers)}"
             library.define(ops[schema] + schema)
         weft.register_rule(f"weft_fuzz::{ops[schema]}", text)
-        told = [line for line in torch.ops.weft.rules() if line.startswith(f"weft_fuzz::{ops[schema]}")]
+        told = [line for line in torch.ops.weft.rules() if line.startswith(f"weft_fuzz::{ops[schema]}: ")]
         del ops[schema]
         assert [line.split(": ", 1)[1] for line in told] == [text], f"told again as {told}"
         assert re.fullmatch(r"[\w\s,;|()@.~*?#+=>-]+", text, re.ASCII), "it has characters that the notation has not"

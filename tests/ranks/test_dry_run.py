@@ -7,9 +7,17 @@ import pytest
 import torch
 import weft
 from ranks.models import PLANS, build
+from support.ranks import RankPool
 from weft.memory import MemoryLog
 
 SHAPE = {"data": 2, "model": 2}
+
+
+@pytest.fixture(scope="module")
+def ranks4():
+    """Of this file alone: what is gathered ahead follows from what the process ran before, and a plan knows of nothing."""
+    with RankPool(4) as pool:
+        yield pool
 
 
 def sent(trace):

@@ -64,7 +64,7 @@ LOCAL = {
     "shape": lambda x: list(x.shape),
     "local part": lambda x: weft.local_tensor(x).tolist(),
     "local op": lambda x: weft.local_tensor(x * 2 + 1).tolist(),
-    "repr": lambda x: "layout" in repr(x),
+    "repr": lambda x: torch.ops.weft.type_str(x) in repr(x),
     "plain": lambda x: (torch.ones(3) + 1).tolist(),
 }
 

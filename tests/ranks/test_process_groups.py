@@ -51,7 +51,13 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 
 # These name what they are given beside x.
-OF_OTHERS = ("reduce_scatter_tensor", "all_to_all", "all_to_all_single", "functional reduce_scatter")
+OF_OTHERS = (
+    "reduce_scatter into a plain one",
+    "reduce_scatter_tensor",
+    "all_to_all",
+    "all_to_all_single",
+    "functional reduce_scatter",
+)
 REFUSED: dict[str, tuple[str, Callable[[torch.Tensor], object]]] = {
     "all_reduce": ("allreduce", lambda x: dist.all_reduce(x)),
     "all_reduce product": ("allreduce", lambda x: dist.all_reduce(x, Op.PRODUCT)),
@@ -63,6 +69,10 @@ REFUSED: dict[str, tuple[str, Callable[[torch.Tensor], object]]] = {
     "all_gather into plain ones": ("allgather", lambda x: dist.all_gather(plain_copies(x), x)),
     "all_gather_into_tensor": ("allgather", lambda x: dist.all_gather_into_tensor(wide(x), x)),
     "reduce_scatter": ("reduce_scatter", lambda x: dist.reduce_scatter(x, copies(x))),
+    "reduce_scatter into a plain one": (
+        "reduce_scatter",
+        lambda x: dist.reduce_scatter(torch.zeros(x.shape), copies(x)),
+    ),
     "reduce_scatter_tensor": ("reduce_scatter", lambda x: dist.reduce_scatter_tensor(x, wide(x))),
     "gather": ("gather", lambda x: dist.gather(x, on_first(copies(x)), 0)),
     "scatter": ("scatter", lambda x: dist.scatter(x, on_first(copies(x)), 0)),

@@ -122,6 +122,19 @@ def emptied():
     with torch.no_grad():
         net.turned.angles.copy_(torch.arange(4.0))
     same = torch.allclose(weft.full_tensor(net(x)), plain(x), atol=1e-6)
+    swap = torch.__future__.set_swap_module_params_on_conversion
+    again = made(param_init_fn=lambda m: None).to_empty(device="cpu")
+    again.load_state_dict(plain.state_dict() | {"turned.angles": torch.arange(4.0)}, strict=False)
+    swap(True)
+    try:  # which nothing may hold a weak reference to
+        again.up.double(), again.norm.double()
+    finally:
+        swap(False)
+    same = (
+        same
+        and again.up.weight.dtype == torch.float64
+        and torch.equal(weft.full_tensor(again.up.weight.detach()), plain.up.weight.detach().double())
+    )
     model = llama_filled(lambda m: m.to_empty(device="cpu"))
     return missing, error, same, sum(len(m._forward_pre_hooks) for m in net.modules()), model
 

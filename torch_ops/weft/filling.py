@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from .slots import Slot, slots_of
 from .strings import shown
 from .tensors import is_sharded
 
 _SHOWN = 8  # paths in a message
-# Variables that got memory in place of the meta device, and what tells whether that was written since.
-_memory_of: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+# Of a variable that got memory in place of the meta device: what tells whether that was written since. An attribute,
+# since what a weak reference looks at cannot be swapped (torch.utils.swap_tensors).
+_MEMORY = "_weft_memory"
 
 
 def install() -> None:
@@ -38,13 +38,18 @@ def install() -> None:
 
 def note_unfilled(variable: torch.Tensor) -> None:
     """It has just got memory that nothing has written."""
-    _memory_of[variable] = torch.ops.weft._writes(variable)
+    setattr(variable, _MEMORY, torch.ops.weft._writes(variable))
 
 
 def unfilled(variable: torch.Tensor) -> bool:
     """Whether it was made on the meta device, or emptied, and nothing has given it a value since."""
-    memory = _memory_of.get(variable)
-    return memory is not None and torch.ops.weft.is_sharded(variable) and memory == torch.ops.weft._writes(variable)
+    memory = getattr(variable, _MEMORY, None)
+    if memory is None:
+        return False
+    if is_sharded(variable) and memory == torch.ops.weft._writes(variable):
+        return True
+    delattr(variable, _MEMORY)
+    return False
 
 
 def unfilled_paths(module: torch.nn.Module) -> list[str]:
