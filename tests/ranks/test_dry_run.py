@@ -15,7 +15,7 @@ SHAPE = {"data": 2, "model": 2}
 
 @pytest.fixture(scope="module")
 def ranks4():
-    """Of this file alone: what is gathered ahead follows from what the process ran before, and a plan knows of nothing."""
+    """Of this file alone: what is gathered ahead follows from what a process ran before, of which a plan knows nothing."""
     with RankPool(4) as pool:
         yield pool
 
