@@ -36,6 +36,7 @@ PASSED_ON = {
     ("csrc/comm/lockstep/error_types.cpp", "std::move(text)"),
     ("csrc/module/variables.cpp", "text"),
     ("torch_ops/process_ops.cpp", "error"),
+    ("torch_ops/weft/first_rank.py", "text"),
     ("torch_ops/weft/module.py", "text"),
 }
 
@@ -128,7 +129,7 @@ def in_python(path: str, source: str) -> Iterator[Use]:
             # Others are caught inside of the package, or Python's own protocol.
             if not hasattr(builtins, type_) or type_ == "AttributeError":
                 continue
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("warnings.warn", "first_rank.warn"):
             call, type_ = node, WARNING
         else:
             continue
