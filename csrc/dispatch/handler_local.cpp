@@ -15,6 +15,13 @@
 #include "tensor/unreal.h"
 
 namespace weft {
+namespace {
+
+bool reads_shape_alone(const Plan& plan, size_t i) {
+  return std::find(plan.shapes.begin(), plan.shapes.end(), static_cast<int>(i)) != plan.shapes.end();
+}
+
+}  // namespace
 
 void Handler::lay_out_inputs() {
   if (plan_->gathered) {
@@ -26,8 +33,7 @@ void Handler::lay_out_inputs() {
     Operand& o = operands_[i];
     if (!o.tensor.defined()) continue;
     const Layout target = plan_->inputs[i];
-    if (C10_UNLIKELY(!plan_->shapes.empty()) &&
-        std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) != plan_->shapes.end()) {
+    if (C10_UNLIKELY(!plan_->shapes.empty()) && reads_shape_alone(*plan_, i)) {
       const Sizes sizes = local_sizes(target, o.tensor.sizes(), context().bind(mesh_).coordinates);
       const at::TensorOptions options = (o.impl != nullptr ? o.impl->local() : o.tensor).options();
       BelowAutograd guard;
@@ -65,9 +71,7 @@ void Handler::lay_out_inputs() {
 void Handler::watch_inputs() const {
   for (size_t i = 0; i < operands_.size(); ++i) {
     const Operand& o = operands_[i];
-    const bool values =
-        std::find(plan_->shapes.begin(), plan_->shapes.end(), static_cast<int>(i)) == plan_->shapes.end();
-    if (values && o.impl != nullptr && plan_->inputs[i] != nullptr) {
+    if (o.impl != nullptr && plan_->inputs[i] != nullptr && !reads_shape_alone(*plan_, i)) {
       watch_relayout(op_.short_name, o.tensor, o.impl->layout(), plan_->inputs[i]);
     }
   }

@@ -5,6 +5,7 @@
 #include <c10/core/ScalarType.h>
 #include <weft/tensor.h>
 
+#include "dispatch/boxed_call.h"
 #include "dispatch/handler.h"
 #include "gradient/gradient_buckets.h"
 #include "gradient/pending_copy.h"
@@ -15,34 +16,31 @@
 
 namespace weft {
 namespace {
-
 using Stack = std::vector<c10::IValue>;
-
-c10::IValue& argument(const OpInfo& op, Stack& stack, size_t i) {
-  return stack[stack.size() - op.arguments.size() + i];
-}
-
-void finish(const OpInfo& op, Stack& stack, c10::IValue result) {
-  stack.erase(stack.end() - static_cast<std::ptrdiff_t>(op.arguments.size()), stack.end());
-  stack.push_back(std::move(result));
-}
-
 }  // namespace
 
-void run_alias(const OpInfo& op, Stack& stack) { finish(op, stack, share(argument(op, stack, 0).toTensor())); }
+void run_alias(const OpInfo& op, Stack& stack) {
+  BoxedCall call(op, stack);
+  call.finish(share(call[0].toTensor()));
+}
 
-void run_identity(const OpInfo& op, Stack& stack) { finish(op, stack, argument(op, stack, 0)); }
+void run_identity(const OpInfo& op, Stack& stack) {
+  BoxedCall call(op, stack);
+  call.finish(call[0]);
+}
 
 void run_as_strided(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor();
-  const auto sizes = argument(op, stack, 1).toIntVector(), strides = argument(op, stack, 2).toIntVector();
-  const c10::IValue offset = argument(op, stack, 3);
-  finish(op, stack, as_strided(op, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor();
+  const auto sizes = call[1].toIntVector(), strides = call[2].toIntVector();
+  const c10::IValue offset = call[3];
+  call.finish(as_strided(op, self, sizes, strides, offset.isInt() ? offset.toInt() : self.storage_offset()));
 }
 
 // t_, transpose_, unsqueeze_, ...: the view op, whose result self becomes.
 void run_in_place_view(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor();
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor();
   c10::OperatorName name = op.handle.operator_name();
   name.name.pop_back();
   auto view = c10::Dispatcher::singleton().findSchema(name);
@@ -59,27 +57,30 @@ void run_in_place_view(const OpInfo& op, Stack& stack) {
 
 // Its strides are the whole's; the shard's are for view to find.
 void run_reshape_alias(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor();
-  const auto sizes = argument(op, stack, 1).toIntVector();
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor();
+  const auto sizes = call[1].toIntVector();
   BelowAutograd guard;
-  finish(op, stack, self.view(sizes));
+  call.finish(self.view(sizes));
 }
 
 // Autograd adds a gradient to one that is there: not waited for where the gradient is still on its way.
 void run_add(const OpInfo& op, Stack& stack) {
-  const at::Tensor& self = argument(op, stack, 0).toTensor();
-  const at::Tensor& other = argument(op, stack, 1).toTensor();
-  if (holds_shards(other) && argument(op, stack, 2).toScalar().equal(1) && add_on_arrival(self, other)) {
+  BoxedCall call(op, stack);
+  const at::Tensor& self = call[0].toTensor();
+  const at::Tensor& other = call[1].toTensor();
+  if (holds_shards(other) && call[2].toScalar().equal(1) && add_on_arrival(self, other)) {
     sharded(self).set_identity(new_identity());
-    return finish(op, stack, self);
+    return call.finish(self);
   }
   Handler(op, stack).run();
 }
 
 // A small value that is still pending is not waited for.
 void run_copy(const OpInfo& op, Stack& stack) {
-  const at::Tensor& self = argument(op, stack, 0).toTensor();
-  if (copy_when_reduced(self, argument(op, stack, 1).toTensor())) return finish(op, stack, self);
+  BoxedCall call(op, stack);
+  const at::Tensor& self = call[0].toTensor();
+  if (copy_when_reduced(self, call[1].toTensor())) return call.finish(self);
   Handler(op, stack).run();
 }
 
@@ -90,39 +91,38 @@ void run_decomposition(const OpInfo& op, Stack& stack) {
 
 // Of the bags' gradient core makes the rows' by other ops.
 void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
-  if (!argument(op, stack, op.argument("sparse")).toBool()) return Handler(op, stack).run();
-  const auto plain = [&](const char* name) { return full_or_alias(argument(op, stack, op.argument(name)).toTensor()); };
-  const c10::IValue& weights = argument(op, stack, op.argument("per_sample_weights"));
+  BoxedCall call(op, stack);
+  if (!call[op.argument("sparse")].toBool()) return Handler(op, stack).run();
+  const auto plain = [&](const char* name) { return full_or_alias(call[op.argument(name)].toTensor()); };
+  const c10::IValue& weights = call[op.argument("per_sample_weights")];
   BelowAutograd guard;
   const at::Tensor indices = plain("indices"), offsets = plain("offsets");
-  at::Tensor bags =
-      argument(op, stack, op.argument("offset2bag")).toTensor();  // core leaves it out where forward had no need of it
+  at::Tensor bags = call[op.argument("offset2bag")].toTensor();  // core leaves it out where forward had no need of it
   if (bags.numel() == 0) {
     bags = at::searchsorted(offsets, at::arange(indices.numel(), offsets.options()), /*out_int32=*/false,
                             /*right=*/true);
     bags = bags.sub(1).to(offsets.scalar_type());
   }
-  finish(op, stack,
-         at::_embedding_bag_sparse_backward(argument(op, stack, 0).toTensor(), indices, offsets, bags,
-                                            argument(op, stack, op.argument("bag_size")).toTensor(),
-                                            argument(op, stack, op.argument("num_weights")).toInt(),
-                                            argument(op, stack, op.argument("scale_grad_by_freq")).toBool(),
-                                            argument(op, stack, op.argument("mode")).toInt(),
-                                            weights.isTensor() ? std::make_optional(weights.toTensor()) : std::nullopt,
-                                            argument(op, stack, op.argument("padding_idx")).toInt()));
+  call.finish(at::_embedding_bag_sparse_backward(
+      call[0].toTensor(), indices, offsets, bags, call[op.argument("bag_size")].toTensor(),
+      call[op.argument("num_weights")].toInt(), call[op.argument("scale_grad_by_freq")].toBool(),
+      call[op.argument("mode")].toInt(), weights.isTensor() ? std::make_optional(weights.toTensor()) : std::nullopt,
+      call[op.argument("padding_idx")].toInt()));
 }
 
 void run_is_set_to(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor(), other = argument(op, stack, 1).toTensor();
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor(), other = call[1].toTensor();
   const bool same = holds_shards(self) && holds_shards(other) && &sharded(self).cell() == &sharded(other).cell() &&
                     self.storage_offset() == other.storage_offset() && self.sizes().equals(other.sizes()) &&
                     self.strides().equals(other.strides());
-  finish(op, stack, same);
+  call.finish(same);
 }
 
 // As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor(), source = argument(op, stack, 1).toTensor();
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor(), source = call[1].toTensor();
   TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[W056] [", op.short_name, "] a plain tensor of shape ", self.sizes(),
                               " cannot share the data of a sharded one of shape ", source.sizes(), ", layout ",
                               sharded(source).layout()->describe(), "; in Python `plain.data = sharded` makes it one");
@@ -130,7 +130,7 @@ void run_set(const OpInfo& op, Stack& stack) {
               "] self is ", self.scalar_type(), " on ", self.device(), ", the source ", source.scalar_type(), " on ",
               source.device(), "; they must be the same");
   self.unsafeGetTensorImpl()->shallow_copy_from(source.getIntrusivePtr());
-  finish(op, stack, self);
+  call.finish(self);
 }
 
 void refuse_memory(const OpInfo& op, Stack&) {
@@ -150,12 +150,13 @@ void run_on_local(const OpInfo& op, Stack& stack) {
 }
 
 void run_resize(const OpInfo& op, Stack& stack) {
-  const at::Tensor self = argument(op, stack, 0).toTensor();
-  const auto sizes = argument(op, stack, 1).toIntVector();
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor();
+  const auto sizes = call[1].toIntVector();
   TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[W061] [resize_] a sharded tensor of shape ", self.sizes(),
                               " cannot be resized to ", c10::IntArrayRef(sizes),
                               "; make a new one with weft.distribute_tensor");
-  finish(op, stack, self);
+  call.finish(self);
 }
 
 }  // namespace weft

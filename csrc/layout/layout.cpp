@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/quote.h"
+#include "layout/type_text.h"
 
 namespace weft {
 namespace {
@@ -153,15 +154,7 @@ std::string TensorLayout::str() const {
     }
   }
   out += dims_.size() == 1 ? ",)" : ")";
-  if (has_partial_) {
-    const char* separator = " partial{";
-    for (int a = 0; a < mesh_->ndim(); ++a) {
-      if (partial_[a] == Reduction::none) continue;
-      out += separator + mesh_->axis_name(a) + ": " + to_string(partial_[a]);
-      separator = ", ";
-    }
-    out += "}";
-  }
+  if (has_partial_) out += " partial" + pending_text(*this);
   return out;
 }
 

@@ -52,12 +52,15 @@ std::string type_text(c10::ScalarType dtype, c10::IntArrayRef sizes, Layout layo
     }
   }
   out += "]";
-  if (layout == nullptr || !layout->has_partial()) return out;
-  const char* separator = "{";
-  for (int axis = 0; axis < layout->mesh()->ndim(); ++axis) {
-    if (layout->partial()[axis] == Reduction::none) continue;
-    out += separator + layout->mesh()->axis_name(axis) + ": " + to_string(layout->partial()[axis]);
-    separator = ", ";
+  return layout == nullptr ? out : out + pending_text(*layout);
+}
+
+std::string pending_text(const TensorLayout& layout) {
+  if (!layout.has_partial()) return "";
+  std::string out;
+  for (int axis = 0; axis < layout.mesh()->ndim(); ++axis) {
+    if (layout.partial()[axis] == Reduction::none) continue;
+    out += (out.empty() ? "{" : ", ") + layout.mesh()->axis_name(axis) + ": " + to_string(layout.partial()[axis]);
   }
   return out + "}";
 }

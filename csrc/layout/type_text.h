@@ -13,4 +13,7 @@ namespace weft {
 /// @param layout  null: of a plain tensor, `f32[8, 4]`
 std::string type_text(c10::ScalarType dtype, c10::IntArrayRef sizes, Layout layout);
 
+/// The axes over which a reduction is pending: `{model: sum, data: sum}` in the mesh's order; empty: none.
+std::string pending_text(const TensorLayout& layout);
+
 }  // namespace weft

@@ -30,10 +30,8 @@ Settings& settings() {
   static Settings* s = new Settings();
   return *s;
 }
-std::atomic<bool> is_strict{false};
 
 void note(const Settings& s) {
-  is_strict.store(s.strict.on, std::memory_order_relaxed);
   strict_detail::watching.store(s.strict.on || s.warn_bytes >= 0, std::memory_order_relaxed);
   const std::string but = s.strict.allowed.empty() ? "" : ", but for " + c10::Join(", ", s.strict.allowed);
   comm::note_setting("strict", s.strict.on ? "on" + but : "");
@@ -48,7 +46,11 @@ bool moves(const at::Tensor& operand, Layout from, Layout to) {
 
 }  // namespace
 
-bool strict() { return is_strict.load(std::memory_order_relaxed); }
+bool strict() {
+  Settings& s = settings();
+  std::lock_guard<std::mutex> lock(s.mutex);
+  return s.strict.on;
+}
 
 Strict set_strict(Strict strict) {
   for (const std::string& pattern : strict.allowed) check_pattern(pattern);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -56,3 +57,15 @@ inline at::Tensor waves(at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat
 }
 
 }  // namespace weft::test
+
+namespace weft {
+
+using namespace rules;  // the decompositions
+using test::expect_same;
+using test::Values;
+using test::waves;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+const c10::IValue kNone;
+
+}  // namespace weft

@@ -1,7 +1,6 @@
 // Normalizations and vector norms over split dimensions.
 #include <weft/tensor.h>
 
-#include <limits>
 #include <utility>
 
 #include "composites/case.h"
@@ -9,14 +8,7 @@
 namespace weft {
 namespace {
 
-using namespace rules;
-using test::expect_same;
-using test::Values;
-using test::waves;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kEpsilon = 1e-5;
-const c10::IValue kNone;
 using Axes = std::vector<std::vector<std::string>>;
 const Axes kRows{{"x"}, {}}, kColumns{{}, {"x"}}, kSplit{{"x"}}, kWhole{{}}, kWholeRows{{}, {}}, kBatch{{"x"}, {}, {}};
 

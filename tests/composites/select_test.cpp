@@ -8,14 +8,7 @@
 namespace weft {
 namespace {
 
-using namespace rules;
-using test::expect_same;
-using test::Values;
-using test::waves;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-const c10::IValue kNone;
 const test::Splits kRows{{{"x"}, {}}}, kColumns{{{}, {"x"}}};
 
 TEST(ExtremeComposite, IsTheFirstOfEqualOnesOverAllShards) {

@@ -1,20 +1,11 @@
 // Softmax, losses and means over split dimensions.
 #include <weft/tensor.h>
 
-#include <limits>
-
 #include "composites/case.h"
 
 namespace weft {
 namespace {
 
-using namespace rules;
-using test::expect_same;
-using test::Values;
-using test::waves;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-const c10::IValue kNone;
 const test::Splits kRows{{{"x"}, {}}}, kColumns{{{}, {"x"}}};
 
 TEST(SoftmaxComposite, IsTakenOverTheWholeDimension) {

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..layout_map import LayoutMap
 from ..planning import plan
-from .plans import mesh_shape, named
+from .plans import add_step, mesh_shape, named, step_of
 
 
 def add(commands: Any) -> None:
@@ -19,19 +19,10 @@ def add(commands: Any) -> None:
         "bytes of a step, gathers without a rule, dimensions that do not divide, variables without a layout.",
     )
     parser.add_argument("plan", metavar="PLAN", help="a file that LayoutMap.save has written")
-    parser.add_argument(
-        "model", metavar="MODEL", help="module:name of a function without arguments that makes the model"
-    )
-    parser.add_argument(
-        "inputs",
-        metavar="INPUTS",
-        help="module:name of a whole batch, or of a function without arguments that makes one",
-    )
+    add_step(parser)
     parser.add_argument("--mesh", metavar="AXIS=SIZE,…", help="instead of the plan's own mesh: data=2,model=4")
-    parser.add_argument("--optimizer", metavar="NAME", help="module:name of it, such as torch.optim:AdamW")
     parser.add_argument("--batch-axis", metavar="AXIS,…", help="over which the batch is split; default: data or batch")
     parser.add_argument("--rank", type=int, default=0, help="whose part is looked at (0)")
-    parser.add_argument("--json", action="store_true", help="all of it as JSON, sizes in bytes")
     parser.set_defaults(run=_run)
 
 
@@ -41,14 +32,13 @@ def _run(options: Namespace) -> int:
     else:
         mesh = LayoutMap.load(options.plan).device_mesh
         shape = dict(zip(mesh.axis_names, mesh.shape, strict=True))
-    batch = named("INPUTS", options.inputs)
+    batch, step = step_of(options)
     planned = plan(
         named("MODEL", options.model),
         shape,
         options.plan,
-        batch() if callable(batch) else batch,
-        optimizer=named("--optimizer", options.optimizer) if options.optimizer else None,
-        batch_axis=tuple(options.batch_axis.split(",")) if options.batch_axis else None,
+        batch,
+        **step,
         rank=options.rank,
     )
     print(planned.json() if options.json else planned)

@@ -128,6 +128,29 @@ def _model(place: str, device: str) -> torch.nn.Module:
     return found
 
 
+def add_step(parser: Any) -> None:
+    """The model, and what a training step is made of beside it."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="module:name of a function without arguments that makes the model"
+    )
+    parser.add_argument(
+        "inputs",
+        metavar="INPUTS",
+        help="module:name of a whole batch, or of a function without arguments that makes one",
+    )
+    parser.add_argument("--optimizer", metavar="NAME", help="module:name of it, such as torch.optim:AdamW")
+    parser.add_argument("--json", action="store_true", help="all of it as JSON, sizes in bytes")
+
+
+def step_of(options: Namespace) -> tuple[Any, dict[str, Any]]:
+    """The batch, and the arguments `optimizer` and `batch_axis` as `weft.plan` and `weft.search` take them."""
+    batch = named("INPUTS", options.inputs)
+    return batch() if callable(batch) else batch, {
+        "optimizer": named("--optimizer", options.optimizer) if options.optimizer else None,
+        "batch_axis": tuple(options.batch_axis.split(",")) if options.batch_axis else None,
+    }
+
+
 def named(what: str, place: str) -> Any:
     """What `module:name` names; modules are also looked for in the current folder.
 

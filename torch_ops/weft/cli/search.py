@@ -7,7 +7,7 @@ from typing import Any
 
 from ..searching import search
 from ..strings import shown
-from .plans import mesh_shape, named
+from .plans import add_step, mesh_shape, named, step_of
 
 _UNITS = {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 
@@ -20,14 +20,7 @@ def add(commands: Any) -> None:
         "that they take, and prints the one whose training step is the quickest by the costs of collectives, "
         "arithmetic and memory, its figures and the next best.",
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="module:name of a function without arguments that makes the model"
-    )
-    parser.add_argument(
-        "inputs",
-        metavar="INPUTS",
-        help="module:name of a whole batch, or of a function without arguments that makes one",
-    )
+    add_step(parser)
     parser.add_argument(
         "--mesh",
         metavar="AXIS=SIZE,…",
@@ -35,23 +28,20 @@ def add(commands: Any) -> None:
         help="data=2,model=4; or a number of ranks, of which all meshes of two axes are tried",
     )
     parser.add_argument("--memory", metavar="SIZE", help="that a rank has, such as 80GiB; default: no limit")
-    parser.add_argument("--optimizer", metavar="NAME", help="module:name of it, such as torch.optim:AdamW")
     parser.add_argument("--batch-axis", metavar="AXIS,…", help="over which the batch is split; default: it is chosen")
     parser.add_argument("--tries", type=int, default=100, help="layouts that are looked at, at most (100)")
     parser.add_argument("--save", metavar="PLAN", help="a plan file to write, for weft lint, report and plan")
-    parser.add_argument("--json", action="store_true", help="all of it as JSON, sizes in bytes")
     parser.set_defaults(run=_run)
 
 
 def _run(options: Namespace) -> int:
-    batch = named("INPUTS", options.inputs)
+    batch, step = step_of(options)
     found = search(
         named("MODEL", options.model),
         int(options.mesh) if options.mesh.isdecimal() else mesh_shape(options.mesh),
-        batch() if callable(batch) else batch,
+        batch,
         memory=_bytes(options.memory) if options.memory else None,
-        optimizer=named("--optimizer", options.optimizer) if options.optimizer else None,
-        batch_axis=tuple(options.batch_axis.split(",")) if options.batch_axis else None,
+        **step,
         tries=options.tries,
     )
     if options.save:
