@@ -8,6 +8,8 @@ from ranks.zoo.run import run_model
 from torch import nn
 
 NAMES = ("llama", "phi3", "qwen3", "mixtral", "deepseek_v3", "gpt_neox", "llava")
+# As their default configurations make them: a recurrence in chunks, patches with their places, what a robot does.
+NAMES += ("planned.KimiLinearForCausalLM", "planned.Gemma4VisionModel", "planned.PI0ForConditionalGeneration")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,6 +27,35 @@ def visual_prompt() -> dict:
     return {"input_ids": x, "pixel_values": pixels(), "labels": x}
 
 
+def packed(name: str, size: int) -> dict:
+    """Patches of that many numbers of four images, one after the other, and how many each has: time, rows, columns."""
+    return {name: torch.randn(BATCH * 16, size), "grid_thw": torch.tensor([[1, 4, 4]] * BATCH)}
+
+
+def placed_patches() -> dict:
+    places = torch.cartesian_prod(torch.arange(6), torch.arange(6)).expand(BATCH, -1, -1)
+    return {"pixel_values": torch.rand(BATCH, 36, 48), "pixel_position_ids": places.contiguous()}
+
+
+def drafting() -> dict:
+    """Tokens, each as its embedding and what the larger model made of it, and that model's keys and values."""
+    kept = {kind: (torch.randn(BATCH, 2, 6, 8), torch.randn(BATCH, 2, 6, 8)) for kind in ("full", "sliding")}
+    return {
+        "inputs_embeds": torch.randn(BATCH, 6, 64), "position_ids": torch.arange(6).expand(BATCH, -1).contiguous(),
+        "shared_kv_states": {f"{kind}_attention": states for kind, states in kept.items()},
+    }  # fmt: skip
+
+
+def actions() -> dict:
+    """What two cameras see, a text, a robot's state, and the actions that follow."""
+    x = torch.cat([torch.full((BATCH, 32), 95), ids()], 1)
+    return {
+        "input_ids": x, "attention_mask": torch.ones_like(x), "pixel_values": torch.randn(BATCH, 2, 3, 16, 16),
+        "pixel_attention_mask": torch.ones(BATCH, 2, dtype=torch.bool), "state": torch.randn(BATCH, 32),
+        "actions": torch.randn(BATCH, 4, 32), "noise": torch.randn(BATCH, 4, 32), "timestep": torch.rand(BATCH),
+    }  # fmt: skip
+
+
 def boxes() -> dict:
     corners = torch.tensor([[4.0, 4.0, 40.0, 40.0], [20.0, 8.0, 60.0, 50.0]])
     target = [{"boxes": corners + i, "labels": torch.tensor([1, 2])} for i in range(2)]
@@ -122,6 +151,19 @@ INPUTS = {
     "preferred texts": preferred_texts,
     "reward texts": lambda: padded(2 * BATCH),
     "graphs": graphs,
+    "packed patches": lambda: packed("hidden_states", 48),
+    "packed frames": lambda: packed("pixel_values", 96),
+    "placed patches": placed_patches,
+    "drafting": drafting,
+    "actions": actions,
+    "codes": lambda: {"input_ids": torch.randint(3, 16, (BATCH, LENGTH, 4)), "labels": ids()},
+    "caption of a photo": lambda: {
+        "pixel_values": pixels(),
+        "decoder_input_ids": ids(),
+        "labels": ids(),
+    },
+    "embedded text": lambda: {"inputs_embeds": prompt(), "labels": ids()[:, :6]},
+    "speech as it comes": lambda: {**text(), "input_features": torch.randn(BATCH, 8, 64)},
     "rois": lambda: {"x": torch.randn(BATCH, 8, 16, 16), "labels": labels()},
 }
 

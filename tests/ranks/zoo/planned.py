@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,9 +39,11 @@ SMALL = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
     "num_mel_bins": 8, "max_source_positions": 16, "projection_dim": 16, "num_experts_per_token": 2,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 0,
-    "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
+    "linear_num_heads": 4, "linear_head_dim": 8, "vision_vocab_size": VOCABULARY, "codebook_vocab_size": 16,
+    "num_codebooks": 3, "num_filters": 2, "num_code_groups": 8, "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
     "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
 }  # fmt: skip
+DRAFTING = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "num_kv_shared_layers": 2}
 # What a configuration leaves open although its model needs it, and sizes that must fit others of its own.
 OWN: dict[str, dict[str, Any]] = {
     "CohereCompassTextConfig": {
@@ -54,15 +57,38 @@ OWN: dict[str, dict[str, Any]] = {
     "DbrxFFNConfig": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
     "DeepseekOcr2TextConfig": {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2},
     "DeepseekV2Config": {"num_experts_per_tok": 2},
+    "Dots3NoteAudioConfig": {"adapter_input_size": 32, "adapter_out_dim": 32, "feature_size": 8},
+    "Dots3NoteVisionConfig": {
+        "mlp_layer_types": ["dense", "sparse"], "adapter_in_dim": 32, "adapter_out_dim": 32,
+    },
     "DiffusionGemmaTextConfig": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
     "Dots1Config": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "Ernie4_5_VLMoeTextConfig": {
         "rope_parameters": {"rope_type": "default", "rope_theta": 5e5, "mrope_section": [1, 1, 2]}
     },
+    "FastVlmConfig": {"vision_config": {"architecture": "fastvit_t8", "hidden_size": 32}},
     "FunAsrNanoAdaptorConfig": {"intermediate_size": 8},
+    "Gemma4AssistantConfig": {
+        "backbone_hidden_size": 32,
+        "text_config": {**DRAFTING, "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0},
+    },
+    "Gemma4UnifiedAssistantConfig": {  # of its layers some must not share, or it does not build
+        "backbone_hidden_size": 32,
+        "text_config": {**DRAFTING, "num_hidden_layers": 4, "layer_types": 2 * DRAFTING["layer_types"]},
+    },
     "Glm5NextTextConfig": {"index_kpool": 2, "qk_rope_head_dim": 0},
+    "Granite4VisionConfig": {
+        "deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2",
+        "vision_config": {"hidden_size": 64, "num_attention_heads": 4},
+    },
     "Inkling2VisionConfig": {"text_hidden_size": 32},
+    "KyutaiSpeechToTextConfig": {
+        "audio_pad_token_id": 0, "audio_bos_token_id": 1, "codec_config": {"upsample_groups": 32},
+    },
     "Lfm2MoeConfig": {"layer_types": ["conv", "full_attention"]},
+    "Llama4VisionConfig": {  # its shuffled patches have four times its own size
+        "intermediate_size": 128, "projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32,
+    },
     "Mistral4Config": {
         "rope_parameters": {
             "rope_type": "default",
@@ -80,7 +106,34 @@ OWN: dict[str, dict[str, Any]] = {
         },
     },
     "NemotronConfig": {"num_key_value_heads": 2},
+    "PerceptionLMConfig": {
+        "vision_config": {"architecture": "vit_tiny_patch16_224", "model_args": {"embed_dim": 48, "depth": 2}},
+    },
+    "PI0Config": {"vlm_config": {"projection_dim": 32, "image_token_id": 95}},
+    "PPFormulaNetVisionConfig": {
+        "window_size": 2, "global_attn_indexes": [1], "initializer_range": 0.02, "output_channels": 16,
+        "post_conv_in_channels": 16, "post_conv_mid_channels": 16, "post_conv_out_channels": 24,
+        "decoder_hidden_size": 32,
+    },
+    "Qwen3OmniMoeTalkerConfig": {"spatial_merge_size": 2, "vocab_size": VOCABULARY},
+    "Qwen3OmniMoeTalkerTextConfig": {"shared_expert_intermediate_size": 32},
     "Step3p7TextConfig": {"sliding_window": 6},
+}
+# What classes are fed, by the names of inputs.py, that take no text.
+INPUTS = {
+    "Ernie4_5_VLMoeVisionTransformerPretrainedModel": "packed patches",
+    "Gemma4AssistantForCausalLM": "drafting",
+    "Gemma4UnifiedAssistantForCausalLM": "drafting",
+    "Gemma4VisionModel": "placed patches",
+    "KyutaiSpeechToTextForConditionalGeneration": "codes",
+    "Llama4VisionModel": "image only",
+    "MuseGlimmerVisionModel": "packed frames",
+    "PI0ForConditionalGeneration": "actions",
+    "PPFormulaNetForConditionalGeneration": "caption of a photo",
+    "Qwen3OmniMoeTalkerCodePredictorModelForConditionalGeneration": "embedded text",
+    "Qwen3OmniMoeTalkerForConditionalGeneration": "embedded text",
+    "Qwen3OmniMoeTalkerModel": "embedded text",
+    "VoxtralRealtimeForConditionalGeneration": "speech as it comes",
 }
 LARGEST = 1 << 27  # parameters
 LATENT = {"head_dim": 4, "num_key_value_heads": 4}
@@ -92,9 +145,12 @@ class Planned:
 
     cls: str
     family: str = "planned"
-    inputs: str = "text"
     generates: bool = False
     library: str = "transformers"
+
+    @property
+    def inputs(self) -> str:
+        return INPUTS.get(self.cls, "text")
 
     def build(self) -> torch.nn.Module:
         import transformers
@@ -105,7 +161,7 @@ class Planned:
             size = sum(p.numel() for p in cls(config).parameters())
         if size > LARGEST:
             raise ValueError(f"{size} parameters: SMALL does not name what makes it large")
-        model = cls(config)
+        model = filled(functools.partial(cls, config))
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = DROPOUT
@@ -124,11 +180,27 @@ class Planned:
         return (out[0] * torch.arange(out[0].shape[-1]).sin()).mean()
 
 
+def filled(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """The model, with values for what its initialisation leaves as memory that nothing has written."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # such memory is NaN then
+    try:
+        model = make()
+    finally:
+        torch.use_deterministic_algorithms(before)
+    for p in model.parameters():
+        if p.isnan().any():
+            torch.nn.init.normal_(p, std=0.02)
+    return model
+
+
 def small(cls: type, **more: Any) -> Any:
     """The class's default configuration, and those inside it, with small sizes."""
     from transformers import PreTrainedConfig
 
-    default = cls()
+    own = {**OWN.get(cls.__name__, {}), **more}
+    inner = {name: value for name, value in own.items() if name.endswith("_config")}
+    default = cls(**inner)
     values = vars(default)
     known = set(inspect.signature(cls.__init__).parameters) | set(values)
     sizes = {name: size for name, size in SMALL.items() if name in known and is_size(values.get(name), name)}
@@ -140,8 +212,8 @@ def small(cls: type, **more: Any) -> Any:
         sizes["rope_parameters"] = {**rope, "mrope_section": [turned - 2 * (turned // 3), turned // 3, turned // 3]}
     for name, value in values.items():
         if isinstance(value, PreTrainedConfig):
-            sizes[name] = small(type(value)).to_dict()
-    return cls(**{**sizes, **OWN.get(cls.__name__, {}), **more})
+            sizes[name] = small(type(value), **own.pop(name, {})).to_dict()
+    return cls(**{**sizes, **own})
 
 
 @functools.cache
