@@ -40,7 +40,8 @@ SMALL = {
     "num_mel_bins": 8, "max_source_positions": 16, "projection_dim": 16, "num_experts_per_token": 2,
     "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 0,
     "linear_num_heads": 4, "linear_head_dim": 8, "vision_vocab_size": VOCABULARY, "codebook_vocab_size": 16,
-    "num_codebooks": 3, "num_filters": 2, "num_code_groups": 8, "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
+    "num_codebooks": 3, "num_filters": 2, "num_code_groups": 8,
+    "sparse_topk_blocks": 2, "sparse_block_size": 4, "full_attention_interval": 2, "attn_layer_period": 2,
     "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
 }  # fmt: skip
 DRAFTING = {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "num_kv_shared_layers": 2}
@@ -59,7 +60,9 @@ OWN: dict[str, dict[str, Any]] = {
     "DeepseekV2Config": {"num_experts_per_tok": 2},
     "Dots3NoteAudioConfig": {"adapter_input_size": 32, "adapter_out_dim": 32, "feature_size": 8},
     "Dots3NoteVisionConfig": {
-        "mlp_layer_types": ["dense", "sparse"], "adapter_in_dim": 32, "adapter_out_dim": 32,
+        "mlp_layer_types": ["dense", "sparse"],
+        "adapter_in_dim": 32,
+        "adapter_out_dim": 32,
     },
     "DiffusionGemmaTextConfig": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
     "Dots1Config": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
@@ -78,16 +81,23 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "Glm5NextTextConfig": {"index_kpool": 2, "qk_rope_head_dim": 0},
     "Granite4VisionConfig": {
-        "deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2",
+        "deepstack_layer_map": [[-1, 0]],
+        "spatial_target_layers": [1],
+        "downsample_rate": "1/2",
         "vision_config": {"hidden_size": 64, "num_attention_heads": 4},
     },
     "Inkling2VisionConfig": {"text_hidden_size": 32},
     "KyutaiSpeechToTextConfig": {
-        "audio_pad_token_id": 0, "audio_bos_token_id": 1, "codec_config": {"upsample_groups": 32},
+        "audio_pad_token_id": 0,
+        "audio_bos_token_id": 1,
+        "codec_config": {"upsample_groups": 32},
     },
     "Lfm2MoeConfig": {"layer_types": ["conv", "full_attention"]},
     "Llama4VisionConfig": {  # its shuffled patches have four times its own size
-        "intermediate_size": 128, "projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32,
+        "intermediate_size": 128,
+        "projector_input_dim": 32,
+        "projector_output_dim": 32,
+        "vision_output_dim": 32,
     },
     "Mistral4Config": {
         "rope_parameters": {
@@ -111,8 +121,13 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "PI0Config": {"vlm_config": {"projection_dim": 32, "image_token_id": 95}},
     "PPFormulaNetVisionConfig": {
-        "window_size": 2, "global_attn_indexes": [1], "initializer_range": 0.02, "output_channels": 16,
-        "post_conv_in_channels": 16, "post_conv_mid_channels": 16, "post_conv_out_channels": 24,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "initializer_range": 0.02,
+        "output_channels": 16,
+        "post_conv_in_channels": 16,
+        "post_conv_mid_channels": 16,
+        "post_conv_out_channels": 24,
         "decoder_hidden_size": 32,
     },
     "Qwen3OmniMoeTalkerConfig": {"spatial_merge_size": 2, "vocab_size": VOCABULARY},
