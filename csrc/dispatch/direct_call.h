@@ -1,6 +1,6 @@
 #pragma once
-// A call whose plan asks for nothing but the op on the shards as they are: from its arguments, which are never boxed, to
-// the shards. Boxing counts each tensor up and down, for which core takes Python's lock where Python holds the only
+// A call whose plan asks for nothing but the op on the shards as they are: from its arguments, which are never boxed,
+// to the shards. Boxing counts each tensor up and down, for which core takes Python's lock where Python holds the only
 // other reference, and makes lists of its own.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>

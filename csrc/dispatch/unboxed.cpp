@@ -34,7 +34,8 @@ using Hot = Table<
     Tensor(const Tensor&, const Tensor&, const Tensor&, const Scalar&, const Scalar&),
     Tensor(const Tensor&, const Maybe<Scalar>&, const Maybe<Scalar>&), Tensor(const Tensor&, c10::string_view),
     Tensor(const Tensor&, const Tensor&, c10::string_view), Tensor(const Tensor&, Maybe<at::MemoryFormat>),
-    Tensor(const Tensor&, Maybe<ScalarType>, Maybe<at::Layout>, Maybe<at::Device>, Maybe<bool>, Maybe<at::MemoryFormat>),
+    Tensor(const Tensor&, Maybe<ScalarType>, Maybe<at::Layout>, Maybe<at::Device>, Maybe<bool>,
+           Maybe<at::MemoryFormat>),
     // Reductions, softmax, normalization and their backward.
     Tensor(const Tensor&, Maybe<ScalarType>), Tensor(const Tensor&, int64_t, bool),
     Tensor(const Tensor&, OptionalIntArrayRef, bool, Maybe<ScalarType>),
@@ -133,6 +134,8 @@ const std::unordered_multimap<std::string, Make>& table() {
 }  // namespace
 
 std::optional<torch::CppFunction> unboxed_kernel(const c10::OperatorHandle& op) {
+  // Others' ops may still get kernels of another C++ signature, which would then be refused.
+  if (op.operator_name().getNamespace() != "aten") return std::nullopt;
   const auto [begin, end] = table().equal_range(text_of(op.schema()));
   for (auto row = begin; row != end; ++row) {
     if (auto kernel = row->second(op)) return kernel;

@@ -10,7 +10,7 @@
 
 namespace weft {
 
-/// None: the op has another signature than those of the table in unboxed.cpp.
+/// None: the op is not core's, or has another signature than those of the table in unboxed.cpp.
 std::optional<torch::CppFunction> unboxed_kernel(const c10::OperatorHandle& op);
 
 /// The table's signatures, as schemas tell types: "Tensor!,Tensor,number->Tensor!".

@@ -174,8 +174,8 @@ class UnboxedKernel<Result(Arguments...)> {
                    const Arguments&... arguments) const {
     const BelowAutograd guard;
     try {
-      return call_.call(local<Arguments>(call, first[I], I + 1 < first.size() ? first[I + 1] : call.operands(),
-                                         arguments)...);
+      return call_.call(
+          local<Arguments>(call, first[I], I + 1 < first.size() ? first[I + 1] : call.operands(), arguments)...);
     } catch (...) {
       comm::report_failure(op.short_name);
       throw;

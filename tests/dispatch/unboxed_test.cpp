@@ -1,6 +1,8 @@
 // Kernels of an op's own signature do what the boxed one does.
 #include "dispatch/unboxed.h"
 
+#include <torch/library.h>
+
 #include <algorithm>
 
 #include "dispatch/handler.h"
@@ -25,16 +27,49 @@ std::vector<at::Tensor> tensors_of(const Values& values) {
 }
 
 TEST(Unboxed, IsWhateverHasASignatureOfTheTable) {
-  for (const char* op :
-       {"add_.Tensor", "mul_.Scalar", "lerp_.Scalar", "addcmul_", "addcdiv_", "sqrt", "mul.Tensor", "add.Tensor", "mm",
-        "addmm", "relu", "gelu", "_softmax", "sum", "sum.dim_IntList", "linalg_vector_norm", "cat", "stack", "clone",
-        "view", "transpose.int", "permute", "slice.Tensor", "select.int", "expand", "_foreach_add_.List",
-        "_foreach_lerp_.Scalar", "_foreach_addcdiv_.ScalarList", "_foreach_norm.Scalar", "_fused_adamw_"}) {
+  for (const char* op : {"add_.Tensor",
+                         "mul_.Scalar",
+                         "lerp_.Scalar",
+                         "addcmul_",
+                         "addcdiv_",
+                         "sqrt",
+                         "mul.Tensor",
+                         "add.Tensor",
+                         "mm",
+                         "addmm",
+                         "relu",
+                         "gelu",
+                         "_softmax",
+                         "sum",
+                         "sum.dim_IntList",
+                         "linalg_vector_norm",
+                         "cat",
+                         "stack",
+                         "clone",
+                         "view",
+                         "transpose.int",
+                         "permute",
+                         "slice.Tensor",
+                         "select.int",
+                         "expand",
+                         "_foreach_add_.List",
+                         "_foreach_lerp_.Scalar",
+                         "_foreach_addcdiv_.ScalarList",
+                         "_foreach_norm.Scalar",
+                         "_fused_adamw_"}) {
     EXPECT_TRUE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
   for (const char* op : {"sort", "index.Tensor", "split.Tensor", "native_dropout", "mul.out"}) {
     EXPECT_FALSE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
+}
+
+TEST(Unboxed, LeavesTheSignaturesOfOthersOpsOpen) {
+  torch::Library defined(torch::Library::DEF, "unboxed_test", std::nullopt, __FILE__, __LINE__);
+  defined.def("twice(Tensor x) -> Tensor");
+  run_ranks(1, [](int) { at::ones({1}).add(distribute_tensor(at::ones({1}), TensorLayout::replicated(line(1), 1))); });
+  torch::Library later(torch::Library::IMPL, "unboxed_test", c10::DispatchKey::CPU, __FILE__, __LINE__);
+  EXPECT_NO_THROW(later.impl("twice", [](at::Tensor x) { return x + x; }));
 }
 
 TEST(Unboxed, TheTableHasNoRowTwice) {
@@ -98,7 +133,8 @@ TEST(Unboxed, GivesTheValuesAndIdentitiesOfTheBoxedCall) {
     for (const Axes& axes : {kRows, kColumns, kWhole}) {
       for (const auto& [op, plain] : calls) {
         // The second tensor is plain, or laid out as the first.
-        for (const std::vector<Layout>& layouts : {std::vector{layout(axes)}, std::vector{layout(axes), layout(axes)}}) {
+        for (const std::vector<Layout>& layouts :
+             {std::vector{layout(axes)}, std::vector{layout(axes), layout(axes)}}) {
           expect_same(op, plain, layouts);
         }
       }
