@@ -8,8 +8,6 @@
 
 #include "comm/agree/check_same.h"
 #include "comm/agree/settings.h"
-#include "tensor/op_history.h"
-#include "tensor/sharded.h"
 
 namespace weft {
 namespace {
@@ -52,55 +50,6 @@ uint64_t hash_of(const c10::IValue& v) {
   return 11;
 }
 
-// What a call is made of.
-class Parts {
- public:
-  explicit Parts(const OpInfo& op) : op_(op) {}
-
-  void add_tensor(const at::Tensor& t, size_t argument) {
-    if (!t.defined()) {
-      call_.tensors = mix(call_.tensors, 1);
-    } else if (holds_shards(t)) {
-      const ShardedTensorImpl& impl = sharded(t);
-      call_.tensors = mix(call_.tensors, copied_ = impl.identity());
-      if (path == nullptr) path = impl.interned_path();
-      sharded_ = &impl;
-    } else if (!op_.arguments[argument].written) {
-      const uint64_t h = sample(t, kSampled);
-      if (h == 0) return;
-      call_.plain = mix(call_.plain, h);
-      if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();
-      if (C10_UNLIKELY(checks_plain())) compare(t, argument);
-    }
-  }
-  void add_value(const c10::IValue& v) { call_.values = mix(call_.values, hash_of(v)); }
-
-  Identity finish() {
-    call_.name = op_.short_name.c_str();
-    OpHistory::of_thread().add(call_);
-    if (op_.copies) return copied_;
-    return mix(mix(mix(op_.hash, call_.tensors), call_.values), call_.plain);
-  }
-
-  const std::string* path = nullptr;
-
- private:
-  void compare(const at::Tensor& t, size_t argument) const {
-    // Within another op it was compared as an operand of that, or made by it; without a mesh nothing is sharded yet.
-    if (RunningOp::current() != nullptr || sharded_ == nullptr) return;
-    const uint64_t whole = sample(t.is_cpu() ? t : t.cpu(), std::numeric_limits<int64_t>::max());
-    comm::check_same({static_cast<int64_t>(whole)},
-                     c10::str("[", op_.short_name, "] the plain operand '", op_.schema().arguments()[argument].name(),
-                              "' of shape ", t.sizes(), " counts as the same value on all ranks, and"),
-                     sharded_->layout()->mesh());
-  }
-
-  const OpInfo& op_;
-  OpHistory::Op call_;
-  Identity copied_ = 0;                         // the last operand's: one that copies has one operand
-  const ShardedTensorImpl* sharded_ = nullptr;  // the last one; its layout may have to be waited for
-};
-
 }  // namespace
 
 bool checks_plain() { return check_whole.load(std::memory_order_relaxed); }
@@ -109,21 +58,63 @@ void set_check_plain(bool on) {
   comm::note_setting("check_plain", on ? "on" : "");
 }
 
+void CallIdentifier::add_tensor(const at::Tensor& t, size_t argument) {
+  if (!t.defined()) {
+    call_.tensors = mix(call_.tensors, 1);
+  } else if (holds_shards(t)) {
+    const ShardedTensorImpl& impl = sharded(t);
+    call_.tensors = mix(call_.tensors, copied_ = impl.identity());
+    if (path_ == nullptr) path_ = impl.interned_path();
+    sharded_ = &impl;
+  } else if (!op_.arguments[argument].written) {
+    const uint64_t h = sample(t, kSampled);
+    if (h == 0) return;
+    call_.plain = mix(call_.plain, h);
+    if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();
+    if (C10_UNLIKELY(checks_plain())) compare(t, argument);
+  }
+}
+
+void CallIdentifier::add_value(const c10::IValue& v) { call_.values = mix(call_.values, hash_of(v)); }
+
+void CallIdentifier::add_ints(c10::IntArrayRef values) {
+  uint64_t h = values.size();
+  for (int64_t value : values) h = mix(h, static_cast<uint64_t>(value));
+  call_.values = mix(call_.values, h);
+}
+
+CallIdentity CallIdentifier::finish() {
+  call_.name = op_.short_name.c_str();
+  OpHistory::of_thread().add(call_);
+  if (op_.copies) return {copied_, path_};
+  return {mix(mix(mix(op_.hash, call_.tensors), call_.values), call_.plain), path_};
+}
+
+void CallIdentifier::compare(const at::Tensor& t, size_t argument) const {
+  // Within another op it was compared as an operand of that, or made by it; without a mesh nothing is sharded yet.
+  if (RunningOp::current() != nullptr || sharded_ == nullptr) return;
+  const uint64_t whole = sample(t.is_cpu() ? t : t.cpu(), std::numeric_limits<int64_t>::max());
+  comm::check_same({static_cast<int64_t>(whole)},
+                   c10::str("[", op_.short_name, "] the plain operand '", op_.schema().arguments()[argument].name(),
+                            "' of shape ", t.sizes(), " counts as the same value on all ranks, and"),
+                   sharded_->layout()->mesh());
+}
+
 CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {
   const at::Tensor none;
-  Parts parts(op);
+  CallIdentifier call(op);
   for (size_t a = 0; a < op.arguments.size(); ++a) {
     const c10::IValue& v = arguments[a];
     if (op.arguments[a].kind == OpInfo::Kind::tensor) {
-      parts.add_tensor(v.isTensor() ? v.toTensor() : none, a);
+      call.add_tensor(v.isTensor() ? v.toTensor() : none, a);
     } else if (op.arguments[a].kind == OpInfo::Kind::value) {
-      parts.add_value(v);
+      call.add_value(v);
     } else if (v.isList()) {
       // By reference: a list's own interface counts each tensor up and down.
-      for (const c10::IValue& item : v.toListRef()) parts.add_tensor(item.isTensor() ? item.toTensor() : none, a);
+      for (const c10::IValue& item : v.toListRef()) call.add_tensor(item.isTensor() ? item.toTensor() : none, a);
     }
   }
-  return {parts.finish(), parts.path};
+  return call.finish();
 }
 
 }  // namespace weft

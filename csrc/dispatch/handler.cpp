@@ -1,9 +1,10 @@
 // From an op's call to its plan.
 #include "dispatch/handler.h"
 
-#include <algorithm>
 #include <chrono>
 
+#include "dispatch/call_key.h"
+#include "dispatch/direct_call.h"
 #include "gradient/gradient.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
@@ -11,29 +12,17 @@
 #include "views/views.h"
 
 namespace weft {
-namespace {
-
-// Whether the strides are exactly those that the sizes imply; unlike row_major, in dimensions of length 1 too.
-bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  int64_t next = 1;
-  for (size_t d = sizes.size(); d-- > 0;) {
-    if (strides[d] != next) return false;
-    next *= std::max<int64_t>(sizes[d], 1);
-  }
-  return true;
-}
-
-}  // namespace
-
-Handler::Handler(const OpInfo& op, torch::jit::Stack& stack)
-    : op_(op), stack_(stack), base_(stack.size() - op.arguments.size()) {}
+Handler::Handler(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<const Plan> plan)
+    : op_(op), stack_(stack), base_(stack.size() - op.arguments.size()), plan_(std::move(plan)) {}
 
 void Handler::run() {
   take_operands();
   find_mesh();
   do {
-    make_key();
-    find_plan();
+    if (plan_ == nullptr) {
+      make_key();
+      find_plan();
+    }
   } while (carry_out_reductions());
   if (plan_->composite != nullptr) {
     call_composite();
@@ -90,48 +79,9 @@ void Handler::find_mesh() {
 void Handler::make_key() {
   key_ = PlanKey();
   key_.push(&op_);
-  for (const Operand& o : operands_) {
-    if (!o.tensor.defined()) {
-      key_.push(uint64_t{0});
-      continue;
-    }
-    const auto* impl = o.tensor.unsafeGetTensorImpl();
-    uint64_t head = static_cast<uint64_t>(o.tensor.dim()) << 16 | static_cast<uint64_t>(o.tensor.scalar_type()) << 1;
-    if (impl->is_wrapped_number()) head |= uint64_t{1} << 32;
-    const auto sizes = o.tensor.sizes(), strides = o.tensor.strides();
-    const bool row_major = told_by_sizes(sizes, strides);
-    if (row_major) head |= uint64_t{1} << 33;
-    if (o.impl != nullptr && o.impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
-    key_.push(head | 1);
-    key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
-    key_.push_all(sizes);
-    if (!row_major) key_.push_all(strides);
-    if (op_.is_view) key_.push(static_cast<uint64_t>(o.tensor.storage_offset()));
-    if (o.element >= 0) key_.push(static_cast<uint64_t>(o.argument) << 8);
-  }
+  for (const Operand& o : operands_) push_operand(key_, op_, o.argument, o.element, o.tensor, o.impl);
   for (size_t a = 0; a < op_.arguments.size(); ++a) {
-    if (!op_.arguments[a].keyed) continue;
-    const c10::IValue& v = stack_[base_ + a];
-    if (v.isInt()) {
-      key_.push(static_cast<uint64_t>(v.toInt()));
-    } else if (v.isNone()) {
-      key_.push(uint64_t{0xfff1});
-    } else if (v.isBool()) {
-      key_.push(uint64_t{0xfff2} + v.toBool());
-    } else if (v.isIntList()) {
-      const auto list = v.toIntList();
-      key_.push(uint64_t{0xfff4} + list.size());
-      for (size_t i = 0; i < list.size(); ++i) key_.push(static_cast<uint64_t>(list.get(i)));
-    } else if (v.isString()) {
-      key_.push_text(v.toStringRef());
-    } else if (v.isBoolList()) {
-      const auto list = v.toBoolList();
-      uint64_t bits = 1;
-      for (size_t i = 0; i < list.size(); ++i) bits = bits << 1 | static_cast<uint64_t>(list.get(i));
-      key_.push(bits);
-    } else if (!v.isDevice()) {
-      key_.push_text(c10::str(v));
-    }
+    if (op_.arguments[a].keyed) push_value(key_, stack_[base_ + a]);
   }
 }
 
@@ -147,7 +97,9 @@ void Handler::find_plan() {
   if (plan_ != nullptr) return;
   const auto begin = std::chrono::steady_clock::now();
   Call call = describe();
-  plan_ = std::make_shared<const Plan>(make_plan(call, context().bind(mesh_).coordinates));
+  Plan plan = make_plan(call, context().bind(mesh_).coordinates);
+  plan.direct = runs_directly(call, plan);
+  plan_ = std::make_shared<const Plan>(std::move(plan));
   const std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - begin;
   if (log_on(LogLevel::debug)) log(LogLevel::debug, explain(call, *plan_), "  planned in ", us.count(), " us");
   store_plan(key_, hash, plan_);
@@ -157,6 +109,7 @@ bool Handler::carry_out_reductions() {
   // What is only a part of its root is reduced for this op alone, as an input laid out anew.
   bool any = false;
   for (const Plan::Reduce& r : plan_->reductions) any |= reduce_for_all_aliases(*operands_[r.tensor].impl, r.to);
+  if (any) plan_ = nullptr;
   return any;
 }
 

@@ -13,7 +13,8 @@ namespace weft {
 
 class Handler {
  public:
-  Handler(const OpInfo& op, torch::jit::Stack& stack);
+  /// `plan`: of these very arguments, where it is known already.
+  Handler(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<const Plan> plan = nullptr);
   void run();
 
  private:
@@ -60,21 +61,34 @@ class Handler {
   std::shared_ptr<const Plan> plan_;
 };
 
-/// The kernel that is registered for every op: it knows its op beforehand.
-class HandlerKernel final : public c10::OperatorKernel {
+/// What is known of one op, looked up once for as long as its rules stay.
+class KnownOp {
  public:
-  explicit HandlerKernel(const c10::OperatorHandle& op) : handle_(op) {}
-  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+  explicit KnownOp(const c10::OperatorHandle& op) : handle_(op) {}
+  const OpInfo& info();
 
  private:
-  const OpInfo& info();
   c10::OperatorHandle handle_;
   std::atomic<OpInfo*> info_{nullptr};  // made at the first call: most ops are never called
   std::atomic<uint64_t> version_{0};    // of the rules it was made with
 };
 
+/// The kernel that is registered for every op that has none of its own signature (dispatch/unboxed.h).
+class HandlerKernel final : public c10::OperatorKernel {
+ public:
+  explicit HandlerKernel(const c10::OperatorHandle& op) : op_(op) {}
+  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+
+ private:
+  KnownOp op_;
+};
+
+/// A result of the op on the shards, as the sharded tensor that the plan says; undefined where nobody asked for it.
+at::Tensor wrap_root(const OpInfo& op, Mesh mesh, const Plan& plan, size_t output, at::Tensor local);
+
 /// Runs an op on sharded tensors: what its kernels, of whichever key, have in common.
-void run_op(const OpInfo& op, torch::jit::Stack& stack);
+/// `plan`: of these very arguments, where it is known already.
+void run_op(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<const Plan> plan = nullptr);
 /// Runs an op past rules and plans (op.special).
 void run_special(const OpInfo& op, torch::jit::Stack& stack);
 

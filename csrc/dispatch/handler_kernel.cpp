@@ -48,7 +48,7 @@ const OpInfo& op_info(const c10::OperatorHandle& op) {
   return *known.info;
 }
 
-const OpInfo& HandlerKernel::info() {
+const OpInfo& KnownOp::info() {
   static const std::atomic<uint64_t>& rules_version = rules::version();
   const uint64_t version = rules_version.load(std::memory_order_acquire);
   OpInfo* info = info_.load(std::memory_order_acquire);
@@ -62,15 +62,15 @@ const OpInfo& HandlerKernel::info() {
 
 void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
-  run_op(info(), *stack);
+  run_op(op_.info(), *stack);
 }
 
-void run_op(const OpInfo& op, torch::jit::Stack& stack) {
+void run_op(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<const Plan> plan) {
   const c10::IValue* arguments = stack.data() + (stack.size() - op.arguments.size());
   const CallIdentity call = comm::guarded() ? identify(op, arguments) : CallIdentity();
   const RunningOp running(op.short_name.c_str(), call.identity, call.path, op.copies);
   if (op.special != nullptr) return run_special(op, stack);
-  Handler(op, stack).run();
+  Handler(op, stack, std::move(plan)).run();
 }
 
 void run_special(const OpInfo& op, torch::jit::Stack& stack) {

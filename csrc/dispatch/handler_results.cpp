@@ -29,6 +29,25 @@ at::Tensor in_memory_order(at::Tensor local, const Geometry& global) {
   return local;
 }
 
+struct Told {
+  Layout layout;
+  const Geometry* geometry;
+};
+
+// What the plan says of a result; where it says nothing (a gathered op), what the result itself does, in `own`.
+Told told_of(Mesh mesh, const Plan& plan, size_t output, const at::Tensor& local, Geometry& own) {
+  if (output < plan.outputs.size()) {
+    const Plan::Output& planned = plan.outputs[output];
+    // Some kernels leave out what their meta kernels promise (statistics that nobody needs).
+    if (C10_LIKELY(!planned.layout->is_replicated() || local.sizes().equals(planned.geometry.sizes))) {
+      return {planned.layout, &planned.geometry};
+    }
+  }
+  own = geometry_of(local);
+  if (output >= plan.outputs.size()) own.offset = 0;
+  return {TensorLayout::replicated(mesh, local.dim()), &own};
+}
+
 }  // namespace
 
 // The ops that a composite is made of keep their inputs' memory order, where the op itself may not.
@@ -72,27 +91,22 @@ void Handler::write_back() {
   }
 }
 
+at::Tensor wrap_root(const OpInfo& op, Mesh mesh, const Plan& plan, size_t output, at::Tensor local) {
+  // Some kernels give gradients that nobody asked for.
+  if (!local.defined() || (output < plan.outputs.size() && !plan.outputs[output].defined)) return {};
+  check_strided(op.short_name, local);
+  Geometry own;
+  const Told told = told_of(mesh, plan, output, local, own);
+  return make_sharded(in_memory_order(std::move(local), *told.geometry), told.layout, *told.geometry);
+}
+
 at::Tensor Handler::wrap(size_t output, at::Tensor local, int element, const at::Tensor& base) {
+  if (!base.defined()) return wrap_root(op_, mesh_, *plan_, output, std::move(local));
   check_strided(op_.short_name, local);
-  Layout layout;
-  Geometry from_local;
-  const Geometry* geometry = &from_local;
-  if (output >= plan_->outputs.size()) {
-    from_local = geometry_of(local);
-    from_local.offset = 0;
-    layout = TensorLayout::replicated(mesh_, local.dim());
-  } else {
-    layout = plan_->outputs[output].layout;
-    geometry = &plan_->outputs[output].geometry;
-    // Some kernels leave out what their meta kernels promise (statistics that nobody needs).
-    if (C10_UNLIKELY(layout->is_replicated() && !local.sizes().equals(geometry->sizes))) {
-      from_local = geometry_of(local);
-      geometry = &from_local;
-      layout = TensorLayout::replicated(mesh_, local.dim());
-    }
-  }
-  if (!base.defined()) return make_sharded(in_memory_order(std::move(local), *geometry), layout, *geometry);
-  return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), layout, *geometry, element);
+  Geometry own;
+  const Told told = told_of(mesh_, *plan_, output, local, own);
+  return wrap_view(op_, view_arguments_, base, operands_[0].local, std::move(local), told.layout, *told.geometry,
+                   element);
 }
 
 void Handler::wrap_outputs() {
@@ -120,9 +134,7 @@ void Handler::wrap_outputs() {
     const at::Tensor base = result.view && operands_[0].impl != nullptr ? operands_[0].tensor : at::Tensor();
     if (v.isTensor()) {
       at::Tensor local = std::move(v).toTensor();
-      // Some kernels give gradients that nobody asked for.
-      const bool asked = output >= plan_->outputs.size() || plan_->outputs[output].defined;
-      v = local.defined() && asked ? wrap(output, std::move(local), -1, base) : at::Tensor();
+      v = local.defined() ? wrap(output, std::move(local), -1, base) : at::Tensor();
       ++output;
     } else if (v.isTensorList()) {
       c10::List<at::Tensor> list;

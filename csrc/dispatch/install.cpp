@@ -14,6 +14,7 @@
 #include "dispatch/handler.h"
 #include "dispatch/how.h"
 #include "dispatch/sparse.h"
+#include "dispatch/unboxed.h"
 #include "tensor/key.h"
 #include "tensor/strided.h"
 
@@ -61,8 +62,12 @@ void register_op(State& s, const c10::OperatorName& name) {
   auto handle = c10::Dispatcher::singleton().findSchema(name);
   auto& library = s.libraries[space];
   if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
-  library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
-                                  c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+  if (auto kernel = unboxed_kernel(*handle)) {
+    library->impl(full.c_str(), std::move(*kernel));
+  } else {
+    library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
+                                    c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+  }
   if (!has_sparse_kernel(*op)) return;
   auto& sparse = s.sparse[space];
   if (!sparse) {

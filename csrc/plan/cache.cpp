@@ -100,7 +100,6 @@ std::shared_ptr<const Plan> find_plan(const PlanKey& key, uint64_t hash) {
     front().put(shared.entries.front());
     return shared.entries.front().plan;
   }
-  ++shared.misses;
   return nullptr;
 }
 
@@ -113,6 +112,7 @@ void store_plan(const PlanKey& key, uint64_t hash, std::shared_ptr<const Plan> p
   entry.plan = std::move(plan);
   front().put(entry);
   std::lock_guard<std::mutex> lock(shared.mutex);
+  ++shared.misses;
   shared.entries.push_front(std::move(entry));
   shared.index.emplace(hash, shared.entries.begin());
   if (shared.entries.size() <= kShared) return;

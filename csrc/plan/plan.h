@@ -50,6 +50,7 @@ struct Plan {
   int64_t gathered_bytes = 0;              // that had to be gathered because of it, per rank
   std::string reason;                      // gathered: why
   LocalView local_view;                    // of a view op with one operand and one result
+  bool direct = false;                     // nothing but the op on the shards as they are, with its own arguments
 };
 
 /// The plan of a call for the rank at `coordinates`. Raises where no plan exists.

@@ -1,0 +1,66 @@
+#include "dispatch/call_key.h"
+
+#include <algorithm>
+
+namespace weft {
+namespace {
+
+// Whether the strides are exactly those that the sizes imply; unlike row_major, in dimensions of length 1 too.
+bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  int64_t next = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    if (strides[d] != next) return false;
+    next *= std::max<int64_t>(sizes[d], 1);
+  }
+  return true;
+}
+
+}  // namespace
+
+void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, const at::Tensor& tensor,
+                  const ShardedTensorImpl* impl) {
+  if (!tensor.defined()) return key.push(uint64_t{0});
+  const c10::TensorImpl* any = tensor.unsafeGetTensorImpl();
+  uint64_t head = static_cast<uint64_t>(tensor.dim()) << 16 | static_cast<uint64_t>(tensor.scalar_type()) << 1;
+  if (any->is_wrapped_number()) head |= uint64_t{1} << 32;
+  const auto sizes = tensor.sizes(), strides = tensor.strides();
+  const bool row_major = told_by_sizes(sizes, strides);
+  if (row_major) head |= uint64_t{1} << 33;
+  if (impl != nullptr && impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
+  key.push(head | 1);
+  key.push(impl != nullptr ? static_cast<const void*>(impl->layout()) : nullptr);
+  key.push_all(sizes);
+  if (!row_major) key.push_all(strides);
+  if (op.is_view) key.push(static_cast<uint64_t>(tensor.storage_offset()));
+  if (element >= 0) key.push(static_cast<uint64_t>(argument) << 8);
+}
+
+void push_ints(PlanKey& key, c10::IntArrayRef values) {
+  key.push(uint64_t{0xfff4} + values.size());
+  key.push_all(values);
+}
+
+void push_value(PlanKey& key, const c10::IValue& v) {
+  if (v.isInt()) {
+    key.push(static_cast<uint64_t>(v.toInt()));
+  } else if (v.isNone()) {
+    key.push(uint64_t{0xfff1});
+  } else if (v.isBool()) {
+    key.push(uint64_t{0xfff2} + v.toBool());
+  } else if (v.isIntList()) {
+    const auto list = v.toIntList();
+    key.push(uint64_t{0xfff4} + list.size());
+    for (size_t i = 0; i < list.size(); ++i) key.push(static_cast<uint64_t>(list.get(i)));
+  } else if (v.isString()) {
+    key.push_text(v.toStringRef());
+  } else if (v.isBoolList()) {
+    const auto list = v.toBoolList();
+    uint64_t bits = 1;
+    for (size_t i = 0; i < list.size(); ++i) bits = bits << 1 | static_cast<uint64_t>(list.get(i));
+    key.push(bits);
+  } else if (!v.isDevice()) {
+    key.push_text(c10::str(v));
+  }
+}
+
+}  // namespace weft
