@@ -7,6 +7,7 @@
 #include "gradient/gradient.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
+#include "plan/strict.h"
 #include "tensor/strided.h"
 #include "views/views.h"
 
@@ -90,7 +91,8 @@ void Handler::find_mesh() {
 void Handler::make_key() {
   key_ = PlanKey();
   key_.push(&op_);
-  for (const Operand& o : operands_) {
+  const bool strict = C10_UNLIKELY(watches_relayouts());
+  for (Operand& o : operands_) {
     if (!o.tensor.defined()) {
       key_.push(uint64_t{0});
       continue;
@@ -102,6 +104,8 @@ void Handler::make_key() {
     const bool row_major = told_by_sizes(sizes, strides);
     if (row_major) head |= uint64_t{1} << 33;
     if (o.impl != nullptr && o.impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
+    o.stays = strict && o.impl != nullptr && refuses_relayout(o.impl->path());
+    if (o.stays) head |= uint64_t{1} << 35;
     key_.push(head | 1);
     key_.push(o.impl != nullptr ? static_cast<const void*>(o.impl->layout()) : nullptr);
     key_.push_all(sizes);
@@ -137,7 +141,10 @@ void Handler::make_key() {
 
 Call Handler::describe() const {
   Call call{op_, c10::ArrayRef<c10::IValue>(stack_.data() + base_, op_.arguments.size()), {}, {}, mesh_};
-  for (const Operand& o : operands_) call.tensors.push_back(TensorInfo::of(op_, o.argument, o.element, o.tensor));
+  for (const Operand& o : operands_) {
+    call.tensors.push_back(TensorInfo::of(op_, o.argument, o.element, o.tensor));
+    call.tensors.back().stays = o.stays;
+  }
   return call;
 }
 
