@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ def scratch_bytes(call: Described) -> int:
 
 def _convolution(args: list, results: list) -> int:
     x, weight, _, *rest = args
-    if _kernel(x, weight, rest[:6]) != torch._C._ConvBackend.Mkldnn or _is_channels_last(x):
+    if _kernel(x, weight, rest[:6]) != "Mkldnn" or _is_channels_last(x):
         return 0
     blocked = _Blocked(x, weight, results[0], rest[5])
     whole = blocked.result + results[0]["bytes"]  # and brought to the order of the result
@@ -35,7 +35,7 @@ def _convolution(args: list, results: list) -> int:
 
 def _convolution_backward(args: list, results: list) -> int:
     grad, x, weight, _, *rest = args
-    if _kernel(x, weight, rest[:6]) != torch._C._ConvBackend.Mkldnn or _is_channels_last(x):
+    if _kernel(x, weight, rest[:6]) != "Mkldnn" or _is_channels_last(x):
         return 0
     blocked = _Blocked(x, weight, grad, rest[5])
     of_input, of_weight = (r["bytes"] if r is not None else 0 for r in results[:2])
@@ -74,13 +74,12 @@ def _is_channels_last(x: Described) -> bool:
     return "strides" in x and x["strides"][1] == 1
 
 
-def _kernel(x: Described, weight: Described, options: Sequence[Any]) -> Any:
+def _kernel(x: Described, weight: Described, options: Sequence[Any]) -> str:
     """Which core takes on a CPU: told by shapes, so of tensors that have one value."""
-    of_shape: Callable[[Described], torch.Tensor] = lambda t: torch.empty(()).expand(t["shape"])  # noqa: E731
+    like = [torch.empty(()).expand(t["shape"]) for t in (x, weight)]
     stride, padding, dilation, transposed, output_padding, groups = options
-    return torch._C._select_conv_backend(
-        of_shape(x), of_shape(weight), None, stride, padding, dilation, transposed, output_padding, groups
-    )
+    backend = torch._C._select_conv_backend(*like, None, stride, padding, dilation, transposed, output_padding, groups)
+    return str(backend.name)
 
 
 # Known of convolutions on CPUs.
