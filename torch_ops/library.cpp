@@ -71,11 +71,13 @@ std::tuple<Numbers, Numbers, Strings, Strings> stop_memory_log() {
   return columns;
 }
 
-std::tuple<Strings, Numbers> stop_compute_log() {
-  std::tuple<Strings, Numbers> columns;
-  for (auto& [op, calls] : compute_log_stop()) {
-    std::get<0>(columns).push_back(std::move(op));
-    std::get<1>(columns).push_back(calls);
+std::tuple<Strings, Numbers, Numbers> stop_compute_log() {
+  std::tuple<Strings, Numbers, Numbers> columns;
+  auto& [ops, calls, all_ends] = columns;
+  for (auto& [op, ends] : compute_log_stop()) {
+    ops.push_back(std::move(op));
+    calls.push_back(static_cast<int64_t>(ends.size()));
+    all_ends.insert(all_ends.end(), ends.begin(), ends.end());
   }
   return columns;
 }
@@ -123,7 +125,7 @@ void define_logs(torch::Library& m) {
   def("_memory_log_stop() -> (int[] block, int[] bytes, str[] op, str[] path)", &stop_memory_log);
   def("_memory_block(Tensor tensor) -> int", [](const at::Tensor& tensor) { return memory_block(tensor); });
   def("_compute_log_start() -> ()", []() { compute_log_start(); });
-  def("_compute_log_stop() -> (str[] op, int[] calls)", &stop_compute_log);
+  def("_compute_log_stop() -> (str[] op, int[] calls, int[] ends)", &stop_compute_log);
   def("_forget_simulated() -> ()", []() {
     forget_last_backward();
     forget_simulated_gathers();

@@ -45,7 +45,16 @@ void describe(std::string& text, const at::Tensor& t) {
     bytes *= t.stride(d) == 0 ? 1 : t.size(d);  // what is expanded lies there once
   }
   if (t.dim() == 0) text += before;
-  text.append("],\"bytes\":").append(std::to_string(bytes)) += '}';
+  text.append("],\"bytes\":").append(std::to_string(bytes));
+  if (!t.is_contiguous()) {
+    before = ",\"strides\":[";
+    for (int64_t d = 0; d < t.dim(); ++d) {
+      text.append(before).append(std::to_string(t.stride(d)));
+      before = ",";
+    }
+    text += ']';
+  }
+  text += '}';
 }
 
 void describe(std::string& text, const c10::IValue& v) {
@@ -121,8 +130,8 @@ void op_ends(const at::RecordFunction& fn, at::ObserverContext* context) {
   const c10::ArrayRef<const c10::IValue> all(outputs.data(), outputs.size());
   describe_all(call += ",\"results\":", all.slice(all.size() - std::min(results, all.size())));
   const auto [place, first] = compute_log->places.try_emplace(call += '}', compute_log->ops.size());
-  if (first) compute_log->ops.emplace_back(place->first, 0);
-  ++compute_log->ops[place->second].second;
+  if (first) compute_log->ops.push_back({place->first, {}});
+  compute_log->ops[place->second].ends.push_back(memory_log_length());
 }
 
 }  // namespace

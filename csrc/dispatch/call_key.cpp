@@ -18,7 +18,7 @@ bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
 }  // namespace
 
 void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, const at::Tensor& tensor,
-                  const ShardedTensorImpl* impl) {
+                  const ShardedTensorImpl* impl, bool stays) {
   if (!tensor.defined()) return key.push(uint64_t{0});
   const c10::TensorImpl* any = tensor.unsafeGetTensorImpl();
   uint64_t head = static_cast<uint64_t>(tensor.dim()) << 16 | static_cast<uint64_t>(tensor.scalar_type()) << 1;
@@ -27,6 +27,7 @@ void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, con
   const bool row_major = told_by_sizes(sizes, strides);
   if (row_major) head |= uint64_t{1} << 33;
   if (impl != nullptr && impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
+  if (stays) head |= uint64_t{1} << 35;
   key.push(head | 1);
   key.push(impl != nullptr ? static_cast<const void*>(impl->layout()) : nullptr);
   key.push_all(sizes);

@@ -67,7 +67,7 @@ bool DirectCall::add_operand(const at::Tensor& tensor, int argument, int element
     check_strided(op_.short_name, tensor);
   }
   if (tensor.defined()) reduce_gradient_of_leaf(tensor);
-  push_operand(key_, op_, argument, element, tensor, impl);
+  push_operand(key_, op_, argument, element, tensor, impl, has_to_stay(impl));
   operands_.push_back({&tensor, impl, op_.arguments[argument].written, element >= 0});
   return true;
 }

@@ -79,7 +79,10 @@ void Handler::find_mesh() {
 void Handler::make_key() {
   key_ = PlanKey();
   key_.push(&op_);
-  for (const Operand& o : operands_) push_operand(key_, op_, o.argument, o.element, o.tensor, o.impl);
+  for (Operand& o : operands_) {
+    o.stays = has_to_stay(o.impl);
+    push_operand(key_, op_, o.argument, o.element, o.tensor, o.impl, o.stays);
+  }
   for (size_t a = 0; a < op_.arguments.size(); ++a) {
     if (op_.arguments[a].keyed) push_value(key_, stack_[base_ + a]);
   }
@@ -87,7 +90,10 @@ void Handler::make_key() {
 
 Call Handler::describe() const {
   Call call{op_, c10::ArrayRef<c10::IValue>(stack_.data() + base_, op_.arguments.size()), {}, {}, mesh_};
-  for (const Operand& o : operands_) call.tensors.push_back(TensorInfo::of(op_, o.argument, o.element, o.tensor));
+  for (const Operand& o : operands_) {
+    call.tensors.push_back(TensorInfo::of(op_, o.argument, o.element, o.tensor));
+    call.tensors.back().stays = o.stays;
+  }
   return call;
 }
 

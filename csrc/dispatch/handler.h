@@ -25,6 +25,7 @@ class Handler {
     at::Tensor local;         // what the op runs on
     int argument, element;
     bool written_back;
+    bool stays = false;  // see TensorInfo
   };
 
   // From the call to its plan (handler.cpp).

@@ -26,16 +26,18 @@ struct MaskedCall::Shifted {
 // host wait for it: there it is masked everywhere, as core's own check is an assertion of the card.
 void MaskedCall::check_range(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const {
   if (!index.is_cpu()) return;
-  at::Tensor wrong = index.lt(0).logical_or_(index.ge(global_size_));
+  const int64_t least = recipe_.wraps ? -global_size_ : 0;
+  at::Tensor wrong = index.lt(least).logical_or_(index.ge(global_size_));
   if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
   TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[W068] [", op.short_name,
-                    "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [0, ",
-                    global_size_, "), the length of the dimension that is split");
+                    "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [", least,
+                    ", ", global_size_, "), the length of the dimension that is split");
 }
 
 MaskedCall::Shifted MaskedCall::shift(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const {
   check_range(op, index, ignored);
   at::Tensor shifted = index - offset_;
+  if (recipe_.wraps) shifted.add_(index.lt(0), global_size_);
   at::Tensor outside = shifted.lt(0).logical_or_(shifted.ge(length_));
   return {shifted.masked_fill_(outside, 0), outside};
 }
@@ -57,15 +59,19 @@ void MaskedCall::run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) 
     op.handle.callBoxed(&stack);
     return;
   }
-  const Shifted s = shift(op, index.toTensor());
-  index = s.index;
+  const Shifted s = shift(op, recipe_.element < 0 ? index.toTensor() : index.toListRef()[recipe_.element].toTensor());
+  if (recipe_.element < 0) {
+    index = s.index;
+  } else {
+    index.toList().set(recipe_.element, s.index);  // a list of this call's own
+  }
   for (const Table& t : recipe_.tables) {
     stack[base + t.argument] = with_a_row(stack[base + t.argument].toTensor(), t.dim);
   }
   op.handle.callBoxed(&stack);
   const at::Tensor out = stack.back().toTensor();
   at::Tensor outside = s.outside;
-  while (outside.dim() < out.dim()) outside = outside.unsqueeze(-1);
+  for (int64_t d = 0; d < recipe_.after; ++d) outside = outside.unsqueeze(-1);
   out.masked_fill_(outside, 0);
 }
 

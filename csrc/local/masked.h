@@ -16,8 +16,11 @@ class MaskedCall final : public LocalCall {
     int64_t dim;
   };
   struct Recipe {
-    int index;    // the argument with the indices
-    int ignored;  // the argument with the index that is left out; -1: results at others' indices are zeros
+    int index = -1;             // the argument with the indices
+    int element = -1;           // and the entry of it, where that is a list
+    int ignored = -1;           // the argument with the index that is left out; -1: zeros at others' indices
+    bool wraps = false;         // negative indices count from the end
+    int64_t after = 0;          // dimensions of the result behind the indices'
     std::vector<Table> tables;  // arguments that are read at the indices, and the dimension that is
   };
   /// The shard holds the `length` places from `offset` on, of `whole`.

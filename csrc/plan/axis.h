@@ -30,7 +30,8 @@ ChoiceState result_state(const rules::BoundRule& bound, int result, const AxisCh
 /// folded; -1: none.
 int split_factor(const rules::BoundRule& bound, const rules::BoundRule::Tensor& t, Layout layout, int axis);
 
-/// The cheapest choice for `axis`, given what other axes chose (`chosen`, its own entry not looked at), by bytes moved.
+/// The cheapest choice for `axis`, given what other axes chose (`chosen`, its own entry not looked at), by the seconds
+/// that moves take; of those that move nothing that strict mode refuses to move, where there are any.
 /// Ties go, in this order, to: a reduction that stays pending where nothing else is read beside it, a split, everything
 /// replicated, a reduction that stays pending.
 AxisChoice choose(const Call& call, const rules::BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen);

@@ -154,24 +154,28 @@ Candidates invited(const Call& call, const BoundRule& bound, int axis, const std
 // The best of those considered so far.
 class Best {
  public:
-  Best(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen)
+  Best(const Call& call, const BoundRule& bound, int axis, const Flow& flow, const std::vector<AxisChoice>& chosen)
       : call_(call),
         bound_(bound),
         axis_(axis),
+        flow_(flow),
         chosen_(chosen),
         n_(static_cast<double>(call.mesh->axis_size(axis))),
         products_(product_cost(call, bound)) {}
 
   /// `more`: what it costs beside the moves and the products of this op.
   void consider(const Candidate& c, double more) {
-    double cost = move_cost(call_, bound_, axis_, c.choice, chosen_);
+    double cost = move_cost(call_, bound_, axis_, c.choice, flow_, chosen_);
     if (cost < 0) return;
     cost += more + products(c.choice);
+    const bool refused = moves_what_stays(call_, bound_, axis_, c.choice);
     const double tie = 1e-9 + 1e-6 * cost;
-    if (cost_ < 0 || cost < cost_ - tie || (cost < cost_ + tie && c.rank < rank_)) {
+    const bool cheaper = cost < cost_ - tie || (cost < cost_ + tie && c.rank < rank_);
+    if (cost_ < 0 || (refused == refused_ ? cheaper : refused_)) {
       choice_ = c.choice;
       cost_ = cost;
       rank_ = c.rank;
+      refused_ = refused;
     }
   }
   const AxisChoice& choice() const { return choice_; }
@@ -186,19 +190,20 @@ class Best {
   const Call& call_;
   const BoundRule& bound_;
   const int axis_;
+  const Flow& flow_;
   const std::vector<AxisChoice>& chosen_;
   const double n_, products_;
   AxisChoice choice_;
   double cost_ = -1;
   int rank_ = 0;
+  bool refused_ = false;  // by strict mode
 };
 
 // What no tensor invites is worth a look where something large is gathered: heads of an attention whose sequence is
 // split, say. All that is split then moves there, and the results back; so it has to be cheaper by far.
-void consider_uninvited(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen,
-                        const Candidates& candidates, Best& best) {
+void consider_uninvited(const Call& call, const BoundRule& bound, int axis, const Flow& flow,
+                        const std::vector<AxisChoice>& chosen, const Candidates& candidates, Best& best) {
   const double moves = best.moves();
-  const Flow flow = flow_of(call, bound, axis);
   // Not where the op sums over what flows: such a sum is reduced once for all its readers, or in a bucket, and its
   // backward moves nothing; another split is paid for again by the gradients.
   if (flow.factor < 0 || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view) return;
@@ -218,9 +223,10 @@ void consider_uninvited(const Call& call, const BoundRule& bound, int axis, cons
 
 AxisChoice choose(const Call& call, const BoundRule& bound, int axis, const std::vector<AxisChoice>& chosen) {
   const Candidates candidates = invited(call, bound, axis, chosen);
-  Best best(call, bound, axis, chosen);
+  const Flow flow = flow_of(call, bound, axis);
+  Best best(call, bound, axis, flow, chosen);
   for (const Candidate& c : candidates) best.consider(c, 0);
-  consider_uninvited(call, bound, axis, chosen, candidates, best);
+  consider_uninvited(call, bound, axis, flow, chosen, candidates, best);
   return best.choice();
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "comm/cost/cost.h"
 #include "local/halo.h"
@@ -60,6 +61,27 @@ int written_result(const Call& call, const TensorInfo& t) {
   return -1;
 }
 
+// Of an operand: where it is, where the op reads it, and of a written one where the op leaves it.
+struct Way {
+  AxisState now, target, after;
+};
+
+// None where the choice is not valid.
+std::optional<Way> way_of(const Call& call, const BoundRule& bound, int i, int axis, const AxisChoice& choice) {
+  const TensorInfo& t = call.tensors[i];
+  const ChoiceState target = tensor_state(bound, i, choice);
+  if (!target.ok) return std::nullopt;
+  const AxisState now = state_now(t, axis);
+  // In a folded dimension it is the factor that counts, not the block.
+  if (now.kind == AxisState::split && target.state.kind == AxisState::split && now.dim == target.state.dim &&
+      bound.tensors[i].dims[now.dim].size() > 1 &&
+      split_factor(bound, bound.tensors[i], t.layout, axis) == choice.factor) {
+    return Way{now, now, now};
+  }
+  const int r = t.written ? written_result(call, t) : -1;
+  return Way{now, target.state, r < 0 ? target.state : result_state(bound, r, choice).state};
+}
+
 // Seconds to fetch the rows that a window needs of other ranks, and for a gradient to return theirs.
 double halo_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice) {
   if (choice.kind != AxisChoice::split || !bound.factors[choice.factor].halo) return 0;
@@ -109,29 +131,21 @@ double return_cost(const Call& call, const BoundRule& bound, int axis, const Axi
   return cost;
 }
 
-double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice,
+double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice, const Flow& flow,
                  const std::vector<AxisChoice>& chosen) {
   const comm::AxisCost& links = comm::cost_of(call.mesh).axes[axis];
   double cost = halo_cost(call, bound, axis, choice);
-  const Flow flow = flow_of(call, bound, axis);
   if (flow.meets_variable) cost += return_cost(call, bound, axis, choice, flow, chosen);
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const TensorInfo& t = call.tensors[i];
     if (!t.defined) continue;
-    const ChoiceState target = tensor_state(bound, static_cast<int>(i), choice);
-    if (!target.ok) return -1;
-    const AxisState now = state_now(t, axis);
-    // In a folded dimension it is the factor that counts, not the block.
-    const bool stays = now.kind == AxisState::split && target.state.kind == AxisState::split &&
-                       now.dim == target.state.dim && bound.tensors[i].dims[now.dim].size() > 1 &&
-                       split_factor(bound, bound.tensors[i], t.layout, axis) == choice.factor;
-    if (!bound.tensors[i].shape_only && !stays) cost += change_cost(now, target.state, group_bytes(t, axis), links);
+    const auto way = way_of(call, bound, static_cast<int>(i), axis, choice);
+    if (!way) return -1;
+    if (!bound.tensors[i].shape_only) cost += change_cost(way->now, way->target, group_bytes(t, axis), links);
     if (t.written) {
-      const int r = written_result(call, t);
-      const AxisState after = r < 0 || stays ? (stays ? now : target.state) : result_state(bound, r, choice).state;
-      cost += change_cost(after, now, group_bytes(t, axis), links);
+      cost += change_cost(way->after, way->now, group_bytes(t, axis), links);
       // A value brought to "pending" costs a reduction at the next reader.
-      if (!same(after, now)) cost += links.seconds(Moves::all_reduce, 0);
+      if (!same(way->after, way->now)) cost += links.seconds(Moves::all_reduce, 0);
     }
   }
   for (size_t r = 0; r < call.results.size(); ++r) {
@@ -145,6 +159,21 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
     }
   }
   return cost;
+}
+
+bool moves_what_stays(const Call& call, const BoundRule& bound, int axis, const AxisChoice& choice) {
+  const auto leaves = [](const AxisState& from, const AxisState& to) {
+    return from.kind == AxisState::split && !same(from, to);
+  };
+  for (size_t i = 0; i < call.tensors.size(); ++i) {
+    const TensorInfo& t = call.tensors[i];
+    if (!t.defined || !t.stays) continue;
+    const auto way = way_of(call, bound, static_cast<int>(i), axis, choice);
+    if (!way) return true;
+    if (!bound.tensors[i].shape_only && leaves(way->now, way->target)) return true;
+    if (t.written && leaves(way->after, way->now)) return true;
+  }
+  return false;
 }
 
 double product_cost(const Call& call, const BoundRule& bound) {

@@ -21,8 +21,12 @@ double return_cost(const Call& call, const rules::BoundRule& bound, int axis, co
 
 /// Seconds that the op's operands and results take to move under `choice`, given what other axes chose; negative where
 /// the choice is not valid. Where what flows meets a variable, with `return_cost`.
-double move_cost(const Call& call, const rules::BoundRule& bound, int axis, const AxisChoice& choice,
+double move_cost(const Call& call, const rules::BoundRule& bound, int axis, const AxisChoice& choice, const Flow& flow,
                  const std::vector<AxisChoice>& chosen);
+
+/// Whether parts of other ranks are needed under `choice` of an operand that stays where it is in strict mode, or that
+/// is written.
+bool moves_what_stays(const Call& call, const rules::BoundRule& bound, int axis, const AxisChoice& choice);
 
 /// Seconds that the products of a contraction take on one rank: it is worth moving bytes to share them out.
 double product_cost(const Call& call, const rules::BoundRule& bound);

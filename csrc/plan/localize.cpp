@@ -95,13 +95,16 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
   for (size_t f = 0; f < bound.factors.size(); ++f) {
     const BoundRule::Factor& factor = bound.factors[f];
     if (!factor.masked || !is_split(choices, static_cast<int>(f))) continue;
-    MaskedCall::Recipe recipe{-1, factor.ignored.empty() ? -1 : call.op.argument(factor.ignored), {}};
+    MaskedCall::Recipe recipe{.ignored = factor.ignored.empty() ? -1 : call.op.argument(factor.ignored),
+                              .wraps = factor.wraps};
+    int64_t table_ndim = 0, index_ndim = 0;
     IndexRange held{0, 0};
     int64_t global_size = -1;
     auto look = [&](const BoundRule::Tensor& t, Layout layout, const Geometry& g, int argument) {
       for (size_t d = 0; d < t.dims.size() && layout != nullptr; ++d) {
         if (t.dims[d].size() != 1 || t.dims[d][0] != static_cast<int>(f)) continue;
         if (argument >= 0) recipe.tables.push_back({argument, static_cast<int64_t>(d)});
+        if (argument >= 0) table_ndim = static_cast<int64_t>(t.dims.size());
         if (global_size >= 0) continue;
         global_size = g.sizes[d];
         const auto ranges = local_indices(layout, static_cast<int64_t>(d), global_size, coordinates);
@@ -109,12 +112,19 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
       }
     };
     for (size_t i = 0; i < bound.tensors.size(); ++i) {
-      if (bound.tensors[i].operand == factor.index_operand) recipe.index = call.tensors[i].argument;
+      if (bound.tensors[i].operand == factor.index_operand) {
+        recipe.index = call.tensors[i].argument;
+        recipe.element = call.tensors[i].element;
+        index_ndim = call.tensors[i].ndim();
+      }
       look(bound.tensors[i], layouts.tensors[i], call.tensors[i].geometry, call.tensors[i].argument);
     }
     for (size_t r = 0; r < bound.results.size(); ++r) {
       look(bound.results[r], layouts.results[r], call.results[r].geometry, -1);
     }
+    // The indices' dimensions stand in the place of the one that they look into, unless the result has the index's own.
+    const auto ndim = static_cast<int64_t>(bound.results[0].dims.size());
+    if (ndim == table_ndim - 1 + index_ndim) recipe.after = table_ndim - 1 - recipe.tables.back().dim;
     return std::make_shared<MaskedCall>(std::move(recipe), held.start, held.length, global_size);
   }
   return nullptr;

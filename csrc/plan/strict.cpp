@@ -71,16 +71,25 @@ int64_t warn_relayout(int64_t bytes) {
   return bytes;
 }
 
+bool refuses_relayout(const std::string& path) {
+  Settings& s = settings();
+  std::unique_lock<std::mutex> lock(s.mutex);
+  if (!s.strict.on) return false;
+  const auto allowed = s.allowed;
+  lock.unlock();
+  return path.empty() || allowed == nullptr || allowed->match(forms_of(path, path)).empty();
+}
+
 void watch_relayout(const std::string& op, const at::Tensor& operand, Layout from, Layout to) {
   if (from == to || !moves(operand, from, to)) return;
   const std::string path = holds_shards(operand) ? sharded(operand).path() : "";
   Settings& s = settings();
   std::unique_lock<std::mutex> lock(s.mutex);
-  const bool refuses = s.strict.on;
+  const bool strict = s.strict.on;
   const int64_t warn_bytes = s.warn_bytes;
-  const auto allowed = s.allowed;
   lock.unlock();
-  if (refuses && !path.empty() && allowed != nullptr && !allowed->match(forms_of(path, path)).empty()) return;
+  const bool refuses = refuses_relayout(path);
+  if (strict && !refuses) return;
   const auto dtype = operand.scalar_type();
   const int64_t bytes =
       relayout::shard_bytes(relayout::state_of(to, operand.sizes()),

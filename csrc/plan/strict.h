@@ -30,6 +30,9 @@ namespace strict_detail {
 inline std::atomic<bool> watching{false};
 }
 inline bool watches_relayouts() { return strict_detail::watching.load(std::memory_order_relaxed); }
+/// Whether strict mode refuses to lay a variable of that path (empty: what is none) out anew. Plans are made for that:
+/// where there is one that moves no such operand, it is taken, however long it takes.
+bool refuses_relayout(const std::string& path);
 /// An operand that the op is about to bring to another layout: refused, told or neither.
 void watch_relayout(const std::string& op, const at::Tensor& operand, Layout from, Layout to);
 

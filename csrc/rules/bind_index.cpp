@@ -53,15 +53,22 @@ bool bind_masked_write(const Call& call, size_t mask, BoundRule& bound) {
   return true;
 }
 
-// self, indices (a list with gaps), for index_put also values. Dimensions without an index are free.
+// self, indices (a list with gaps; of index_select one of no more than a dimension), for index_put also values.
+// Dimensions without an index are free.
 class Indexing {
  public:
-  Indexing(const Call& call, BoundRule& bound) : call_(call), bound_(bound), indices_(call.op.argument("indices")) {
+  Indexing(const Call& call, BoundRule& bound)
+      : call_(call),
+        bound_(bound),
+        one_(call.op.argument("indices") < 0),
+        indices_(call.op.argument(one_ ? "index" : "indices")) {
+    if (one_) index_rank_ = 1;
     for (size_t i = 0; i < call.tensors.size(); ++i) {
       if (call.tensors[i].argument != indices_ || !call.tensors[i].defined) continue;
       given_.push_back(i);
       if (is_mask(call.tensors[i])) masks_.push_back(i);
       index_rank_ = std::max(index_rank_, call.tensors[i].ndim());
+      indexed_.push_back(one_ ? static_cast<int>(call.dims("dim", self_.ndim())[0]) : call.tensors[i].element);
     }
   }
 
@@ -89,6 +96,8 @@ class Indexing {
   }
 
  private:
+  static constexpr int kIndex = 1;  // the rule's operand
+
   void rule_on(size_t tensor, int operand) {
     bound_.tensors[tensor].ruled = true;
     bound_.tensors[tensor].operand = operand;
@@ -116,24 +125,22 @@ class Indexing {
     }
     for (size_t i : given_) {
       const int64_t ndim = call_.tensors[i].ndim();
-      rule_on(i, 1);
+      rule_on(i, kIndex);
       for (int64_t d = 0; d < ndim; ++d) bound_.tensors[i].dims[d].push_back(index_factor_[d + index_rank_ - ndim]);
     }
   }
 
   // The factors of what is read or written: the indices' stand in the place of the first of adjacent ones, else first.
   void find_shape() {
-    std::vector<int> indexed;
-    for (size_t i : given_) indexed.push_back(call_.tensors[i].element);
     bool pushed = false;
     const auto push_index = [&] {
       if (!pushed) shape_.insert(shape_.end(), index_factor_.begin(), index_factor_.end());
       pushed = true;
     };
     const auto apart = [](int a, int b) { return b != a + 1; };
-    if (std::adjacent_find(indexed.begin(), indexed.end(), apart) != indexed.end()) push_index();
+    if (std::adjacent_find(indexed_.begin(), indexed_.end(), apart) != indexed_.end()) push_index();
     for (int d = 0; d < self_.ndim(); ++d) {
-      if (std::find(indexed.begin(), indexed.end(), d) != indexed.end()) {
+      if (std::find(indexed_.begin(), indexed_.end(), d) != indexed_.end()) {
         bound_.factors[factor_[d]].whole = true;
         push_index();
       } else {
@@ -147,6 +154,14 @@ class Indexing {
     dims.assign(call_.results[0].geometry.sizes.size(), {});
     if (dims.size() != shape_.size()) return false;
     for (size_t d = 0; d < shape_.size(); ++d) dims[d].push_back(shape_[d]);
+    if (indexed_.size() == 1 && indexed_[0] < self_.ndim()) {
+      BoundRule::Factor& factor = bound_.factors[factor_[indexed_[0]]];
+      factor.whole = false;
+      factor.masked = true;
+      factor.index_operand = kIndex;
+      factor.wraps = !one_;
+      factor.reduction = Reduction::sum;
+    }
     bound_.pending.push_back({{0}, true});
     return true;
   }
@@ -168,8 +183,10 @@ class Indexing {
   const Call& call_;
   BoundRule& bound_;
   const TensorInfo& self_ = call_.tensors[0];
-  const int indices_;
+  const bool one_;                     // an index in place of a list of them
+  const int indices_;                  // the argument
   std::vector<size_t> given_, masks_;  // tensors of the call: indices that are there, and the masks among them
+  std::vector<int> indexed_;           // the dimensions that these look into
   int64_t index_rank_ = 0;
   std::vector<int> factor_, index_factor_;  // of self's dimensions, of the indices'
   std::vector<int> shape_;                  // factors of what is read or written

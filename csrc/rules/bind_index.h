@@ -3,8 +3,9 @@
 
 namespace weft::rules {
 
-/// index.Tensor, index_put: dimensions without an index are free; indices of a read may be split. Writing one value to
-/// what a mask chooses needs no index: all dimensions are free.
+/// index.Tensor, index_select, index_put: dimensions without an index are free; indices of a read may be split, and so
+/// may the dimension that one index alone looks into: what other ranks hold is masked. Writing one value to what a mask
+/// chooses needs no index: all dimensions are free.
 bool bind_index(const Call& call, BoundRule& bound, std::string& why);
 /// new_zeros, new_empty, ...: as self where the shape is self's.
 bool bind_new(const Call& call, BoundRule& bound, std::string& why);

@@ -25,6 +25,7 @@ struct BoundRule {
     bool masked = false;
     int index_operand = -1;  // masked: the operand (of the rule) that holds indices into it
     std::string ignored;     // masked: the argument with the index that is left out; empty: results are zeros
+    bool wraps = false;      // masked: negative indices count from the end
     Reduction reduction = Reduction::none;
     bool contracted = false;  // in no result
     std::string via;

@@ -2,6 +2,7 @@
 #include "local/local_call.h"
 
 #include <ATen/ATen.h>
+#include <ATen/TensorIndexing.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,12 +41,31 @@ TEST(MaskedCall, PartsOfAnEmbeddingAddUp) {
     const at::Tensor index = longs({0, 4, 2, 4, 1, 3}).view({2, 3});
     at::Tensor sum = at::zeros({2, 3, 3});
     for (const Part& part : parts_of(rows, 4)) {
-      const MaskedCall call({1, -1, {{0, 0}}}, part.start, part.length, rows);
+      const MaskedCall call({.index = 1, .after = 1, .tables = {{0, 0}}}, part.start, part.length, rows);
       const auto out = run(call, embedding, {weight.narrow(0, part.start, part.length), index, -1, false, false});
       sum += out.at(0).toTensor();
     }
     EXPECT_TRUE(at::equal(sum, at::embedding(weight, index)));
   }
+}
+
+TEST(MaskedCall, PartsOfAnIndexedDimensionAddUp) {
+  const OpInfo select = op("aten::index_select");
+  const OpInfo index(c10::Dispatcher::singleton().findSchemaOrThrow("aten::index", "Tensor"));
+  const at::Tensor table = at::arange(4 * 7 * 3, at::kFloat).view({4, 7, 3}) + 1;
+  const at::Tensor chosen = longs({0, 6, 2, 2}), from_the_end = longs({-1, 6, -7, 3}).view({2, 2});
+  at::Tensor selected = at::zeros({4, 4, 3}), indexed = at::zeros({4, 2, 2, 3});
+  for (const Part& part : parts_of(7, 3)) {
+    const at::Tensor shard = table.narrow(1, part.start, part.length);
+    const MaskedCall one({.index = 2, .after = 1, .tables = {{0, 1}}}, part.start, part.length, 7);
+    selected += run(one, select, {shard, 1, chosen}).at(0).toTensor();
+    const MaskedCall listed({.index = 1, .element = 1, .wraps = true, .after = 1, .tables = {{0, 1}}}, part.start,
+                            part.length, 7);
+    const c10::List<std::optional<at::Tensor>> list({std::nullopt, from_the_end});
+    indexed += run(listed, index, {shard, list}).at(0).toTensor();
+  }
+  EXPECT_TRUE(at::equal(selected, table.index_select(1, chosen)));
+  EXPECT_TRUE(at::equal(indexed, table.index({at::indexing::Slice(), from_the_end})));
 }
 
 TEST(MaskedCall, LeavesOutTheIgnoredIndex) {
@@ -55,7 +75,7 @@ TEST(MaskedCall, LeavesOutTheIgnoredIndex) {
   const at::Tensor target = longs({0, kIgnored, 6, 2});
   at::Tensor loss = at::zeros({}), weight = at::zeros({});
   for (const Part& part : parts_of(kClasses, 3)) {
-    const MaskedCall call({1, 4, {}}, part.start, part.length, kClasses);
+    const MaskedCall call({.index = 1, .ignored = 4}, part.start, part.length, kClasses);
     const auto out = run(call, nll, {scores.narrow(1, part.start, part.length), target, c10::IValue(), kSum, kIgnored});
     loss += out.at(0).toTensor();
     weight += out.at(1).toTensor();
@@ -68,7 +88,7 @@ TEST(MaskedCall, LeavesOutTheIgnoredIndex) {
 TEST(MaskedCall, NamesAnIndexThatNoRankHolds) {
   const OpInfo embedding = op("aten::embedding");
   for (const int64_t wrong : {7, -1}) {
-    const MaskedCall call({1, -1, {{0, 0}}}, 0, 3, 7);
+    const MaskedCall call({.index = 1, .after = 1, .tables = {{0, 0}}}, 0, 3, 7);
     const std::string error = test::error_of<c10::IndexError>(
         [&] { run(call, embedding, {at::zeros({3, 2}), longs({0, wrong}), -1, false, false}); });
     EXPECT_THAT(error, HasSubstr("[embedding] index out of range: " + std::to_string(wrong) + " is not in [0, 7)"));

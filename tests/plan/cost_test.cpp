@@ -37,7 +37,7 @@ struct Costed : PlannedCall {
     return {AxisChoice::split, bound.tensors.at(tensor).dims.at(dim).at(0), 0, Reduction::none, nullptr};
   }
   double move(const AxisChoice& choice, int axis = 0, const std::vector<AxisChoice>& chosen = {}) const {
-    return move_cost(call, bound, axis, choice, chosen);
+    return move_cost(call, bound, axis, choice, flow_of(call, bound, axis), chosen);
   }
 
   rules::BoundRule bound;
@@ -101,6 +101,24 @@ TEST(Cost, IsNegativeForWhatNoRankCouldTell) {
   const Costed call("argmax", "", {at::zeros({4, 6}), int64_t{1}, false}, {on(kLine, {{}, {"a"}})}, kLine);
   EXPECT_LT(call.move(call.split(0, 1)), 0);
   EXPECT_GE(call.move(call.split(0, 0)), 0);
+}
+
+TEST(Cost, KnowsWhatStrictModeRefuses) {
+  const Layout rows = on(kLine, {{"a"}, {}}), columns = on(kLine, {{}, {"a"}});
+  Costed add("add_", "Tensor", {at::zeros({4, 6}), at::zeros({4, 6}), 1}, {rows, columns}, kLine);
+  const auto moves = [&](const AxisChoice& choice) { return moves_what_stays(add.call, add.bound, 0, choice); };
+  EXPECT_FALSE(moves(add.split(0, 0)));  // no tensor is to stay
+  add.call.tensors[1].stays = true;
+  EXPECT_TRUE(moves(add.split(0, 0)));
+  EXPECT_FALSE(moves(add.split(0, 1)));
+  add.call.tensors[0].stays = true;
+  EXPECT_TRUE(moves(add.split(0, 1)));
+  EXPECT_TRUE(moves(kReplicate));
+  // A replicated one is cut for nothing, but what is written there has to come back.
+  Costed into("add_", "Tensor", {at::zeros({4, 6}), at::zeros({4, 6}), 1}, {on(kLine, {{}, {}}), rows}, kLine);
+  into.call.tensors[0].stays = true;
+  EXPECT_TRUE(moves_what_stays(into.call, into.bound, 0, into.split(0, 0)));
+  EXPECT_FALSE(moves_what_stays(into.call, into.bound, 0, kReplicate));
 }
 
 TEST(Cost, ChargesTheRowsThatAWindowReachesFor) {

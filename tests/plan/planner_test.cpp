@@ -53,6 +53,40 @@ TEST(Planner, MovesTheSmallerOperand) {
   EXPECT_EQ(plan.outputs.at(0).layout, rows);
 }
 
+TEST(Planner, MovesNothingInStrictModeWhereItNeedNot) {
+  const Layout rows = on(kLine, {{"a"}, {}}), replicated = on(kLine, {{}, {}});
+  const at::Tensor index = at::zeros({500}, at::kLong);
+  PlannedCall lookup("embedding", "", {at::zeros({4, 6}), index, -1, false, false}, {rows, nullptr}, kLine);
+  EXPECT_EQ(lookup.plan({0}).inputs.at(0), replicated);  // 96 bytes beside a sum of 12,000
+  lookup.call.tensors[0].stays = true;
+  EXPECT_EQ(lookup.plan({0}).inputs.at(0), rows);
+  EXPECT_TRUE(lookup.plan({0}).outputs.at(0).layout->has_partial());
+  // Where all plans move something it is the cheapest.
+  PlannedCall sort("sort", "", {at::zeros({4, 6}), 0, false}, {rows}, kLine);
+  sort.call.tensors[0].stays = true;
+  EXPECT_EQ(sort.plan({0}).inputs.at(0), replicated);
+}
+
+TEST(Planner, MasksWhatOneIndexLooksInto) {
+  const Layout rows = on(kLine, {{"a"}, {}});
+  const at::Tensor table = at::zeros({4000, 60}), index = at::zeros({5}, at::kLong);
+  const auto masked = [&](const std::string& name, const std::string& overload, std::vector<c10::IValue> arguments) {
+    const Plan plan = PlannedCall(name, overload, std::move(arguments), {rows}, kLine).plan({0});
+    return plan.inputs.at(0) == rows && plan.outputs.at(0).layout->has_partial();
+  };
+  const auto list = [](const std::vector<std::optional<at::Tensor>>& entries) {
+    return c10::List<std::optional<at::Tensor>>(c10::ArrayRef<std::optional<at::Tensor>>(entries));
+  };
+  EXPECT_TRUE(masked("index_select", "", {table, 0, index}));
+  EXPECT_TRUE(masked("index", "Tensor", {table, list({index})}));
+  EXPECT_FALSE(masked("index", "Tensor", {table, list({index, index})}));  // both dimensions are whole
+  // Indices may be split themselves.
+  const Plan split = PlannedCall("index_select", "", {table, 0, at::zeros({8}, at::kLong)},
+                                 {on(kLine, {{}, {}}), on(kLine, {{"a"}})}, kLine)
+                         .plan({0});
+  EXPECT_EQ(split.outputs.at(0).layout, rows);
+}
+
 TEST(Planner, CarriesOutAReductionThatTheOpCannotPass) {
   const Layout pending = on(kLine, {{}, {}}, {{"a", "sum"}});
   const Plan relu = PlannedCall("relu", "", {at::zeros({4, 6})}, {pending}, kLine).plan({0});

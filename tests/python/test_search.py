@@ -7,9 +7,10 @@ import pytest
 import torch
 import weft
 from torch.utils.flop_counter import FlopCounterMode
-from weft.planning import Step
+from weft.planning import Step, planned_step
 from weft.search_estimate import Estimator, simulated
 from weft.search_folding import folded, runs_of
+from weft.search_gathers import coming_ahead
 from weft.search_kinds import Space, splits_of
 
 MESH = {"data": 2, "model": 2}
@@ -179,6 +180,21 @@ def test_few_layers_stand_for_all(layouts):
     assert short.computing == pytest.approx(whole.computing, rel=1e-6)
     assert short.seconds == pytest.approx(whole.seconds, rel=0.05)
     assert short.peak == pytest.approx(whole.peak, rel=0.15)
+
+
+def test_what_a_first_step_gathers_comes_in_the_buckets_of_those_after_it():
+    def gathers(steps):
+        net = torch.nn.Module.to(Net(), "meta")
+        layouts = weft.LayoutMap(simulated(MESH), {r".*(first|up|down)/weight": ("data", None)})
+        step = Step(torch.zeros(64, 16), torch.optim.AdamW, batch_axis="data")
+        rows = planned_step(net, layouts, step, steps=steps).trace.rows
+        return [row for row in rows if row.axis == "data" and row.kind == "all_gather"]
+
+    first, second = gathers(1), gathers(2)
+    put_together, copied = coming_ahead(first, MESH)
+    assert len(first) > len(put_together) == len(second)
+    assert sum(row.bytes for row in put_together) == sum(row.bytes for row in first)
+    assert copied == 2 * sum(row.bytes for row in first)  # half of a whole is sent
 
 
 def test_a_model_that_numbers_its_layers_is_searched_whole():

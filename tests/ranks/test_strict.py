@@ -38,6 +38,28 @@ def asked_for_or_needed(mesh):
         same(p.grad, q.grad)
 
 
+def planned_otherwise(mesh):
+    """A small table is gathered where that is cheaper than its masked lookup, and not where that is refused."""
+    table, chosen = torch.randn(5, 6, dtype=torch.float64), torch.randint(0, 5, (7, 9))
+    rows = weft.distribute_tensor(table, ("m", None), mesh).requires_grad_()
+    lookups = [
+        lambda t: torch.nn.functional.embedding(chosen, t),
+        lambda t: t[chosen - 5],
+        lambda t: t.index_select(0, chosen[0]),
+    ]
+    for lookup in lookups:
+        with weft.trace() as cheap:
+            lookup(rows)
+        with weft.strict():
+            with weft.trace() as strict:
+                found = lookup(rows)
+            same(found, lookup(table))
+        with weft.trace() as after:
+            lookup(rows)
+        gathers = [[row.kind for row in trace.rows].count("all_gather") for trace in (cheap, strict, after)]
+        assert gathers == [1, 0, 1], gathers
+
+
 def refused(mesh):
     torch.manual_seed(1)
     x = torch.randn(5, 6, dtype=torch.float64)
@@ -47,7 +69,7 @@ def refused(mesh):
     calls = [
         lambda: linear(rows),
         lambda: rows.sort(0),
-        lambda: rows[torch.tensor([1, 2])],
+        lambda: rows[torch.tensor([1, 2]), torch.tensor([3, 0])],
         lambda: rows[rows > 0],
         lambda: written.add_(columns),
         lambda: torch.histc(rows, 4),
@@ -67,6 +89,13 @@ def refused(mesh):
 def allowed(mesh):
     x = weft.distribute_tensor(torch.ones(5, 6), ("m", None), mesh)
     model = weft.distribute_module(nn.Linear(6, 4), {"weight": ("m", None)}, mesh=mesh)
+    table = weft.distribute_module(nn.Embedding(4, 6), {"weight": ("m", None)}, mesh=mesh)
+    chosen = torch.arange(40) % 4
+    with weft.strict(), weft.trace() as masked:
+        table(chosen)
+    with weft.strict(allow="weight"), weft.trace() as gathered:
+        table(chosen)
+    assert (masked.count("all_gather"), gathered.count("all_gather")) == (0, 1)
     with weft.strict(allow=".*weight"):
         model(x).sum().backward()
         with weft.strict(allow=["bias", "nothing"]), pytest.raises(NotImplementedError, match="weight f32"):
@@ -105,6 +134,7 @@ def told(mesh):
 def every(n):
     mesh = weft.DeviceMesh((n,), ("m",), device_type="cpu")
     asked_for_or_needed(mesh)
+    planned_otherwise(mesh)
     allowed(mesh)
     return refused(mesh), told(mesh)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ from torch.utils.flop_counter import flop_registry
 
 from . import _library  # noqa: F401
 from .costs import Cost
+from .scratch import WITH_SCRATCH, scratch_bytes
 
 # Their first operand is a table of which they read, or in place write, as much as the others say.
 _BY_INDEX = {"embedding", "index_select", "index", "gather", "take", "index_put", "index_add", "scatter", "scatter_add"}
+_BEFORE_OP = '{"op":"'
 _NOTHING = ("empty", "new_empty", "set_", "resize_", "_unsafe_view")  # beginnings of names; they touch no value
 
 
@@ -38,13 +41,17 @@ class ComputeLog:
 
     def __init__(self) -> None:
         self._calls: list[tuple[str, int]] = []
+        self._ends: list[list[int]] = []  # of each: where the record of memory was
 
     def __enter__(self) -> ComputeLog:
         torch.ops.weft._compute_log_start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._calls += zip(*torch.ops.weft._compute_log_stop(), strict=True)
+        texts, calls, ends = torch.ops.weft._compute_log_stop()
+        self._calls += zip(texts, calls, strict=True)
+        at = iter(ends)
+        self._ends += [list(itertools.islice(at, count)) for count in calls]
 
     def ops(self, cost: Cost) -> list[ComputedOp]:
         """By name, those that take longest first. After the end."""
@@ -61,6 +68,17 @@ class ComputeLog:
                 before.seconds + calls * seconds,
             )
         return sorted((op for op in found.values() if op.seconds > 0), key=lambda op: -op.seconds)
+
+    def scratch(self) -> list[tuple[int, int]]:
+        """Where in the record of memory kernels took scratch memory of their own, and how many bytes."""
+        sizes = [_scratch(text) for text, _ in self._calls]
+        return [(end, size) for size, ends in zip(sizes, self._ends, strict=True) if size for end in ends]
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _scratch(text: str) -> int:
+    op = text[len(_BEFORE_OP) : text.index('"', len(_BEFORE_OP))]
+    return scratch_bytes(json.loads(text)) if op in WITH_SCRATCH else 0
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from . import _library  # noqa: F401
 
 OTHER = "activations"  # what is none of the kinds that were named
+SCRATCH = "kernels' own"
 
 
 class Peak(NamedTuple):
@@ -54,13 +56,19 @@ class MemoryLog:
         for tensor in tensors:
             self._kinds.setdefault(torch.ops.weft._memory_block(tensor), kind)
 
-    def peak(self, begin: int = 0, end: int | None = None) -> Peak:
-        """The most that lived at once between two marks, what had been taken before `begin` included. After the end."""
+    def peak(self, begin: int = 0, end: int | None = None, scratch: Iterable[tuple[int, int]] = ()) -> Peak:
+        """The most that lived at once between two marks, what had been taken before `begin` included. After the end.
+
+        `scratch`: marks at which kernels had that many bytes more than the record shows.
+        """
         last = len(self._bytes) if end is None else end
+        more: dict[int, int] = {}
+        for mark, size in scratch:
+            more[mark - 1] = max(size, more.get(mark - 1, 0))
         most, place = -1, 0
         for i, total in enumerate(self._totals(last)):
-            if i >= begin and total > most:
-                most, place = total, i
+            if i >= begin and total + more.get(i, 0) > most:
+                most, place = total + more.get(i, 0), i
         live: dict[int, int] = {}
         for block, size in zip(self._blocks[: place + 1], self._bytes, strict=False):
             if size > 0:
@@ -70,6 +78,8 @@ class MemoryLog:
         kinds: Counter[str] = Counter()
         for block, size in live.items():
             kinds[self._kinds.get(block, OTHER)] += size
+        if place in more:
+            kinds[SCRATCH] += more[place]
         return Peak(max(most, 0), dict(kinds.most_common()), self._ops[place] if self._ops else "")
 
     def _totals(self, last: int) -> list[int]:

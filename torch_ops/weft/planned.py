@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .computing import ComputedOp, ComputeLog
@@ -11,7 +12,7 @@ from .memory import Peak
 from .mesh import DeviceMesh
 from .reporting import ReportNote
 from .text_table import human, table
-from .tracing import Trace
+from .tracing import Trace, TraceRow
 
 _SHOWN = 12  # rows of a table; all are in `variables`
 
@@ -76,7 +77,8 @@ class Planned:
         self.computed: list[ComputedOp] = computed.ops(cost)
         self.flops = sum(op.flops for op in self.computed)
         self.seconds_computing = sum(op.seconds for op in self.computed)
-        self.seconds_sending, self._source = _seconds(cost, mesh, trace), cost.source
+        sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+        self.seconds_sending, self._source = seconds_of(trace.rows, cost, sizes), cost.source
         self.seconds = self.seconds_computing + self.seconds_sending
         self.variables, self.trace, self.gathers, self.notes = variables, trace, gathers, notes
 
@@ -148,11 +150,10 @@ class Planned:
         return table(lines, right=(3, 4, 5))
 
 
-def _seconds(cost: Cost, mesh: DeviceMesh, trace: Trace) -> float:
-    """That its collectives take."""
-    sizes = dict(zip(mesh.axis_names, mesh.shape, strict=True))
+def seconds_of(rows: Iterable[TraceRow], cost: Cost, sizes: Mapping[str, int]) -> float:
+    """That collectives take, one after the other, over mesh axes of those sizes."""
     total = 0.0
-    for row in trace.rows:
+    for row in rows:
         if row.axis not in sizes:  # a few words that all ranks compare
             continue
         ranks = sizes[row.axis]

@@ -114,6 +114,7 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
         log.name("buffers", list(model.buffers()))
         made = step.optimizer(model.parameters()) if step.optimizer is not None else None
         begin = log.mark()
+        scratch: list[tuple[int, int]] = []
         for _ in range(steps):
             gathers.clear()
             if made is None:
@@ -130,12 +131,15 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
                     made.step()
                     log.name("optimizer", _tensors(made.state))
                 del inputs
+            scratch += computed.scratch()
         end = log.mark()
         variables = _variables(model, made)
-    peak = log.peak(begin, end)
+    peak = log.peak(begin, end, scratch)
     if steps == 1:
         peak = max(
-            peak, _with_state(log.peak(begin, backward_end), sum(v.optimizer for v in variables)), key=lambda p: p.bytes
+            peak,
+            _with_state(log.peak(begin, backward_end, scratch), sum(v.optimizer for v in variables)),
+            key=lambda p: p.bytes,
         )
     return Planned(mesh, peak, variables, collectives, computed, gathers.found(), notes)
 

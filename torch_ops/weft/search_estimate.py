@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 import torch
 
+from .costs import Cost
 from .mesh import DeviceMesh
+from .planned import Planned, seconds_of
 from .planning import Step, planned_step
 from .search_folding import Run, folded, outermost
+from .search_gathers import coming_ahead
 from .search_kinds import Space, Split
 
 
@@ -56,7 +59,7 @@ class Estimator:
             paths = [path for path, _ in mine.named_parameters(remove_duplicate=False)]
             planned = planned_step(mine, space.layout_map(splits, paths), step, steps=1)
             variables = sum(v.bytes for v in planned.variables)
-            found.append((planned.seconds, planned.seconds_computing, variables, max(0, planned.peak - variables)))
+            found.append((*_seconds(planned), variables, max(0, planned.peak - variables)))
         seconds, computing, own, rest = map(float, found[0])
         for (_, scale), more in zip(self._models[1:], found[1:], strict=True):
             seconds += scale * (more[0] - found[0][0])
@@ -64,6 +67,17 @@ class Estimator:
             own += scale * (more[2] - found[0][2])
             rest += scale * max(0, more[3] - found[0][3])
         return Estimate(seconds, computing, int(own + rest))
+
+
+def _seconds(planned: Planned) -> tuple[float, float]:
+    """Of the steps that follow the first, which was planned: in all, and of computing. In these the optimizer's state
+    is there, and small variables are copied out of the bucket that they are gathered in."""
+    cost = Cost(planned.mesh)
+    sizes = dict(zip(planned.mesh.axis_names, planned.mesh.shape, strict=True))
+    rows, copied = coming_ahead((row for row in planned.trace.rows if row.axis in sizes), sizes)
+    made = sum(v.optimizer for v in planned.variables)
+    computing = planned.seconds_computing + (2 * copied - made) / cost.memory_bytes_per_second
+    return computing + seconds_of(rows, cost, sizes), computing
 
 
 def simulated(shape: dict[str, int]) -> DeviceMesh:

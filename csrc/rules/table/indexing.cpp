@@ -7,7 +7,6 @@ namespace weft::rules {
 
 RULES(indexing, Family::supports_empty_shards) {
   rule("gather", "..., ...~@dim -> ...~@dim;  masked @dim 1 zero;  linear 0;  exact");
-  rule("index_select", "..., j -> ...~@dim;  whole @dim;  whole j;  linear 0");
   rule({"scatter.src", "scatter.value", "scatter_reduce.two", "scatter.reduce", "scatter.value_reduce"},
        "..., ...~@dim, ?...~@dim -> ...;  whole @dim;  exact");
   rule("scatter_add", "..., ...~@dim, ...~@dim -> ...;  whole @dim;  linear 0+2;  exact");
@@ -17,8 +16,8 @@ RULES(indexing, Family::supports_empty_shards) {
   rule("cat", "*... -> ...;  whole @dim;  carry *");
   rule("stack", "*... -> ...+@dim;  carry *");
   rule({"flip", "roll"}, "... -> ...;  whole @dims;  carry 0");
-  rule({"index.Tensor", "_unsafe_index.Tensor"}, "dimensions without an index are free, so are the indices;  carry 0",
-       &bind_index);
+  rule({"index.Tensor", "_unsafe_index.Tensor", "index_select"},
+       "dimensions without an index are free, so are the indices;  one index alone is masked;  carry 0", &bind_index);
   rule({"index_put", "_index_put_impl", "_unsafe_index_put"}, "dimensions without an index are free", &bind_index);
   rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"}, "as self where the shape is self's",
        &bind_new);
