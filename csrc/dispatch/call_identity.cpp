@@ -106,7 +106,7 @@ class Parts {
 bool checks_plain() { return check_whole.load(std::memory_order_relaxed); }
 void set_check_plain(bool on) {
   check_whole.store(on, std::memory_order_relaxed);
-  comm::note_setting("check_plain", on ? "on" : "");
+  comm::register_uniform_setting("check_plain", on ? "on" : "");
 }
 
 CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {

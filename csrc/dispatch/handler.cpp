@@ -14,7 +14,7 @@ namespace weft {
 namespace {
 
 // Whether the strides are exactly those that the sizes imply; unlike row_major, in dimensions of length 1 too.
-bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+bool is_strictly_contiguous(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
   int64_t next = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
     if (strides[d] != next) return false;
@@ -99,7 +99,7 @@ void Handler::make_key() {
     uint64_t head = static_cast<uint64_t>(o.tensor.dim()) << 16 | static_cast<uint64_t>(o.tensor.scalar_type()) << 1;
     if (impl->is_wrapped_number()) head |= uint64_t{1} << 32;
     const auto sizes = o.tensor.sizes(), strides = o.tensor.strides();
-    const bool row_major = told_by_sizes(sizes, strides);
+    const bool row_major = is_strictly_contiguous(sizes, strides);
     if (row_major) head |= uint64_t{1} << 33;
     if (o.impl != nullptr && o.impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
     key_.push(head | 1);
