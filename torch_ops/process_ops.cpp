@@ -12,6 +12,7 @@
 #include "comm/world/last_work.h"
 #include "comm/world/share_random_state.h"
 #include "comm/world/timeouts.h"
+#include "dispatch/process_groups.h"
 #include "mesh/any_mesh.h"
 #include "mesh/context.h"
 #include "ops.h"
@@ -108,6 +109,12 @@ void define_agreement(torch::Library& m) {
   // Waits for what check_same(soon=True) has left open, and raises what it found.
   def("finish_checks() -> ()", []() { comm::finish_checks(); });
   def("_guard(bool on) -> ()", [](bool on) { comm::guard_is_on = on; });
+  def("_compared_before() -> bool", []() { return comm::compared_before(); });
+  // What a collective of torch.distributed says of a sharded tensor that it does not take: the text of W066.
+  def("_refusal_of_collective(str op, Tensor tensor, str why='') -> str",
+      [](const std::string& op, const at::Tensor& t, const std::string& why) {
+        return refusal_of_collective(op, t, why);
+      });
   // This rank leaves the common program: the others raise the error at the next collective that they wait for.
   def("report_failure(str what, str error) -> ()", [](const std::string& what, const std::string& error) {
     try {

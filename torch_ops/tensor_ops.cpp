@@ -3,7 +3,7 @@
 
 #include <tuple>
 
-#include "dispatch/opaque.h"
+#include "dispatch/memory_readers.h"
 #include "layout/type_text.h"
 #include "module/set_data.h"
 #include "module/variables.h"

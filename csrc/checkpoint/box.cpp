@@ -40,12 +40,12 @@ void Box::measure() {
   }
 }
 
-int64_t Box::before(int64_t whole) const {
+int64_t Box::before(int64_t full) const {
   int64_t per_index = 1, found = 0;  // elements of the part for each index of this dimension
-  for (size_t d = sizes_.size(); d-- > 0; whole /= sizes_[d]) {
+  for (size_t d = sizes_.size(); d-- > 0; full /= sizes_[d]) {
     if (sizes_[d] == 0) return 0;
     const bool outermost = d == 0;
-    const int64_t index = outermost ? whole : whole % sizes_[d];
+    const int64_t index = outermost ? full : full % sizes_[d];
     int64_t rising = 0, length = 0;
     bool held = false;
     for (const IndexRange& range : dims_[d]) {
@@ -57,7 +57,7 @@ int64_t Box::before(int64_t whole) const {
     found = rising * per_index + (held ? found : 0);
     per_index *= length;
   }
-  return sizes_.empty() ? std::clamp<int64_t>(whole, 0, 1) : found;
+  return sizes_.empty() ? std::clamp<int64_t>(full, 0, 1) : found;
 }
 
 int64_t Box::longest_run() const {

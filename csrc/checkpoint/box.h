@@ -1,5 +1,5 @@
 #pragma once
-// Where this rank's part of a tensor lies in the whole one: runs of elements that are consecutive in both.
+// Where this rank's part of a tensor lies in the full one: runs of elements that are consecutive in both.
 #include <ATen/core/Tensor.h>
 #include <c10/util/FunctionRef.h>
 #include <weft/layout.h>
@@ -20,14 +20,14 @@ class Box {
   Box(c10::IntArrayRef sizes, Layout layout, c10::IntArrayRef coordinates);
 
   int64_t numel() const { return numel_; }
-  /// How many of the part's elements lie before that one of the whole.
-  int64_t before(int64_t whole) const;
+  /// How many of the part's elements lie before that one of the full tensor.
+  int64_t before(int64_t full) const;
   /// Elements of the longest run; 0 where there is none.
   int64_t longest_run() const;
 
   struct Run {
-    int64_t whole;  // first element, in the whole
-    int64_t part;   // and in the part
+    int64_t full;  // first element, in the full tensor
+    int64_t part;  // and in the part
     int64_t length;
   };
   /// The runs of the part's elements [first, first + count), rising in both.
@@ -36,13 +36,14 @@ class Box {
  private:
   void measure();
 
-  std::vector<int64_t> sizes_;  // of the whole
+  std::vector<int64_t> sizes_;  // of the full tensor
   std::vector<std::vector<IndexRange>> dims_;
-  // A run lies within the innermost dimension that is not whole, `split_`, and all dimensions after it.
+  // A run lies within the innermost dimension of which the part lacks some, `split_`, and all dimensions after it.
   size_t split_ = 0;
-  int64_t inner_ = 1;                          // elements of the dimensions after it
-  int64_t per_outer_ = 1;                      // elements of the part for each index of those before it
-  std::vector<std::vector<int64_t>> offsets_;  // of those before it: where each of the part's indices lies in the whole
+  int64_t inner_ = 1;      // elements of the dimensions after it
+  int64_t per_outer_ = 1;  // elements of the part for each index of those before it
+  std::vector<std::vector<int64_t>>
+      offsets_;  // of those before it: where each of the part's indices lies in the full tensor
   int64_t numel_ = 1;
 };
 

@@ -59,23 +59,23 @@ Layout by_rows(c10::IntArrayRef sizes, Layout layout, const Box& largest) {
   return largest_box(sizes, rows_layout).longest_run() > largest.longest_run() ? rows_layout : layout;
 }
 
-// The whole tensor, put together in memory that the ranks share, each of which passes on its share of every round.
+// The full tensor, put together in memory that the ranks share, each of which passes on its share of every round.
 void each_by_buffer(CollectiveBuffer& buffer, const Piece& own, const at::Tensor& local, c10::IntArrayRef sizes,
                     const Replica& replica, EachPiece each) {
   const at::Tensor part = local.resolve_conj().resolve_neg().cpu().contiguous();
   const auto* bytes = static_cast<const char*>(part.const_data_ptr());
   const auto element = static_cast<int64_t>(part.element_size());
   const int64_t per_round = static_cast<int64_t>(CollectiveBuffer::kBytes) / element;
-  const Box whole(sizes);
+  const Box full(sizes);
   const int64_t ranks = context().world_size(), rank = context().rank();
   int64_t turn = 0;
-  for (int64_t begin = 0; begin < whole.numel(); begin += per_round, ++turn) {
-    const int64_t count = std::min(per_round, whole.numel() - begin);
+  for (int64_t begin = 0; begin < full.numel(); begin += per_round, ++turn) {
+    const int64_t count = std::min(per_round, full.numel() - begin);
     const auto put = [&](char* memory) {
       if (turn % replica.count != replica.index) return;
       const int64_t first = own.box.before(begin);
       own.box.runs(first, own.box.before(begin + count) - first, [&](const Box::Run& run) {
-        std::memcpy(memory + (run.whole - begin) * element, bytes + run.part * element,
+        std::memcpy(memory + (run.full - begin) * element, bytes + run.part * element,
                     static_cast<size_t>(run.length * element));
       });
     };
@@ -83,7 +83,7 @@ void each_by_buffer(CollectiveBuffer& buffer, const Piece& own, const at::Tensor
       const Share share{begin + chunk_start(count, ranks, rank), chunk_length(count, ranks, rank)};
       if (share.count == 0) return;
       auto* const start = const_cast<char*>(memory) + (share.first - begin) * element;
-      each({own.group, own.tensor, whole, share, at::from_blob(start, share.count, part.options()), share.first});
+      each({own.group, own.tensor, full, share, at::from_blob(start, share.count, part.options()), share.first});
     };
     buffer.round(put, take);
   }

@@ -70,17 +70,17 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
     if (to != nullptr && span.runs.size() == 1) {
       const Box::Run& run = span.runs.front();
       char* memory = to + (run.part - first) * element;
-      from.read(memory, run.length * element, tensor.offset + run.whole * element);
-      crc.add(run.whole * element, memory, run.length * element);
+      from.read(memory, run.length * element, tensor.offset + run.full * element);
+      crc.add(run.full * element, memory, run.length * element);
       span.runs.clear();
       return;
     }
-    const int64_t begin = span.runs.front().whole;
+    const int64_t begin = span.runs.front().full;
     char* const covering = covering_memory();
     from.read(covering, (span.end - begin) * element, tensor.offset + begin * element);
     for (const Box::Run& run : span.runs) {
-      const char* bytes = covering + (run.whole - begin) * element;
-      crc.add(run.whole * element, bytes, run.length * element);
+      const char* bytes = covering + (run.full - begin) * element;
+      crc.add(run.full * element, bytes, run.length * element);
       if (to != nullptr) std::memcpy(to + (run.part - first) * element, bytes, run.length * element);
     }
     span.runs.clear();
@@ -89,16 +89,16 @@ void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t f
     if (run.length * element >= kLongRun) {
       flush();
       char* memory = to == nullptr ? nullptr : to + (run.part - first) * element;
-      read_long(from, tensor.offset, run.whole * element, run.length * element, memory, crc);
+      read_long(from, tensor.offset, run.full * element, run.length * element, memory, crc);
       return;
     }
     if (!span.runs.empty()) {
-      const int64_t covered = (run.whole + run.length - span.runs.front().whole) * element;
-      const int64_t gap = (run.whole - span.end) * element;
+      const int64_t covered = (run.full + run.length - span.runs.front().full) * element;
+      const int64_t gap = (run.full - span.end) * element;
       if (covered > kCovering || gap >= kLongGap || span.runs.size() >= kMostRuns) flush();
     }
     span.runs.push_back(run);
-    span.end = run.whole + run.length;
+    span.end = run.full + run.length;
   });
   flush();
 }

@@ -79,7 +79,7 @@ class Writer {
       const auto* bytes = static_cast<const char*>(elements.const_data_ptr());
       piece.box.runs(begin, end - begin, [&](const Box::Run& run) {
         for (int64_t done = 0, length = run.length * element; done < length; done += kWritten) {
-          const int64_t n = std::min(kWritten, length - done), position = run.whole * element + done;
+          const int64_t n = std::min(kWritten, length - done), position = run.full * element + done;
           const char* from = bytes + (run.part - first) * element + done;
           crc.add(position, from, n);
           to.write(from, n, tensor.offset + position);

@@ -70,7 +70,7 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool gat
 constexpr int64_t kPiece = 1 << 20;  // elements that replay draws at a time
 constexpr int64_t kBlock = 16;       // of which normal_ draws as many together, the last ones of a tensor apart
 
-// Whether the whole can be drawn piece by piece.
+// Whether the full tensor can be drawn piece by piece.
 bool draws_in_order(const random::Sampler& sampler, const Target& target) {
   return sampler.in_order && target.device.is_cpu() && !target.geometry.sizes.empty() &&
          row_major(target.geometry.sizes, target.geometry.strides);
@@ -81,7 +81,7 @@ void know(const at::Tensor& drawn) {
   random::note_drawn(sample(drawn, kSampled));
 }
 
-// This rank's part of what torch's own stream gives the whole, which is drawn a few rows at a time.
+// This rank's part of what torch's own stream gives the full tensor, which is drawn a few rows at a time.
 at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t written, const Target& target,
                             const Coordinates& coordinates, const at::TensorOptions& options) {
   const Sizes& sizes = target.geometry.sizes;

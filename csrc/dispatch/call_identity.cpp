@@ -55,7 +55,7 @@ uint64_t hash_of(const c10::IValue& v) {
 bool checks_plain() { return check_whole.load(std::memory_order_relaxed); }
 void set_check_plain(bool on) {
   check_whole.store(on, std::memory_order_relaxed);
-  comm::note_setting("check_plain", on ? "on" : "");
+  comm::register_uniform_setting("check_plain", on ? "on" : "");
 }
 
 void CallIdentifier::add_tensor(const at::Tensor& t, size_t argument) {

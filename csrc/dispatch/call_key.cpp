@@ -6,7 +6,7 @@ namespace weft {
 namespace {
 
 // Whether the strides are exactly those that the sizes imply; unlike row_major, in dimensions of length 1 too.
-bool told_by_sizes(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+bool is_strictly_contiguous(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
   int64_t next = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
     if (strides[d] != next) return false;
@@ -24,7 +24,7 @@ void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, con
   uint64_t head = static_cast<uint64_t>(tensor.dim()) << 16 | static_cast<uint64_t>(tensor.scalar_type()) << 1;
   if (any->is_wrapped_number()) head |= uint64_t{1} << 32;
   const auto sizes = tensor.sizes(), strides = tensor.strides();
-  const bool row_major = told_by_sizes(sizes, strides);
+  const bool row_major = is_strictly_contiguous(sizes, strides);
   if (row_major) head |= uint64_t{1} << 33;
   if (impl != nullptr && impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
   if (stays) head |= uint64_t{1} << 35;

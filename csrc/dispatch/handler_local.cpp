@@ -158,7 +158,7 @@ random::Draws Handler::draw() const {
 
 // Nothing for what makes no values: views, and memory that is not written yet.
 std::optional<FiniteCheck> Handler::finite_check() const {
-  if (op_.is_view || op_.short_name.find("empty") != std::string::npos) return std::nullopt;
+  if (op_.is_view || op_.uninitialized) return std::nullopt;
   FiniteCheck check(op_);
   for (const Operand& o : operands_) {
     check.operand(o.local, o.impl != nullptr ? o.impl->path() : "", op_.arguments[o.argument].written);

@@ -11,8 +11,8 @@
 namespace weft {
 namespace {
 
-// A kernel may lay out its result in memory otherwise than its meta kernel says of the whole: views of the whole must
-// be views of the shard.
+// A kernel may lay out its result in memory otherwise than its meta kernel says of the full tensor: views of the full
+// tensor must be views of the shard.
 at::Tensor in_memory_order(at::Tensor local, const Geometry& global) {
   if (row_major(global.sizes, global.strides) ? local.is_contiguous() : local.numel() < 2) return local;
   const Sizes own = dense_strides(global.sizes, global.strides), strides = dense_strides(local.sizes(), global.strides);

@@ -6,7 +6,7 @@
 #include "composites/random_ops.h"
 #include "composites/transformer_layers.h"
 #include "dispatch/indexing.h"
-#include "dispatch/opaque.h"
+#include "dispatch/memory_readers.h"
 #include "dispatch/process_groups.h"
 #include "random/random.h"
 
@@ -84,7 +84,36 @@ const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
   return *table;
 }
 
-// Made of others, and read memory on their way: on the whole, above autograd.
+// Of sparse tensors' values and entries, what no tag tells. By base names, for every overload.
+struct OnEntries {
+  bool values_one_by_one = false;
+  bool entries_one_by_one = false;
+  bool adds_up = false;
+  bool leaves_alone = false;
+};
+const std::unordered_map<std::string, OnEntries>& entries_ops() {
+  static const auto* table = new std::unordered_map<std::string, OnEntries>{
+      {"clone", {.adds_up = true}},
+      {"neg", {.adds_up = true}},
+      {"mul", {.adds_up = true}},
+      {"div", {.adds_up = true}},
+      {"_to_copy", {.values_one_by_one = true, .entries_one_by_one = true, .adds_up = true}},
+      {"copy_", {.entries_one_by_one = true}},
+      {"zero_", {.entries_one_by_one = true}},
+      {"fill_", {.entries_one_by_one = true}},
+      {"detach", {.leaves_alone = true}},
+      {"alias", {.leaves_alone = true}},
+      {"detach_", {.leaves_alone = true}},
+      {"_sparse_coo_tensor_with_dims_and_tensors", {.leaves_alone = true}},
+  };
+  return *table;
+}
+OnEntries on_entries(const std::string& op) {
+  const auto it = entries_ops().find(op.substr(0, op.find('.')));
+  return it == entries_ops().end() ? OnEntries() : it->second;
+}
+
+// Made of others, and read memory on their way: on the full tensor, above autograd.
 const char* const kGathered[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
 // Of these only the lengths are read; all else is made of other ops.
 const char* const kReadLengths[] = {"lstm.data",
@@ -104,7 +133,7 @@ bool has_out(const c10::FunctionSchema& schema) {
 }  // namespace
 
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
-  register_opaque(libraries, kGathered, kReadLengths);
+  register_memory_readers(libraries, kGathered, kReadLengths);
   register_transformer_layers(libraries);
 }
 
@@ -127,6 +156,23 @@ Special special_of(const OpInfo& op) {
 SparseKernel sparse_kernel_of(const std::string& op) {
   const auto it = sparse_kernels().find(op);
   return it == sparse_kernels().end() ? nullptr : it->second;
+}
+
+bool has_rule_for_sparse(const std::string& op) {
+  return on_entries(op).values_one_by_one || sparse_kernel_of(op) != nullptr;
+}
+
+bool takes_values_one_by_one(const OpInfo& op) {
+  return op.handle.hasTag(at::Tag::pointwise) || on_entries(op.short_name).values_one_by_one;
+}
+
+bool adds_up(const std::string& op) { return on_entries(op).adds_up; }
+
+bool leaves_entries_alone(const std::string& op) { return on_entries(op).leaves_alone; }
+
+bool takes_entries_one_by_one(const OpInfo& op) {
+  if (op.results.size() != 1 || op.results[0].kind != OpInfo::Kind::tensor || op.is_out) return false;
+  return op.handle.hasTag(at::Tag::pointwise) || on_entries(op.short_name).entries_one_by_one;
 }
 
 }  // namespace weft

@@ -14,7 +14,7 @@ namespace {
 
 using Stack = std::vector<c10::IValue>;
 
-// An out= op on whole plain tensors; what it wrote, in order.
+// An out= op on full plain tensors; what it wrote, in order.
 Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   const size_t n = op.arguments.size();
   Stack call(stack.end() - static_cast<std::ptrdiff_t>(n), stack.end()), written;

@@ -5,6 +5,7 @@
 #include <torch/csrc/distributed/c10d/Work.hpp>
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "comm/wire/reduction.h"
@@ -37,18 +38,36 @@ void add_tensors(const c10::IValue& v, std::vector<at::Tensor>& out) {
   for (const c10::IValue& item : v.toListRef()) add_tensors(item, out);
 }
 
-// "all_reduce" of "_c10d_functional::all_reduce_coalesced_", "allreduce" of "c10d::allreduce_coalesced_".
-std::string kind_of(const OpInfo& op) {
+// What a collective does to one value that all ranks hold together.
+enum class Effect : uint8_t {
+  exchanges,  // it would count the value once for each rank, or make it differ between ranks
+  copies,     // one rank's value comes to the others, who have the same
+  reduces,    // equal values are combined
+  waits,      // it follows a functional collective, on results that are here
+};
+
+// By name, without "_" and "_coalesced" at its end.
+const std::unordered_map<std::string, Effect>& effects() {
+  static const auto* table = new std::unordered_map<std::string, Effect>{
+      {"broadcast", Effect::copies},
+      {"allreduce", Effect::reduces},
+      {"all_reduce", Effect::reduces},
+      {"reduce", Effect::reduces},
+      {"wait_tensor", Effect::waits},
+      {"wait_tensors", Effect::waits},
+      {"_wrap_tensor_autograd", Effect::waits},
+  };
+  return *table;
+}
+
+// Of "_c10d_functional::all_reduce_coalesced_" as of "c10d::allreduce_".
+Effect effect_of(const OpInfo& op) {
   std::string name = op.short_name.substr(op.short_name.find("::") + 2);
   for (const std::string end : {"_", "_coalesced"}) {
     if (name.size() > end.size() && name.ends_with(end)) name.resize(name.size() - end.size());
   }
-  return name;
-}
-
-// What follows a functional collective: on results that are here.
-bool only_waits(const std::string& kind) {
-  return kind == "wait_tensor" || kind == "wait_tensors" || kind == "_wrap_tensor_autograd";
+  const auto it = effects().find(name);
+  return it == effects().end() ? Effect::exchanges : it->second;
 }
 
 const c10::IValue* argument(const OpInfo& op, const Stack& stack, const char* name) {
@@ -71,10 +90,7 @@ int ranks_of(const OpInfo& op, const Stack& stack) {
 }
 
 [[noreturn]] void refuse(const OpInfo& op, const at::Tensor& t, const std::string& why) {
-  TORCH_CHECK_VALUE(false, "[W066] [", op.short_name, "] got a sharded tensor, ", t.scalar_type(), " of shape ",
-                    t.sizes(), ", layout ", sharded(t).layout()->describe(), ": ", why,
-                    ". Leave the call out, as in a program of one process, where the tensor is meant; else pass plain "
-                    "tensors: weft.local_tensor(x), this rank's part, or weft.full_tensor(x), the whole on every rank");
+  TORCH_CHECK_VALUE(false, "[W066] ", refusal_of_collective(op.short_name, t, why));
 }
 
 // The tensor to name: the input, where there is an output too. Lists of one tensor for each rank may be given on one
@@ -95,15 +111,12 @@ at::Tensor named(const OpInfo& op, const Stack& stack) {
 // Raises where the value of the tensors would change, or some are not sharded.
 void check_leaves_value(const OpInfo& op, const Stack& stack, const std::vector<at::Tensor>& all) {
   const at::Tensor one = named(op, stack);
-  const std::string kind = kind_of(op);
-  const bool reduces = kind == "allreduce" || kind == "all_reduce" || kind == "reduce";
-  if (!reduces && kind != "broadcast" && !only_waits(kind)) {
-    refuse(op, one, "that is one value, which the ranks hold together, and no rank has one of its own to exchange");
-  }
+  const Effect effect = effect_of(op);
+  if (effect == Effect::exchanges) refuse(op, one, "");
   if (!std::all_of(all.begin(), all.end(), [](const at::Tensor& t) { return holds_shards(t); })) {
     refuse(op, one, "plain tensors are in the same call; give them one of their own");
   }
-  if (!reduces) return;
+  if (effect != Effect::reduces) return;
   static const std::unordered_set<std::string> idempotent{"avg", "max", "min", "band", "bor"};
   const c10::IValue* reduce_op = argument(op, stack, "reduce_op");
   TORCH_INTERNAL_ASSERT(reduce_op != nullptr, "[", op.short_name, "] reduces by no argument reduce_op");
@@ -116,6 +129,16 @@ void check_leaves_value(const OpInfo& op, const Stack& stack, const std::vector<
 }
 
 }  // namespace
+
+std::string refusal_of_collective(const std::string& op, const at::Tensor& t, const std::string& why) {
+  const std::string reason =
+      why.empty() ? "that is one value, which the ranks hold together, and no rank has one of its own to exchange"
+                  : why;
+  return c10::str("[", op, "] got a sharded tensor, ", t.scalar_type(), " of shape ", t.sizes(), ", layout ",
+                  sharded(t).layout()->describe(), ": ", reason,
+                  ". Leave the call out, as in a program of one process, where the tensor is meant; else pass plain "
+                  "tensors: weft.local_tensor(x), this rank's part, or weft.full_tensor(x), the whole on every rank");
+}
 
 bool is_collective(const OpInfo& op) {
   static const std::unordered_set<std::string> spaces{"c10d", "_c10d_functional", "_c10d_functional_autograd",
@@ -130,7 +153,7 @@ void run_collective(const OpInfo& op, Stack& stack) {
   const c10::IValue given = stack[stack.size() - op.arguments.size()];
   const auto& returns = op.schema().returns();
   // What is not in place by its name gives tensors of their own.
-  const bool in_place = op.name.ends_with("_") || only_waits(kind_of(op));
+  const bool in_place = op.name.ends_with("_") || effect_of(op) == Effect::waits;
   torch::jit::drop(stack, op.arguments.size());
   for (const c10::Argument& result : returns) {
     if (!result.type()->isSubtypeOf(*c10::TensorType::get()) &&

@@ -4,17 +4,10 @@
 #include <weft/tensor.h>
 
 #include <optional>
-#include <unordered_map>
 
-#include "comm/lockstep/failure.h"
-#include "comm/lockstep/guard.h"
 #include "dispatch/boxed_call.h"
-#include "dispatch/call_identity.h"
-#include "dispatch/handler.h"
-#include "dispatch/how.h"
+#include "dispatch/sparse_kinds.h"
 #include "dispatch/special.h"
-#include "mesh/context.h"
-#include "plan/gather.h"
 #include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
@@ -22,13 +15,6 @@
 #include "views/views.h"
 
 namespace weft {
-namespace {
-
-bool has_pattern(const at::Tensor& t) { return t.defined() && t.is_sparse() && holds_shards(t); }
-bool is_coo(const at::Tensor& t) { return t.defined() && t.layout() == at::kSparse; }
-bool is_dense_sharded(const at::Tensor& t) { return holds_shards(t) && !t.is_sparse(); }
-
-at::Tensor local_values(const at::Tensor& sparse) { return sharded(sparse).local()._values(); }
 
 at::Tensor coalesced(const at::Tensor& sparse) {
   const Pattern old = pattern_of(sparse);
@@ -49,6 +35,8 @@ at::Tensor coalesced(const at::Tensor& sparse) {
   // The shard's come in the same order: both by rising indices.
   return make_sparse(merged, sharded(sparse).local().coalesce()._values());
 }
+
+namespace {
 
 void set_coalesced(const at::Tensor& sparse, bool flag) {
   auto pattern = std::make_shared<SparsePattern>(*pattern_of(sparse));
@@ -80,14 +68,15 @@ at::Tensor sum_of_sparse(const at::Tensor& a, const at::Tensor& b, const at::Sca
   const Pattern first = pattern_of(left), second = pattern_of(right);
   const auto type = at::result_type(a, b);
   const at::Tensor values = at::cat({local_values(left).to(type), local_values(right).to(type).mul(alpha)});
-  // Each rank's in the order of the whole's: the first tensor's, then the second's.
+  // Each rank's in the order of the full tensor's: the first tensor's, then the second's.
   const at::Tensor indices = at::cat({first->indices, second->indices}, 1);
   at::Tensor sum = make_sparse(make_pattern(indices, layout, first->sizes, false), values);
   const bool grown = indices.size(1) > a.numel();
   return (first->coalesced && second->coalesced) || grown ? coalesced(sum) : sum;
 }
 
-// A sparse tensor with the layout of the dense one, if that is whole and its own; undefined otherwise.
+// A sparse tensor with the layout of the dense one, if that is nobody else's and has nothing pending; undefined
+// otherwise.
 at::Tensor beside(const at::Tensor& dense, const at::Tensor& sparse) {
   const ShardedTensorImpl& impl = sharded(dense);
   if (impl.layout()->has_partial() || impl.is_moved()) return {};
@@ -145,9 +134,9 @@ void run_sparse_mask(BoxedCall& call) {
   const at::Tensor self = call.tensor(0), mask = call.tensor(1);
   if (!is_coo(mask) || is_coo(self)) refuse_kind("sparse_mask", "sparse");
   if (!holds_shards(self)) return call.finish(self.sparse_mask(full_sparse(mask)));
-  const at::Tensor whole = redistribute_tensor(self, sharded(self).layout()->without_partial());
-  const at::Tensor laid_out = lay_out_sparse(mask, sharded(whole).layout());
-  const at::Tensor indices = sharded(laid_out).local()._indices(), from = sharded(whole).local();
+  const at::Tensor unreduced = redistribute_tensor(self, sharded(self).layout()->without_partial());
+  const at::Tensor laid_out = lay_out_sparse(mask, sharded(unreduced).layout());
+  const at::Tensor indices = sharded(laid_out).local()._indices(), from = sharded(unreduced).local();
   c10::List<std::optional<at::Tensor>> all;
   for (const at::Tensor& of_dim : indices.unbind(0)) all.push_back(of_dim);
   call.finish(make_sparse(pattern_of(laid_out), from.index(all)));
@@ -236,90 +225,5 @@ void run_to_dense(BoxedCall& call) { call.finish(dense_of(call.tensor(0), call[1
 void run_sparse_alias(BoxedCall& call) { call.finish(share(call.tensor(0))); }
 
 void run_sparse_identity(BoxedCall& call) { call.finish(call.tensor(0)); }
-
-namespace {
-
-// f(a + b) = f(a) + f(b): entries of the same place need not be added first.
-bool is_linear(const OpInfo& op) {
-  const std::string name = op.short_name.substr(0, op.short_name.find('.'));
-  return name == "clone" || name == "neg" || name == "_to_copy" || name == "mul" || name == "div";
-}
-
-// An op that takes each value of one sparse tensor by itself, beside single values: on the shard.
-bool run_on_values(BoxedCall& call) {
-  if (call.op.results.size() != 1 || call.op.is_out) return false;
-  if (!call.op.handle.hasTag(at::Tag::pointwise) && call.op.short_name != "_to_copy") return false;
-  std::optional<size_t> at;
-  for (size_t i = 0; i < call.size(); ++i) {
-    if (call.op.arguments[i].kind == OpInfo::Kind::tensor_list) return false;
-    if (!call.has_tensor(i)) continue;
-    if (has_pattern(call.tensor(i)) && !at) {
-      at = i;
-    } else if (call.tensor(i).dim() != 0 || is_coo(call.tensor(i))) {
-      return false;
-    }
-  }
-  if (!at) return false;
-  at::Tensor sparse = call.tensor(*at);
-  if (!call.op.writes && !is_linear(call.op)) sparse = coalesced(sparse);
-  for (size_t i = 0; i < call.size(); ++i) {
-    if (call.has_tensor(i) && is_dense_sharded(call.tensor(i))) call[i] = full_or_alias(call.tensor(i));
-  }
-  call[*at] = sharded(sparse).local();
-  comm::run_local(call.op.short_name, [&] { call.op.handle.callBoxed(call.stack()); });
-  if (call.op.writes) {
-    sharded(sparse).wrote();
-    call.stack().back() = sparse;
-  } else if (is_coo(call.stack().back().toTensor())) {
-    call.stack().back() = make_sparse(pattern_of(sparse), call.stack().back().toTensor()._values());
-  }
-  return true;
-}
-
-// On the whole tensors, on every rank.
-void run_on_whole(BoxedCall& call) {
-  int64_t bytes = 0;
-  for (size_t i = 0; i < call.size(); ++i) {
-    if (!call[i].isTensor()) {
-      if (call.op.arguments[i].kind == OpInfo::Kind::tensor_list) refuse_kind(call.op.short_name, "sparse");
-      continue;
-    }
-    const at::Tensor t = call.tensor(i);
-    if (is_dense_sharded(t) || (holds_shards(t) && call.op.arguments[i].written)) {
-      refuse_kind(call.op.short_name, "sparse");
-    }
-    if (!holds_shards(t)) continue;
-    bytes += bytes_to_gather(sharded(t).local()._values());
-    call[i] = full_sparse(t);
-  }
-  warn_gather(call.op.short_name, "the op has no rule for sparse tensors", bytes);
-  call.op.handle.callBoxed(call.stack());
-}
-
-}  // namespace
-
-bool has_sparse_kernel(const c10::OperatorHandle& op) {
-  if (op.hasKernelForDispatchKey(c10::DispatchKey::SparseCPU)) return true;
-  const c10::OperatorName& name = op.operator_name();
-  if (name.name.rfind("aten::", 0) != 0) return false;
-  const std::string short_name = name.name.substr(6) + (name.overload_name.empty() ? "" : "." + name.overload_name);
-  return short_name == "_to_copy" || sparse_kernel_of(short_name) != nullptr;
-}
-
-void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::jit::Stack* stack) {
-  const OpInfo& op = op_info(handle);
-  BoxedCall call(op, *stack);
-  const CallIdentity identity = comm::guarded() ? identify(op, &call[0]) : CallIdentity();
-  RunningOp running(op.short_name.c_str(), identity.identity, identity.path);
-  for (size_t i = 0; i < call.size(); ++i) {
-    constexpr int64_t kWords = 128;
-    if (!call.has_tensor(i) || !is_coo(call.tensor(i)) || has_pattern(call.tensor(i))) continue;
-    running.add(mix(sample(call.tensor(i)._indices(), kWords), sample(call.tensor(i)._values(), kWords)));
-  }
-  const BelowAutograd guard;
-  if (op.is_out) return run_out(op, *stack);
-  if (const SparseKernel kernel = sparse_kernel_of(op.short_name)) return kernel(call);
-  if (!run_on_values(call)) run_on_whole(call);
-}
 
 }  // namespace weft

@@ -35,7 +35,7 @@ void run_sparse_identity(BoxedCall& call);
 
 /// Of calls with sparse tensors that have a layout, or have none and go together with sharded ones. What takes each
 /// value by itself runs on the shards; sums, masks, norms and copies have kernels of their own. All else that core has
-/// for sparse tensors runs on the whole ones, on every rank, where it writes nothing and no dense one is sharded; it
+/// for sparse tensors runs on the full ones, on every rank, where it writes nothing and no dense one is sharded; it
 /// raises NotImplementedError otherwise.
 void run_sparse(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 

@@ -20,21 +20,9 @@ namespace {
 
 bool are_entries(const at::Tensor& t) { return holds_shards(t) && sharded(t).holds_entries(); }
 
-// Those that are about identity, and the one that knows entries itself.
-bool leaves_entries_alone(const std::string& op) {
-  return op == "detach" || op == "alias" || op == "detach_" || op == "_sparse_coo_tensor_with_dims_and_tensors";
-}
-
-bool takes_each_by_itself(const OpInfo& op) {
-  if (op.results.size() != 1 || op.results[0].kind != OpInfo::Kind::tensor || op.is_out) return false;
-  const std::string& name = op.short_name;
-  return op.handle.hasTag(at::Tag::pointwise) || name == "_to_copy" || name == "copy_" || name == "zero_" ||
-         name.rfind("fill_.", 0) == 0;
-}
-
 // On the entries that this rank has; false: not with these arguments.
 bool run_on_held(BoxedCall& call) {
-  if (!takes_each_by_itself(call.op)) return false;
+  if (!takes_entries_one_by_one(call.op)) return false;
   Pattern pattern;
   at::Tensor written, first;
   for (size_t i = 0; i < call.size(); ++i) {

@@ -55,7 +55,7 @@ void run_in_place_view(const OpInfo& op, Stack& stack) {
   stack.back() = self;
 }
 
-// Its strides are the whole's; the shard's are for view to find.
+// Its strides are the full tensor's; the shard's are for view to find.
 void run_reshape_alias(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   const at::Tensor self = call[0].toTensor();

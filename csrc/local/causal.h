@@ -1,5 +1,5 @@
 #pragma once
-// Causal attention of queries that are some of the whole's: they see the keys up to their own place.
+// Causal attention of queries that are some of the full tensor's: they see the keys up to their own place.
 #include <vector>
 
 #include "local/local_call.h"

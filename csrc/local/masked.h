@@ -26,7 +26,7 @@ class MaskedCall final : public LocalCall {
   /// The shard holds the `length` places from `offset` on, of `whole`.
   MaskedCall(Recipe recipe, int64_t offset, int64_t length, int64_t global_size)
       : recipe_(std::move(recipe)), offset_(offset), length_(length), global_size_(global_size) {}
-  /// Raises IndexError, on the rank that has it, for an index outside the whole (not on a GPU).
+  /// Raises IndexError, on the rank that has it, for an index outside the full tensor (not on a GPU).
   void run(const OpInfo& op, Mesh mesh, std::vector<c10::IValue>& stack) const override;
 
  private:

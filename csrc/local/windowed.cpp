@@ -129,7 +129,7 @@ class WindowedCall::Run {
   const Kind kind_;
   size_t base_;
   bool backward_ = false, correct_ = false, include_padding_ = true;
-  Sizes local_, global_;  // lengths of what the op runs on and of the whole input, the last dimension first
+  Sizes local_, global_;  // lengths of what the op runs on and of the full input, the last dimension first
 };
 
 void WindowedCall::run(const OpInfo& op, Mesh mesh, Stack& stack) const {

@@ -36,7 +36,7 @@ Active& active() {
   return *a;
 }
 
-// The layout of a variable for which the map has none is whole.
+// A variable for which the map has no layout is replicated.
 Layout or_whole(Layout found, const LayoutMap& map, const at::Tensor& variable) {
   return found != nullptr ? found : TensorLayout::replicated(map.mesh(), variable.dim());
 }

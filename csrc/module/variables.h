@@ -37,7 +37,7 @@ class Variables {
   std::string differing_values() const;
   /// A warning of what the map has left out, on the first rank alone; empty: nothing. To be asked before anything is
   /// laid out.
-  /// @param whole_is_meant  variables that no entry matches are whole on purpose
+  /// @param whole_is_meant  variables that no entry matches are replicated on purpose
   std::string left_out(bool whole_is_meant = false) const;
   /// Both warnings, by the first rank alone.
   void warn() const;

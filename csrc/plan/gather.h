@@ -8,7 +8,7 @@
 
 namespace weft {
 
-/// What it takes to have the whole value on every rank; 0 where it is there.
+/// What it takes to have the full value on every rank; 0 where it is there.
 int64_t bytes_to_gather(const at::Tensor& tensor);
 /// Warns once per op and process that its inputs are gathered; raises under strict().
 void warn_gather(const std::string& op, const std::string& reason, int64_t bytes);

@@ -156,7 +156,7 @@ at::Tensor pixel_shuffle(const at::Tensor& self, int64_t factor) {
   return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
 }
 
-at::Tensor of_all(const at::Tensor& self) { return at::empty({}, self.options()); }
+at::Tensor reduce_all_meta(const at::Tensor& self) { return at::empty({}, self.options()); }
 
 at::Tensor made_like(const at::Tensor& self, Dtype dtype, std::optional<at::Layout>, std::optional<at::Device>,
                      std::optional<bool>, Format format) {
@@ -166,13 +166,13 @@ at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype dtype, std
                      std::optional<at::Device> device, std::optional<bool> pinned, Format format) {
   return made_like(self, dtype, layout, device, pinned, format);
 }
-at::Tensor made_new(const at::Tensor& self, c10::SymIntArrayRef size, Dtype dtype, std::optional<at::Layout>,
-                    std::optional<at::Device>, std::optional<bool>) {
+at::Tensor new_empty_meta(const at::Tensor& self, c10::SymIntArrayRef size, Dtype dtype, std::optional<at::Layout>,
+                          std::optional<at::Device>, std::optional<bool>) {
   return at::empty(C10_AS_INTARRAYREF_SLOW(size), self.options().dtype(dtype.value_or(self.scalar_type())));
 }
 at::Tensor new_full(const at::Tensor& self, c10::SymIntArrayRef size, const at::Scalar&, Dtype dtype,
                     std::optional<at::Layout> layout, std::optional<at::Device> device, std::optional<bool> pinned) {
-  return made_new(self, size, dtype, layout, device, pinned);
+  return new_empty_meta(self, size, dtype, layout, device, pinned);
 }
 at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, Dtype dtype,
                              std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {

@@ -52,15 +52,15 @@ Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, con
                                  c10::SymInt, int64_t, std::array<bool, 3> mask);
 at::Tensor mse_loss_backward(const at::Tensor&, const at::Tensor& self, const at::Tensor&, int64_t);
 at::Tensor pixel_shuffle(const at::Tensor& self, int64_t factor);
-at::Tensor of_all(const at::Tensor& self);
+at::Tensor reduce_all_meta(const at::Tensor& self);
 
 // empty_like, zeros_like and ones_like; new_empty, new_zeros and new_ones.
 at::Tensor made_like(const at::Tensor& self, Dtype, std::optional<at::Layout>, std::optional<at::Device>,
                      std::optional<bool>, Format);
 at::Tensor full_like(const at::Tensor& self, const at::Scalar&, Dtype, std::optional<at::Layout>,
                      std::optional<at::Device>, std::optional<bool>, Format);
-at::Tensor made_new(const at::Tensor& self, c10::SymIntArrayRef size, Dtype, std::optional<at::Layout>,
-                    std::optional<at::Device>, std::optional<bool>);
+at::Tensor new_empty_meta(const at::Tensor& self, c10::SymIntArrayRef size, Dtype, std::optional<at::Layout>,
+                          std::optional<at::Device>, std::optional<bool>);
 at::Tensor new_full(const at::Tensor& self, c10::SymIntArrayRef size, const at::Scalar&, Dtype,
                     std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>);
 at::Tensor new_empty_strided(const at::Tensor& self, c10::SymIntArrayRef size, c10::SymIntArrayRef stride, Dtype,

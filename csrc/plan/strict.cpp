@@ -34,7 +34,7 @@ Settings& settings() {
 void note(const Settings& s) {
   strict_detail::watching.store(s.strict.on || s.warn_bytes >= 0, std::memory_order_relaxed);
   const std::string but = s.strict.allowed.empty() ? "" : ", but for " + c10::Join(", ", s.strict.allowed);
-  comm::note_setting("strict", s.strict.on ? "on" + but : "");
+  comm::register_uniform_setting("strict", s.strict.on ? "on" + but : "");
 }
 
 // Whether parts of other ranks are needed, other than to be reduced.

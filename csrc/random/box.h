@@ -1,5 +1,5 @@
 #pragma once
-// A shard as dense boxes of the whole tensor: where each element lies in the tensor (its global index) and in memory.
+// A shard as dense boxes of the full tensor: where each element lies in the tensor (its global index) and in memory.
 #include <array>
 
 #include "base/in_parallel.h"

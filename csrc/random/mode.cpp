@@ -16,7 +16,7 @@ Mode mode() { return thread_mode.value_or(process_mode.load(std::memory_order_re
 
 void set_mode(Mode mode) {
   process_mode.store(mode, std::memory_order_relaxed);
-  comm::note_setting("random_mode", mode == Mode::replay ? "replay" : "");
+  comm::register_uniform_setting("random_mode", mode == Mode::replay ? "replay" : "");
 }
 
 ModeScope::ModeScope(Mode mode) : outer_(thread_mode) { thread_mode = mode; }

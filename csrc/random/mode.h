@@ -6,7 +6,7 @@ namespace weft::random {
 
 enum class Mode {
   counter,  // one key per op, values by global index: the same for every layout
-  replay,   // torch's own stream for the whole tensor, of which each rank keeps its part: equal to the unsharded run
+  replay,   // torch's own stream for the full tensor, of which each rank keeps its part: equal to the unsharded run
 };
 
 /// The mode of this thread: that of its innermost scope, else the process's.

@@ -1,5 +1,5 @@
 #pragma once
-// Random values by global index: element i of the whole tensor is a function of Philox4x32-10(key, i), so a value does
+// Random values by global index: element i of the full tensor is a function of Philox4x32-10(key, i), so a value does
 // not depend on the layout. A random op draws exactly one 64-bit key from its generator, on every rank, whatever the
 // shape. formulas.h has the exact value of each element.
 #include <ATen/core/Generator.h>
@@ -18,7 +18,7 @@ namespace weft::random {
 /// seed and the offset, which moves on by one fixed step (so not while a CUDA graph is captured). Meta: nothing drawn.
 uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device device);
 
-/// Where the elements of a shard lie in the whole tensor.
+/// Where the elements of a shard lie in the full tensor.
 struct GlobalIndex {
   Sizes global_sizes;
   std::vector<std::vector<IndexRange>> dims;  // per dimension, see local_indices()
@@ -33,7 +33,8 @@ struct Sampler {
   void (*fill)(at::Tensor& out, const GlobalIndex& index, c10::ArrayRef<c10::IValue> args, uint64_t key);
   /// Index of the op's generator argument; -1: none.
   int generator;
-  /// Whether core's kernel on a CPU draws value after value in memory order, so that the whole can be drawn in pieces.
+  /// Whether core's kernel on a CPU draws value after value in memory order, so that the full tensor can be drawn in
+  /// pieces.
   bool in_order = false;
 };
 

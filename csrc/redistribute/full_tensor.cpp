@@ -1,4 +1,4 @@
-// The whole of a sharded tensor, on every rank.
+// The full value of a sharded tensor, on every rank.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "comm/lockstep/settle.h"

@@ -51,7 +51,7 @@ struct Bucket {
   std::vector<Piece> pieces;
   size_t next = 0;  // the first entry that may still be asked for
   int64_t bytes = 0;
-  std::unique_ptr<comm::PendingWholes> wholes;
+  std::unique_ptr<comm::PendingGathers> gathers;
 };
 
 // Of one rank.
@@ -72,7 +72,7 @@ class GatherAhead : public ContextState {
     const GatherRequest& request = requests_[number];
     const size_t piece = first.entries[entry].piece;
     const bool current = request.is_current(wanted.operand, first.pieces[piece].moment);
-    const at::Tensor result = current ? request.result(first.wholes->take(piece)) : on_demand(wanted);
+    const at::Tensor result = current ? request.result(first.gathers->take(piece)) : on_demand(wanted);
     if (first.next == first.entries.size()) drop_first();
     return result;
   }
@@ -124,7 +124,7 @@ class GatherAhead : public ContextState {
   void drop_first() {
     const Bucket bucket = std::move(buckets_.front());
     buckets_.pop_front();
-    if (bucket.wholes) bucket.wholes->wait();
+    if (bucket.gathers) bucket.gathers->wait();
   }
 
   // What nobody foretold, with what will likely follow at once.
@@ -144,7 +144,7 @@ class GatherAhead : public ContextState {
     send(std::move(bucket));
     gather_next();
     Bucket& first = buckets_.front();
-    return requests_[number].result(first.wholes->take(0));
+    return requests_[number].result(first.gathers->take(0));
   }
 
   void gather_next() {
@@ -207,7 +207,7 @@ class GatherAhead : public ContextState {
       const GatherRequest& request = requests_[p.number];
       tensors.push_back(request.to_gather(request.shard(p.moment)));
     }
-    bucket.wholes = comm::all_gather_coalesced(tensors, first.mesh(), first.axis());
+    bucket.gathers = comm::all_gather_coalesced(tensors, first.mesh(), first.axis());
     buckets_.push_back(std::move(bucket));
   }
 
@@ -235,7 +235,7 @@ int64_t overlap(int64_t bytes) {
                     " bytes; give 0 (nothing is gathered ahead) or more");
   static const int64_t by_default = gathered_ahead.load(std::memory_order_relaxed);
   const int64_t before = gathered_ahead.exchange(bytes, std::memory_order_relaxed);
-  comm::note_setting("overlap", bytes == by_default ? "" : std::to_string(bytes));
+  comm::register_uniform_setting("overlap", bytes == by_default ? "" : std::to_string(bytes));
   return before;
 }
 

@@ -119,8 +119,8 @@ bool GatherRequest::same_gather(const GatherRequest& other) const {
 }
 
 at::Tensor GatherRequest::result(const at::Tensor& gathered) const {
-  const at::Tensor whole = gathered.sizes().equals(result_sizes_) ? gathered : gathered.reshape(result_sizes_);
-  return position_.empty() ? whole : whole.permute(position_);
+  const at::Tensor full = gathered.sizes().equals(result_sizes_) ? gathered : gathered.reshape(result_sizes_);
+  return position_.empty() ? full : full.permute(position_);
 }
 
 }  // namespace weft

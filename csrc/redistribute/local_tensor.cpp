@@ -60,8 +60,8 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
   }
 };
 
-// The whole's dimensions lie in memory in the order of `strides`, and so does the shard: a part that lies otherwise is
-// copied.
+// The full tensor's dimensions lie in memory in the order of `strides`, and so does the shard: a part that lies
+// otherwise is copied.
 at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
                      const std::vector<int64_t>& strides) {
   return FromLocal::apply(local, as_word(layout), sizes, strides);

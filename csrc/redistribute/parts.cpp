@@ -28,7 +28,7 @@ std::vector<Part> all_parts(const at::Tensor& local, Mesh mesh) {
   return parts;
 }
 
-// The whole's sizes from the parts': lengths add up along the axes that split a dimension.
+// The full tensor's sizes from the parts': lengths add up along the axes that split a dimension.
 std::vector<int64_t> global_sizes(const std::vector<Part>& parts, Layout layout) {
   const Mesh mesh = layout->mesh();
   std::vector<int64_t> sizes(layout->ndim(), 0);
@@ -46,8 +46,8 @@ std::vector<int64_t> global_sizes(const std::vector<Part>& parts, Layout layout)
   return sizes;
 }
 
-// The order of the whole in memory, as strides that all ranks agree about. The mesh's first rank has the longest part
-// of every dimension, so its strides say all that any part's can. Parts that lie otherwise are no error: the order
+// The order of the full tensor in memory, as strides that all ranks agree about. The mesh's first rank has the longest
+// part of every dimension, so its strides say all that any part's can. Parts that lie otherwise are no error: the order
 // changes no value.
 std::vector<int64_t> global_order(const std::vector<Part>& parts, Mesh mesh) {
   const Part& first = parts[mesh->ranks()[0]];

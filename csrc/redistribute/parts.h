@@ -1,5 +1,5 @@
 #pragma once
-// The ranks' parts of one tensor, and the whole that they make up.
+// The ranks' parts of one tensor, and the full tensor that they make up.
 #include <ATen/core/Tensor.h>
 #include <weft/layout.h>
 
@@ -16,8 +16,8 @@ struct GlobalShape {
   std::vector<int64_t> order;  // of its dimensions in memory, as strides
 };
 
-/// The whole, the same on all ranks. Raises ValueError on all of them where the parts do not make up one (of `shape`,
-/// if it is given). One small collective.
+/// The full tensor, the same on all ranks. Raises ValueError on all of them where the parts do not make up one (of
+/// `shape`, if it is given). One small collective.
 GlobalShape put_together(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape);
 
 }  // namespace weft

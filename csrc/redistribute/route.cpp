@@ -198,7 +198,7 @@ class Search {
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue_;
 };
 
-// Everything that moves is made whole, then cut anew: always possible.
+// Everything that moves is gathered, then cut anew: always possible.
 Route by_way_of_replicas(const State& start, const State& goal, const std::vector<int>& axes, const Subject& subject) {
   Route route;
   State state = start;
@@ -283,7 +283,7 @@ Route find_route(const State& start, const State& goal, const Subject& subject) 
   int pending = 0;
   for (int axis : axes) pending += start.partial[axis] != Reduction::none;
   const int64_t limit = std::max({shard_bytes(start, subject), shard_bytes(goal, subject), kSmallBytes});
-  // Two pending axes are cheaper taken scattered than whole, if there is a dimension to scatter.
+  // Two pending axes are cheaper taken scattered than gathered, if there is a dimension to scatter.
   for (int spare : {pending > 1 ? 1 : 0, 2}) {
     const std::vector<int> dims = open_dims(start, goal, axes, spare, subject);
     if (auto route = Search(goal, subject, axes, dims, limit).run(start)) return *route;

@@ -120,10 +120,10 @@ at::Tensor padded(const SparsePattern& p, const at::Tensor& values, int64_t leng
   sizes[0] = length;
   at::Tensor part = at::zeros(sizes, values.options());
   part.narrow(0, 0, values.size(0)).copy_(values);
-  Sizes whole = p.entries_sizes();
-  whole[0] = length;
-  for (const Split& split : row_axes(p.layout, p.sparse_dim())) whole[0] *= p.layout->mesh()->axis_size(split.axis);
-  return make_sharded(std::move(part), p.entries_layout(), row_major_geometry(whole));
+  Sizes full = p.entries_sizes();
+  full[0] = length;
+  for (const Split& split : row_axes(p.layout, p.sparse_dim())) full[0] *= p.layout->mesh()->axis_size(split.axis);
+  return make_sharded(std::move(part), p.entries_layout(), row_major_geometry(full));
 }
 
 Layout with_whole_rows(Layout layout) {

@@ -14,10 +14,10 @@ namespace weft {
 
 /// Where the entries lie; never changed.
 struct SparsePattern {
-  at::Tensor indices;  // [sparse dimensions, entries], of the whole, plain, the same on all ranks
+  at::Tensor indices;  // [sparse dimensions, entries], of the full tensor, plain, the same on all ranks
   at::Tensor here;     // which of them this rank holds, in this order; undefined: all
   Layout layout;       // of the sparse tensor; nothing is pending
-  Sizes sizes;         // of the whole
+  Sizes sizes;         // of the full tensor
   bool coalesced;
 
   int64_t count() const { return indices.size(1); }
@@ -28,7 +28,7 @@ struct SparsePattern {
 };
 using Pattern = std::shared_ptr<const SparsePattern>;
 
-/// Plain indices of the whole.
+/// Plain indices of the full tensor.
 Pattern make_pattern(const at::Tensor& indices, Layout layout, at::IntArrayRef sizes, bool coalesced);
 /// Whether the entries are the same, in one order, on the same ranks.
 bool same_entries(const Pattern& a, const Pattern& b);
@@ -45,7 +45,7 @@ at::Tensor entries_of(const at::Tensor& sparse);
 at::Tensor mark_entries(const at::Tensor& values, Pattern pattern);
 /// Whether it has as many rows on each rank as there are entries.
 bool has_own_rows(const at::Tensor& tensor);
-/// The same values as a tensor like any other, dimension 0 whole: a collective where the rows are split.
+/// The same values as a tensor like any other, dimension 0 not split: a collective where the rows are split.
 at::Tensor gather_entries(const at::Tensor& entries);
 /// For sums and norms: the same values and zeros, in any order, as a tensor like any other; nothing moves.
 at::Tensor padded_entries(const at::Tensor& entries);

@@ -44,9 +44,9 @@ bool blocks_fit(const State& state, const Subject& subject, int dim, int64_t blo
     c10::SmallVector<int64_t, 8> next;
     const int64_t parts = subject.mesh->axis_size(split.axis);
     for (int64_t length : lengths) {
-      const int64_t whole = split.block == 0 ? length : split.block;
-      const int64_t full = std::max<int64_t>(1, chunk_length(whole, parts, 0));
-      const int64_t last = std::min(parts - 1, whole / full);  // the first chunk that is not full, if one is not
+      const int64_t divided = split.block == 0 ? length : split.block;
+      const int64_t full = std::max<int64_t>(1, chunk_length(divided, parts, 0));
+      const int64_t last = std::min(parts - 1, divided / full);  // the first chunk that is not full, if one is not
       for (int64_t index : {int64_t{0}, last}) {
         const int64_t part = part_length(length, parts, index, split.block);
         if (std::find(next.begin(), next.end(), part) == next.end()) next.push_back(part);
@@ -82,7 +82,7 @@ std::vector<int64_t> parts_of(int64_t length, int64_t parts, int64_t block) {
 struct Side {
   int64_t dim = -1;  // of the tensor at hand; -1: none
   int64_t block = 0;
-  int64_t whole = 0;  // its length without the step's split, on this rank
+  int64_t length = 0;  // its length without the step's split, on this rank
 };
 
 struct Unfolded {
@@ -92,7 +92,7 @@ struct Unfolded {
 };
 
 // `x` with blocked dimensions seen as (blocks, within the block), and where the sides are then. `x` holds parts along
-// `from` and the whole along `to`.
+// `from` and the full length along `to`.
 Unfolded unfold(const at::Tensor& x, const Side& from, const Side& to, int64_t parts, int64_t index) {
   if (from.block == 0 && to.block == 0) return {x, from.dim, to.dim};
   Unfolded out{x, -1, -1};
@@ -100,10 +100,10 @@ Unfolded unfold(const at::Tensor& x, const Side& from, const Side& to, int64_t p
   for (int64_t d = 0; d < x.dim(); ++d) {
     const bool is_from = d == from.dim, is_to = d == to.dim;
     if (is_from && from.block > 0) {
-      sizes.push_back(from.whole / from.block);
+      sizes.push_back(from.length / from.block);
       sizes.push_back(chunk_length(from.block, parts, index));
     } else if (is_to && to.block > 0) {
-      sizes.push_back(to.whole / to.block);
+      sizes.push_back(to.length / to.block);
       sizes.push_back(to.block);
     } else {
       sizes.push_back(x.size(d));
@@ -118,8 +118,8 @@ Unfolded unfold(const at::Tensor& x, const Side& from, const Side& to, int64_t p
 // The sizes of the shard behind the step; `x` is the one before it.
 Sizes folded(const at::Tensor& x, const Side& from, const Side& to, int64_t parts, int64_t index) {
   Sizes sizes(x.sizes().begin(), x.sizes().end());
-  if (from.dim >= 0) sizes[from.dim] = from.whole;
-  if (to.dim >= 0) sizes[to.dim] = part_length(to.whole, parts, index, to.block);
+  if (from.dim >= 0) sizes[from.dim] = from.length;
+  if (to.dim >= 0) sizes[to.dim] = part_length(to.length, parts, index, to.block);
   return sizes;
 }
 
@@ -130,7 +130,7 @@ Side cut(const Step& step, const at::Tensor& x, const Place& place) {
   Side to;
   to.dim = position(place, step.to.dim);
   to.block = step.to.block;
-  to.whole = x.size(to.dim);
+  to.length = x.size(to.dim);
   return to;
 }
 
@@ -141,7 +141,7 @@ Side joined(const Step& step, const State& state, const Place& place) {
   from.block = step.from.block;
   State without = state;
   without.splits[index_of(state, step.axis)].dim = -1;
-  from.whole = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
+  from.length = length_of(without, place.mesh, place.sizes[step.from.dim], step.from.dim, place.coordinates.data());
   return from;
 }
 
@@ -242,9 +242,9 @@ State after(const Step& step, const State& state) {
 
 comm::Ticks cost(const Step& step, Mesh mesh, int64_t bytes_before, int64_t bytes_after) {
   if (step.from.kind == AxisState::replicated) return 0;
-  const bool pending = step.from.kind == AxisState::partial, whole = step.to.kind == AxisState::replicated;
-  const comm::Moves moves = pending ? (whole ? comm::Moves::all_reduce : comm::Moves::reduce_scatter)
-                                    : (whole ? comm::Moves::all_gather : comm::Moves::all_to_all);
+  const bool pending = step.from.kind == AxisState::partial, replicated = step.to.kind == AxisState::replicated;
+  const comm::Moves moves = pending ? (replicated ? comm::Moves::all_reduce : comm::Moves::reduce_scatter)
+                                    : (replicated ? comm::Moves::all_gather : comm::Moves::all_to_all);
   return comm::cost_of(mesh).axes[step.axis].of(moves, std::max(bytes_before, bytes_after));
 }
 
@@ -252,14 +252,14 @@ Cut scatter_of(const Step& step, const at::Tensor& x, const Place& place) {
   const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
   const Side to = cut(step, x, place);
   const Unfolded u = unfold(x, {}, to, parts, index);
-  return {u.tensor, u.to, parts_of(to.whole, parts, to.block), folded(x, {}, to, parts, index)};
+  return {u.tensor, u.to, parts_of(to.length, parts, to.block), folded(x, {}, to, parts, index)};
 }
 
 Cut gather_of(const Step& step, const State& state, const at::Tensor& x, const Place& place) {
   const int64_t parts = place.mesh->axis_size(step.axis), index = place.coordinates[step.axis];
   const Side from = joined(step, state, place);
   const Unfolded u = unfold(x, from, {}, parts, index);
-  return {u.tensor, u.from, parts_of(from.whole, parts, from.block), folded(x, from, {}, parts, index)};
+  return {u.tensor, u.from, parts_of(from.length, parts, from.block), folded(x, from, {}, parts, index)};
 }
 
 at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const Place& place) {
@@ -279,13 +279,13 @@ at::Tensor run(const Step& step, const State& state, const at::Tensor& x, const 
   const Unfolded u = unfold(x, from, to, parts, index);
   at::Tensor y;
   if (slice) {
-    const int64_t whole = u.tensor.size(u.to), start = chunk_start(whole, parts, index);
-    y = u.tensor.slice(u.to, start, start + chunk_length(whole, parts, index));
+    const int64_t length = u.tensor.size(u.to), start = chunk_start(length, parts, index);
+    y = u.tensor.slice(u.to, start, start + chunk_length(length, parts, index));
   } else if (step.to.kind == AxisState::replicated) {
-    y = comm::all_gather(u.tensor, u.from, parts_of(from.whole, parts, from.block), place.mesh, step.axis);
+    y = comm::all_gather(u.tensor, u.from, parts_of(from.length, parts, from.block), place.mesh, step.axis);
   } else {
-    y = comm::all_to_all(u.tensor, u.to, parts_of(to.whole, parts, to.block), u.from,
-                         parts_of(from.whole, parts, from.block), place.mesh, step.axis);
+    y = comm::all_to_all(u.tensor, u.to, parts_of(to.length, parts, to.block), u.from,
+                         parts_of(from.length, parts, from.block), place.mesh, step.axis);
   }
   return from.block == 0 && to.block == 0 ? y : y.reshape(folded(x, from, to, parts, index));
 }

@@ -26,7 +26,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
 /// Tensors that every rank has, each in its layout; nothing moves. That their shapes and dtypes are the same is a check
 /// that is not waited for (check_same_soon). Plain tensors only, at least one, all layouts on one mesh; no autograd.
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts);
-/// Uninitialized memory for each rank's part; the whole exists nowhere.
+/// Uninitialized memory for each rank's part; the full tensor exists nowhere.
 at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options);
 
 }  // namespace weft

@@ -182,7 +182,7 @@ bool bind_squeeze(const Call& call, BoundRule& bound, std::string&) {
       v.whole[d] = v.self.geometry.sizes[d] == 1 && std::find(dims.begin(), dims.end(), d) != dims.end();
       (v.whole[d] ? gone : v.sources).push_back(d);
     }
-    // A shard may be of length 1 where the whole is not.
+    // A shard may be of length 1 where the full tensor is not.
     const int argument = v.call.op.argument("dim");
     if (argument >= 0 && v.call.value("dim")->isIntList()) v.bound.replaced.emplace_back(argument, std::move(gone));
   });

@@ -99,6 +99,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
     if (r->binder == nullptr) rules::check_recipes(*this, r->rule);
   }
   decomposition = rules::find_decomposition(short_name);
+  uninitialized = rules::is_uninitialized(short_name);
   if (const size_t colons = short_name.find("::"); colons != std::string::npos) {
     is_foreach = !rules.empty() && short_name.compare(colons + 2, 9, "_foreach_") == 0;
   }

@@ -32,13 +32,14 @@ struct OpInfo {
   uint64_t hash = 0;       // the same in every process, and for an op and its in-place variant
   std::vector<Argument> arguments;
   std::vector<Result> results;
-  bool is_view = false;     // some result aliases the first argument without writing
-  bool tells = false;       // some result is a plain value: a number, a bool
-  bool writes = false;      // in place, out= or both
-  bool is_out = false;      // writes keyword-only arguments
-  bool copies = false;      // its result is the value of its first argument
-  bool random = false;      // may draw: tagged nondeterministic_seeded, or takes a generator
-  bool is_foreach = false;  // lists, entry by entry
+  bool is_view = false;        // some result aliases the first argument without writing
+  bool tells = false;          // some result is a plain value: a number, a bool
+  bool writes = false;         // in place, out= or both
+  bool is_out = false;         // writes keyword-only arguments
+  bool copies = false;         // its result is the value of its first argument
+  bool random = false;         // may draw: tagged nondeterministic_seeded, or takes a generator
+  bool is_foreach = false;     // lists, entry by entry
+  bool uninitialized = false;  // its results are memory that nothing has written yet
   std::vector<const rules::RuleEntry*> rules;
   rules::Composite decomposition = nullptr;  // runs in its place; null: the op itself does
   void (*special)(const OpInfo& op, std::vector<c10::IValue>& stack) = nullptr;  // runs it, past rules and plans

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "rules/overloads.h"
 
@@ -22,6 +23,7 @@ struct Table {
   std::multimap<std::string, RuleEntry> rules;
   std::unordered_map<std::string, Composite> composites;
   std::unordered_map<std::string, std::string> decompositions;
+  std::unordered_set<std::string> uninitialized;
   bool supports_empty_shards = false;  // the family that is being filled in
   std::atomic<uint64_t> version{0};
 };
@@ -122,6 +124,11 @@ void decompose(const std::string& op, const std::string& composite_name) {
   table().decompositions[op] = composite_name;
 }
 
+void uninitialized(std::initializer_list<const char*> ops) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().uninitialized.insert(ops.begin(), ops.end());
+}
+
 std::vector<const RuleEntry*> find(const std::string& op) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
   auto out = own_rules(op);
@@ -155,6 +162,11 @@ Composite find_decomposition(const std::string& op) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
   auto it = filled().decompositions.find(op);
   return it == table().decompositions.end() ? nullptr : find_composite(it->second);
+}
+
+bool is_uninitialized(const std::string& op) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  return filled().uninitialized.contains(op);
 }
 
 std::vector<const RuleEntry*> all() {

@@ -19,6 +19,8 @@ void rule(std::initializer_list<const char*> ops, const std::string& text, Binde
 void composite(const std::string& name, Composite run);
 /// An op that always runs as that composite.
 void decompose(const std::string& op, const std::string& composite_name);
+/// Ops whose results are memory that nothing has written yet.
+void uninitialized(std::initializer_list<const char*> ops);
 
 /// The rules of an overload in the order to try them, those of its base op where it is an in-place, foreach or
 /// overloaded variant without one of its own.
@@ -28,6 +30,7 @@ const std::atomic<uint64_t>& version();
 Composite find_composite(const std::string& name);
 /// The composite that stands for the op; null: none.
 Composite find_decomposition(const std::string& op);
+bool is_uninitialized(const std::string& op);
 /// All rules, by op.
 std::vector<const RuleEntry*> all();
 /// Overloads of aten that core tags as pointwise.

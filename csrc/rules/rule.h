@@ -29,7 +29,7 @@
 // halo f kind           f is a dimension that a window slides over, of other lengths in the input and in the result,
 //                       each split by its own: the rows that a rank lacks are fetched from the others, their gradients
 //                       returned; where the window is the arguments say (window.h). kind: convolution, average, maximum
-// causal f              where argument `is_causal` is true, f is masked by its place in the whole
+// causal f              where argument `is_causal` is true, f is masked by its place in the full tensor
 // masked f i zero       f is split by masking: the indices of operand i are shifted to the shard, and results at those
 //                       of others are zeros, so that the results are pending
 // masked f i ignore @arg  such indices take the value of argument `arg`, which the op leaves out

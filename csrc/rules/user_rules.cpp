@@ -57,7 +57,7 @@ void register_rule(const std::string& op, const std::string& text) {
   TORCH_CHECK_VALUE(info.decomposition == nullptr, "[W081] [", info.short_name,
                     "] runs as other ops of Weft's already");
   rules::rule(info.short_name, text);
-  comm::note_setting("rule of " + info.short_name + ": " + text, "on");
+  comm::register_uniform_setting("rule of " + info.short_name + ": " + text, "on");
 }
 
 }  // namespace weft

@@ -1,5 +1,6 @@
 #pragma once
-// Where local shards are computed on: below autograd, version counting and autocast, which ran above on the whole.
+// Where local shards are computed on: below autograd, version counting and autocast, which ran above on the full
+// tensor.
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 namespace weft {

@@ -21,7 +21,7 @@ at::Device device_of(const at::Tensor& local, Layout layout) {
 }
 
 c10::DispatchKeySet keys_for(const at::Tensor& local) {
-  // No Dense bit: core then does not copy the key onto a plain tensor (dispatch/opaque.cpp answers it).
+  // No Dense bit: core then does not copy the key onto a plain tensor (dispatch/memory_readers.cpp answers it).
   c10::DispatchKeySet keys(local.is_sparse() ? mixed_key(c10::DispatchKey::Sparse) : kKey);
   keys = keys | c10::DispatchKeySet(local.is_cuda() ? c10::DispatchKey::AutocastCUDA : c10::DispatchKey::AutocastCPU);
   for (auto k : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {

@@ -1,5 +1,5 @@
 #pragma once
-// ShardedTensorImpl: a tensor without storage whose metadata are those of the whole tensor and whose values are the
+// ShardedTensorImpl: a tensor without storage whose metadata are those of the full tensor and whose values are the
 // ranks' local shards.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -19,7 +19,7 @@
 
 namespace weft {
 
-/// Sizes, strides and storage offset (in elements) of a whole tensor.
+/// Sizes, strides and storage offset (in elements) of a full tensor.
 struct Geometry {
   Sizes sizes, strides;
   int64_t offset = 0;

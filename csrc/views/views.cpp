@@ -142,7 +142,7 @@ Root root_seen_by(const Cell& cell, const at::Tensor& view) {
   return root;
 }
 
-// Writes `value`, the whole of what `view` now is, into the shard of its root.
+// Writes `value`, the full tensor of what `view` now is, into the shard of its root.
 void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
   TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
   if (value.numel() == 0) return;
@@ -154,7 +154,7 @@ void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
     const auto& coordinates = context().bind(root.layout->mesh()).coordinates;
     return write_region(root.shard, root.layout, root.geometry, *ranges, std::move(value), coordinates);
   }
-  // It folds or splits dimensions: by way of the whole in the whole's own memory order.
+  // It folds or splits dimensions: by way of the full tensor in its own memory order.
   const Layout replicated = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
   at::Tensor memory = at::empty_strided(root.geometry.sizes, root.geometry.strides, root.shard.options());
   memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, replicated));
@@ -220,7 +220,8 @@ at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef
   const auto ranges = decode_region(base, view);
   BelowAutograd guard;
   if (!ranges) {
-    // It folds or splits dimensions: seen in the whole's own memory order, of which only a replicated tensor has all.
+    // It folds or splits dimensions: seen in the full tensor's own memory order, of which only a replicated tensor has
+    // all.
     const ShardedTensorImpl& impl = sharded(self);
     const Layout replicated = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
     at::Tensor memory = impl.local();

@@ -20,7 +20,7 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from);
 bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to);
 
 /// at::as_strided on the root's geometry, as autograd sends it: decoded into a permutation, slices and selections.
-/// Where the numbers mix dimensions the whole is gathered. `op` is aten::as_strided itself.
+/// Where the numbers mix dimensions the full tensor is gathered. `op` is aten::as_strided itself.
 at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
                       int64_t offset);
 

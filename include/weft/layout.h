@@ -64,7 +64,7 @@ class WEFT_API TensorLayout {
   const Partial& partial() const { return partial_; }
   const AxisState& state(int axis) const { return states_[axis]; }
   bool has_partial() const { return has_partial_; }
-  /// Every rank holds the whole value.
+  /// Every rank holds the full value.
   bool is_replicated() const { return is_replicated_; }
   /// The same splits with nothing pending (the pending axes become replicated).
   const TensorLayout* without_partial() const { return without_partial_; }

@@ -15,7 +15,7 @@ namespace weft {
 /// that one, which costs a small collective.
 WEFT_API at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout);
 
-/// The whole value as a plain tensor on every rank, which shares no memory with the sharded one (a collective unless
+/// The full value as a plain tensor on every rank, which shares no memory with the sharded one (a collective unless
 /// that is replicated). A plain tensor is returned as it is.
 WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
 
@@ -23,10 +23,10 @@ WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
 /// returned as it is. The gradient of the part is taken to be laid out as the tensor.
 WEFT_API at::Tensor local_tensor(const at::Tensor& tensor);
 
-/// A sharded tensor from each rank's part. `shape` is the whole's; none: told by the parts, which then must be as
-/// torch.chunk would cut the whole. It lies in memory as the part of the mesh's first rank does; parts that lie
+/// A sharded tensor from each rank's part. `shape` is the full tensor's; none: told by the parts, which then must be as
+/// torch.chunk would cut the full tensor. It lies in memory as the part of the mesh's first rank does; parts that lie
 /// otherwise are copied, of the others the memory is shared. Two small collectives. Raises ValueError, on all ranks,
-/// where the parts do not make up the whole.
+/// where the parts do not make up the full tensor.
 WEFT_API at::Tensor from_local(const at::Tensor& local, Layout layout,
                                std::optional<std::vector<int64_t>> shape = std::nullopt);
 

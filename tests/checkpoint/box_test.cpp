@@ -13,7 +13,7 @@ namespace {
 
 const Mesh kMesh = DeviceMesh::get({2, 3}, {"a", "b"});
 
-// Where each of the part's elements [first, first + count) lies in the whole, by its runs.
+// Where each of the part's elements [first, first + count) lies in the full tensor, by its runs.
 std::vector<int64_t> places(const Box& box, int64_t first, int64_t count) {
   std::vector<int64_t> found;
   int64_t next = first;
@@ -21,24 +21,24 @@ std::vector<int64_t> places(const Box& box, int64_t first, int64_t count) {
     EXPECT_EQ(run.part, next);
     next += run.length;
     EXPECT_GT(run.length, 0);
-    for (int64_t i = 0; i < run.length; ++i) found.push_back(run.whole + i);
+    for (int64_t i = 0; i < run.length; ++i) found.push_back(run.full + i);
   });
   EXPECT_EQ(next, first + count);
   return found;
 }
 
-// The same by slicing the whole's indices.
+// The same by slicing the full tensor's indices.
 std::vector<int64_t> sliced(c10::IntArrayRef sizes, Layout layout, c10::IntArrayRef coordinates) {
-  at::Tensor whole = at::arange(c10::multiply_integers(sizes), at::kLong).view(sizes);
-  for (int64_t d = 0; d < whole.dim(); ++d) {
+  at::Tensor full = at::arange(c10::multiply_integers(sizes), at::kLong).view(sizes);
+  for (int64_t d = 0; d < full.dim(); ++d) {
     std::vector<int64_t> indices;
     for (const IndexRange& range : local_indices(layout, d, sizes[d], coordinates)) {
       for (int64_t i = 0; i < range.length; ++i) indices.push_back(range.start + i);
     }
-    whole = whole.index_select(d, at::tensor(indices, at::kLong));
+    full = full.index_select(d, at::tensor(indices, at::kLong));
   }
-  whole = whole.contiguous();
-  return {whole.const_data_ptr<int64_t>(), whole.const_data_ptr<int64_t>() + whole.numel()};
+  full = full.contiguous();
+  return {full.const_data_ptr<int64_t>(), full.const_data_ptr<int64_t>() + full.numel()};
 }
 
 TEST(Box, RunsAreThePartsElements) {

@@ -26,15 +26,15 @@ class Checkpoint : public ::testing::Test {
   std::string root_, folder_;
 };
 
-at::Tensor whole() { return at::arange(7 * 5, at::kFloat).view({7, 5}); }
+at::Tensor value() { return at::arange(7 * 5, at::kFloat).view({7, 5}); }
 
 TEST_F(Checkpoint, FromThreeRanksToTwoAndToNone) {
   test::run_ranks(3, [&](int) {
     const Mesh mesh = test::line(3);
     save(folder_,
-         NamedTensors{{"rows", distribute_tensor(whole(), TensorLayout::get(mesh, {{{0}}, {}}))},
-                      {"columns", distribute_tensor(whole() + 1, TensorLayout::get(mesh, {{}, {{0}}}))},
-                      {"plain", whole() + 2}},
+         NamedTensors{{"rows", distribute_tensor(value(), TensorLayout::get(mesh, {{{0}}, {}}))},
+                      {"columns", distribute_tensor(value() + 1, TensorLayout::get(mesh, {{}, {{0}}}))},
+                      {"plain", value() + 2}},
          11);
   });
   test::run_ranks(2, [&](int) {
@@ -44,25 +44,25 @@ TEST_F(Checkpoint, FromThreeRanksToTwoAndToNone) {
     const at::Tensor columns = distribute_tensor(zeros, TensorLayout::replicated(mesh, 2));
     const at::Tensor plain = at::zeros({7, 5});
     EXPECT_EQ(load(folder_, NamedTensors{{"rows", rows}, {"columns", columns}, {"plain", plain}}), 11);
-    EXPECT_TRUE(at::equal(full_tensor(rows), whole()));
-    EXPECT_TRUE(at::equal(full_tensor(columns), whole() + 1));
-    EXPECT_TRUE(at::equal(plain, whole() + 2));
+    EXPECT_TRUE(at::equal(full_tensor(rows), value()));
+    EXPECT_TRUE(at::equal(full_tensor(columns), value() + 1));
+    EXPECT_TRUE(at::equal(plain, value() + 2));
   });
   const at::Tensor rows = at::zeros({7, 5});
   load(folder_, NamedTensors{{"rows", rows}}, /*strict=*/false);
-  EXPECT_TRUE(at::equal(rows, whole()));
+  EXPECT_TRUE(at::equal(rows, value()));
 }
 
 TEST_F(Checkpoint, InTheBackgroundOfRanks) {
   test::run_ranks(2, [&](int) {
-    const at::Tensor t = distribute_tensor(whole(), TensorLayout::get(test::line(2), {{{0}}, {}}));
+    const at::Tensor t = distribute_tensor(value(), TensorLayout::get(test::line(2), {{{0}}, {}}));
     const PendingSave first = async_save(folder_, NamedTensors{{"t", t}});
     t.zero_();
     const PendingSave second = async_save(folder_ + "2", NamedTensors{{"t", t}});
     EXPECT_TRUE(first.done()) << "the second waits for the first";
     second.wait();
     load(folder_, NamedTensors{{"t", t}});
-    EXPECT_TRUE(at::equal(full_tensor(t), whole()));
+    EXPECT_TRUE(at::equal(full_tensor(t), value()));
   });
 }
 
@@ -78,12 +78,12 @@ TEST_F(Checkpoint, ModulesAndTheirRandomState) {
 }
 
 TEST_F(Checkpoint, ConvertsToTheTypeOfWhatIsFilled) {
-  save(folder_, NamedTensors{{"t", whole()}});
+  save(folder_, NamedTensors{{"t", value()}});
   test::run_ranks(2, [&](int) {
     const Layout layout = TensorLayout::get(test::line(2), {{}, {{0}}});
     const at::Tensor half = distribute_tensor(at::zeros({7, 5}, at::kBFloat16), layout);
     load(folder_, NamedTensors{{"t", half}});
-    EXPECT_TRUE(at::equal(full_tensor(half), whole().to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(full_tensor(half), value().to(at::kBFloat16)));
   });
   const auto errors =
       test::errors_of_ranks(2, [&](int) { load(folder_, NamedTensors{{"t", at::zeros({7, 5}, at::kLong)}}); });
@@ -92,11 +92,11 @@ TEST_F(Checkpoint, ConvertsToTheTypeOfWhatIsFilled) {
 }
 
 TEST_F(Checkpoint, ErrorsAreTheSameOnAllRanks) {
-  const auto errors = test::errors_of_ranks(2, [&](int) { save(root_ + "/no/where", NamedTensors{{"t", whole()}}); });
+  const auto errors = test::errors_of_ranks(2, [&](int) { save(root_ + "/no/where", NamedTensors{{"t", value()}}); });
   EXPECT_EQ(errors[0], errors[1]);
   EXPECT_THAT(errors[0], ::testing::HasSubstr("on rank 0: cannot make the folder"));
   const auto different =
-      test::errors_of_ranks(2, [&](int rank) { save(folder_, NamedTensors{{"t", whole() + rank}}); });
+      test::errors_of_ranks(2, [&](int rank) { save(folder_, NamedTensors{{"t", value() + rank}}); });
   EXPECT_EQ(different[0], different[1]);
   EXPECT_THAT(different[0], ::testing::HasSubstr("must be the same on all ranks"));
 }

@@ -45,15 +45,15 @@ TEST(CollectiveBuffer, NoneWhereThereIsNoRoom) {
 TEST(CollectiveBuffer, SavesColumns) {
   std::string folder = (std::filesystem::temp_directory_path() / "weft-columns-XXXXXX").string();
   ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-  const at::Tensor whole = at::arange(int64_t{8195} * 1031, at::kFloat).view({8195, 1031});
+  const at::Tensor full = at::arange(int64_t{8195} * 1031, at::kFloat).view({8195, 1031});
   test::run_ranks(4, [&](int) {
     const Mesh mesh = DeviceMesh::get({2, 2}, {"a", "b"});
-    const at::Tensor columns = distribute_tensor(whole, TensorLayout::get(mesh, {{}, {{1}}}));
+    const at::Tensor columns = distribute_tensor(full, TensorLayout::get(mesh, {{}, {{1}}}));
     for (int i = 0; i < 2; ++i) save(folder + "/c", NamedTensors{{"columns", columns}});
   });
-  const at::Tensor loaded = at::zeros_like(whole);
+  const at::Tensor loaded = at::zeros_like(full);
   load(folder + "/c", NamedTensors{{"columns", loaded}});
-  EXPECT_TRUE(at::equal(loaded, whole));
+  EXPECT_TRUE(at::equal(loaded, full));
   std::filesystem::remove_all(folder);
 }
 

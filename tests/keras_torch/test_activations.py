@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from keras_torch.cases import Language, classify, features, tokens
+from keras_torch.cases import classify, features, tokens
 from keras_torch.harness import differences, keras, np, side_by_side, torch, weft
+from keras_torch.networks import Language
 from support.ranks import RankPool
 
 layers = keras.layers

@@ -11,7 +11,8 @@ from support.ranks import run_programs
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
-from keras_torch.cases import MLP_RULES, features, mlp
+from keras_torch.cases import MLP_RULES, features
+from keras_torch.networks import mlp
 from keras_torch.harness import distribute
 distribute((1, 2), MLP_RULES)
 model = mlp()

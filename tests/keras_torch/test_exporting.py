@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_torch.cases import MLP_RULES, features, mlp
+from keras_torch.cases import MLP_RULES, features
 from keras_torch.conftest import keras_ranks
 from keras_torch.harness import differences, distribute, keras, np, plain, refusal, side_by_side, torch, weft
+from keras_torch.networks import mlp
 from support.ranks import RankPool
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from keras_torch.cases import BLOCK_RULES, MLP_RULES, Language, classify, features, mlp, tokens
+from keras_torch.cases import BLOCK_RULES, MLP_RULES, classify, features, tokens
 from keras_torch.harness import differences, distribute, keras, np, plain, sharded_variables, side_by_side, torch, weft
+from keras_torch.networks import Language, OwnStep, mlp
 from support.ranks import RankPool
 
 SHAPE = (2, 2)
@@ -54,24 +55,12 @@ def int8() -> dict:
 def gradient_penalty() -> dict:
     """A second derivative in a train step."""
 
-    class Penalized(keras.Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = mlp()
-
-        def call(self, x: Any) -> Any:
-            return self.inner(x)
-
-        def train_step(self, data: Any) -> dict:
-            x, y = data
-            self.zero_grad()
+    class Penalized(OwnStep):
+        def step(self, x: Any, y: Any) -> dict:
             x = x.detach().requires_grad_()
             loss = keras.ops.mean(keras.ops.square(self(x, training=True) - y))
             (slope,) = torch.autograd.grad(loss, x, create_graph=True)
             (loss + 10.0 * keras.ops.sum(slope * slope)).backward()
-            variables = list(self.trainable_weights)
-            with torch.no_grad():
-                self.optimizer.apply([v.value.grad for v in variables], variables)
             return {"loss": loss}
 
     model = Penalized()

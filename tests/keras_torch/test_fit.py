@@ -1,11 +1,13 @@
 """fit, evaluate and predict with all that Keras takes, under ModelParallel and DataParallel: as in one process."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from keras_torch.cases import MLP_RULES, classify, features, mlp
+from keras_torch.cases import MLP_RULES, classify, features
 from keras_torch.harness import differences, distribute, keras, np, plain, side_by_side, torch, weft
+from keras_torch.networks import OwnStep, mlp
 from support.ranks import RankPool
 
 SHAPE = (2, 2)
@@ -162,30 +164,16 @@ def callbacks() -> dict:
     return {"losses": recorder.losses, "outputs": recorder.outputs, "norms": norms, **outcome(model, history)}
 
 
-class OwnStep(keras.Model):
-    """A train_step of the user's, which returns the loss as it comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = mlp()
-
-    def call(self, x: Any) -> Any:
-        return self.inner(x)
-
-    def train_step(self, data: Any) -> dict:
-        x, y = data
-        self.zero_grad()
+class LossAsItComes(OwnStep):
+    def step(self, x: Any, y: Any) -> dict:
         error = self(x, training=True) - y
         loss = keras.ops.sum(keras.ops.square(error)) / keras.ops.size(y)
         loss.backward()
-        variables = list(self.trainable_weights)
-        with torch.no_grad():
-            self.optimizer.apply([v.value.grad for v in variables], variables)
         return {"loss": loss, "largest": keras.ops.max(keras.ops.abs(error))}
 
 
 def own_train_step() -> dict:
-    model = OwnStep()
+    model = LossAsItComes()
     model.compile(optimizer=keras.optimizers.Adam(0.01, epsilon=1e-3))
     x, y = features(21, 8)
     return outcome(model, model.fit(x, y, batch_size=8, epochs=2, verbose=0))
@@ -276,25 +264,38 @@ def test_data_parallel(keras2: RankPool, name: str) -> None:
 
 
 # ---- each rank's own part -------------------------------------------------------------------------------------------
+def seeded() -> Any:
+    """A model that begins alike each time it is made."""
+    if keras.distribution.distribution() is None:
+        plain()
+    keras.utils.set_random_seed(11)
+    return compiled()
+
+
+@contextlib.contextmanager
+def own_data() -> Iterator[int]:
+    """A distribution under which each data shard loads its own rows; gives this rank's shard."""
+    plain()
+    distribution = distribute(SHAPE, MLP_RULES)
+    distribution.auto_shard_dataset = False
+    try:
+        yield distribution.data_shard_id
+    finally:
+        plain()
+
+
 def own_parts(rows: int) -> dict[str, float]:
     """Each data shard loads its own rows, batches of 4: as one process that has them side by side in batches of 8."""
-    plain()
     shards = [features(2 * rows, 8)[i][s * rows : (s + 1) * rows] for s in (0, 1) for i in (0, 1)]
     batches = []
     for start in range(0, rows, 4):
         part = slice(start, start + 4)
         batches.append(tuple(np.concatenate([shards[i][part], shards[2 + i][part]]) for i in (0, 1)))
-    keras.utils.set_random_seed(11)
-    model = compiled()
+    model = seeded()
     losses = [float(model.train_on_batch(*batch)) for batch in batches]
     expected = {"losses": losses, "weights": model.get_weights()}
-    plain()
-    distribution = distribute(SHAPE, MLP_RULES)
-    distribution.auto_shard_dataset = False
-    try:
-        keras.utils.set_random_seed(11)
-        model = compiled()
-        mine = distribution.data_shard_id
+    with own_data() as mine:
+        model = seeded()
         recorder = Recorder()
         model.fit(shards[2 * mine], shards[2 * mine + 1], batch_size=4, shuffle=False, verbose=0, callbacks=[recorder])
         # The progress bar's loss is the mean over the epoch so far.
@@ -303,28 +304,18 @@ def own_parts(rows: int) -> dict[str, float]:
         expected["losses"] = means
         got = [recorder.losses[f"0.{batch}"] for batch in range(len(batches))]
         return wrong(expected, {"losses": got, "weights": model.get_weights()})
-    finally:
-        plain()
 
 
 def uneven_parts() -> dict[str, float]:
     """The last batch of one shard is shorter than the other's."""
     x, y = features(11, 8)
-    plain()
-    keras.utils.set_random_seed(11)
-    model = compiled()
+    model = seeded()
     expected = {"loss": float(model.train_on_batch(x, y)), "weights": model.get_weights()}
-    plain()
-    distribution = distribute(SHAPE, MLP_RULES)
-    distribution.auto_shard_dataset = False
-    try:
-        keras.utils.set_random_seed(11)
-        model = compiled()
-        mine = slice(0, 4) if distribution.data_shard_id == 0 else slice(4, 11)
+    with own_data() as shard:
+        model = seeded()
+        mine = slice(0, 4) if shard == 0 else slice(4, 11)
         loss = float(model.train_on_batch(x[mine], y[mine]))
         return wrong(expected, {"loss": loss, "weights": model.get_weights()})
-    finally:
-        plain()
 
 
 @pytest.mark.parametrize("rows", [12, 10])

@@ -4,8 +4,9 @@ import warnings
 from typing import Any
 
 import pytest
-from keras_torch.cases import MLP_RULES, features, mlp
+from keras_torch.cases import MLP_RULES, features
 from keras_torch.harness import distribute, keras, plain, weft
+from keras_torch.networks import mlp
 from support.ranks import RankPool
 
 ODD_RULES = {

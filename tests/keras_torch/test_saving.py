@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_torch.cases import branches, two_inputs
+from keras_torch.cases import two_inputs
 from keras_torch.harness import differences, distribute, keras, np, plain, sharded_variables, torch, weft
+from keras_torch.networks import branches
 from support.ranks import RankPool
 
 RULES = {

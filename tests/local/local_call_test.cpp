@@ -1,4 +1,4 @@
-// Ops on each shard of a split dimension in turn, against the op on the whole.
+// Ops on each shard of a split dimension in turn, against the op on the full tensor.
 #include "local/local_call.h"
 
 #include <ATen/ATen.h>

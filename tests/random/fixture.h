@@ -1,5 +1,5 @@
 #pragma once
-// What the tests of random values share: running a sampler on a whole tensor or on a part of it.
+// What the tests of random values share: running a sampler on a full tensor or on a part of it.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -50,7 +50,7 @@ inline at::Tensor run_whole(const Op& op, c10::IntArrayRef sizes, uint64_t key =
   return out;
 }
 
-/// The part of a whole tensor (or of a broadcast operand of it) that a shard holds.
+/// The part of a full tensor (or of a broadcast operand of it) that a shard holds.
 inline at::Tensor part(at::Tensor whole, const Ranges& ranges) {
   for (int64_t d = 0; d < whole.dim(); ++d) {
     if (whole.size(d) == 1) continue;  // broadcast, or a single element that the shard holds or not

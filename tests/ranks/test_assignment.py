@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.utils.prune
 import weft
-from support.cases import check, meshes, on_worlds, run_cases, same, whole
+from support.cases import cases_on_worlds, same, whole
 from support.ranks import run_ranks
 from torch import nn
 
@@ -527,18 +527,7 @@ CASES |= {
     for mode in MODES
 }
 
-
-def every_case(world):
-    mesh = meshes(world)[-1]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
-
-
-results = on_worlds(every_case, 2, 3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_equals_plain(results, name):
-    check(results, name)
+results, test_equals_plain = cases_on_worlds(globals(), 2, 3, mesh=-1)
 
 
 def ranks_differ(what, check_plain):

@@ -1,13 +1,12 @@
 """Gradients of sharded leaves: users' hooks, optimizers in hooks, unfreezing, deepcopy, accumulation, ties."""
 
 import copy
-import functools
 import gc
 
 import pytest
 import torch
 import weft
-from support.cases import check, every_layout, meshes, on_worlds, run_cases, same, same_gradients, whole
+from support.cases import cases_on_worlds, every_layout, same, same_gradients, whole
 from torch import nn
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a"), "3/weight": ("a",)}
@@ -361,15 +360,4 @@ CASES = {
     )
 }
 
-
-def every_case(world):
-    mesh = meshes(world)[-1]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
-
-
-results = on_worlds(every_case, 2, 3, 4)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_equals_plain(results, name):
-    check(results, name)
+results, test_equals_plain = cases_on_worlds(globals(), 2, 3, 4, mesh=-1)

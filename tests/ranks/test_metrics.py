@@ -5,10 +5,9 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 import torch
 import weft
-from support.cases import check, every_layout, meshes, on_worlds, run_cases, same
+from support.cases import cases_on_worlds, every_layout, same
 
 Batches = list[tuple[torch.Tensor, ...]]
 
@@ -180,15 +179,4 @@ CASES: dict[str, Callable[[weft.DeviceMesh], None]] = {
     "of_a_model": of_a_model,
 }
 
-
-def run(world: int) -> dict[str, str]:
-    mesh = meshes(world)[0]
-    return run_cases({name: lambda case=case: case(mesh) for name, case in CASES.items()})
-
-
-results = on_worlds(run, 2, 3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_metric(results, name):
-    check(results, name)
+results, test_metric = cases_on_worlds(globals(), 2, 3)

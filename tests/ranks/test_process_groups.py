@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as functional
 import weft
-from support.cases import check, every_layout, meshes, on_worlds, run_cases, same
+from support.cases import cases_on_worlds, every_layout, same
 
 X = torch.arange(30.0).view(5, 6) - 7  # of five rows: uneven on two ranks and on three
 Op = dist.ReduceOp
@@ -155,14 +155,111 @@ def averages_a_loss(mesh: weft.DeviceMesh) -> None:
         same(x.grad, X * 2 / 30)
 
 
-def lists_of_objects(mesh: weft.DeviceMesh) -> None:
-    """They travel by pickle, which says what to do."""
+def last() -> int:
+    return dist.get_world_size() - 1
+
+
+def mostly_plain(x: object) -> list:
+    """One object for each rank."""
+    return ["plain"] * last() + [x]
+
+
+def pass_on(sent: list, received: list) -> None:
+    """From the first rank to the second, if it is this one's turn."""
+    if weft.rank() == 0:
+        dist.send_object_list(sent, 1)
+    elif weft.rank() == 1:
+        dist.recv_object_list(received, 0)
+
+
+# Of a sharded tensor that only the rank which sends has in its list: what is called, and which ranks it concerns.
+OBJECTS: dict[str, tuple[Callable[[torch.Tensor, list], object], Callable[[], bool]]] = {
+    "broadcast_object_list": (
+        lambda x, out: dist.broadcast_object_list(mostly_plain({"x": x}) if weft.rank() == 0 else out, 0),
+        lambda: True,
+    ),
+    "broadcast_object_list, from the last": (
+        lambda x, out: dist.broadcast_object_list(mostly_plain(x) if weft.rank() == last() else out, last()),
+        lambda: True,
+    ),
+    "broadcast_object_list, weights_only": (
+        lambda x, out: dist.broadcast_object_list([x] * len(out) if weft.rank() == 0 else out, 0, weights_only=True),
+        lambda: True,
+    ),
+    "scatter_object_list": (
+        lambda x, out: dist.scatter_object_list(out, mostly_plain(x) if weft.rank() == 0 else None, 0),
+        lambda: True,
+    ),
+    "all_gather_object": (lambda x, out: dist.all_gather_object(out, x if weft.rank() == last() else 1), lambda: True),
+    "all_gather_object, all": (lambda x, out: dist.all_gather_object(out, x), lambda: True),
+    "gather_object": (
+        lambda x, out: dist.gather_object(x if weft.rank() == last() else 1, out if weft.rank() == 0 else None, 0),
+        lambda: weft.rank() in (0, last()),
+    ),
+    "send_object_list": (lambda x, out: pass_on(mostly_plain(x), out), lambda: weft.rank() < 2),
+}
+
+
+def lists_of_objects(mesh: weft.DeviceMesh, name: str) -> None:
+    """They travel by pickle, which says what to do: on every rank that waits for it, with nothing changed."""
+    call, concerned = OBJECTS[name]
     x = weft.distribute_tensor(X, ("a", None), mesh)
-    out: list = [None] * mesh.size
-    with pytest.raises(NotImplementedError, match=r"weft\.full_tensor"):
-        dist.all_gather_object(out, {"x": x})
-    dist.all_gather_object(out, x.tolist())
-    assert out == [X.tolist()] * mesh.size
+    out: list = ["before"] * mesh.size
+    if concerned():
+        with pytest.raises(NotImplementedError, match=r"\[W060\] weft: pickle.*weft\.full_tensor"):
+            call(x, out)
+    else:
+        call(x, out)
+    assert out == ["before"] * mesh.size
+    all_values = [None] * mesh.size
+    dist.all_gather_object(all_values, x.tolist())  # still in step
+    assert all_values == [X.tolist()] * mesh.size
+
+
+# Of a sharded tensor that only the root gives, or only the others.
+MIXED: dict[str, tuple[str, Callable[[torch.Tensor], object]]] = {
+    "scatter": ("scatter", lambda x: dist.scatter(torch.zeros(X.shape), on_first([x] * dist.get_world_size()), 0)),
+    "scatter, async": (
+        "scatter",
+        lambda x: dist.scatter(torch.zeros(X.shape), on_first([x] * dist.get_world_size()), 0, async_op=True),
+    ),
+    "scatter into sharded ones": (
+        "scatter",
+        lambda x: dist.scatter(x if weft.rank() else X.clone(), on_first([X.clone()] * dist.get_world_size()), 0),
+    ),
+    "gather": ("gather", lambda x: dist.gather(X.clone(), on_first(copies(x)), 0)),
+    "broadcast": ("broadcast", lambda x: dist.broadcast(torch.zeros(X.shape) if weft.rank() else x, 0)),
+    "broadcast by name": (
+        "broadcast",
+        lambda x: dist.broadcast(tensor=x if weft.rank() == last() else X.clone(), src=last(), group=dist.group.WORLD),
+    ),
+    "broadcast of a plain one": ("broadcast", lambda x: dist.broadcast(x if weft.rank() else X.clone(), 0)),
+}
+
+
+def mixed(mesh: weft.DeviceMesh, name: str) -> None:
+    """One error for all, before anything is sent, which tells who gave plain ones."""
+    op, call = MIXED[name]
+    x = weft.distribute_tensor(X, ("a", None), mesh)
+    with pytest.raises(ValueError, match=rf"\[c10d::{op}_\] got a sharded .* layout \(a, None\) .*: ranks? ") as e:
+        call(x)
+    texts = [""] * mesh.size
+    dist.all_gather_object(texts, str(e.value))
+    assert len(set(texts)) == 1 and "weft.full_tensor(x)" in texts[0]
+    same(x, X, exact=True)
+
+
+def plain_rooted(mesh: weft.DeviceMesh) -> None:
+    """Of plain tensors alone nothing is changed: in the world, and in groups without some ranks."""
+    value = X.clone() if weft.rank() == 0 else torch.zeros(X.shape)
+    dist.broadcast(value, 0)
+    assert torch.equal(value, X)
+    got = torch.zeros(2)
+    dist.scatter(got, on_first([torch.full((2,), float(r)) for r in range(mesh.size)]), 0)
+    assert got.tolist() == [weft.rank()] * 2
+    sent = torch.ones(1) * weft.rank()
+    dist.broadcast(sent, weft.rank(), alone())
+    assert sent.item() == weft.rank()
 
 
 def parts(mesh: weft.DeviceMesh) -> None:
@@ -192,23 +289,14 @@ def plain_as_ever(mesh: weft.DeviceMesh) -> None:
     assert functional.all_reduce(torch.ones(1), "sum", dist.group.WORLD).item() == mesh.size
 
 
-OTHERS = (names_the_sum, averages_a_loss, lists_of_objects, parts, plain_into_sharded, plain_as_ever)
+OTHERS = (names_the_sum, averages_a_loss, plain_rooted, parts, plain_into_sharded, plain_as_ever)
 CASES: dict[str, Callable[[weft.DeviceMesh], None]] = (
     {f"leaves: {name}": lambda mesh, call=call: leaves(mesh, call) for name, call in LEAVES.items()}
     | {f"gives: {name}": lambda mesh, call=call: gives(mesh, call) for name, call in GIVES.items()}
     | {f"refused: {name}": lambda mesh, name=name: refused(mesh, name) for name in REFUSED}
+    | {f"objects: {name}": lambda mesh, name=name: lists_of_objects(mesh, name) for name in OBJECTS}
+    | {f"mixed: {name}": lambda mesh, name=name: mixed(mesh, name) for name in MIXED}
     | {case.__name__: case for case in OTHERS}
 )
 
-
-def run(world: int) -> dict[str, str]:
-    mesh = meshes(world)[0]
-    return run_cases({name: lambda case=case: case(mesh) for name, case in CASES.items()})
-
-
-results = on_worlds(run, 2, 3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_collective(results, name):
-    check(results, name)
+results, test_collective = cases_on_worlds(globals(), 2, 3)

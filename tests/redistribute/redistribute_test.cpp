@@ -167,7 +167,7 @@ Case random_case(Random& random, Mesh mesh) {
   c.order = random_order(random, c.sizes.size());
   c.pass_strides = draw(random, 2) == 0;
 
-  std::vector<at::Tensor> parts;  // of the whole shape; equal along axes that are not pending
+  std::vector<at::Tensor> parts;  // of the full shape; equal along axes that are not pending
   for (int64_t rank = 0; rank < mesh->size(); ++rank) {
     const Coordinate coordinates = mesh->coordinates_of(rank);
     int64_t seed = 1000;

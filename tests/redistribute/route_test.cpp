@@ -145,8 +145,8 @@ TEST(Route, NothingMovesForAnEmptyTensor) {
   EXPECT_EQ(redistribution_cost({4, 0}, 4, from, to), 0);
 }
 
-// With a third dimension to park an axis in, the order of two axes changes without anyone holding the whole of a large
-// tensor.
+// With a third dimension to park an axis in, the order of two axes changes without anyone holding the full tensor of a
+// large tensor.
 TEST(Route, LargeShardsDoNotOutgrowBothEnds) {
   Layout from = TensorLayout::from_names(two_by_two(), {{"data", "model"}, {}, {}});
   Layout to = TensorLayout::from_names(two_by_two(), {{"model", "data"}, {}, {}});

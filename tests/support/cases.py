@@ -1,5 +1,6 @@
 """Many small checks in one call on ranks: each is run and reported by itself, since starting a call is what costs."""
 
+import functools
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import weft
+
+from .ranks_worker import find
 
 SOON = 15.0  # seconds that an error takes at most on a busy machine, far below the group's time-out
 
@@ -67,15 +70,33 @@ def same_gradients(sharded: torch.nn.Module, plain: torch.nn.Module) -> None:
             same(p.grad, q.grad, name)
 
 
-def on_worlds(function: Callable[[int], Any], *worlds: int, timeout: float = 120) -> Any:
-    """A fixture for a module's tests: `function(world)` run once on the ranks of each world, its values by rank."""
+def on_worlds(function: Callable, *worlds: int, args: tuple = (), timeout: float = 120) -> Any:
+    """A fixture for a module's tests: `function(world, *args)`, run once on the ranks of each world; values by rank."""
 
     @pytest.fixture(scope="module", params=worlds)
     def results(request: pytest.FixtureRequest) -> list:
         ranks = request.getfixturevalue(f"ranks{request.param}")
-        return ranks(function, request.param, timeout=timeout)
+        return ranks(function, request.param, *args, timeout=timeout)
 
     return results
+
+
+def cases_of_module(world: int, module: str, file: str, mesh: int) -> dict[str, str]:
+    """The module's CASES, functions of a mesh by name, each on that one of the world's meshes."""
+    cases = find(module, file, "CASES")
+    on = meshes(world)[mesh]
+    return run_cases({name: functools.partial(case, on) for name, case in cases.items()})
+
+
+def cases_on_worlds(names: Mapping[str, Any], *worlds: int, mesh: int = 0, timeout: float = 120) -> tuple[Any, Any]:
+    """The fixture, to be called `results`, and the test of a module that ends in CASES; `names`: its globals."""
+
+    @pytest.mark.parametrize("name", names["CASES"])
+    def test_case(results: list[dict[str, str]], name: str) -> None:
+        check(results, name)
+
+    where = (names["__name__"], names["__file__"], mesh)
+    return on_worlds(cases_of_module, *worlds, args=where, timeout=timeout), test_case
 
 
 def meshes(world: int) -> list[weft.DeviceMesh]:

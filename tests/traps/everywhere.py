@@ -1,26 +1,19 @@
 """Runs a function on plain tensors and on the same tensors in every layout, and compares values and gradients.
 
-A module of traps ends in `CASES = cases_in(globals())`, `every_case`, `results` and `test_trap`, as the others do: its
+A module of traps ends in `CASES = cases_in(globals())` and `results, test_trap = cases_on_worlds(globals(), …)`: its
 functions named trap… and complaint… are each given a mesh.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 import weft
-from support.cases import every_layout, meshes, run_cases, same
+from support.cases import every_layout, same
 
 
 def cases_in(names: Mapping[str, Any]) -> dict[str, Callable]:
     return {name: f for name, f in list(names.items()) if name.startswith(("trap", "complaint"))}
-
-
-def run_all(cases: Mapping[str, Callable], world: int, mesh: int = 0) -> dict[str, str]:
-    """Each case on one of the world's meshes."""
-    on = meshes(world)[mesh]
-    return run_cases({name: functools.partial(f, on) for name, f in cases.items()})
 
 
 def lay(t: torch.Tensor, layout: weft.TensorLayout, seed: int = 0) -> torch.Tensor:

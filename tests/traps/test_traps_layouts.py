@@ -10,8 +10,8 @@ import weft
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import cases_in, everywhere, lay, run_all  # noqa: E402
-from support.cases import check, every_layout, on_worlds, same, whole  # noqa: E402
+from everywhere import cases_in, everywhere, lay  # noqa: E402
+from support.cases import cases_on_worlds, every_layout, same, whole  # noqa: E402
 
 torch.manual_seed(5)
 X = torch.randn(7, 5).mul(64).round() / 64  # sums of pending parts are exact
@@ -155,14 +155,4 @@ def trap35_meshes_of_some_of_the_ranks(mesh):
 
 CASES = cases_in(globals())
 
-
-def every_case(world):
-    return run_all(CASES, world, -1)
-
-
-results = on_worlds(every_case, 2, 4, timeout=200)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, 4, mesh=-1, timeout=200)

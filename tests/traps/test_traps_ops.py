@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 import torch.nn.functional as F
 import weft
@@ -11,8 +10,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import cases_in, everywhere, lay, run_all  # noqa: E402
-from support.cases import check, every_layout, on_worlds, same, same_gradients  # noqa: E402
+from everywhere import cases_in, everywhere, lay  # noqa: E402
+from support.cases import cases_on_worlds, every_layout, same, same_gradients  # noqa: E402
 
 torch.manual_seed(7)
 X = torch.randn(7, 5).mul(64).round() / 64  # sums of pending parts are exact
@@ -177,14 +176,4 @@ def complaint30_recurrent_layers_and_routing(mesh):
 
 CASES = cases_in(globals())
 
-
-def every_case(world):
-    return run_all(CASES, world)
-
-
-results = on_worlds(every_case, 2, 3, timeout=200)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, 3, timeout=200)

@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import cases_in, everywhere, run_all  # noqa: E402
-from support.cases import check, on_worlds  # noqa: E402
+from everywhere import cases_in, everywhere  # noqa: E402
+from support.cases import cases_on_worlds  # noqa: E402
 
 torch.manual_seed(3)
 EVEN, UNEVEN = torch.randn(6, 4), torch.randn(7, 5)
@@ -147,14 +146,4 @@ def trap32_losses_over_split_features(mesh):
 
 CASES = cases_in(globals())
 
-
-def every_case(world):
-    return run_all(CASES, world)
-
-
-results = on_worlds(every_case, 2, 3, timeout=280)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, 3, timeout=280)

@@ -5,7 +5,6 @@ import io
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 import torch.nn.functional as F
 import weft
@@ -14,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from everywhere import cases_in, everywhere, lay, run_all  # noqa: E402
-from support.cases import check, every_layout, on_worlds, same, same_gradients, whole  # noqa: E402
+from everywhere import cases_in, everywhere, lay  # noqa: E402
+from support.cases import cases_on_worlds, every_layout, same, same_gradients, whole  # noqa: E402
 
 torch.manual_seed(6)
 X = torch.randn(7, 5).mul(64).round() / 64  # sums of pending parts are exact
@@ -185,14 +184,4 @@ def complaint27_equal_seeds_do_not_give_equal_parts(mesh):
 
 CASES = cases_in(globals())
 
-
-def every_case(world):
-    return run_all(CASES, world, -1)
-
-
-results = on_worlds(every_case, 2, 4, timeout=200)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, 4, mesh=-1, timeout=200)

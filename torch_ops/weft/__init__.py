@@ -40,9 +40,11 @@ from .maps import active_layouts, register_layouts
 from .mesh import DeviceMesh, TensorLayout
 from .metrics import install as _install_metrics
 from .module import distribute_module, tag
+from .object_lists import install as _install_object_lists
 from .planned import Gathered, Planned, PlannedVariable
 from .planning import plan
 from .process import get_device_count, initialize, list_devices, rank, world_size
+from .process_groups import install as _install_process_groups
 from .reporting import Report, report
 from .rule_check import RuleCheck
 from .rules import check_rule, register_rule
@@ -77,6 +79,8 @@ _install_hf_saving()
 _install_hf_trainer()
 _install_interop()
 _install_metrics()
+_install_object_lists()
+_install_process_groups()
 _install_safetensors()
 _install_savers()
 _install_torch_debug()

@@ -79,29 +79,6 @@ def install() -> None:
     """Puts the refusals into torch's modules, now or once they are imported."""
     for name, wrappers in _WRAPPERS.items():
         after_import(name, functools.partial(_refuse, wrappers))
-    import torch.distributed as dist
-
-    if dist.is_available():
-        replace_everywhere(dist.reduce_scatter, _refusing_parts(dist.reduce_scatter), "torch.distributed")
-
-
-def _refusing_parts(reduce_scatter: Any) -> Any:
-    """The dispatcher does not look into lists of lists, which these parts become."""
-
-    @functools.wraps(reduce_scatter)
-    def refusing(output: Any, input_list: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = isinstance(output, torch.Tensor) and not is_sharded(output)
-        for part in input_list if plain and isinstance(input_list, (list, tuple)) else ():
-            if isinstance(part, torch.Tensor) and is_sharded(part):
-                raise ValueError(
-                    f"[W066] [c10d::reduce_scatter] got a sharded tensor, {part.dtype} of shape {tuple(part.shape)}, "
-                    f"layout {layout_of(part)}: a sum over the ranks would count it once for each. Leave the call out, "
-                    "as in a program of one process, where the tensor is meant; else pass plain tensors: "
-                    "weft.local_tensor(x), this rank's part, or weft.full_tensor(x), the whole on every rank"
-                )
-        return reduce_scatter(output, input_list, *args, **kwargs)
-
-    return refusing
 
 
 def _refuse(wrappers: dict[str, str], module: Any) -> None:

@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from .tensors import is_sharded
 
 _TENSOR: Any = torch.Tensor
 _full_values: dict[tuple, torch.Tensor] | None = None  # of what is being pickled by torch.save
+_by_one_rank: ContextVar[bool] = ContextVar("by_one_rank", default=False)
 
 
 def writes(what: str, target: Any) -> bool:
@@ -40,6 +42,16 @@ def writes(what: str, target: Any) -> bool:
     return path is None or paths.index(path) == rank
 
 
+@contextmanager
+def without_full_values() -> Iterator[None]:
+    """While it is entered, torch.save is one rank's own call, which no sharded tensor can be given to."""
+    token = _by_one_rank.set(True)
+    try:
+        yield
+    finally:
+        _by_one_rank.reset(token)
+
+
 def place_of(x: torch.Tensor) -> tuple:
     """Equal for sharded tensors that share all of their memory, such as tied variables."""
     memory = torch.ops.weft._writes(x.detach())[0]
@@ -52,7 +64,8 @@ def install() -> None:
 
     @functools.wraps(core)
     def save(obj: Any, f: Any, pickle_module: Any = pickle, *args: Any, **kwargs: Any) -> None:
-        found = _sharded_in(obj, pickle_module) if torch.ops.weft._any_mesh() else []
+        together = torch.ops.weft._any_mesh() and not _by_one_rank.get()
+        found = _sharded_in(obj, pickle_module) if together else []
         if not found:
             return core(obj, f, pickle_module, *args, **kwargs)
         here, full_values = writes("torch.save", f), {}

@@ -73,6 +73,12 @@ void check_mesh(Mesh mesh) {
   check_same({}, kMeshMade, mesh);
 }
 
+bool compared_before() {
+  auto& same = context().state<SameMeshes>();
+  std::lock_guard<std::mutex> lock(same.mutex);
+  return std::any_of(same.meshes.begin(), same.meshes.end(), [](Mesh mesh) { return !mesh->is_simulated(); });
+}
+
 std::vector<std::vector<int64_t>> gather_words(const std::vector<int64_t>& words, Mesh mesh) {
   const NoOp hidden;
   const Mesh world = world_mesh(mesh);

@@ -15,6 +15,8 @@ namespace weft::comm {
 void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
 /// `check_same` of a mesh that all ranks make; costs nothing where it was compared before.
 void check_mesh(Mesh mesh);
+/// Whether all ranks of the world have compared anything yet, as they do where the first mesh is made: the same on all.
+bool compared_before();
 constexpr const char* kMeshMade = "the device mesh";  // what ranks compare there
 /// Every rank's words, as many on each, by rank of the world. One small collective of the world, which binds no mesh.
 /// Those that a simulated mesh stands for are taken to have the same.

@@ -18,7 +18,7 @@ Settings& all() {
 
 }  // namespace
 
-void note_setting(const std::string& name, const std::string& value) {
+void register_uniform_setting(const std::string& name, const std::string& value) {
   std::lock_guard<std::mutex> lock(all().mutex);
   if (value.empty()) {
     all().values.erase(name);

@@ -6,7 +6,7 @@
 namespace weft::comm {
 
 /// Notes the value of a setting; empty: its default.
-void note_setting(const std::string& name, const std::string& value);
+void register_uniform_setting(const std::string& name, const std::string& value);
 
 /// The same on two ranks whose settings are, whatever the order they were set in.
 std::string settings();

@@ -50,7 +50,7 @@ const std::string& mode() {
   static const std::string mode = [] {
     const char* set = std::getenv("WEFT_COST");
     const std::string text = set == nullptr || *set == '\0' ? "fixed" : set;
-    note_setting("WEFT_COST", text == "fixed" ? "" : text);
+    register_uniform_setting("WEFT_COST", text == "fixed" ? "" : text);
     return text;
   }();
   return mode;

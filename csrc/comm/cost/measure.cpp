@@ -74,7 +74,7 @@ class Measuring {
   }
 
   Ticks of(Moves moves, int64_t bytes, int axis) const {
-    const int64_t n = mesh_->axis_size(axis), whole = std::max(bytes / 4 / n, n) * n, part = whole / n;
+    const int64_t n = mesh_->axis_size(axis), full = std::max(bytes / 4 / n, n) * n, part = full / n;
     const std::vector<int64_t> parts(n, part);
     const auto floats = [&](std::vector<int64_t> sizes) { return at::zeros(sizes, at::device(device_)); };
     switch (moves) {
@@ -89,11 +89,11 @@ class Measuring {
         return quartile([&] { all_to_all(x, 0, rows, 1, columns, mesh_, axis); });
       }
       case Moves::all_reduce: {
-        const at::Tensor x = floats({whole});
+        const at::Tensor x = floats({full});
         return quartile([&] { all_reduce(x, Reduction::sum, mesh_, axis); });
       }
       case Moves::reduce_scatter: {
-        const at::Tensor x = floats({whole});
+        const at::Tensor x = floats({full});
         return quartile([&] { reduce_scatter(x, 0, parts, Reduction::sum, mesh_, axis); });
       }
     }

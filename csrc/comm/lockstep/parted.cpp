@@ -14,7 +14,7 @@ std::string named(const std::vector<int64_t>& ranks) {
   return c10::str(ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks));
 }
 
-Failure of_all(int64_t number, std::string type, std::string message) {
+Failure failure_of_all(int64_t number, std::string type, std::string message) {
   return {.rank = -1, .collectives = number, .op = "", .type = std::move(type), .message = std::move(message)};
 }
 
@@ -54,7 +54,7 @@ Failure differing(const RecentCalls::Difference& difference, const std::string& 
       c10::str(rank < other ? difference.mine : difference.theirs, " on rank ", std::min(rank, other));
   const std::string upper =
       c10::str(rank < other ? difference.theirs : difference.mine, " on rank ", std::max(rank, other));
-  return of_all(
+  return failure_of_all(
       difference.number, "ValueError",
       c10::str("[W091] the ranks ask for different collectives, number ", difference.number, ": ", lower, ", but ",
                upper, difference.same_words ? ", of another value" : "", first_op, "; ", kSameEverywhere));
@@ -62,7 +62,7 @@ Failure differing(const RecentCalls::Difference& difference, const std::string& 
 
 Failure missing(const std::vector<int64_t>& ranks, int64_t number, const Call& call, const std::string& before,
                 const std::string& why) {
-  return of_all(
+  return failure_of_all(
       number, "RuntimeError",
       c10::str("[W092] ", named(ranks), ranks.size() == 1 ? " has" : " have", " not come to collective number ", number,
                ", ", call.str(), ", and may have ended or be stuck; last seen in ",
@@ -70,8 +70,9 @@ Failure missing(const std::vector<int64_t>& ranks, int64_t number, const Call& c
 }
 
 Failure broken(int64_t number, const Call& call, const std::string& why) {
-  return of_all(number, "RuntimeError",
-                c10::str("[W093] collective number ", number, ", ", call.str(), ", cannot be finished: ", reason(why)));
+  return failure_of_all(
+      number, "RuntimeError",
+      c10::str("[W093] collective number ", number, ", ", call.str(), ", cannot be finished: ", reason(why)));
 }
 
 std::string reason(const std::string& what) {

@@ -57,11 +57,11 @@ void LoopbackWorld::end(int rank) {
   std::lock_guard<std::mutex> lock(state_->mutex);
   state_->ended.insert(rank);
   for (const auto& [ranks, hub] : state_->hubs) {
-    for (const auto& [key, meeting] : hub->open) {
-      const std::vector<int> missing = meeting->who(false);
-      if (meeting->arrived == 0 || std::find(missing.begin(), missing.end(), rank) == missing.end()) continue;
+    for (const auto& [key, collective] : hub->open) {
+      const std::vector<int> missing = collective->who(false);
+      if (collective->arrived == 0 || std::find(missing.begin(), missing.end(), rank) == missing.end()) continue;
       if (state_->error.empty()) {
-        state_->error = c10::str(meeting->str(), " waits for rank ", rank, ", which has ended");
+        state_->error = c10::str(collective->str(), " waits for rank ", rank, ", which has ended");
       }
       state_->changed.notify_all();
     }

@@ -15,37 +15,37 @@ using State = LoopbackWorld::State;
 
 class Waiting : public c10d::Work {
  public:
-  Waiting(std::shared_ptr<State> state, std::shared_ptr<Meeting> meeting)
-      : state_(std::move(state)), meeting_(std::move(meeting)) {}
+  Waiting(std::shared_ptr<State> state, std::shared_ptr<OpenCollective> collective)
+      : state_(std::move(state)), collective_(std::move(collective)) {}
 
   bool isCompleted() override {
     std::lock_guard<std::mutex> lock(state_->mutex);
-    return meeting_->done || !state_->error.empty();
+    return collective_->done || !state_->error.empty();
   }
   bool isSuccess() const override {
     std::lock_guard<std::mutex> lock(state_->mutex);
-    return meeting_->done;
+    return collective_->done;
   }
   bool wait(std::chrono::milliseconds asked) override {
     std::unique_lock<std::mutex> lock(state_->mutex);
     const auto timeout = state_->options.timeout;
     auto until = issued_ + timeout;
     if (asked.count() > 0) until = std::min(until, std::chrono::steady_clock::now() + asked);
-    state_->changed.wait_until(lock, until, [&] { return meeting_->done || !state_->error.empty(); });
-    if (meeting_->done) return true;
+    state_->changed.wait_until(lock, until, [&] { return collective_->done || !state_->error.empty(); });
+    if (collective_->done) return true;
     if (!state_->error.empty()) state_->raise();
     TORCH_CHECK_WITH(DistBackendError, until == issued_ + timeout, "loopback: not done after ", asked.count(), " ms");
     std::string missing;
-    for (int rank : meeting_->who(false)) {
+    for (int rank : collective_->who(false)) {
       missing += c10::str(missing.empty() ? "" : ", ", rank, " (its last: ", state_->last[rank], ")");
     }
-    state_->fail(c10::str(meeting_->str(), ": after ", timeout.count(), " ms these ranks have come: ",
-                          c10::Join(", ", meeting_->who(true)), "; these have not: ", missing));
+    state_->fail(c10::str(collective_->str(), ": after ", timeout.count(), " ms these ranks have come: ",
+                          c10::Join(", ", collective_->who(true)), "; these have not: ", missing));
   }
 
  private:
   std::shared_ptr<State> state_;
-  std::shared_ptr<Meeting> meeting_;
+  std::shared_ptr<OpenCollective> collective_;
   const std::chrono::steady_clock::time_point issued_ = std::chrono::steady_clock::now();
 };
 
@@ -108,39 +108,39 @@ class Loopback : public c10d::Backend, public Tagged {
       lock.lock();
     }
     const std::pair<int, int64_t> key = is_set ? std::pair<int, int64_t>(call.kind, tag) : std::pair(-1, number);
-    auto& meeting = hub_->open[key];
-    if (!meeting) {
-      meeting = std::make_shared<Meeting>(Meeting{hub_->ranks, number, {}});
-      meeting->calls.resize(hub_->ranks.size());
+    auto& collective = hub_->open[key];
+    if (!collective) {
+      collective = std::make_shared<OpenCollective>(OpenCollective{hub_->ranks, number, {}});
+      collective->calls.resize(hub_->ranks.size());
     }
-    auto work = c10::make_intrusive<Waiting>(state_, meeting);
+    auto work = c10::make_intrusive<Waiting>(state_, collective);
     if (fault && fault->kind == LoopbackFault::drop) return work;
-    arrive(lock, meeting, key, std::move(call));
+    arrive(lock, collective, key, std::move(call));
     return work;
   }
 
   // The last one to come carries the collective out for all.
-  void arrive(std::unique_lock<std::mutex>& lock, std::shared_ptr<Meeting> meeting, std::pair<int, int64_t> key,
-              LoopbackCall call) {
-    for (size_t i = 0; i < meeting->calls.size(); ++i) {
-      const auto& other = meeting->calls[i];
+  void arrive(std::unique_lock<std::mutex>& lock, std::shared_ptr<OpenCollective> collective,
+              std::pair<int, int64_t> key, LoopbackCall call) {
+    for (size_t i = 0; i < collective->calls.size(); ++i) {
+      const auto& other = collective->calls[i];
       if (!other || agree(*other, call)) continue;
-      state_->fail(c10::str("ranks disagree about collective ", meeting->number, " of the group of ranks ",
-                            c10::Join(", ", meeting->ranks), ": rank ", meeting->ranks[i], " issues ", other->str(),
-                            ", rank ", world_rank_, " issues ", call.str()));
+      state_->fail(c10::str("ranks disagree about collective ", collective->number, " of the group of ranks ",
+                            c10::Join(", ", collective->ranks), ": rank ", collective->ranks[i], " issues ",
+                            other->str(), ", rank ", world_rank_, " issues ", call.str()));
     }
     state_->last[world_rank_] = call.str();
-    meeting->calls[rank_] = std::move(call);
-    if (++meeting->arrived < meeting->calls.size()) return state_->check_ended(*meeting);
+    collective->calls[rank_] = std::move(call);
+    if (++collective->arrived < collective->calls.size()) return state_->check_ended(*collective);
     hub_->open.erase(key);
     std::vector<LoopbackCall> calls;
-    for (auto& other : meeting->calls) calls.push_back(*other);
+    for (auto& other : collective->calls) calls.push_back(*other);
     const std::string why = disagreement(calls);
-    if (!why.empty()) state_->fail(c10::str(why, " (", meeting->str(), ")"));
+    if (!why.empty()) state_->fail(c10::str(why, " (", collective->str(), ")"));
     lock.unlock();
     carry_out(calls);
     lock.lock();
-    meeting->done = true;
+    collective->done = true;
     state_->changed.notify_all();
   }
 

@@ -20,7 +20,7 @@
 namespace weft::comm {
 
 // One collective of one group.
-struct Meeting {
+struct OpenCollective {
   std::vector<int> ranks;  // of the group, in the world
   int64_t number;          // in the group
   std::vector<std::optional<LoopbackCall>> calls;
@@ -47,7 +47,7 @@ struct Meeting {
 struct Hub {
   std::vector<int> ranks;
   // By kind and tag, as Gloo matches messages; where they have none, by number.
-  std::map<std::pair<int, int64_t>, std::shared_ptr<Meeting>> open;
+  std::map<std::pair<int, int64_t>, std::shared_ptr<OpenCollective>> open;
 };
 
 struct LoopbackWorld::State {
@@ -86,9 +86,9 @@ struct LoopbackWorld::State {
     raise();
   }
   [[noreturn]] void raise() const { TORCH_CHECK_WITH(DistBackendError, false, "loopback: ", error); }
-  void check_ended(const Meeting& meeting) {
-    for (int rank : meeting.who(false)) {
-      if (ended.count(rank) > 0) fail(c10::str(meeting.str(), " waits for rank ", rank, ", which has ended"));
+  void check_ended(const OpenCollective& collective) {
+    for (int rank : collective.who(false)) {
+      if (ended.count(rank) > 0) fail(c10::str(collective.str(), " waits for rank ", rank, ", which has ended"));
     }
   }
 

@@ -39,7 +39,7 @@ at::Tensor part_of(const at::Tensor& flat, int64_t offset, c10::IntArrayRef size
   return at::native::as_strided_tensorimpl(flat, sizes, row_major_strides(sizes), flat.storage_offset() + offset);
 }
 
-class Gathered final : public PendingWholes {
+class Gathered final : public PendingGathers {
  public:
   Gathered(std::vector<Piece> pieces, at::Tensor arriving, int64_t bytes, const Axis& line,
            c10::intrusive_ptr<c10d::Work> work, bool watch)
@@ -67,15 +67,15 @@ class Gathered final : public PendingWholes {
     sizes[p.dim] = std::accumulate(p.lengths.begin(), p.lengths.end(), int64_t{0});
     const bool leading = product(c10::IntArrayRef(sizes).slice(0, p.dim)) == 1;
     if (leading && in_order(p)) return part_of(flat, (starts_[0] + p.offset) / p.width, sizes);
-    at::Tensor whole = take_buffer(product(sizes), flat.options());
-    whole = part_of(whole, 0, sizes);
+    at::Tensor full = take_buffer(product(sizes), flat.options());
+    full = part_of(full, 0, sizes);
     std::vector<at::Tensor> parts;
     for (size_t c = 0; c < starts_.size(); ++c) {
       Sizes part = p.sizes;
       part[p.dim] = p.lengths[c];
       parts.push_back(part_of(flat, (starts_[c] + p.offset) / p.width, part));
     }
-    return at::cat_out(whole, parts, p.dim);
+    return at::cat_out(full, parts, p.dim);
   }
 
  private:
@@ -97,7 +97,7 @@ class Gathered final : public PendingWholes {
   const Span::Pending pending_;
 };
 
-struct Here final : PendingWholes {
+struct Here final : PendingGathers {
   explicit Here(const std::vector<Divided>& tensors) : tensors(tensors) {}
   at::Tensor take(size_t i) override { return plain_contiguous(tensors[i].input); }
   void wait() override {}
@@ -106,7 +106,7 @@ struct Here final : PendingWholes {
 
 }  // namespace
 
-std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis) {
+std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis) {
   TORCH_INTERNAL_ASSERT(!tensors.empty(), "nothing to gather");
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return std::make_unique<Here>(tensors);
@@ -114,7 +114,7 @@ std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& 
   const bool one_dtype =
       std::all_of(tensors.begin(), tensors.end(), [&](const Divided& t) { return t.input.scalar_type() == first; });
   std::vector<Piece> pieces;
-  int64_t bytes = 0, whole_bytes = 0;
+  int64_t bytes = 0, full_bytes = 0;
   for (const Divided& t : tensors) {
     Piece p{t.input.scalar_type(),
             Sizes(t.input.sizes().begin(), t.input.sizes().end()),
@@ -126,13 +126,13 @@ std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& 
     // Every part takes the room of the longest one: backends gather equal lengths only.
     bytes += *std::max_element(t.sizes.begin(), t.sizes.end()) * p.row * p.width;
     if (!one_dtype) bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    whole_bytes += std::accumulate(t.sizes.begin(), t.sizes.end(), int64_t{0}) * p.row * p.width;
+    full_bytes += std::accumulate(t.sizes.begin(), t.sizes.end(), int64_t{0}) * p.row * p.width;
     pieces.push_back(std::move(p));
   }
   const c10::ScalarType dtype = one_dtype ? first : at::kByte;
   const int64_t width = one_dtype ? pieces[0].width : 1;
-  const Event event{"all_gather", mesh, axis, (n - 1) * whole_bytes / n, whole_bytes / width, dtype};
-  return collective(event, [&]() -> std::unique_ptr<PendingWholes> {
+  const Event event{"all_gather", mesh, axis, (n - 1) * full_bytes / n, full_bytes / width, dtype};
+  return collective(event, [&]() -> std::unique_ptr<PendingGathers> {
     const Axis line(mesh, axis);
     const auto options = tensors[0].input.options().dtype(dtype);
     at::Tensor sent;

@@ -10,8 +10,8 @@
 namespace weft::comm {
 
 /// Tensors that are gathered in one collective, which need not have come yet.
-struct PendingWholes {
-  virtual ~PendingWholes() = default;
+struct PendingGathers {
+  virtual ~PendingGathers() = default;
   /// Number `i`, row-major; waits for all, the first time. Nobody may write to it.
   virtual at::Tensor take(size_t i) = 0;
   /// So that nothing is under way any more.
@@ -20,6 +20,6 @@ struct PendingWholes {
 
 /// As `all_gather`, for several tensors on one device, of any dtypes, in one collective that is not waited for. A
 /// single input may be sent from its own memory: what is written there before it has come may arrive in part.
-std::unique_ptr<PendingWholes> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis);
+std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis);
 
 }  // namespace weft::comm

@@ -116,9 +116,9 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
   const c10::ScalarType dtype = tensors[0].input.scalar_type();
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) {
-    std::vector<at::Tensor> whole;
-    for (const Divided& t : tensors) whole.push_back(plain_contiguous(t.input).view({-1}));
-    return std::make_unique<Ready>(at::cat(whole));
+    std::vector<at::Tensor> full;
+    for (const Divided& t : tensors) full.push_back(plain_contiguous(t.input).view({-1}));
+    return std::make_unique<Ready>(at::cat(full));
   }
   const Axis line(mesh, axis);
   std::vector<int64_t> totals(n);

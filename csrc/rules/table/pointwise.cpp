@@ -24,6 +24,7 @@ RULES(pointwise, Family::supports_empty_shards | Family::last) {
 
   // Only the shape of self is read.
   rule({"empty_like", "zeros_like", "ones_like", "full_like"}, "#... -> ...");
+  uninitialized({"empty_like"});
   rule({"fill.Scalar", "zero", "fill.Tensor"}, "#..., ?... -> ...");
   rule("copy", "#..., ... -> ...;  carry 1");
 

@@ -56,20 +56,20 @@ TEST(Compare, NamesWhatDiffers) {
 
 TEST(Settings, AreTheSameInWhateverOrderTheyWereSet) {
   const std::string before = settings();
-  note_setting("one", "on");
-  note_setting("other", "3");
+  register_uniform_setting("one", "on");
+  register_uniform_setting("other", "3");
   const std::string set = settings();
   EXPECT_THAT(set, AllOf(HasSubstr("one=on\n"), HasSubstr("other=3\n")));
-  note_setting("one", "");
-  note_setting("other", "");
+  register_uniform_setting("one", "");
+  register_uniform_setting("other", "");
   EXPECT_EQ(settings(), before);
-  note_setting("other", "2");
-  note_setting("one", "on");
+  register_uniform_setting("other", "2");
+  register_uniform_setting("one", "on");
   EXPECT_NE(settings(), set);
-  note_setting("other", "3");
+  register_uniform_setting("other", "3");
   EXPECT_EQ(settings(), set);
-  note_setting("one", "");
-  note_setting("other", "");
+  register_uniform_setting("one", "");
+  register_uniform_setting("other", "");
 }
 
 }  // namespace

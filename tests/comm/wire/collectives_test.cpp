@@ -374,13 +374,13 @@ TEST_P(Collectives, CoalescedGather) {
       sizes[dim] = lengths[me];
       return Divided{relaid(values(sizes, dtype, me), memory), dim, lengths};
     };
-    const auto expect_gathered = [&](const std::vector<Divided>& tensors, PendingWholes& wholes,
+    const auto expect_gathered = [&](const std::vector<Divided>& tensors, PendingGathers& gathers,
                                      const std::string& what) {
       for (size_t i = 0; i < tensors.size(); ++i) {
         const Divided& t = tensors[i];
-        const at::Tensor whole = wholes.take(i);
-        EXPECT_TRUE(whole.is_contiguous()) << what;
-        expect_same(whole, all_gather(t.input, t.dim, t.sizes, mesh(), 0), c10::str(what, ", number ", i));
+        const at::Tensor full = gathers.take(i);
+        EXPECT_TRUE(full.is_contiguous()) << what;
+        expect_same(full, all_gather(t.input, t.dim, t.sizes, mesh(), 0), c10::str(what, ", number ", i));
       }
     };
     for (at::ScalarType dtype : kAll) {

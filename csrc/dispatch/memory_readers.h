@@ -10,10 +10,10 @@
 
 namespace weft {
 
-/// Registers them; `libraries` keeps the registrations. `gathered` run on the whole, of `read_lengths` the lengths
-/// alone are gathered, and few more have kernels of their own.
-void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries, c10::ArrayRef<const char*> gathered,
-                     c10::ArrayRef<const char*> read_lengths);
+/// Registers them; `libraries` keeps the registrations. `gathered` run on the full tensor, of `read_lengths` the
+/// lengths alone are gathered, and few more have kernels of their own.
+void register_memory_readers(std::vector<std::unique_ptr<torch::Library>>& libraries,
+                             c10::ArrayRef<const char*> gathered, c10::ArrayRef<const char*> read_lengths);
 
 /// Whether `plain.data = sharded` of Python makes the object sharded, before core is asked. Else, as in C++, it is an
 /// error.

@@ -1,4 +1,4 @@
-#include "dispatch/opaque.h"
+#include "dispatch/memory_readers.h"
 
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -78,8 +78,8 @@ void run_with_plain_lengths(const c10::OperatorHandle& op, c10::DispatchKeySet, 
 
 }  // namespace
 
-void register_opaque(std::vector<std::unique_ptr<torch::Library>>& libraries, c10::ArrayRef<const char*> gathered,
-                     c10::ArrayRef<const char*> read_lengths) {
+void register_memory_readers(std::vector<std::unique_ptr<torch::Library>>& libraries,
+                             c10::ArrayRef<const char*> gathered, c10::ArrayRef<const char*> read_lengths) {
   for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "aten", key, __FILE__, __LINE__);
     for (const char* name : gathered) {

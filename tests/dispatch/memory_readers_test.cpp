@@ -1,5 +1,5 @@
 // Ops that are made of others, but read the memory of a tensor on their way.
-#include "dispatch/opaque.h"
+#include "dispatch/memory_readers.h"
 
 #include "dispatch/names.h"
 
@@ -8,7 +8,7 @@ namespace {
 
 at::Tensor waves(at::IntArrayRef sizes) { return numbers(sizes).mul(1.7).sin(); }
 
-TEST(Opaque, QuantilesAreOfTheWhole) {
+TEST(MemoryReaders, QuantilesAreOfTheFullTensor) {
   for (const Axes& axes : {kRows, kColumns}) {
     run_ranks(3, [&](int) {
       const at::Tensor x = distribute_tensor(waves({5, 4}), layout(axes));
@@ -19,7 +19,7 @@ TEST(Opaque, QuantilesAreOfTheWhole) {
   }
 }
 
-TEST(Opaque, AreDifferentiable) {
+TEST(MemoryReaders, AreDifferentiable) {
   run_ranks(3, [](int) {
     const at::Tensor plain = waves({5, 4}).requires_grad_();
     const at::Tensor x = distribute_tensor(waves({5, 4}), layout(kRows)).requires_grad_();
