@@ -8,6 +8,7 @@
 #include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -42,6 +43,10 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
     if (holds_shards(grad) && sharded(grad).layout() == target) return out;
     if (grad.layout() == at::kSparse) {
       grad = lay_out_sparse(grad, target);
+      return out;
+    }
+    if (is_traced(grad)) {
+      grad = redistribute_tensor(grad, target);
       return out;
     }
     const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
@@ -90,6 +95,13 @@ void hook_leaf(const at::Tensor& leaf) {
     if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
   }
   auto* accumulate = dynamic_cast<AccumulateGrad*>(node.get());
+  if (is_traced(leaf)) {  // a compiler asks for its gradient, and accumulates nothing: such hooks are run then as well
+    for (const auto& hook : node->tensor_pre_hooks()) {
+      if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
+    }
+    if (accumulate != nullptr) node->add_tensor_pre_hook(std::make_unique<LeafGradient>(accumulate));
+    return;
+  }
   if (accumulate != nullptr) node->add_pre_hook(std::make_unique<LeafGradient>(accumulate));
 }
 

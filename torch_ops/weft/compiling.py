@@ -1,40 +1,28 @@
-"""torch.compile of what works on sharded tensors: it runs as it would without, and says so once."""
+"""torch.compile of what works on sharded tensors: how they come into its graphs, and out of them.
+
+Dynamo and AOTAutograd meet a sharded tensor as `Traced` (traced.py), a wrapper around its part; the compiled program
+gets the parts, and sharded tensors are made of what it returns.
+"""
 
 from __future__ import annotations
 
 import functools
+import weakref
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
+from torch.utils.weak import WeakIdKeyDictionary
 
-from . import first_rank
+from .after_import import after_import
 from .tensors import is_sharded
+from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, of_part, part_of, set_part
 
-_WHY = (
-    "[W067] weft: sharded tensors do not run in graphs of torch.compile; what touches them runs op by op, as without "
-    "it, and so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that "
-    "gets plain tensors alone"
-)
-_told = False
-
-
-def _skip_frame() -> None:
-    """Leaves a frame that is being traced to Python, with a warning the first time.
-
-    Raises:
-        NotImplementedError: the caller insists on a graph (fullgraph=True).
-    """
-    global _told
-    from torch._dynamo.symbolic_convert import InstructionTranslator
-
-    if getattr(InstructionTranslator.current_tx(), "one_graph", False):
-        raise NotImplementedError(_WHY)
-    if not _told:
-        _told = True
-        first_rank.warn(_WHY, stacklevel=2)
-    raise torch._dynamo.exc.SkipFrame(_WHY)
+_LAYOUT = "_weft_layout_id"
+_fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
 
 
 def install() -> None:
@@ -42,13 +30,117 @@ def install() -> None:
     converter: Any = FakeTensorConverter
     if getattr(converter, "_weft_compiling", False):
         return
-    original = converter.from_real_tensor
+    converter._weft_compiling = True
+    converter.from_real_tensor = _making_fakes(converter.from_real_tensor)
+    # What guards and compiled programs read of a sharded tensor.
+    setattr(torch.Tensor, PART, property(part_of, set_part))
+    setattr(torch.Tensor, _LAYOUT, property(layout_id))
+    after_import("torch._dynamo.variables.builder", _keep_shapes)
+    after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
+    after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
 
+
+def _is_real(tensor: Any) -> bool:
+    return is_sharded(tensor) and type(tensor) is not Traced
+
+
+def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def from_real_tensor(self: Any, fake_mode: Any, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if is_sharded(t) and TracingContext.try_get() is not None and not torch.compiler.is_exporting():
-            _skip_frame()
-        return original(self, fake_mode, t, *args, **kwargs)
+        if not _is_real(t):
+            return original(self, fake_mode, t, *args, **kwargs)
+        source = kwargs.get("source")
+        if source is not None and TracingContext.try_get() is not None:
+            _guard_layout(source)
+        memo = _fakes.setdefault(self, WeakIdKeyDictionary())
+        if t not in memo:
+            # Sizes are numbers: another shape is another program.
+            part = original(self, fake_mode, part_of(t))
+            fake = as_traced(of_part(part, layout_of(t), t.shape, t.stride()))
+            fake.requires_grad_(t.requires_grad)
+            if isinstance(t, torch.nn.Parameter):
+                fake._is_param = True
+            memo[t] = fake
+        return memo[t]
 
-    converter.from_real_tensor = from_real_tensor
-    converter._weft_compiling = True
+    return from_real_tensor
+
+
+def _guard_layout(source: Any) -> None:
+    from torch._dynamo.guards import GuardBuilder, install_guard
+    from torch._dynamo.source import AttrSource
+
+    install_guard(AttrSource(source, _LAYOUT).make_guard(GuardBuilder.EQUALS_MATCH))
+
+
+def _keep_shapes(builder: ModuleType) -> None:
+    """No size of a sharded tensor becomes a symbol."""
+    original = builder._automatic_dynamic
+
+    @functools.wraps(original)
+    def automatic_dynamic(e: Any, tx: Any, source: Any, static_shapes: bool, *args: Any, **kwargs: Any) -> Any:
+        if not _is_real(e):
+            return original(e, tx, source, static_shapes, *args, **kwargs)
+        from torch._dynamo.source import AttrSource
+        from torch.fx.experimental.symbolic_shapes import SubclassSymbolicContext
+
+        outer = original(e, tx, source, True, *args, **kwargs)
+        part = original(part_of(e), tx, AttrSource(source, PART), True)
+        return SubclassSymbolicContext(
+            dynamic_sizes=outer.dynamic_sizes,
+            dynamic_strides=outer.dynamic_strides,
+            constraint_sizes=outer.constraint_sizes,
+            constraint_strides=outer.constraint_strides,
+            view_base_context=outer.view_base_context,
+            tensor_source=outer.tensor_source,
+            shape_env_to_source_to_symbol_cache=outer.shape_env_to_source_to_symbol_cache,
+            inner_contexts={PART: part},
+        )
+
+    builder._automatic_dynamic = automatic_dynamic
+
+
+def _unwrap_inputs(codegen: ModuleType) -> None:
+    """What a compiled program is given of a sharded tensor is its part."""
+    original = codegen.codegen_subclass_wrapper
+
+    @functools.wraps(original)
+    def codegen_subclass_wrapper(compiled_fn: Any, inp_metas: list[Any], *args: Any, **kwargs: Any) -> Any:
+        from torch._functorch._aot_autograd.schemas import PlainTensorMeta
+
+        ours = [i for i, meta in enumerate(inp_metas) if getattr(meta, "original_subclass_type", None) is Traced or
+                type(getattr(meta, "original_subclass", None)) is Traced]
+        metas = list(inp_metas)
+        for i in ours:
+            metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
+        run = original(compiled_fn, metas, *args, **kwargs)
+        parts_of = torch.ops.weft._shards.default
+
+        def unwrapped(given: list[Any]) -> Any:
+            for i, part in zip(ours, parts_of([given[i] for i in ours]), strict=True):
+                given[i] = part
+            return run(given)
+
+        return unwrapped if ours else run
+
+    codegen.codegen_subclass_wrapper = codegen_subclass_wrapper
+
+
+def _lay_out_tangents(wrappers: ModuleType) -> None:
+    """Gradients that come into a compiled backward pass are brought to the layouts it was compiled for."""
+    cls = wrappers.AOTDispatchAutograd
+    original = cls.process_runtime_tangent
+
+    def process_runtime_tangent(x: Any, meta: Any, *args: Any, **kwargs: Any) -> Any:
+        expected = getattr(meta, "original_subclass_type", None)
+        if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
+            return original(x, meta, *args, **kwargs)
+        if expected is Traced:
+            x = laid_out(x, meta.meta)
+            part = part_of(of_part(part_of(x), meta.meta, meta.outer_size, meta.outer_stride))
+            return x, [part]
+        if _is_real(x):  # of a plain result
+            x = torch.ops.weft.full_tensor(x)
+        return original(x, meta, *args, **kwargs)
+
+    cls.process_runtime_tangent = staticmethod(process_runtime_tangent)
