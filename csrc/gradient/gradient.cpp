@@ -45,10 +45,6 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
       grad = lay_out_sparse(grad, target);
       return out;
     }
-    if (is_traced(grad)) {
-      grad = redistribute_tensor(grad, target);
-      return out;
-    }
     const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
     grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
     return out;
@@ -57,6 +53,30 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
  private:
   AccumulateGrad* node_;  // owns this hook
 };
+
+// A compiler asks for the gradient, and accumulates nothing: of a leaf's hooks only those of the tensor are run then.
+class TracedGradient final : public torch::autograd::FunctionPreHook {
+ public:
+  /// Null: the leaf is plain.
+  explicit TracedGradient(Layout target) : target_(target) {}
+
+  variable_list operator()(const variable_list& grads) override {
+    variable_list out = grads;
+    if (!out[0].defined()) return out;
+    out[0] = target_ == nullptr ? full_or_alias(out[0]) : redistribute_tensor(out[0], target_);
+    return out;
+  }
+
+ private:
+  Layout target_;
+};
+
+void hook_traced(const at::Tensor& leaf, Layout target) {
+  for (const auto& hook : torch::autograd::impl::hooks(leaf)) {
+    if (dynamic_cast<TracedGradient*>(hook.get()) != nullptr) return;
+  }
+  torch::autograd::impl::add_hook(leaf, std::make_unique<TracedGradient>(target));
+}
 
 class PlainGradient final : public torch::autograd::FunctionPreHook {
  public:
@@ -91,17 +111,13 @@ void hook_leaf(const at::Tensor& leaf) {
   // It exists once autograd has recorded an op on the leaf, and dies with the graph.
   const auto node = torch::autograd::impl::try_get_grad_accumulator(leaf);
   if (!node) return;
+  if (C10_UNLIKELY(is_traced(leaf))) {
+    return hook_traced(leaf, holds_shards(leaf) ? sharded(leaf).layout()->without_partial() : nullptr);
+  }
   for (const auto& hook : node->pre_hooks()) {
     if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
   }
   auto* accumulate = dynamic_cast<AccumulateGrad*>(node.get());
-  if (is_traced(leaf)) {  // a compiler asks for its gradient, and accumulates nothing: such hooks are run then as well
-    for (const auto& hook : node->tensor_pre_hooks()) {
-      if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
-    }
-    if (accumulate != nullptr) node->add_tensor_pre_hook(std::make_unique<LeafGradient>(accumulate));
-    return;
-  }
   if (accumulate != nullptr) node->add_pre_hook(std::make_unique<LeafGradient>(accumulate));
 }
 

@@ -12,12 +12,20 @@ from .mesh import TensorLayout
 from .tensors import is_sharded
 
 # Past modes, types and autograd, at Weft's kernel.
-_ENGINE = torch._C.DispatchKeySet(torch._C.DispatchKey.PrivateUse3)
+_ENGINE = torch._C.DispatchKey.PrivateUse3
+_BELOW = torch._C.DispatchKeySet(_ENGINE)
 PART = "_weft_part"
 
 
 def _call(op: Any, *args: Any) -> Any:
-    return op.default.redispatch(_ENGINE, *args)
+    return op.default.redispatch(_BELOW, *args)
+
+
+def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    # The one takes numbers for tensors, the other finds the kernels of ops that are made of others.
+    if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "PrivateUse3"):
+        return op._op_dk(_ENGINE, *args, **kwargs)
+    return op.redispatch(_BELOW, *args, **kwargs)
 
 
 class Traced(torch.Tensor):
@@ -33,7 +41,7 @@ class Traced(torch.Tensor):
     def __torch_dispatch__(
         cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return pytree.tree_map_only(torch.Tensor, as_traced, func.redispatch(_ENGINE, *args, **(kwargs or {})))
+        return pytree.tree_map_only(torch.Tensor, as_traced, _run(func, args, kwargs or {}))
 
     def __tensor_flatten__(self) -> tuple[list[str], TensorLayout]:
         return [PART], layout_of(self)
