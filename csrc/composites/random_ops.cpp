@@ -144,8 +144,8 @@ void run_random(const OpInfo& op, Stack& stack) {
   size_t written = 0;  // self, or out=
   while (in_place && !op.arguments[written].written) ++written;
   const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
-  if (replay && in_place && target.geometry.numel() > kPiece &&
-      !target.layout->is_replicated() && draws_in_order(sampler, target)) {
+  if (replay && in_place && target.geometry.numel() > kPiece && !target.layout->is_replicated() &&
+      draws_in_order(sampler, target)) {
     local = replay_piecewise(op, arguments, written, target, coordinates, options);
   } else if (replay) {
     localize(op, arguments, target, true);

@@ -86,7 +86,7 @@ class Listener final : public c10::OpRegistrationListener {
 
 // What the engine calls on sharded tensors while a compiler records what they are made of (tensor/traced.h).
 void run_engine_call(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
-  const bool below_autograd = c10::impl::tls_is_dispatch_key_excluded(kAutogradKey);
+  const bool below_autograd = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality);
   op.redispatchBoxed(below_autograd ? c10::DispatchKeySet(kKey) : keys.remove(kEngineKey), stack);
 }
 

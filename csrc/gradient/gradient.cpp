@@ -2,13 +2,13 @@
 
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/functions/basic_ops.h>
 
 #include "gradient/gradient_buckets.h"
 #include "redistribute/redistribute.h"
 #include "redistribute/sparse.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
-#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -54,66 +54,46 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
   AccumulateGrad* node_;  // owns this hook
 };
 
-// A compiler asks for the gradient, and accumulates nothing: of a leaf's hooks only those of the tensor are run then.
-class TracedGradient final : public torch::autograd::FunctionPreHook {
+// Of one result of a node: brought to a layout, or made plain where there is none.
+class ResultGradient final : public torch::autograd::FunctionPreHook {
  public:
-  /// Null: the leaf is plain.
-  explicit TracedGradient(Layout target) : target_(target) {}
+  ResultGradient(uint32_t output, Layout target) : output_(output), target_(target) {}
 
   variable_list operator()(const variable_list& grads) override {
     variable_list out = grads;
-    if (!out[0].defined()) return out;
-    out[0] = target_ == nullptr ? full_or_alias(out[0]) : redistribute_tensor(out[0], target_);
-    return out;
-  }
-
- private:
-  Layout target_;
-};
-
-void hook_traced(const at::Tensor& leaf, Layout target) {
-  for (const auto& hook : torch::autograd::impl::hooks(leaf)) {
-    if (dynamic_cast<TracedGradient*>(hook.get()) != nullptr) return;
-  }
-  torch::autograd::impl::add_hook(leaf, std::make_unique<TracedGradient>(target));
-}
-
-class PlainGradient final : public torch::autograd::FunctionPreHook {
- public:
-  explicit PlainGradient(uint32_t output) : output_(output) {}
-
-  variable_list operator()(const variable_list& grads) override {
-    variable_list out = grads;
-    if (output_ < out.size() && holds_shards(out[output_])) {
-      const RunningOp running = running_for(out[output_], out[output_]);
-      out[output_] = full_or_alias(out[output_]);
-    }
+    if (output_ >= out.size() || !holds_shards(out[output_])) return out;
+    at::Tensor& grad = out[output_];
+    const RunningOp running = running_for(grad, grad);
+    grad = target_ == nullptr ? full_or_alias(grad) : redistribute_tensor(grad, target_);
     return out;
   }
   uint32_t output() const { return output_; }
 
  private:
   uint32_t output_;  // of the node
+  Layout target_;
 };
 
 }  // namespace
 
-void hook_plain_result(const at::Tensor& t) {
+void hook_result(const at::Tensor& t) {
   const auto* meta = static_cast<torch::autograd::AutogradMeta*>(t.unsafeGetTensorImpl()->autograd_meta());
-  for (const auto& hook : meta->grad_fn_->tensor_pre_hooks()) {
-    const auto* ours = dynamic_cast<PlainGradient*>(hook.get());
+  torch::autograd::Node& node = *meta->grad_fn_;
+  const ShardedTensorImpl* impl = sharded_impl(t);
+  // What a compiled program is given has a node that stands for whatever made it.
+  if (impl != nullptr && dynamic_cast<torch::autograd::Error*>(&node) == nullptr) return;
+  for (const auto& hook : node.tensor_pre_hooks()) {
+    const auto* ours = dynamic_cast<ResultGradient*>(hook.get());
     if (ours != nullptr && ours->output() == meta->output_nr_) return;
   }
-  meta->grad_fn_->add_tensor_pre_hook(std::make_unique<PlainGradient>(meta->output_nr_));
+  const Layout target = impl != nullptr ? impl->layout()->without_partial() : nullptr;
+  node.add_tensor_pre_hook(std::make_unique<ResultGradient>(meta->output_nr_, target));
 }
 
 void hook_leaf(const at::Tensor& leaf) {
   // It exists once autograd has recorded an op on the leaf, and dies with the graph.
   const auto node = torch::autograd::impl::try_get_grad_accumulator(leaf);
   if (!node) return;
-  if (C10_UNLIKELY(is_traced(leaf))) {
-    return hook_traced(leaf, holds_shards(leaf) ? sharded(leaf).layout()->without_partial() : nullptr);
-  }
   for (const auto& hook : node->pre_hooks()) {
     if (dynamic_cast<LeafGradient*>(hook.get()) != nullptr) return;
   }

@@ -10,7 +10,9 @@ namespace weft {
 
 at::Tensor LocalView::of(const at::Tensor& shard) const {
   const Known* known = known_.load(std::memory_order_acquire);
-  if (known == nullptr || is_traced(shard) || !shard.sizes().equals(known->sizes) || !shard.strides().equals(known->strides)) return {};
+  if (known == nullptr || is_traced(shard) || !shard.sizes().equals(known->sizes) ||
+      !shard.strides().equals(known->strides))
+    return {};
   return at::native::as_strided_tensorimpl(shard, known->view_sizes, known->view_strides,
                                            shard.storage_offset() + known->offset);
 }

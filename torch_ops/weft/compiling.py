@@ -7,6 +7,7 @@ gets the parts, and sharded tensors are made of what it returns.
 from __future__ import annotations
 
 import functools
+import threading
 import weakref
 from collections.abc import Callable
 from types import ModuleType
@@ -17,11 +18,23 @@ from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 from torch.utils.weak import WeakIdKeyDictionary
 
+from . import first_rank
 from .after_import import after_import
 from .tensors import is_sharded
-from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, of_part, part_of, set_part
+from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
 
+_WHY = (
+    "[W067] weft: torch.compile cannot record this code on sharded tensors, so it runs op by op, as without it, and so "
+    "does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
+    "tensors alone. The reason: "
+)
+_EXPORT = (
+    "[W067] weft: torch.export of sharded tensors is not there; a program that is saved knows no processes. Export the "
+    "model before it is distributed, or one of whole values (weft.full_tensor)"
+)
 _LAYOUT = "_weft_layout_id"
+_met = threading.local()  # met: whether the frame that is compiled has sharded tensors
+_told = False
 _fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
 
 
@@ -36,7 +49,9 @@ def install() -> None:
     setattr(torch.Tensor, PART, property(part_of, set_part))
     setattr(torch.Tensor, _LAYOUT, property(layout_id))
     after_import("torch._dynamo.variables.builder", _keep_shapes)
+    after_import("torch._dynamo.convert_frame", _fall_back)
     after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
+    after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
     after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
 
 
@@ -49,6 +64,9 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
     def from_real_tensor(self: Any, fake_mode: Any, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not _is_real(t):
             return original(self, fake_mode, t, *args, **kwargs)
+        if torch.compiler.is_exporting():
+            raise NotImplementedError(_EXPORT)
+        _met.met = True
         source = kwargs.get("source")
         if source is not None and TracingContext.try_get() is not None:
             _guard_layout(source)
@@ -56,7 +74,7 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
         if t not in memo:
             # Sizes are numbers: another shape is another program.
             part = original(self, fake_mode, part_of(t))
-            fake = as_traced(of_part(part, layout_of(t), t.shape, t.stride()))
+            fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), torch.ops.weft.path_of(t))
             fake.requires_grad_(t.requires_grad)
             if isinstance(t, torch.nn.Parameter):
                 fake._is_param = True
@@ -71,6 +89,48 @@ def _guard_layout(source: Any) -> None:
     from torch._dynamo.source import AttrSource
 
     install_guard(AttrSource(source, _LAYOUT).make_guard(GuardBuilder.EQUALS_MATCH))
+
+
+def _fall_back(convert_frame: ModuleType) -> None:
+    """A frame with sharded tensors that cannot be compiled is left to Python, said once; not under fullgraph=True."""
+    cls = convert_frame.ConvertFrame
+    original = cls.__call__
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        outer, _met.met = getattr(_met, "met", False), False
+        try:
+            return original(self, *args, **kwargs)
+        except Exception as error:
+            if not _met.met or self._inner_convert._box.error_on_graph_break:
+                raise
+            _tell(error)
+            return convert_frame.ConvertFrameReturn()
+        finally:
+            _met.met = outer
+
+    cls.__call__ = call
+
+
+def _tell(error: Exception) -> None:
+    global _told
+    if not _told:
+        _told = True
+        first_rank.warn(_WHY + (str(error).strip().splitlines() or [type(error).__name__])[0][:400], stacklevel=2)
+
+
+def _keep_out_of_caches(cache: ModuleType) -> None:
+    """Of sharded tensors the keys of AOTAutograd's cache would tell shapes, and no layouts."""
+    cls = cache.AOTAutogradCachePickler
+    original = cls._reduce_tensor
+
+    @functools.wraps(original)
+    def reduce_tensor(self: Any, t: torch.Tensor) -> Any:
+        if is_sharded(t):
+            raise cache.BypassAOTAutogradCache("sharded tensors are not in the cache's keys")
+        return original(self, t)
+
+    cls._reduce_tensor = reduce_tensor
 
 
 def _keep_shapes(builder: ModuleType) -> None:
@@ -97,7 +157,7 @@ def _keep_shapes(builder: ModuleType) -> None:
             inner_contexts={PART: part},
         )
 
-    builder._automatic_dynamic = automatic_dynamic
+    vars(builder)["_automatic_dynamic"] = automatic_dynamic
 
 
 def _unwrap_inputs(codegen: ModuleType) -> None:
@@ -108,8 +168,12 @@ def _unwrap_inputs(codegen: ModuleType) -> None:
     def codegen_subclass_wrapper(compiled_fn: Any, inp_metas: list[Any], *args: Any, **kwargs: Any) -> Any:
         from torch._functorch._aot_autograd.schemas import PlainTensorMeta
 
-        ours = [i for i, meta in enumerate(inp_metas) if getattr(meta, "original_subclass_type", None) is Traced or
-                type(getattr(meta, "original_subclass", None)) is Traced]
+        ours = [
+            i
+            for i, meta in enumerate(inp_metas)
+            if getattr(meta, "original_subclass_type", None) is Traced
+            or type(getattr(meta, "original_subclass", None)) is Traced
+        ]
         metas = list(inp_metas)
         for i in ours:
             metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
@@ -123,7 +187,7 @@ def _unwrap_inputs(codegen: ModuleType) -> None:
 
         return unwrapped if ours else run
 
-    codegen.codegen_subclass_wrapper = codegen_subclass_wrapper
+    vars(codegen)["codegen_subclass_wrapper"] = codegen_subclass_wrapper
 
 
 def _lay_out_tangents(wrappers: ModuleType) -> None:
@@ -136,8 +200,8 @@ def _lay_out_tangents(wrappers: ModuleType) -> None:
         if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
             return original(x, meta, *args, **kwargs)
         if expected is Traced:
-            x = laid_out(x, meta.meta)
-            part = part_of(of_part(part_of(x), meta.meta, meta.outer_size, meta.outer_stride))
+            layout = meta.meta.layout
+            part = part_of(of_part(part_of(laid_out(x, layout)), layout, meta.outer_size, meta.outer_stride))
             return x, [part]
         if _is_real(x):  # of a plain result
             x = torch.ops.weft.full_tensor(x)

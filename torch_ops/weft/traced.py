@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
@@ -28,6 +28,13 @@ def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return op.redispatch(_BELOW, *args, **kwargs)
 
 
+class Laid(NamedTuple):
+    """What a sharded tensor is beside its part. Plans go by whether it is a variable."""
+
+    layout: TensorLayout
+    path: str  # of the variable; empty: none
+
+
 class Traced(torch.Tensor):
     """A sharded tensor whose part is fake or functional.
 
@@ -35,23 +42,23 @@ class Traced(torch.Tensor):
     compiled program takes and returns sharded tensors as they always are.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return pytree.tree_map_only(torch.Tensor, as_traced, _run(func, args, kwargs or {}))
 
-    def __tensor_flatten__(self) -> tuple[list[str], TensorLayout]:
-        return [PART], layout_of(self)
+    def __tensor_flatten__(self) -> tuple[list[str], Laid]:
+        return [PART], Laid(layout_of(self), path_of(self))
 
     @staticmethod
     def __tensor_unflatten__(
-        parts: Mapping[str, torch.Tensor], layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]
+        parts: Mapping[str, torch.Tensor], laid: Laid, sizes: Sequence[int], strides: Sequence[int]
     ) -> torch.Tensor:
         """Where the part is real, a sharded tensor as programs have it."""
-        return as_traced(of_part(parts[PART], layout, sizes, strides))
+        return named(as_traced(of_part(parts[PART], laid.layout, sizes, strides)), laid.path)
 
     def __coerce_tangent_metadata__(self) -> torch.Tensor:
         """The gradient of a pending sum is the same on every rank."""
@@ -72,6 +79,13 @@ def as_traced(tensor: torch.Tensor) -> torch.Tensor:
     return traced
 
 
+def named(tensor: torch.Tensor, path: str) -> torch.Tensor:
+    """The same; where it is traced, with that variable path."""
+    if path and type(tensor) is Traced:
+        _call(torch.ops.weft.set_path, tensor, path)
+    return tensor
+
+
 def part_of(tensor: torch.Tensor) -> torch.Tensor:
     """The part itself, the same object each time; it raises AttributeError for a plain tensor."""
     if not is_sharded(tensor):
@@ -87,14 +101,16 @@ def layout_of(tensor: torch.Tensor) -> TensorLayout:
     return TensorLayout._wrap(_call(torch.ops.weft.layout_of, tensor))
 
 
+def path_of(tensor: torch.Tensor) -> str:
+    return _call(torch.ops.weft.path_of, tensor)
+
+
 def layout_id(tensor: torch.Tensor) -> int:
     """The layout's number in this process; 0 for a plain tensor."""
     return _call(torch.ops.weft._layout_id, tensor) if is_sharded(tensor) else 0
 
 
-def of_part(
-    part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]
-) -> torch.Tensor:
+def of_part(part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
     """A sharded tensor of that whole from this rank's part. No collective, no autograd."""
     return _call(torch.ops.weft._of_part, part, layout._id, list(sizes), list(strides))
 

@@ -22,8 +22,9 @@ struct Line {
     const MeshBinding& binding = context().bind(mesh);
     coordinate = binding.coordinates[axis];
     group_ranks = &binding.group_ranks[axis];
-    TORCH_CHECK_NOT_IMPLEMENTED(!mesh->is_simulated(), "[W067] programs over a simulated mesh are not compiled: ",
-                                mesh->str(), " has no processes; leave torch.compile off there");
+    TORCH_CHECK_NOT_IMPLEMENTED(!mesh->is_simulated(),
+                                "[W067] programs over a simulated mesh are not compiled: ", mesh->str(),
+                                " has no processes; leave torch.compile off there");
     group = name_of(binding.groups[axis]);
   }
   int64_t group_rank(int64_t c) const { return group_ranks->empty() ? c : (*group_ranks)[c]; }
@@ -82,7 +83,8 @@ at::Tensor as_moved(const at::Tensor& tensor) {
   for (at::ScalarType dtype : {at::kByte, at::kHalf, at::kInt, at::kLong}) {
     if (c10::elementSize(dtype) == static_cast<size_t>(tensor.element_size())) return tensor.view(dtype);
   }
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "[W067] a tensor of ", tensor.scalar_type(), " does not move in compiled programs");
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "[W067] a tensor of ", tensor.scalar_type(),
+                              " does not move in compiled programs");
 }
 at::Tensor as_it_was(const at::Tensor& moved, at::ScalarType dtype) {
   if (moved.scalar_type() == dtype) return moved;
@@ -96,7 +98,8 @@ Lengths starts_of(const Lengths& lengths) {
   return starts;
 }
 bool in_place(const Line& line, const Lengths& lengths) {
-  return line.group_ranks->empty() && std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
+  return line.group_ranks->empty() &&
+         std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
 }
 
 // With as many rows as the longest has: backends move equal lengths only.
@@ -166,7 +169,8 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const Lengths& s
   at::Tensor rows = input.movedim(dim, 0);
   if (!in_place(line, sizes)) {
     std::vector<at::Tensor> pieces;
-    for (int64_t c : line.by_group_rank()) pieces.push_back(padded(rows.narrow(0, starts[c], sizes[c]), longest(sizes)));
+    for (int64_t c : line.by_group_rank())
+      pieces.push_back(padded(rows.narrow(0, starts[c], sizes[c]), longest(sizes)));
     rows = at::cat(pieces);
   }
   const at::Tensor lowered = lower(rows.contiguous().resolve_conj(), reduction);
