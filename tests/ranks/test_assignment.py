@@ -468,9 +468,12 @@ def placed_in_use(mesh):
 
 
 def compiled(mesh):
-    """torch.compile of a module, plain and sharded, on plain and sharded batches."""
+    """torch.compile leaves what is sharded to Python, and the first rank says so once."""
     import warnings
 
+    from weft import compiling
+
+    compiling._told = False
     torch._dynamo.reset()
     got = []
     with warnings.catch_warnings(record=True) as told:
@@ -484,7 +487,11 @@ def compiled(mesh):
             ):
                 run(x).square().sum().backward()
             got.append(model)
-    assert [str(w.message) for w in told if "torch.compile" in str(w.message)] == []
+    texts = [str(w.message) for w in told if "torch.compile" in str(w.message)]
+    if weft.rank() > 0:
+        assert texts == []
+    else:
+        assert len(texts) == 1 and "runs op by op" in texts[0], texts
     same_models(*got[::-1])
     for p, q in zip(got[1].parameters(), got[0].parameters(), strict=True):
         same(p.grad, q.grad)

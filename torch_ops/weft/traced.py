@@ -14,6 +14,7 @@ from .tensors import is_sharded
 # Past modes, types and autograd, at Weft's kernel.
 _ENGINE = torch._C.DispatchKey.PrivateUse3
 _BELOW = torch._C.DispatchKeySet(_ENGINE)
+_AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradPrivateUse3)
 PART = "_weft_part"
 
 
@@ -23,9 +24,10 @@ def _call(op: Any, *args: Any) -> Any:
 
 def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     # The one takes numbers for tensors, the other finds the kernels of ops that are made of others.
-    if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "PrivateUse3"):
-        return op._op_dk(_ENGINE, *args, **kwargs)
-    return op.redispatch(_BELOW, *args, **kwargs)
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOGRAD):  # by which the engine's own calls are known
+        if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "PrivateUse3"):
+            return op._op_dk(_ENGINE, *args, **kwargs)
+        return op.redispatch(_BELOW, *args, **kwargs)
 
 
 class Laid(NamedTuple):
