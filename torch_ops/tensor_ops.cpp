@@ -20,6 +20,31 @@ Layout layout_from(const LayoutPtr& p) {
   return p->layout;
 }
 
+// For compilers (weft/compiling.py); no autograd, no collective.
+void define_traced_ops(torch::Library& m) {
+  const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
+  // What a sharded tensor of traced parts is to programs: implemented in Python.
+  m.def("_as_traced(Tensor tensor) -> Tensor");
+  def("_become_traced(Tensor tensor) -> ()", [](const at::Tensor& t) { sharded(t).become_traced(); });
+  // The shard itself, the same object at each call.
+  def("_shard(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return sharded(t).local(); });
+  def("_set_part(Tensor tensor, Tensor part) -> ()", [](const at::Tensor& t, const at::Tensor& part) {
+    replace_content(sharded(t).cell(), part, sharded(t).layout());
+  });
+  def("_reduced(Tensor tensor) -> Tensor",
+      [](const at::Tensor& t) { return lay_out(t, sharded(t).layout()->without_partial()); });
+  def("_shards(Tensor[] tensors) -> Tensor[]", [](std::vector<at::Tensor> tensors) {
+    for (at::Tensor& t : tensors) t = sharded(t).local();
+    return tensors;
+  });
+  def("_layout_id(Tensor tensor) -> int", [](const at::Tensor& t) { return sharded(t).layout()->id(); });
+  def("_of_part(Tensor part, int layout, int[] sizes, int[] strides) -> Tensor",
+      [](const at::Tensor& part, int64_t layout, const std::vector<int64_t>& sizes,
+         const std::vector<int64_t>& strides) { return of_part(part, TensorLayout::from_id(layout), sizes, strides); });
+  def("_laid_out(Tensor tensor, int layout) -> Tensor",
+      [](const at::Tensor& t, int64_t layout) { return lay_out(t, TensorLayout::from_id(layout)); });
+}
+
 }  // namespace
 
 void define_tensor_ops(torch::Library& m) {
@@ -80,6 +105,7 @@ void define_tensor_ops(torch::Library& m) {
     const Cell& cell = sharded(t).cell();
     return std::make_tuple(reinterpret_cast<int64_t>(&cell), static_cast<int64_t>(cell.writes.load()));
   });
+  define_traced_ops(m);
 }
 
 }  // namespace weft

@@ -201,9 +201,10 @@ constexpr ErrorKind kKinds[] = {
     {"W066", "ValueError", "a collective of torch.distributed got a sharded tensor",
      "It would combine the ranks' parts as if each were a whole tensor.",
      "Leave the call out, or pass it weft.local_tensor(x) or weft.full_tensor(x)."},
-    {"W067", "NotImplementedError, ValueError, warning", "sharded tensors do not run under torch.compile",
-     "torch.compile traces plain memory; sharded tensors have layouts that it does not know.",
-     "Leave torch.compile (jit_compile in Keras) off, or keep the sharded part out of it with torch.compiler.disable."},
+    {"W067", "NotImplementedError, ValueError, warning", "sharded tensors do not run there under torch.compile",
+     "Something in the code cannot be recorded on sharded tensors (or this release of torch is not known, or it is "
+     "torch.export, or Keras's jit_compile); it runs op by op, unless a whole graph was asked for.",
+     "Leave torch.compile (jit_compile in Keras) off, or keep that part out of it with torch.compiler.disable."},
     {"W068", "RuntimeError, ValueError, NotImplementedError, IndexError", "an op's arguments are not valid",
      "Plain torch refuses them alike: a dtype, a shape, an index or a parameter of a distribution is not one the op "
      "takes.",

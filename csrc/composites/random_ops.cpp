@@ -14,6 +14,7 @@
 #include "tensor/below_autograd.h"
 #include "tensor/identity.h"
 #include "tensor/sharded.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -76,6 +77,14 @@ bool draws_in_order(const random::Sampler& sampler, const Target& target) {
          row_major(target.geometry.sizes, target.geometry.strides);
 }
 
+bool has_traced(const Stack& arguments) {
+  return std::any_of(arguments.begin(), arguments.end(), [](const c10::IValue& v) {
+    if (!v.isTensor()) return false;
+    const ShardedTensorImpl* impl = sharded_impl(v.toTensor());
+    return impl != nullptr && is_traced(impl->local());
+  });
+}
+
 void know(const at::Tensor& drawn) {
   constexpr int64_t kSampled = 128;
   random::note_drawn(sample(drawn, kSampled));
@@ -129,14 +138,16 @@ void run_random(const OpInfo& op, Stack& stack) {
   const auto& coordinates = context().bind(target.layout->mesh()).coordinates;
   const at::TensorOptions options = at::TensorOptions().dtype(target.dtype).device(target.device);
   at::Tensor local;
+  // A compiler records ops, not what a generator gives: torch's own stream then, whichever the mode.
+  const bool replay = random::mode() == random::Mode::replay || has_traced(arguments);
   const bool in_place = op.writes;
   size_t written = 0;  // self, or out=
   while (in_place && !op.arguments[written].written) ++written;
   const at::Tensor self = in_place ? arguments[written].toTensor() : at::Tensor();
-  if (random::mode() == random::Mode::replay && in_place && target.geometry.numel() > kPiece &&
-      !target.layout->is_replicated() && draws_in_order(sampler, target)) {
+  if (replay && in_place && target.geometry.numel() > kPiece && !target.layout->is_replicated() &&
+      draws_in_order(sampler, target)) {
     local = replay_piecewise(op, arguments, written, target, coordinates, options);
-  } else if (random::mode() == random::Mode::replay) {
+  } else if (replay) {
     localize(op, arguments, target, true);
     const Layout replicated = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
     at::Tensor full;

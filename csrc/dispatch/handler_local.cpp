@@ -12,6 +12,7 @@
 #include "redistribute/gather_ahead.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
+#include "tensor/traced.h"
 #include "tensor/unreal.h"
 
 namespace weft {
@@ -59,7 +60,7 @@ void Handler::lay_out_inputs() {
       o.local = redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
     }
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
-    if (written && target != nullptr && target != now && o.local.is_alias_of(o.impl->local())) {
+    if (written && target != nullptr && target != now && (is_traced(o.local) || o.local.is_alias_of(o.impl->local()))) {
       o.local = o.local.clone();
     }
     if (o.tensor.unsafeGetTensorImpl()->is_wrapped_number() && o.local.dim() == 0) {

@@ -17,6 +17,7 @@
 #include "dispatch/unboxed.h"
 #include "tensor/key.h"
 #include "tensor/strided.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace install_detail {
@@ -88,6 +89,12 @@ class Listener final : public c10::OpRegistrationListener {
   void onOperatorDeregistered(const c10::OperatorHandle&) override {}
 };
 
+// What the engine calls on sharded tensors while a compiler records what they are made of (tensor/traced.h).
+void run_engine_call(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const bool below_autograd = c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality);
+  op.redispatchBoxed(below_autograd ? c10::DispatchKeySet(kKey) : keys.remove(kEngineKey), stack);
+}
+
 void install_or_throw(State& s, void (*define)(torch::Library&)) {
   auto& dispatcher = c10::Dispatcher::singleton();
   TORCH_CHECK(!dispatcher.hasBackendFallbackForDispatchKey(kKey), "[W001] dispatch key ", kKey,
@@ -96,6 +103,7 @@ void install_or_throw(State& s, void (*define)(torch::Library&)) {
   s.fallbacks->fallback(torch::dispatch(kKey, torch::CppFunction::makeFromBoxedFunction<&fallback>()));
   s.fallbacks->fallback(torch::dispatch(kAutogradKey, torch::autograd::basicAutogradNotImplementedFallback()));
   s.fallbacks->fallback(torch::dispatch(kEntriesKey, torch::CppFunction::makeFromBoxedFunction<&run_entries>()));
+  s.fallbacks->fallback(torch::dispatch(kEngineKey, torch::CppFunction::makeFromBoxedFunction<&run_engine_call>()));
   s.fallbacks->fallback(
       torch::dispatch(mixed_key(c10::DispatchKey::Sparse), torch::CppFunction::makeFromBoxedFunction<&run_sparse>()));
   for (auto kind : {c10::DispatchKey::SparseCsr, c10::DispatchKey::NestedTensor, c10::DispatchKey::Quantized}) {

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/functions/basic_ops.h>
 
 #include "gradient/gradient_buckets.h"
 #include "redistribute/redistribute.h"
@@ -53,33 +54,40 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
   AccumulateGrad* node_;  // owns this hook
 };
 
-class PlainGradient final : public torch::autograd::FunctionPreHook {
+// Of one result of a node: brought to a layout, or made plain where there is none.
+class ResultGradient final : public torch::autograd::FunctionPreHook {
  public:
-  explicit PlainGradient(uint32_t output) : output_(output) {}
+  ResultGradient(uint32_t output, Layout target) : output_(output), target_(target) {}
 
   variable_list operator()(const variable_list& grads) override {
     variable_list out = grads;
-    if (output_ < out.size() && holds_shards(out[output_])) {
-      const RunningOp running = running_for(out[output_], out[output_]);
-      out[output_] = full_or_alias(out[output_]);
-    }
+    if (output_ >= out.size() || !holds_shards(out[output_])) return out;
+    at::Tensor& grad = out[output_];
+    const RunningOp running = running_for(grad, grad);
+    grad = target_ == nullptr ? full_or_alias(grad) : redistribute_tensor(grad, target_);
     return out;
   }
   uint32_t output() const { return output_; }
 
  private:
   uint32_t output_;  // of the node
+  Layout target_;
 };
 
 }  // namespace
 
-void hook_plain_result(const at::Tensor& t) {
+void hook_result(const at::Tensor& t) {
   const auto* meta = static_cast<torch::autograd::AutogradMeta*>(t.unsafeGetTensorImpl()->autograd_meta());
-  for (const auto& hook : meta->grad_fn_->tensor_pre_hooks()) {
-    const auto* ours = dynamic_cast<PlainGradient*>(hook.get());
+  torch::autograd::Node& node = *meta->grad_fn_;
+  const ShardedTensorImpl* impl = sharded_impl(t);
+  // What a compiled program is given has a node that stands for whatever made it.
+  if (impl != nullptr && dynamic_cast<torch::autograd::Error*>(&node) == nullptr) return;
+  for (const auto& hook : node.tensor_pre_hooks()) {
+    const auto* ours = dynamic_cast<ResultGradient*>(hook.get());
     if (ours != nullptr && ours->output() == meta->output_nr_) return;
   }
-  meta->grad_fn_->add_tensor_pre_hook(std::make_unique<PlainGradient>(meta->output_nr_));
+  const Layout target = impl != nullptr ? impl->layout()->without_partial() : nullptr;
+  node.add_tensor_pre_hook(std::make_unique<ResultGradient>(meta->output_nr_, target));
 }
 
 void hook_leaf(const at::Tensor& leaf) {

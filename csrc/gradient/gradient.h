@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "tensor/sharded.h"
+#include "tensor/traced.h"
 
 namespace weft {
 
@@ -12,8 +13,9 @@ namespace weft {
 /// user).
 void hook_leaf(const at::Tensor& leaf);
 
-/// Makes the gradient of a plain result of other ops plain, before those ops' backward sees it.
-void hook_plain_result(const at::Tensor& t);
+/// Makes the gradient of a plain result of other ops plain, before those ops' backward sees it. That of a sharded
+/// tensor that a compiled program is given (traced) gets the tensor's layout.
+void hook_result(const at::Tensor& t);
 
 /// Called for each tensor of each op: a leaf that requires grad gets its hook, and so does a plain tensor with a
 /// history; a few loads for any other.
@@ -21,7 +23,7 @@ inline void reduce_gradient_of_leaf(const at::Tensor& t) {
   const auto* meta = static_cast<torch::autograd::AutogradMeta*>(t.unsafeGetTensorImpl()->autograd_meta());
   if (C10_LIKELY(meta == nullptr)) return;
   if (C10_LIKELY(meta->grad_fn_ != nullptr)) {
-    if (C10_UNLIKELY(!holds_shards(t))) hook_plain_result(t);
+    if (C10_UNLIKELY(!holds_shards(t) || is_traced(t))) hook_result(t);
   } else if (meta->requires_grad_) {
     hook_leaf(t);
   }

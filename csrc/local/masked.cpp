@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include "comm/lockstep/failure.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -29,6 +30,12 @@ void MaskedCall::check_range(const OpInfo& op, const at::Tensor& index, const at
   const int64_t least = recipe_.wraps ? -global_size_ : 0;
   at::Tensor wrong = index.lt(least).logical_or_(index.ge(global_size_));
   if (ignored.defined()) wrong.logical_and_(ignored.logical_not());
+  if (is_traced(wrong)) {  // whose values are known when the program runs
+    const std::string text = c10::str("[W068] [", op.short_name, "] index out of range: not in [0, ", global_size_,
+                                      "), the length of the dimension that is split");
+    at::_assert_async(wrong.any().logical_not(), text);
+    return;
+  }
   TORCH_CHECK_INDEX(!wrong.any().item<bool>(), "[W068] [", op.short_name,
                     "] index out of range: ", index.masked_select(wrong)[0].item<int64_t>(), " is not in [", least,
                     ", ", global_size_, "), the length of the dimension that is split");

@@ -8,6 +8,7 @@
 #include "plan/meta_kernels.h"
 #include "plan/plan.h"
 #include "tensor/below_autograd.h"
+#include "tensor/traced.h"
 #include "tensor/unreal.h"
 
 namespace weft {
@@ -58,6 +59,7 @@ bool infer_results(Call& call) {
   if (declared.empty()) add_written(call);
   if (values || (call.op.writes && results_are_written(call))) return true;
   const ForPlanning planning;
+  const Unseen unseen;
   std::vector<c10::IValue> stack(call.arguments.begin(), call.arguments.end());
   size_t i = 0;
   for (size_t a = 0; a < stack.size(); ++a) {

@@ -4,17 +4,21 @@
 
 #include <memory>
 
+#include "tensor/traced.h"
+
 namespace weft {
 
 at::Tensor LocalView::of(const at::Tensor& shard) const {
   const Known* known = known_.load(std::memory_order_acquire);
-  if (known == nullptr || !shard.sizes().equals(known->sizes) || !shard.strides().equals(known->strides)) return {};
+  if (known == nullptr || is_traced(shard) || !shard.sizes().equals(known->sizes) ||
+      !shard.strides().equals(known->strides))
+    return {};
   return at::native::as_strided_tensorimpl(shard, known->view_sizes, known->view_strides,
                                            shard.storage_offset() + known->offset);
 }
 
 void LocalView::learn(const at::Tensor& shard, const at::Tensor& view) const {
-  if (known_.load(std::memory_order_acquire) != nullptr) return;
+  if (known_.load(std::memory_order_acquire) != nullptr || is_traced(shard)) return;
   // More than geometry: lazy conjugation, another dtype, a copy.
   if (!view.is_alias_of(shard) || view.key_set() != shard.key_set() || view.dtype() != shard.dtype()) return;
   auto known = std::make_unique<Known>();

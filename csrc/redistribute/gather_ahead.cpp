@@ -20,6 +20,7 @@
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
 #include "tensor/running.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -243,7 +244,7 @@ at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayR
                                 Layout to) {
   const at::Tensor& local = operand.local();
   const Layout from = operand.layout();
-  if (operand.interned_path() == nullptr || from->has_partial() || from->is_replicated()) {
+  if (operand.interned_path() == nullptr || from->has_partial() || from->is_replicated() || is_traced(local)) {
     return redistribute_local(local, sizes, from, to, strides);
   }
   auto& ahead = gather_ahead(from->mesh());

@@ -8,6 +8,7 @@
 #include "redistribute/tensors_shared.h"
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
+#include "tensor/traced.h"
 #include "tensor/unreal.h"
 
 namespace weft {
@@ -40,16 +41,7 @@ struct FromLocal : torch::autograd::Function<FromLocal> {
                             std::vector<int64_t> order) {
     const auto layout = as_layout(word);
     ctx->saved_data["layout"] = as_word(layout->without_partial());
-    Geometry geometry;
-    geometry.sizes.assign(sizes.begin(), sizes.end());
-    geometry.strides = dense_strides(sizes, order);
-    const Sizes strides = dense_strides(local.sizes(), order);
-    at::Tensor part = plain_on(layout->mesh(), local.detach());
-    for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
-      if (part.size(d) == 1 || part.stride(d) == strides[d]) continue;
-      part = at::empty_strided(part.sizes(), strides, part.options()).copy_(part);
-    }
-    return make_sharded(std::move(part), layout, geometry);
+    return for_program(of_part(plain_on(layout->mesh(), local.detach()), layout, sizes, dense_strides(sizes, order)));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     at::Tensor grad = grads[0];
@@ -68,6 +60,18 @@ at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<i
 }
 
 }  // namespace
+
+at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  const Sizes own = dense_strides(part.sizes(), strides);
+  for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
+    if (part.size(d) == 1 || part.stride(d) == own[d]) continue;
+    part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);
+  }
+  Geometry geometry;
+  geometry.sizes.assign(sizes.begin(), sizes.end());
+  geometry.strides.assign(strides.begin(), strides.end());
+  return make_sharded(std::move(part), layout, geometry);
+}
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
 

@@ -23,6 +23,7 @@
 #include "tensor/op_history.h"
 #include "tensor/sharded.h"
 #include "tensor/strided.h"
+#include "tensor/traced.h"
 #include "tensor/unreal.h"
 
 namespace weft {
@@ -85,7 +86,7 @@ constexpr int64_t kSampled = 4096;  // words of what is laid out: it happens a f
 
 // A local tensor that shares no memory with what the user holds.
 at::Tensor owned(at::Tensor local, const at::Tensor& source) {
-  return local.is_alias_of(source) ? local.clone() : local;
+  return is_traced(local) || local.is_alias_of(source) ? local.clone() : local;
 }
 
 struct Distribute : torch::autograd::Function<Distribute> {
@@ -94,7 +95,7 @@ struct Distribute : torch::autograd::Function<Distribute> {
 
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
     ctx->saved_data["plain"] = !holds_shards(tensor);
-    return lay_out(tensor, as_layout(layout));
+    return for_program(lay_out(tensor, as_layout(layout)));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     // The value is the same whatever the layout; a plain input takes a plain gradient.
@@ -174,7 +175,8 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   // First of all, so that what is wrong on one rank only is an error on all.
   const Layout from = holds_shards(tensor) ? sharded(tensor).layout() : nullptr;
   Moves& moves = context().state<Moves>();
-  if (from == nullptr || !moves.has(from, layout)) {
+  const bool traced = is_traced(from == nullptr ? tensor : sharded(tensor).local());
+  if (!traced && (from == nullptr || !moves.has(from, layout))) {
     std::vector<int64_t> words;
     add_facts(tensor, words);
     words.push_back(tensor.requires_grad());
@@ -200,7 +202,7 @@ at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
 
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
   if (holds_shards(tensor) && sharded(tensor).layout() == layout && !has_own_rows(tensor)) return tensor;
-  return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : lay_out(tensor, layout);
+  return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : for_program(lay_out(tensor, layout));
 }
 
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }

@@ -3,6 +3,8 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
+#include "tensor/traced.h"
+
 namespace weft {
 namespace {
 
@@ -27,6 +29,7 @@ c10::DispatchKeySet keys_for(const at::Tensor& local) {
   for (auto k : {c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}) {
     if (local.key_set().has(k)) keys = keys.add(k);
   }
+  if (C10_UNLIKELY(is_traced(local))) keys = keys.add(kEngineKey);
   return keys;
 }
 
@@ -78,6 +81,19 @@ const std::string& ShardedTensorImpl::path() const {
   static const std::string none;
   const Cell* cell = known_cell();
   return cell != nullptr && cell->path != nullptr ? *cell->path : none;
+}
+
+void ShardedTensorImpl::become_traced() {
+  if (!storage_) {
+    const auto byte_size = static_cast<int64_t>(numel() * dtype().itemsize());
+    set_empty_storage(c10::Storage(c10::Storage::use_byte_size_t(), byte_size, c10::DataPtr(nullptr, device())));
+  }
+  key_set_ = key_set_.remove(kEngineKey);
+}
+
+void ShardedTensorImpl::set_empty_storage(const c10::Storage& storage) {
+  storage_ = storage;
+  storage_access_should_throw_ = false;
 }
 
 void ShardedTensorImpl::set_geometry(const Geometry& geometry) {
@@ -184,12 +200,19 @@ c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   copy->view_ = view_;
   if (auto meta = get_backend_meta_intrusive_ptr()) copy->set_backend_meta(std::move(meta));
   if (holds_entries()) copy->hold_entries();
+  copy->share_storage(*this);
   return copy;
 }
 
 template <class Version>
 c10::intrusive_ptr<c10::TensorImpl> ShardedTensorImpl::copy_and_detach(Version&& version_counter,
                                                                        bool allow_tensor_metadata_change) const {
+  if (C10_UNLIKELY(key_set_.has(c10::DispatchKey::Python))) {
+    const c10::intrusive_ptr<TensorImpl> copy = for_program(at::Tensor(alias())).getIntrusivePtr();
+    if (!copy->is_inference()) copy->set_version_counter(std::forward<Version>(version_counter));
+    copy->set_allow_tensor_metadata_change(allow_tensor_metadata_change);
+    return copy;
+  }
   auto copy = alias();
   if (!copy->is_inference()) copy->set_version_counter(std::forward<Version>(version_counter));
   copy->set_allow_tensor_metadata_change(allow_tensor_metadata_change);
@@ -228,6 +251,7 @@ at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout lay
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
   auto impl = c10::make_intrusive<ShardedTensorImpl>(base.shared_cell(), std::move(local), layout, geometry);
   impl->set_view(std::move(chain), moved);
+  impl->share_storage(base);
   return at::Tensor(std::move(impl));
 }
 

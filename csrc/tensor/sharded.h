@@ -118,6 +118,13 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   void hold_entries() { key_set_ = key_set_.add(kEntriesKey); }
   bool holds_entries() const { return key_set_.has(kEntriesKey); }
 
+  /// From now on it is as programs hold one of traced parts (tensor/traced.h): Python is asked first, and all that
+  /// share its content are known by one storage, which has no memory.
+  void become_traced();
+  void share_storage(const ShardedTensorImpl& other) {
+    if (C10_UNLIKELY(other.storage_)) set_empty_storage(other.storage_);
+  }
+
   /// Makes this a view of its cell's root, `chain` leading to it.
   void set_view(c10::intrusive_ptr<ViewStep> chain, bool moved);
   /// Takes over what `other` is (in-place view ops, set_data).
@@ -145,6 +152,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
                                (moved_ && seen_writes_ != cell->writes.load(std::memory_order_acquire)));
   }
   void refresh() const;
+  void set_empty_storage(const c10::Storage& storage);
   ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity);
   void set_geometry(const Geometry& geometry);
   template <class Version>

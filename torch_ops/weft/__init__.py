@@ -20,6 +20,7 @@ from .assignment import install as _install_assignment
 from .check_report import Check, Difference
 from .checking import check
 from .checkpoint import Loaded, PendingSave, async_save, load, save
+from .compiling import compile_graphs
 from .compiling import install as _install_compiling
 from .costs import Cost, cost
 from .dcp import install as _install_dcp
@@ -96,6 +97,7 @@ __all__ = [
     "check_finite",
     "check_plain",
     "check_rule",
+    "compile_graphs",
     "cost",
     "Cost",
     "DeviceMesh",

@@ -1,23 +1,82 @@
-"""torch.compile of what works on sharded tensors: it runs as it would without, and says so once."""
+"""torch.compile of what works on sharded tensors: how they come into its graphs, and out of them.
+
+Dynamo and AOTAutograd meet a sharded tensor as `Traced` (traced.py), a wrapper around its part; the compiled program
+gets the parts, and sharded tensors are made of what it returns.
+"""
 
 from __future__ import annotations
 
 import functools
+import threading
+import weakref
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
+from torch.utils.weak import WeakIdKeyDictionary
 
 from . import first_rank
+from .after_import import after_import
 from .tensors import is_sharded
+from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
 
 _WHY = (
-    "[W067] weft: sharded tensors do not run in graphs of torch.compile; what touches them runs op by op, as without "
-    "it, and so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that "
-    "gets plain tensors alone"
+    "[W067] weft: torch.compile does not record this code on sharded tensors, so it runs op by op, as without it, and so "
+    "does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
+    "tensors alone. The reason: "
 )
+_OFF = "weft.compile_graphs, an experiment, is off"
+_EXPORT = (
+    "[W067] weft: torch.export of sharded tensors is not there; a program that is saved knows no processes. Export the "
+    "model before it is distributed, or one of whole values (weft.full_tensor)"
+)
+_LAYOUT = "_weft_layout_id"
+_met = threading.local()  # met: whether the frame that is compiled has sharded tensors
 _told = False
+_records = False
+_fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
+
+
+def install() -> None:
+    """Hooks into torch.compile, once."""
+    converter: Any = FakeTensorConverter
+    if getattr(converter, "_weft_compiling", False):
+        return
+    converter._weft_compiling = True
+    converter.from_real_tensor = _making_fakes(converter.from_real_tensor)
+
+
+def compile_graphs(on: bool = True) -> bool:
+    """Whether torch.compile records sharded programs, with their collectives as c10d's functional ops.
+
+    An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What works
+    is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Inside a compiled program ranks that
+    part are not told, `weft.trace` counts nothing, and random values are of torch's own stream. Every rank calls this
+    alike, before it compiles.
+
+    Returns:
+        The setting before.
+
+    Raises:
+        NotImplementedError: torch is older than 2.15.
+    """
+    global _records
+    if on and not hasattr(torch.Tensor, PART):
+        if tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2]) < (2, 15):
+            raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
+        # What guards and compiled programs read of a sharded tensor.
+        setattr(torch.Tensor, PART, property(part_of, set_part))
+        setattr(torch.Tensor, _LAYOUT, property(layout_id))
+        after_import("torch._dynamo.variables.builder", _keep_shapes)
+        after_import("torch._dynamo.convert_frame", _fall_back)
+        after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
+        after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
+        after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
+    before, _records = _records, on
+    return before
 
 
 def _skip_frame() -> None:
@@ -26,29 +85,168 @@ def _skip_frame() -> None:
     Raises:
         NotImplementedError: the caller insists on a graph (fullgraph=True).
     """
-    global _told
     from torch._dynamo.symbolic_convert import InstructionTranslator
 
     if getattr(InstructionTranslator.current_tx(), "one_graph", False):
-        raise NotImplementedError(_WHY)
-    if not _told:
-        _told = True
-        first_rank.warn(_WHY, stacklevel=2)
-    raise torch._dynamo.exc.SkipFrame(_WHY)
+        raise NotImplementedError(_WHY + _OFF)
+    _tell(_OFF)
+    raise torch._dynamo.exc.SkipFrame(_WHY + _OFF)
 
 
-def install() -> None:
-    """Hooks into torch.compile, once."""
-    converter: Any = FakeTensorConverter
-    if getattr(converter, "_weft_compiling", False):
-        return
-    original = converter.from_real_tensor
+def _is_real(tensor: Any) -> bool:
+    return is_sharded(tensor) and type(tensor) is not Traced
 
+
+def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def from_real_tensor(self: Any, fake_mode: Any, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if is_sharded(t) and TracingContext.try_get() is not None and not torch.compiler.is_exporting():
-            _skip_frame()
-        return original(self, fake_mode, t, *args, **kwargs)
+        if not _is_real(t):
+            return original(self, fake_mode, t, *args, **kwargs)
+        if not _records:
+            if TracingContext.try_get() is not None and not torch.compiler.is_exporting():
+                _skip_frame()
+            return original(self, fake_mode, t, *args, **kwargs)
+        if torch.compiler.is_exporting():
+            raise NotImplementedError(_EXPORT)
+        _met.met = True
+        source = kwargs.get("source")
+        if source is not None and TracingContext.try_get() is not None:
+            _guard_layout(source)
+        memo = _fakes.setdefault(self, WeakIdKeyDictionary())
+        if t not in memo:
+            # Sizes are numbers: another shape is another program.
+            part = original(self, fake_mode, part_of(t))
+            fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), torch.ops.weft.path_of(t))
+            fake.requires_grad_(t.requires_grad)
+            if isinstance(t, torch.nn.Parameter):
+                fake._is_param = True
+            memo[t] = fake
+        return memo[t]
 
-    converter.from_real_tensor = from_real_tensor
-    converter._weft_compiling = True
+    return from_real_tensor
+
+
+def _guard_layout(source: Any) -> None:
+    from torch._dynamo.guards import GuardBuilder, install_guard
+    from torch._dynamo.source import AttrSource
+
+    install_guard(AttrSource(source, _LAYOUT).make_guard(GuardBuilder.EQUALS_MATCH))
+
+
+def _fall_back(convert_frame: ModuleType) -> None:
+    """A frame with sharded tensors that cannot be compiled is left to Python, said once; not under fullgraph=True."""
+    cls = convert_frame.ConvertFrame
+    original = cls.__call__
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        outer, _met.met = getattr(_met, "met", False), False
+        try:
+            return original(self, *args, **kwargs)
+        except Exception as error:
+            if not _met.met or self._inner_convert._box.error_on_graph_break:
+                raise
+            _tell((str(error).strip().splitlines() or [type(error).__name__])[0][:400])
+            return convert_frame.ConvertFrameReturn()
+        finally:
+            _met.met = outer
+
+    cls.__call__ = call
+
+
+def _tell(reason: str) -> None:
+    global _told
+    if not _told:
+        _told = True
+        first_rank.warn(_WHY + reason, stacklevel=2)
+
+
+def _keep_out_of_caches(cache: ModuleType) -> None:
+    """Of sharded tensors the keys of AOTAutograd's cache would tell shapes, and no layouts."""
+    cls = cache.AOTAutogradCachePickler
+    original = cls._reduce_tensor
+
+    @functools.wraps(original)
+    def reduce_tensor(self: Any, t: torch.Tensor) -> Any:
+        if is_sharded(t):
+            raise cache.BypassAOTAutogradCache("sharded tensors are not in the cache's keys")
+        return original(self, t)
+
+    cls._reduce_tensor = reduce_tensor
+
+
+def _keep_shapes(builder: ModuleType) -> None:
+    """No size of a sharded tensor becomes a symbol."""
+    original = builder._automatic_dynamic
+
+    @functools.wraps(original)
+    def automatic_dynamic(e: Any, tx: Any, source: Any, static_shapes: bool, *args: Any, **kwargs: Any) -> Any:
+        if not _is_real(e):
+            return original(e, tx, source, static_shapes, *args, **kwargs)
+        from torch._dynamo.source import AttrSource
+        from torch.fx.experimental.symbolic_shapes import SubclassSymbolicContext
+
+        outer = original(e, tx, source, True, *args, **kwargs)
+        part = original(part_of(e), tx, AttrSource(source, PART), True)
+        return SubclassSymbolicContext(
+            dynamic_sizes=outer.dynamic_sizes,
+            dynamic_strides=outer.dynamic_strides,
+            constraint_sizes=outer.constraint_sizes,
+            constraint_strides=outer.constraint_strides,
+            view_base_context=outer.view_base_context,
+            tensor_source=outer.tensor_source,
+            shape_env_to_source_to_symbol_cache=outer.shape_env_to_source_to_symbol_cache,
+            inner_contexts={PART: part},
+        )
+
+    vars(builder)["_automatic_dynamic"] = automatic_dynamic
+
+
+def _unwrap_inputs(codegen: ModuleType) -> None:
+    """What a compiled program is given of a sharded tensor is its part."""
+    original = codegen.codegen_subclass_wrapper
+
+    @functools.wraps(original)
+    def codegen_subclass_wrapper(compiled_fn: Any, inp_metas: list[Any], *args: Any, **kwargs: Any) -> Any:
+        from torch._functorch._aot_autograd.schemas import PlainTensorMeta
+
+        ours = [
+            i
+            for i, meta in enumerate(inp_metas)
+            if getattr(meta, "original_subclass_type", None) is Traced
+            or type(getattr(meta, "original_subclass", None)) is Traced
+        ]
+        metas = list(inp_metas)
+        for i in ours:
+            metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
+        run = original(compiled_fn, metas, *args, **kwargs)
+        parts_of = torch.ops.weft._shards.default
+
+        def unwrapped(given: list[Any]) -> Any:
+            for i, part in zip(ours, parts_of([given[i] for i in ours]), strict=True):
+                given[i] = part
+            return run(given)
+
+        return unwrapped if ours else run
+
+    vars(codegen)["codegen_subclass_wrapper"] = codegen_subclass_wrapper
+
+
+def _lay_out_tangents(wrappers: ModuleType) -> None:
+    """Gradients that come into a compiled backward pass are brought to the layouts it was compiled for."""
+    cls = wrappers.AOTDispatchAutograd
+    original = cls.process_runtime_tangent
+
+    def process_runtime_tangent(x: Any, meta: Any, *args: Any, **kwargs: Any) -> Any:
+        expected = getattr(meta, "original_subclass_type", None)
+        if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
+            return original(x, meta, *args, **kwargs)
+        if expected is Traced:
+            layout = meta.meta.layout
+            part = part_of(of_part(part_of(laid_out(x, layout)), layout, meta.outer_size, meta.outer_stride))
+            return x, [part]
+        if _is_real(x):  # of a plain result
+            x = torch.ops.weft.full_tensor(x)
+        return original(x, meta, *args, **kwargs)
+
+    cls.process_runtime_tangent = staticmethod(process_runtime_tangent)

@@ -8,8 +8,10 @@
 #include "comm/lockstep/event.h"
 #include "comm/wire/axis.h"
 #include "comm/wire/collectives.h"
+#include "comm/wire/functional.h"
 #include "comm/wire/pack.h"
 #include "comm/wire/reduction.h"
+#include "tensor/traced.h"
 
 namespace weft::comm {
 namespace {
@@ -73,6 +75,7 @@ at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, i
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return input;
   check_reduction(input.scalar_type(), reduction);
+  if (is_traced(input)) return functional::all_reduce(input, reduction, mesh, axis);
   const Event event{"all_reduce",        mesh,     axis, 2 * (n - 1) * bytes_of(input) / n, input.numel(),
                     input.scalar_type(), reduction};
   return collective(event, [&] {
@@ -97,6 +100,7 @@ at::Tensor all_gather(const at::Tensor& input, int64_t dim, const std::vector<in
   if (n == 1) return input;
   const int64_t coordinate = context().bind(mesh).coordinates[axis];
   check_lengths(input, dim, sizes, sizes.at(coordinate), mesh, axis);
+  if (is_traced(input)) return functional::all_gather(input, dim, sizes, mesh, axis);
   const int64_t row = row_elements(input.sizes(), dim), elements = sum(sizes) * row;
   const Event event{"all_gather", mesh,
                     axis,         (n - 1) * elements * static_cast<int64_t>(input.element_size()) / n,
@@ -124,6 +128,7 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
   if (n == 1) return input;
   check_reduction(input.scalar_type(), reduction);
   check_lengths(input, dim, sizes, sum(sizes), mesh, axis);
+  if (is_traced(input)) return functional::reduce_scatter(input, dim, sizes, reduction, mesh, axis);
   const Event event{"reduce_scatter",    mesh,     axis, (n - 1) * bytes_of(input) / n, input.numel(),
                     input.scalar_type(), reduction};
   return collective(event, [&] {
@@ -148,6 +153,9 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const std::vec
   const int64_t n = mesh->axis_size(axis);
   if (n == 1) return input;
   TORCH_INTERNAL_ASSERT(split_dim != concat_dim, "an all-to-all from dimension ", split_dim, " to itself");
+  if (is_traced(input)) {
+    return functional::all_to_all(input, split_dim, split_sizes, concat_dim, concat_sizes, mesh, axis);
+  }
   const Axis line(mesh, axis);
   check_lengths(input, split_dim, split_sizes, sum(split_sizes), mesh, axis);
   check_lengths(input, concat_dim, concat_sizes, concat_sizes.at(line.coordinate), mesh, axis);
@@ -186,6 +194,7 @@ at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis)
   if (n == 1) return input;
   TORCH_CHECK_VALUE(root >= 0 && root < n, "[W037] broadcast from coordinate ", root, " of axis '",
                     mesh->axis_name(axis), "', which has ", n, " ranks");
+  if (is_traced(input)) return functional::broadcast(input, root, mesh, axis);
   const Event event{"broadcast", mesh, axis, (n - 1) * bytes_of(input) / n, input.numel(), input.scalar_type()};
   return collective(event, [&] {
     const Wire wire(input, {});

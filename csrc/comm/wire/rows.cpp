@@ -7,7 +7,9 @@
 #include "comm/lockstep/event.h"
 #include "comm/wire/axis.h"
 #include "comm/wire/collectives.h"
+#include "comm/wire/functional.h"
 #include "comm/wire/pack.h"
+#include "tensor/traced.h"
 
 namespace weft::comm {
 
@@ -15,6 +17,7 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
                                       const std::vector<int64_t>& received, Mesh mesh, int axis) {
   const int64_t n = mesh->axis_size(axis);
   TORCH_INTERNAL_ASSERT(static_cast<int64_t>(sent.size()) == n && static_cast<int64_t>(received.size()) == n);
+  if (is_traced(input)) return functional::exchange_rows(input, dim, sent, received, mesh, axis);
   const int64_t row = row_elements(input.sizes(), dim);
   int64_t leaving = 0;
   for (const IndexRange& s : sent) leaving += s.length;

@@ -1,0 +1,212 @@
+"""torch.compile of distributed models: values, gradients and collectives as in eager, one graph, no values baked in."""
+
+from collections import Counter
+
+import pytest
+import torch
+import weft
+from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
+from torch import nn
+
+LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a")}
+
+
+class Recorded:
+    """A backend that keeps the graphs of AOTAutograd and runs them."""
+
+    def __init__(self):
+        self.graphs = []
+
+    def __call__(self, module, inputs):
+        from functorch.compile import make_boxed_func
+        from torch._dynamo.backends.common import aot_autograd
+
+        def keep(graph, _):
+            self.graphs.append(graph)
+            return make_boxed_func(graph.forward)
+
+        return aot_autograd(fw_compiler=keep, bw_compiler=keep)(module, inputs)
+
+    def collectives(self):
+        """How many of each kind, and that each is waited for."""
+        found = Counter(n.target._opname for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target))
+        assert found.pop("wait_tensor", 0) == sum(found.values()), found
+        return found
+
+    def constants(self):
+        """Tensors with values in them that a program would use again."""
+        baked = [(g, n) for g in self.graphs for n in g.graph.nodes if n.op == "get_attr"]
+        return [n.target for g, n in baked if getattr(g, n.target).numel() > 0]
+
+
+def net(mesh=None):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 3)).double()
+    return model if mesh is None else weft.distribute_module(model, LAYOUTS, mesh=mesh)
+
+
+def batches(number, rows=6):
+    torch.manual_seed(number)
+    return torch.randn(rows, 5, dtype=torch.float64), torch.randn(rows, 3, dtype=torch.float64)
+
+
+def split(mesh, *tensors):
+    return [weft.distribute_tensor(t, (mesh.axis_names[-1], None), mesh) for t in tensors]
+
+
+def loss_of(model, x, y):
+    return (model(x) - y).square().mean()
+
+
+def compiled(backend, **options):
+    torch._dynamo.reset()
+    return torch.compile(loss_of, backend=backend, fullgraph=True, **options)
+
+
+def trains(mesh, backend="aot_eager", given=lambda mesh, *tensors: tensors):
+    """Three steps on new batches, the weights changed in between, beside a plain model."""
+    torch._dynamo.utils.counters.clear()
+    plain, model, run = net(), net(mesh), compiled(backend)
+    for step in range(3):
+        x, y = batches(step)
+        expected, loss = loss_of(plain, x, y), run(model, *given(mesh, x, y))
+        expected.backward()
+        loss.backward()
+        same(loss, expected, f"step {step}")
+        same_gradients(model, plain)
+        with torch.no_grad():
+            for p in (*plain.parameters(), *model.parameters()):
+                p -= 0.1 * p.grad
+                p.grad = None
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def trains_split_batch(mesh):
+    trains(mesh, given=split)
+
+
+def collectives(mesh):
+    """Those of the eager plan, of each kind as many; nothing baked in."""
+    for given in (lambda mesh, *tensors: tensors, split):
+        backend = Recorded()
+        model, run = net(mesh), compiled(backend)
+        batch = given(mesh, *batches(0))
+        layouts = [weft.layout_of(p) for p in model.parameters()]
+        with weft.overlap(0), weft.trace() as trace:
+            grads = torch.autograd.grad(loss_of(model, *batch), list(model.parameters()))
+            for grad, layout in zip(grads, layouts, strict=True):
+                torch.ops.weft._laid_out(grad, layout._id)
+        with torch._functorch.config.patch(cse=False):  # which gathers a weight once for forward and backward
+            run(model, *batch).backward()
+        moved = Counter(row.kind for row in trace.rows)
+        names = {"all_gather": "all_gather_into_tensor", "reduce_scatter": "reduce_scatter_tensor"}
+        assert backend.constants() == []
+        assert backend.collectives() == Counter({names.get(k, k): n for k, n in moved.items()}), (
+            backend.collectives(),
+            moved,
+        )
+
+
+def another_batch(mesh):
+    """Another number of rows is another program."""
+    plain, model, run = net(), net(mesh), compiled("aot_eager")
+    for rows in (6, 4, 8, 6):
+        x, y = batches(rows, rows)
+        same(run(model, *split(mesh, x, y)), loss_of(plain, x, y), f"{rows} rows")
+
+
+def another_layout(mesh):
+    """What was compiled for one layout is not run on another."""
+    torch._dynamo.reset()
+    run = torch.compile(lambda w: (w * 2).sum(0), backend="aot_eager", fullgraph=True)
+    value = torch.randn(4, 6, dtype=torch.float64)
+    for axes in ((None, None), ("a", None), (None, "a"), ("a", None)):
+        w = weft.distribute_tensor(value, axes, mesh)
+        same(run(w), value.mul(2).sum(0), str(axes))
+        assert weft.layout_of(run(w)) == weft.layout_of((w * 2).sum(0))
+
+
+def compiled_first(mesh):
+    """The module is compiled, then distributed."""
+    torch._dynamo.reset()
+    plain, model = net(), net()
+    run = torch.compile(model, backend="aot_eager", fullgraph=True)
+    x, y = batches(0)
+    same(run(x), plain(x))
+    weft.distribute_module(model, LAYOUTS, mesh=mesh)
+    loss = (run(x) - y).square().mean()
+    expected = loss_of(plain, x, y)
+    loss.backward()
+    expected.backward()
+    same(loss, expected)
+    same_gradients(model, plain)
+
+
+def changes_buffers(mesh):
+    """Batch normalization's running statistics, in training and after it."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    plain, model = nn.BatchNorm1d(5).double(), nn.BatchNorm1d(5).double()
+    weft.distribute_module(model, {}, mesh=mesh)
+    run = torch.compile(model, backend="aot_eager")  # what is not recorded runs op by op
+    for training in (True, True, False):
+        plain.train(training), model.train(training)
+        x, _ = batches(3)
+        same(run(*split(mesh, x)), plain(x))
+        same(model.running_mean, plain.running_mean)
+
+
+def in_place(mesh):
+    """Writes to what is given reach it, and views of it."""
+    torch._dynamo.reset()
+
+    def step(x):
+        x.add_(1)
+        x[1:3].mul_(2)
+        return x.t() * 3
+
+    value = torch.randn(6, 4, dtype=torch.float64)
+    x = weft.distribute_tensor(value, ("a", None), mesh)
+    got = torch.compile(step, backend="aot_eager", fullgraph=True)(x)
+    expected = step(value)
+    same(got, expected)
+    same(x, value)
+
+
+def whole_values(mesh):
+    """weft.full_tensor in a graph is a collective of it; its backward pass is not recorded yet."""
+    torch._dynamo.reset()
+    value = torch.randn(6, 4, dtype=torch.float64)
+    x = weft.distribute_tensor(value, ("a", None), mesh).requires_grad_()
+    got = torch.compile(lambda x: torch.ops.weft.full_tensor(x.exp()).square(), backend="aot_eager")(x)
+    assert not weft.is_sharded(got)
+    got.sum().backward()
+    plain = value.clone().requires_grad_()
+    plain.exp().square().sum().backward()
+    same(got, value.exp().square())
+    same(x.grad, plain.grad)
+
+
+CASES = {
+    case.__name__: case
+    for case in (
+        trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
+        in_place, whole_values,
+    )
+}  # fmt: skip
+
+
+def cases(world):
+    before = weft.compile_graphs()
+    try:
+        return run_cases({name: lambda f=f: f(meshes(world)[0]) for name, f in CASES.items()})
+    finally:
+        weft.compile_graphs(before)
+
+
+results = on_worlds(cases, 2, timeout=240)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compile(results, name):
+    check(results, name)

@@ -1,0 +1,126 @@
+"""Sharded tensors as a compiler sees them: a Python type in which modes find the parts, and no other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from .mesh import TensorLayout
+from .tensors import is_sharded
+
+# Past modes, types and autograd, at Weft's kernel.
+_ENGINE = torch._C.DispatchKey.PrivateUse3
+_BELOW = torch._C.DispatchKeySet(_ENGINE)
+_AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradPrivateUse3)
+PART = "_weft_part"
+
+
+def _call(op: Any, *args: Any) -> Any:
+    return op.default.redispatch(_BELOW, *args)
+
+
+def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    # The one takes numbers for tensors, the other finds the kernels of ops that are made of others.
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOGRAD):  # by which the engine's own calls are known
+        if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "PrivateUse3"):
+            return op._op_dk(_ENGINE, *args, **kwargs)
+        return op.redispatch(_BELOW, *args, **kwargs)
+
+
+class Laid(NamedTuple):
+    """What a sharded tensor is beside its part. Plans go by whether it is a variable."""
+
+    layout: TensorLayout
+    path: str  # of the variable; empty: none
+
+
+class Traced(torch.Tensor):
+    """A sharded tensor whose part is fake or functional.
+
+    Ops on it go to Weft's kernel, and the modes see what that runs on the parts. It exists while a compiler traces: the
+    compiled program takes and returns sharded tensors as they always are.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return pytree.tree_map_only(torch.Tensor, as_traced, _run(func, args, kwargs or {}))
+
+    def __tensor_flatten__(self) -> tuple[list[str], Laid]:
+        return [PART], Laid(layout_of(self), path_of(self))
+
+    @staticmethod
+    def __tensor_unflatten__(
+        parts: Mapping[str, torch.Tensor], laid: Laid, sizes: Sequence[int], strides: Sequence[int]
+    ) -> torch.Tensor:
+        """Where the part is real, a sharded tensor as programs have it."""
+        return named(as_traced(of_part(parts[PART], laid.layout, sizes, strides)), laid.path)
+
+    def __coerce_tangent_metadata__(self) -> torch.Tensor:
+        """The gradient of a pending sum is the same on every rank."""
+        return as_traced(_call(torch.ops.weft._reduced, self))
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"Traced({layout_of(self)}, {part_of(self)!r})"
+
+
+def as_traced(tensor: torch.Tensor) -> torch.Tensor:
+    """A sharded tensor of a fake or functional part as `Traced`, which shares its content; any other one itself."""
+    if type(tensor) is Traced or not is_sharded(tensor):
+        return tensor
+    if not torch._C._dispatch_keys(part_of(tensor)).has(torch._C.DispatchKey.Python):
+        return tensor
+    traced = torch.Tensor._make_subclass(Traced, tensor)
+    _call(torch.ops.weft._become_traced, traced)
+    return traced
+
+
+def named(tensor: torch.Tensor, path: str) -> torch.Tensor:
+    """The same; where it is traced, with that variable path."""
+    if path and type(tensor) is Traced:
+        _call(torch.ops.weft.set_path, tensor, path)
+    return tensor
+
+
+def part_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The part itself, the same object each time; it raises AttributeError for a plain tensor."""
+    if not is_sharded(tensor):
+        raise AttributeError(f"a plain tensor has no {PART}")
+    return _call(torch.ops.weft._shard, tensor)
+
+
+def set_part(tensor: torch.Tensor, part: torch.Tensor) -> None:
+    _call(torch.ops.weft._set_part, tensor, part)
+
+
+def layout_of(tensor: torch.Tensor) -> TensorLayout:
+    return TensorLayout._wrap(_call(torch.ops.weft.layout_of, tensor))
+
+
+def path_of(tensor: torch.Tensor) -> str:
+    return _call(torch.ops.weft.path_of, tensor)
+
+
+def layout_id(tensor: torch.Tensor) -> int:
+    """The layout's number in this process; 0 for a plain tensor."""
+    return _call(torch.ops.weft._layout_id, tensor) if is_sharded(tensor) else 0
+
+
+def of_part(part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
+    """A sharded tensor of that whole from this rank's part. No collective, no autograd."""
+    return _call(torch.ops.weft._of_part, part, layout._id, list(sizes), list(strides))
+
+
+def laid_out(tensor: torch.Tensor, layout: TensorLayout) -> torch.Tensor:
+    """Redistributed, without autograd."""
+    return as_traced(_call(torch.ops.weft._laid_out, tensor, layout._id))
+
+
+_kernels = torch.library.Library("weft", "IMPL")
+_kernels.impl("_as_traced", as_traced, "PrivateUse3")
