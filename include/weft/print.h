@@ -1,5 +1,6 @@
 #pragma once
-// Printing of sharded tensors: core's `operator<<` reads memory below the dispatcher, and ends in an error for them.
+// Printing of sharded tensors. Core's `operator<<` prints them so too, in programs whose link line has weft before torch,
+// as with CMake's weft::weft.
 #include <ATen/core/Tensor.h>
 #include <weft/export.h>
 

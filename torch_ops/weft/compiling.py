@@ -24,8 +24,8 @@ from .tensors import is_sharded
 from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
 
 _WHY = (
-    "[W067] weft: torch.compile does not record this code on sharded tensors, so it runs op by op, as without it, and so "
-    "does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
+    "[W067] weft: torch.compile does not record this code on sharded tensors, so it runs op by op, as without it, and "
+    "so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
     "tensors alone. The reason: "
 )
 _OFF = "weft.compile_graphs, an experiment, is off"
@@ -52,10 +52,10 @@ def install() -> None:
 def compile_graphs(on: bool = True) -> bool:
     """Whether torch.compile records sharded programs, with their collectives as c10d's functional ops.
 
-    An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What works
-    is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Inside a compiled program ranks that
-    part are not told, `weft.trace` counts nothing, and random values are of torch's own stream. Every rank calls this
-    alike, before it compiles.
+    An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What
+    works is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Inside a compiled program
+    ranks that part are not told, `weft.trace` counts nothing, and random values are of torch's own stream. Every rank
+    calls this alike, before it compiles.
 
     Returns:
         The setting before.

@@ -48,6 +48,13 @@ void tensors(weft::Mesh mesh) {
   std::ostringstream text;
   text << weft::describe(sharded);
   check(text.str().find("f32[6@x, 3], mesh (x=2)") != std::string::npos, "printing");
+  std::ostringstream streamed, plain, none;
+  streamed << sharded;
+  check(streamed.str() == text.str(), "operator<< of a sharded tensor");
+  plain << torch::ones({2}) << torch::zeros({}, at::kLong);
+  check(plain.str() == " 1\n 1\n[ CPUFloatType{2} ]0\n[ CPULongType{} ]", "operator<< of plain tensors");
+  none << at::Tensor();
+  check(none.str() == "[ Tensor (undefined) ]", "operator<< of no tensor");
   check(error_of([&] { weft::TensorLayout::from_names(mesh, {{"nope"}}); }).find("[W025] no axis 'nope'") == 0,
         "error");
   check(weft::explain_error("W025").find("a mesh has no such axis") != std::string::npos, "an error explained");
