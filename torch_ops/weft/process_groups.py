@@ -67,8 +67,9 @@ def _comparing(core: Callable, arguments: tuple[str, ...]) -> Callable:
     def comparing(*args: Any, **kwargs: Any) -> Any:
         if torch.ops.weft._compared_before() and not _alike.get():
             given = signature.bind(*args, **kwargs).arguments
-            tensors = [t for name in arguments for t in _tensors_of(given.get(name))]
-            _compare(f"c10d::{core.__name__}_", tensors, given.get("group"))
+            if not given.get("async_op"):  # a comparison is waited for, which the caller does not expect there
+                tensors = [t for name in arguments for t in _tensors_of(given.get(name))]
+                _compare(f"c10d::{core.__name__}_", tensors, given.get("group"))
         return core(*args, **kwargs)
 
     return comparing
