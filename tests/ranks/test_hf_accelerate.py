@@ -94,7 +94,9 @@ def test_a_loop(request, ranks):
     expected, counts, _, _ = loop(False)
     assert counts == [3, 3, 1]
     for losses, found, processes, kind in request.getfixturevalue(ranks)(loop, True):
-        assert losses == pytest.approx(expected, abs=1e-5) and found == counts and (processes, kind) == (1, "NO")
+        # Losses reach 350, of which float32 knows steps of 3e-5.
+        assert losses == pytest.approx(expected, rel=1e-6, abs=1e-5)
+        assert found == counts and (processes, kind) == (1, "NO")
 
 
 class Tied(nn.Module):
