@@ -219,10 +219,6 @@ def lists_of_objects(mesh: weft.DeviceMesh, name: str) -> None:
 # Of a sharded tensor that only the root gives, or only the others.
 MIXED: dict[str, tuple[str, Callable[[torch.Tensor], object]]] = {
     "scatter": ("scatter", lambda x: dist.scatter(torch.zeros(X.shape), on_first([x] * dist.get_world_size()), 0)),
-    "scatter, async": (
-        "scatter",
-        lambda x: dist.scatter(torch.zeros(X.shape), on_first([x] * dist.get_world_size()), 0, async_op=True),
-    ),
     "scatter into sharded ones": (
         "scatter",
         lambda x: dist.scatter(x if weft.rank() else X.clone(), on_first([X.clone()] * dist.get_world_size()), 0),

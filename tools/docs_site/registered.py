@@ -33,7 +33,8 @@ def ops(root: Path) -> list[Op]:
     found = []
     for file in sorted((root / FOLDER).glob("*.cpp")):
         text = file.read_text()
-        for match in re.finditer(r'^((?: *//.*\n)*) *def\(((?:\s*(?:"[^"]*"|WEFT_CLASS))+)\s*,', text, re.MULTILINE):
+        definition = r'^((?: *//.*\n)*) *(?:m\.)?def\(((?:\s*(?:"[^"]*"|WEFT_CLASS))+)\s*[,)]'
+        for match in re.finditer(definition, text, re.MULTILINE):
             schema = "".join(piece or CLASS for piece in re.findall(r'"([^"]*)"|WEFT_CLASS', match[2]))
             line = text[: match.start(2)].count("\n") + 1
             comment = " ".join(part.strip().removeprefix("//").strip() for part in match[1].splitlines())

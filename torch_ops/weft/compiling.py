@@ -7,6 +7,7 @@ gets the parts, and sharded tensors are made of what it returns.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import threading
 import weakref
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def compile_graphs(on: bool = True) -> bool:
     """
     global _records
     if on and not hasattr(torch.Tensor, PART):
-        if tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2]) < (2, 15):
+        if importlib.util.find_spec("torch._functorch._aot_autograd.subclass_codegen") is None:
             raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
         # What guards and compiled programs read of a sharded tensor.
         setattr(torch.Tensor, PART, property(part_of, set_part))
