@@ -4,8 +4,9 @@
 #include <ATen/core/Formatting.h>
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
-#include <dlfcn.h>
 #include <weft/print.h>
+
+#include <dlfcn.h>
 
 #include "tensor/sharded.h"
 
@@ -17,7 +18,8 @@ using Print = std::ostream& (*)(std::ostream&, const at::Tensor&, int64_t);
 Print core_print() {
   void* core = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
   void* print = core != nullptr ? dlsym(core, "_ZN2at5printERSoRKNS_6TensorEl") : nullptr;
-  TORCH_INTERNAL_ASSERT(print != nullptr, "libtorch_cpu.so has no at::print(std::ostream&, const at::Tensor&, int64_t)");
+  TORCH_INTERNAL_ASSERT(print != nullptr,
+                        "libtorch_cpu.so has no at::print(std::ostream&, const at::Tensor&, int64_t)");
   return reinterpret_cast<Print>(print);
 }
 

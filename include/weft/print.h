@@ -1,6 +1,6 @@
 #pragma once
-// Printing of sharded tensors. Core's `operator<<` prints them so too, in programs whose link line has weft before torch,
-// as with CMake's weft::weft.
+// Printing of sharded tensors. Core's `operator<<` prints them so too, in programs whose link line has weft before
+// torch, as with CMake's weft::weft.
 #include <ATen/core/Tensor.h>
 #include <weft/export.h>
 
