@@ -36,22 +36,6 @@ void run(const Axis& axis, const at::Tensor& tensor, Call&& call) {
   if (const auto work = issue(axis, tensor, call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
 }
 
-// Backends know only a few dtypes, but bytes are bytes.
-bool moves_as_is(c10::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-    case at::kDouble:
-    case at::kHalf:
-    case at::kBFloat16:
-    case at::kInt:
-    case at::kLong:
-    case at::kByte:
-    case at::kChar:
-      return true;
-    default:
-      return false;
-  }
-}
 at::Tensor as_bytes(const at::Tensor& tensor) {
   if (moves_as_is(tensor.scalar_type())) return tensor;
   // Complex tensors may carry a lazy conjugation, which view(dtype) resolves into a copy; callers passed theirs through
@@ -96,7 +80,8 @@ c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::
 
 }  // namespace
 
-Axis::Axis(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
+Axis::Axis(Mesh mesh, int axis) {
+  size = mesh->axis_size(axis);
   const MeshBinding& binding = context().bind(mesh);
   coordinate = binding.coordinates[axis];
   group = binding.groups[axis].get();
@@ -106,10 +91,26 @@ Axis::Axis(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
                         " has no process group");
 }
 
-std::vector<int64_t> Axis::by_group_rank() const {
+std::vector<int64_t> Line::by_group_rank() const {
   std::vector<int64_t> out(size);
   for (int64_t c = 0; c < size; ++c) out[group_rank(c)] = c;
   return out;
+}
+
+bool moves_as_is(c10::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+    case at::kDouble:
+    case at::kHalf:
+    case at::kBFloat16:
+    case at::kInt:
+    case at::kLong:
+    case at::kByte:
+    case at::kChar:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool uses_gloo(const Axis& axis, c10::DeviceType device) {

@@ -17,16 +17,10 @@
 
 namespace weft::comm {
 
-/// Lives as long as a collective over the axis.
-struct Axis {
-  Axis(Mesh mesh, int axis);
-
-  WithoutPythonLock unlocked;
-  OneThread alone;
+/// The ranks along an axis: by their coordinates, and as they are in the axis's group.
+struct Line {
   int64_t size;
-  int64_t coordinate;         // of this rank
-  c10d::ProcessGroup* group;  // null: the mesh is simulated, and nothing is sent
-  bool simulates_gloo;
+  int64_t coordinate;                       // of this rank
   const std::vector<int64_t>* group_ranks;  // empty: as the coordinates
   int64_t group_rank(int64_t coordinate) const {
     return group_ranks->empty() ? coordinate : (*group_ranks)[coordinate];
@@ -35,6 +29,19 @@ struct Axis {
   std::vector<int64_t> by_group_rank() const;
   bool ordered() const { return group_ranks->empty(); }
 };
+
+/// Lives as long as a collective over the axis.
+struct Axis : Line {
+  Axis(Mesh mesh, int axis);
+
+  WithoutPythonLock unlocked;
+  OneThread alone;
+  c10d::ProcessGroup* group;  // null: the mesh is simulated, and nothing is sent
+  bool simulates_gloo;
+};
+
+/// Backends know only a few dtypes; others move as bytes, or as numbers of their width.
+bool moves_as_is(c10::ScalarType dtype);
 
 /// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
 bool uses_gloo(const Axis& axis, c10::DeviceType device);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "comm/wire/axis.h"
 #include "comm/wire/reduction.h"
 #include "mesh/context.h"
 
@@ -16,10 +17,11 @@ namespace {
 
 using Lengths = std::vector<int64_t>;
 
-// One mesh axis as this rank sees it.
-struct Line {
-  Line(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
+// With the name of its group, by which the recorded ops find it.
+struct NamedLine : Line {
+  NamedLine(Mesh mesh, int axis) {
     const MeshBinding& binding = context().bind(mesh);
+    size = mesh->axis_size(axis);
     coordinate = binding.coordinates[axis];
     group_ranks = &binding.group_ranks[axis];
     TORCH_CHECK_NOT_IMPLEMENTED(!mesh->is_simulated(),
@@ -27,16 +29,7 @@ struct Line {
                                 " has no processes; leave torch.compile off there");
     group = name_of(binding.groups[axis]);
   }
-  int64_t group_rank(int64_t c) const { return group_ranks->empty() ? c : (*group_ranks)[c]; }
-  // The coordinates in the order of their ranks in the group.
-  Lengths by_group_rank() const {
-    Lengths out(size);
-    for (int64_t c = 0; c < size; ++c) out[group_rank(c)] = c;
-    return out;
-  }
 
-  int64_t size, coordinate;
-  const std::vector<int64_t>* group_ranks;  // empty: as the coordinates
   std::string group;
 
  private:
@@ -67,19 +60,7 @@ at::Tensor waited(const at::Tensor& begun) { return call("_c10d_functional::wait
 // Backends know only a few dtypes, but bits are bits.
 at::Tensor as_moved(const at::Tensor& tensor) {
   if (tensor.is_complex()) return at::view_as_real(tensor.resolve_conj());
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-    case at::kDouble:
-    case at::kHalf:
-    case at::kBFloat16:
-    case at::kInt:
-    case at::kLong:
-    case at::kByte:
-    case at::kChar:
-      return tensor;
-    default:
-      break;
-  }
+  if (moves_as_is(tensor.scalar_type())) return tensor;
   for (at::ScalarType dtype : {at::kByte, at::kHalf, at::kInt, at::kLong}) {
     if (c10::elementSize(dtype) == static_cast<size_t>(tensor.element_size())) return tensor.view(dtype);
   }
@@ -98,8 +79,7 @@ Lengths starts_of(const Lengths& lengths) {
   return starts;
 }
 bool in_place(const Line& line, const Lengths& lengths) {
-  return line.group_ranks->empty() &&
-         std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
+  return line.ordered() && std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
 }
 
 // With as many rows as the longest has: backends move equal lengths only.
@@ -111,13 +91,13 @@ at::Tensor padded(const at::Tensor& rows, int64_t length) {
 }
 
 // Every rank's rows, one below the other in order of the ranks in the group.
-at::Tensor gathered(const Line& line, const at::Tensor& rows) {
+at::Tensor gathered(const NamedLine& line, const at::Tensor& rows) {
   const at::Tensor moved = as_moved(rows.contiguous());
   return as_it_was(waited(call("_c10d_functional::all_gather_into_tensor", moved, line.size, line.group)),
                    rows.scalar_type());
 }
 
-at::Tensor exchanged(const Line& line, const at::Tensor& flat, const Lengths& arriving, const Lengths& leaving) {
+at::Tensor exchanged(const NamedLine& line, const at::Tensor& flat, const Lengths& arriving, const Lengths& leaving) {
   at::Tensor moved = as_moved(flat);
   const int64_t width = moved.numel() == flat.numel() ? 1 : moved.numel() / flat.numel();
   Lengths out = arriving, in = leaving;
@@ -128,7 +108,7 @@ at::Tensor exchanged(const Line& line, const at::Tensor& flat, const Lengths& ar
   return as_it_was(moved, flat.scalar_type());
 }
 
-at::Tensor parts_of_all(const Line& line, const at::Tensor& input) {
+at::Tensor parts_of_all(const NamedLine& line, const at::Tensor& input) {
   Sizes sizes(input.sizes().begin(), input.sizes().end());
   sizes.insert(sizes.begin(), line.size);
   return gathered(line, input.contiguous().view({1, -1})).view(sizes);
@@ -138,7 +118,7 @@ at::Tensor parts_of_all(const Line& line, const at::Tensor& input) {
 
 at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, int axis) {
   if (input.numel() == 0) return input.clone();
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   const c10::ScalarType dtype = input.scalar_type();
   if (!has_lowering(dtype, reduction)) return reduce_locally(parts_of_all(line, input), reduction);
   const at::Tensor lowered = lower(input.contiguous().resolve_conj(), reduction);
@@ -147,7 +127,7 @@ at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, i
 }
 
 at::Tensor all_gather(const at::Tensor& input, int64_t dim, const Lengths& sizes, Mesh mesh, int axis) {
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   const int64_t rows = longest(sizes);
   const at::Tensor all = gathered(line, padded(input.movedim(dim, 0), rows));
   if (in_place(line, sizes)) return all.movedim(0, dim);
@@ -158,7 +138,7 @@ at::Tensor all_gather(const at::Tensor& input, int64_t dim, const Lengths& sizes
 
 at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const Lengths& sizes, Reduction reduction, Mesh mesh,
                           int axis) {
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   const c10::ScalarType dtype = input.scalar_type();
   const Lengths starts = starts_of(sizes);
   const int64_t mine = sizes[line.coordinate];
@@ -181,7 +161,7 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const Lengths& s
 
 at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const Lengths& split_sizes, int64_t concat_dim,
                       const Lengths& concat_sizes, Mesh mesh, int axis) {
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   const Lengths starts = starts_of(split_sizes);
   Sizes piece(input.sizes().begin(), input.sizes().end());
   piece[split_dim] = split_sizes[line.coordinate];
@@ -206,7 +186,7 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const Lengths&
 
 std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, const std::vector<IndexRange>& sent,
                                       const Lengths& received, Mesh mesh, int axis) {
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   Sizes sizes(input.sizes().begin(), input.sizes().end());
   sizes[dim] = 1;
   const int64_t row = std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
@@ -229,7 +209,7 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
 
 at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis) {
   if (input.numel() == 0) return input.clone();
-  const Line line(mesh, axis);
+  const NamedLine line(mesh, axis);
   const at::Tensor moved = as_moved(input.contiguous());
   const at::Tensor value = waited(call("_c10d_functional::broadcast", moved, line.group_rank(root), line.group));
   return as_it_was(value, input.scalar_type());
