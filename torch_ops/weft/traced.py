@@ -15,16 +15,20 @@ from .tensors import is_sharded
 _ENGINE = torch._C.DispatchKey.PrivateUse3
 _BELOW = torch._C.DispatchKeySet(_ENGINE)
 _AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradPrivateUse3)
+_OWN = torch._C._parse_dispatch_key("TESTING_ONLY_GenericWrapper")  # kEngineKey of csrc/tensor/traced.h
 PART = "_weft_part"
 
 
 def _call(op: Any, *args: Any) -> Any:
-    return op.default.redispatch(_BELOW, *args)
+    # Above Python, so left out where Python is called.
+    with torch._C._SetExcludeDispatchKeyGuard(_OWN, False):
+        return op.default.redispatch(_BELOW, *args)
 
 
 def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     # The one takes numbers for tensors, the other finds the kernels of ops that are made of others.
-    with torch._C._ExcludeDispatchKeyGuard(_AUTOGRAD):  # by which the engine's own calls are known
+    # Without autograd the engine's own calls are known; their key is above Python, so left out where Python is called.
+    with torch._C._ExcludeDispatchKeyGuard(_AUTOGRAD), torch._C._SetExcludeDispatchKeyGuard(_OWN, False):
         if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "PrivateUse3"):
             return op._op_dk(_ENGINE, *args, **kwargs)
         return op.redispatch(_BELOW, *args, **kwargs)
