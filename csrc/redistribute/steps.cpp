@@ -6,6 +6,7 @@
 
 #include "comm/wire/collectives.h"
 #include "layout/shard.h"
+#include "tensor/traced.h"
 
 namespace weft::relayout {
 namespace {
@@ -150,9 +151,9 @@ at::Tensor make_pending(const at::Tensor& x, Reduction reduction, int64_t index)
   switch (reduction) {
     case Reduction::sum:
     case Reduction::norm2:
-      return index == 0 ? x : at::zeros_like(x);
+      return index == 0 ? x : filled_like(x, 0);
     case Reduction::product:
-      return index == 0 ? x : at::ones_like(x);
+      return index == 0 ? x : filled_like(x, 1);
     default:
       return x;
   }

@@ -1,10 +1,22 @@
 #include "tensor/traced.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/ones.h>
 
 #include "tensor/sharded.h"
 
 namespace weft {
+
+void take_nothing(const at::Tensor& target, const at::Tensor& value) {
+  if (!is_traced(value)) return;
+  target.as_strided({0}, {1}).copy_(value.reshape({-1}).narrow(0, 0, 0));
+}
+
+at::Tensor filled_like(const at::Tensor& value, int64_t number) {
+  if (!is_traced(value)) return at::full_like(value, number);
+  return value.masked_fill(at::ones({}, value.options().dtype(at::kBool)), number);
+}
 
 at::Tensor for_program(const at::Tensor& tensor) {
   if (C10_LIKELY(!holds_shards(tensor) || !is_traced(sharded(tensor).local()) || is_traced(tensor))) return tensor;

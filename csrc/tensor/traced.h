@@ -22,6 +22,13 @@ class Unseen {
       {c10::DispatchKey::Python, c10::DispatchKey::PythonTLSSnapshot, c10::DispatchKey::PythonDispatcher})};
 };
 
+/// For a rank that takes nothing of a collective's result `value` where others do, into `target`: a recorded program
+/// leaves out collectives whose results nobody uses, and must not on some ranks alone.
+void take_nothing(const at::Tensor& target, const at::Tensor& value);
+
+/// The same where a rank goes on with `number` in place of the value's elements.
+at::Tensor filled_like(const at::Tensor& value, int64_t number);
+
 /// A sharded tensor of traced parts as programs hold it; any other one as it is.
 at::Tensor for_program(const at::Tensor& sharded);
 

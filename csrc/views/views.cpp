@@ -13,6 +13,7 @@
 #include "mesh/context.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
+#include "tensor/traced.h"
 #include "views/region.h"
 
 namespace weft {
@@ -111,7 +112,7 @@ void write_region(const at::Tensor& shard, Layout layout, const Geometry& root, 
   bool even = true;
   for (size_t d = 0; d < ranges.size(); ++d) {
     held.push_back(held_of(ranges[d], local_indices(layout, static_cast<int64_t>(d), root.sizes[d], coordinates)));
-    if (held.back().places.empty()) return;  // nothing of it here
+    if (held.back().places.empty()) return take_nothing(shard, value);
     even = even && held.back().is_even();
   }
   even ? write_slices(shard, ranges, held, value) : write_each(shard, ranges, held, value);

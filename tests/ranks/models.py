@@ -1,6 +1,9 @@
 """Stock models from transformers, tiny, with the column/row plan for each and a plan drawn from variables' names."""
 
 import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import weft
@@ -170,10 +173,20 @@ def drawn_plan(model: torch.nn.Module) -> dict[str, tuple]:
     return plan
 
 
-def train_step(name: str, plan: str) -> dict:
+def compiled(model: torch.nn.Module, backend: str) -> Callable[..., Any]:
+    """The model as one graph forward and one backward."""
+    torch._dynamo.reset()
+    # transformers tells of losses that it does not know, once.
+    torch._dynamo.config.ignore_logging_functions.add(logging.Logger.warning_once)  # type: ignore[attr-defined]
+    return torch.compile(model, backend=backend, fullgraph=True)
+
+
+def train_step(name: str, plan: str, backend: str = "") -> dict:
     """Loss and gradients of the model sharded on mesh (data=2, model=2) beside the plain model's, on every rank.
 
-    Returns both losses and the gradients whose relative difference is large, by name.
+    With a backend the sharded model is compiled by it, and the step is its third.
+    Returns both losses, the gradients whose relative difference is large, by name, and how many programs were compiled
+    after the second step.
     """
     reference, batch = build(name)
     expected = reference(**batch).loss
@@ -185,8 +198,15 @@ def train_step(name: str, plan: str) -> dict:
     for pattern, axes in (PLANS[name] if plan == "column_row" else drawn_plan(model)).items():
         layouts[pattern] = axes
     weft.distribute_module(model, layouts)
-    loss = model(**weft.shard_batch(batch, mesh, "data")).loss
+    split = weft.shard_batch(batch, mesh, "data")
+    run = compiled(model, backend) if backend else model
+    for _ in range(2 if backend else 0):
+        run(**split).loss.backward()
+        model.zero_grad()
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"] if backend else 0
+    loss = run(**split).loss
     loss.backward()
+    after = torch._dynamo.utils.counters["stats"]["unique_graphs"] if backend else 0
 
     wrong = {}
     plain = dict(reference.named_parameters())
@@ -203,7 +223,8 @@ def train_step(name: str, plan: str) -> dict:
             error = ((got - want).norm() / (want.norm() + 1e-3 * largest)).item()
             if not error < 1e-4:
                 wrong[path] = error
-    return {"loss": weft.full_tensor(loss.detach()).item(), "expected": expected.item(), "wrong": wrong}
+    got = weft.full_tensor(loss.detach()).item()
+    return {"loss": got, "expected": expected.item(), "wrong": wrong, "compiled_again": after - before}
 
 
 def generate(name: str, tokens: int) -> tuple[list, list]:

@@ -15,7 +15,8 @@ from .tensors import is_sharded
 _ENGINE = torch._C.DispatchKey.PrivateUse3
 _BELOW = torch._C.DispatchKeySet(_ENGINE)
 _AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradPrivateUse3)
-_OWN = torch._C._parse_dispatch_key("TESTING_ONLY_GenericWrapper")  # kEngineKey of csrc/tensor/traced.h
+# kEngineKey of csrc/tensor/traced.h.
+_OWN: Any = torch._C._parse_dispatch_key("TESTING_ONLY_GenericWrapper")
 PART = "_weft_part"
 
 
@@ -69,6 +70,12 @@ class Traced(torch.Tensor):
     def __coerce_tangent_metadata__(self) -> torch.Tensor:
         """The gradient of a pending sum is the same on every rank."""
         return as_traced(_call(torch.ops.weft._reduced, self))
+
+    def _stable_hash_for_caching(self) -> str:
+        """AOTAutograd's cache would keep programs whose layouts and meshes are this process's."""
+        from torch._functorch._aot_autograd.autograd_cache import BypassAOTAutogradCache
+
+        raise BypassAOTAutogradCache("sharded tensors are not in the cache's keys")
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Traced({layout_of(self)}, {part_of(self)!r})"
