@@ -1,6 +1,7 @@
 """Sharded models in transformers' own hands: generation with each cache, pipelines, Trainer, adapters of peft."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -139,6 +140,30 @@ def test_trainer(request, tmp_path, ranks, resume):
     expected = load_file(tmp_path / "plain" / "checkpoint-4" / "model.safetensors")
     assert saved.keys() == expected.keys()
     assert all(torch.allclose(saved[k], expected[k], atol=2e-3) for k in expected)
+
+
+def saves_with_tokenizer(folder):
+    """What each rank finds once the model is saved, by a writer that takes its time."""
+    words = tokenizer()
+    save = words.save_pretrained
+
+    def slowly(*args, **kwargs):
+        time.sleep(1)
+        return save(*args, **kwargs)
+
+    words.save_pretrained = slowly
+    model = build()
+    weft.distribute_module(model, layouts_of(model))
+    made = trainer_of(model, folder, 1)
+    made.processing_class = words
+    made.save_model(str(folder))
+    return sorted(os.listdir(folder))
+
+
+def test_all_is_there_once_it_is_saved(tmp_path, ranks3):
+    pytest.importorskip("accelerate")
+    for names in ranks3(saves_with_tokenizer, tmp_path):
+        assert {"model.safetensors", "tokenizer.json", "training_args.bin"} <= set(names)
 
 
 STEPS, STAGE = 8, 2

@@ -85,11 +85,16 @@ def _install_inputs(cls: type) -> None:
 def _install_saving(cls: type) -> None:
     @_wrap(cls, "_save")
     def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:
-        if self.args.should_save:
-            original(self, output_dir, state_dict)
-        else:
-            folder = output_dir if output_dir is not None else self.args.output_dir
-            self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+        error = None
+        try:
+            if self.args.should_save:
+                original(self, output_dir, state_dict)
+            else:
+                folder = output_dir if output_dir is not None else self.args.output_dir
+                self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+        except Exception as e:
+            error = e
+        agree("saving the model", error)  # rank 0 goes on to write the tokenizer, and others may want to read it
 
     @_wrap(cls, "_save_optimizer_and_scheduler")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
