@@ -143,7 +143,9 @@ def test_trainer(request, tmp_path, ranks, resume):
 
 
 def saves_with_tokenizer(folder):
-    """What each rank finds once the model is saved, by a writer that takes its time."""
+    """What each rank finds once the model is saved, and a checkpoint, by a writer that takes its time."""
+    from transformers import TrainerState
+
     words = tokenizer()
     save = words.save_pretrained
 
@@ -154,16 +156,29 @@ def saves_with_tokenizer(folder):
     words.save_pretrained = slowly
     model = build()
     weft.distribute_module(model, layouts_of(model))
-    made = trainer_of(model, folder, 1)
+    made = trainer_of(model, folder, 1, save_steps=1)
     made.processing_class = words
     made.save_model(str(folder))
-    return sorted(os.listdir(folder))
+    found = set(os.listdir(folder))
+    write = TrainerState.save_to_json
+
+    def write_slowly(*args):
+        time.sleep(1)
+        write(*args)
+
+    TrainerState.save_to_json = write_slowly
+    try:
+        made.train()
+    finally:
+        TrainerState.save_to_json = write
+    return found, set(os.listdir(folder / "checkpoint-1"))
 
 
 def test_all_is_there_once_it_is_saved(tmp_path, ranks3):
     pytest.importorskip("accelerate")
-    for names in ranks3(saves_with_tokenizer, tmp_path):
-        assert {"model.safetensors", "tokenizer.json", "training_args.bin"} <= set(names)
+    for model, checkpoint in ranks3(saves_with_tokenizer, tmp_path):
+        assert {"model.safetensors", "tokenizer.json", "training_args.bin"} <= model
+        assert {"model.safetensors", "tokenizer.json", "optimizer.pt", "trainer_state.json"} <= checkpoint
 
 
 STEPS, STAGE = 8, 2
