@@ -11,18 +11,26 @@ namespace weft::checkpoint {
 namespace {
 
 #if defined(__x86_64__)
-constexpr size_t kLine = 64;
-constexpr size_t kAhead = 1024;  // bytes that are asked of the memory before they are used
+constexpr size_t kLine = 64, kPage = 4096;
+// Pages that are copied side by side: one after the other, what the processor asks of the memory ahead ends with each.
+constexpr size_t kPages = 4;
+
+__attribute__((target("avx"))) inline void stream_line(char* to, const char* from) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + kLine / 2));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), low);
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to + kLine / 2), high);
+}
 
 // Whole lines, to the begin of a line.
 __attribute__((target("avx"))) void stream_lines(char* to, const char* from, size_t lines) {
-  for (; lines > 0; --lines, to += kLine, from += kLine) {
-    _mm_prefetch(from + kAhead, _MM_HINT_NTA);
-    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + kLine / 2));
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), low);
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + kLine / 2), high);
+  constexpr size_t kPageLines = kPage / kLine;
+  for (; lines >= kPages * kPageLines; lines -= kPages * kPageLines, to += kPages * kPage, from += kPages * kPage) {
+    for (size_t at = 0; at < kPage; at += kLine) {
+      for (size_t page = at; page < at + kPages * kPage; page += kPage) stream_line(to + page, from + page);
+    }
   }
+  for (; lines > 0; --lines, to += kLine, from += kLine) stream_line(to, from);
   _mm_sfence();  // other threads see them as they see ordinary writes
 }
 #endif

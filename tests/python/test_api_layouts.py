@@ -178,6 +178,8 @@ def test_register_layouts_as_call_and_as_scope(mesh):
     assert weft.active_layouts() is None
     with pytest.raises(ValueError, match="'w'.*register_layouts"):
         weft.tag(torch.ones(2), "w")
+    with pytest.raises(ValueError, match="LayoutMap, or None, is needed here, not an object of type dict"):
+        weft.register_layouts({"w": ("x",)})
     with weft.register_layouts(outer) as active:
         assert active == outer == weft.active_layouts()
         with weft.register_layouts(inner):

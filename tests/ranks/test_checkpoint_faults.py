@@ -199,6 +199,25 @@ def test_hugging_face_single_file_in_the_way(saved, ranks2):
         assert all("model.safetensors" in s and "ValueError" in s for s in said)
 
 
+def no_models(folder):
+    found = []
+    for model in ([torch.ones(2)], {3: torch.ones(2)}, {"a": {"b": torch.ones(2)}}):
+        for call in (weft.save, weft.async_save):
+            try:
+                call(folder, model)
+            except ValueError as error:
+                found.append(str(error))
+    return found
+
+
+def test_what_is_no_model_is_named(ranks2, tmp_path):
+    for found in ranks2(no_models, str(tmp_path / "new")):
+        parts = ("the model is of type list", "3 among the model's names", "'a' of the model is no tensor")
+        for i, text in enumerate(parts):
+            assert text in found[2 * i] and text in found[2 * i + 1]
+    assert not (tmp_path / "new").exists()
+
+
 def ranks_differ(folder):
     found = []
     mesh = meshes(weft.world_size())[0]

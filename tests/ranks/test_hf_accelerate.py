@@ -1,6 +1,8 @@
 """accelerate: what the ranks hold together is gathered already, and with a sharded model they are one process, also
 as it saves."""
 
+import time
+
 import pytest
 import torch
 import weft
@@ -97,6 +99,36 @@ def test_a_loop(request, ranks):
         # Losses reach 350, of which float32 knows steps of 3e-5.
         assert losses == pytest.approx(expected, rel=1e-6, abs=1e-5)
         assert found == counts and (processes, kind) == (1, "NO")
+
+
+def waits(folder):
+    """Once the ranks are one process: what each finds when all have waited for the first, and what each has run."""
+    accelerator = of_several()
+    accelerator.prepare(weft.distribute_module(nn.Linear(6, 8), {"weight": ("a", None)}, mesh=line()))
+    assert accelerator.num_processes == 1
+    if accelerator.is_main_process:
+        time.sleep(1)
+        (folder / "first").touch()
+    accelerator.wait_for_everyone()
+    found = [(folder / "first").exists()]
+    with accelerator.main_process_first():
+        found.append(accelerator.is_main_process or (folder / "second").exists())
+        if accelerator.is_main_process:
+            time.sleep(1)
+            (folder / "second").touch()
+    run = []
+    for name in ("on_main_process", "on_local_main_process", "on_last_process"):
+        getattr(accelerator, name)(run.append)(name)
+    accelerator.on_process(run.append, process_index=1)("second")
+    return found, run
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_waits_for_all_and_runs_on_one(request, tmp_path, ranks):
+    for rank, (found, run) in enumerate(request.getfixturevalue(ranks)(waits, tmp_path)):
+        assert found == [True, True]
+        first = ["on_main_process", "on_local_main_process", "on_last_process"]
+        assert run == (first, ["second"], [])[rank]
 
 
 class Tied(nn.Module):

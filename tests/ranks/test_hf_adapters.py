@@ -61,3 +61,30 @@ def test_lora(request, tmp_path, ranks, when, name, targets):
     saved = load_file(tmp_path / "sharded" / "adapter_model.safetensors")
     plain = load_file(tmp_path / "plain" / "adapter_model.safetensors")
     assert saved.keys() == plain.keys() and all(torch.allclose(saved[k], plain[k], atol=1e-3) for k in plain)
+
+
+def adds_and_loads(folder, sharded):
+    """transformers' own methods: logits with the adapter, and of another model that has loaded it."""
+    logits = []
+    for step in ("add", "load"):
+        torch.manual_seed(0)
+        model = MODELS["llama"].build().eval()
+        if sharded:
+            weft.distribute_module(model, layouts_of(model))
+        torch.manual_seed(1)
+        if step == "add":
+            model.add_adapter(peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+            model.save_pretrained(folder)
+        else:
+            model.load_adapter(str(folder))
+        logits.append(whole(model(input_ids=torch.arange(12).reshape(2, 6)).logits))
+    return logits
+
+
+@pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
+def test_adapters_of_transformers(request, tmp_path, ranks):
+    expected, _ = adds_and_loads(tmp_path / "plain", False)
+    for logits in request.getfixturevalue(ranks)(adds_and_loads, tmp_path / "sharded", True):
+        assert all(torch.allclose(found, expected, atol=1e-5) for found in logits)
+    saved, plain = (load_file(tmp_path / kind / "adapter_model.safetensors") for kind in ("sharded", "plain"))
+    assert saved.keys() == plain.keys() and all(torch.equal(saved[k], plain[k]) for k in plain)

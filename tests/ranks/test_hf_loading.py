@@ -146,6 +146,28 @@ def test_missing_and_unexpected_keys(ranks2, tmp_path):
         assert finite and axes == ("model", None)
 
 
+def of_a_state_dict():
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(0)
+    plain = MODELS["llama"].build().eval()
+    values, said = plain.state_dict(), ""
+    options = {"config": plain.config, "mesh": mesh_of(weft.world_size()), "layouts": "plan"}
+    model = weft.hf.from_pretrained(LlamaForCausalLM, None, state_dict=dict(values), **options)
+    values.pop("lm_head.weight")
+    try:
+        weft.hf.from_pretrained(LlamaForCausalLM, None, state_dict=values, **options)
+    except ValueError as e:
+        said = str(e)
+    same = all(torch.equal(weft.full_tensor(t), dict(plain.named_parameters())[k]) for k, t in model.named_parameters())
+    return same, weft.is_sharded(model.lm_head.weight), said
+
+
+def test_tensors_without_a_folder(ranks2):
+    for same, sharded, said in ranks2(of_a_state_dict):
+        assert same and sharded and "state_dict is no checkpoint of LlamaForCausalLM: 1 keys are missing" in said
+
+
 def test_wrong_shape_and_wrong_arguments(ranks2, tmp_path):
     saved("llama", tmp_path)
     assert all("device_map" in e for e in ranks2(error_of, tmp_path, device_map="cpu"))

@@ -8,6 +8,7 @@ import weft
 from ranks.meshes import layouts_of, mesh_of
 from ranks.zoo import MODELS
 from safetensors.torch import load_file, save_file
+from support.ranks import run_ranks
 from weft import safetensors_files
 
 
@@ -71,6 +72,23 @@ def test_error_of_the_writer_on_all_ranks(ranks3, tmp_path):
     for early, late in ranks3(fails, tmp_path):
         assert "config.json" in early and "model.safetensors" in late
     assert load_file(tmp_path / "again" / "model.safetensors")
+
+
+def saves_alone(folder):
+    model = MODELS["llama"].build()
+    weft.distribute_module(model, layouts_of(model))
+    try:
+        if weft.rank() == 0:
+            model.save_pretrained(folder)
+        next(model.parameters()).sum().item()
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
+def test_one_rank_alone_is_an_error_on_all(tmp_path):
+    for said in run_ranks(2, saves_alone, [tmp_path]):
+        assert "save_pretrained of a sharded model, which every rank calls alike" in said
 
 
 def loads_again(folder):

@@ -1,6 +1,7 @@
 """Sharded models in transformers' own hands: generation with each cache, pipelines, Trainer, adapters of peft."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -139,6 +140,45 @@ def test_trainer(request, tmp_path, ranks, resume):
     expected = load_file(tmp_path / "plain" / "checkpoint-4" / "model.safetensors")
     assert saved.keys() == expected.keys()
     assert all(torch.allclose(saved[k], expected[k], atol=2e-3) for k in expected)
+
+
+def saves_with_tokenizer(folder):
+    """What each rank finds once the model is saved, and a checkpoint, by a writer that takes its time."""
+    from transformers import TrainerState
+
+    words = tokenizer()
+    save = words.save_pretrained
+
+    def slowly(*args, **kwargs):
+        time.sleep(1)
+        return save(*args, **kwargs)
+
+    words.save_pretrained = slowly
+    model = build()
+    weft.distribute_module(model, layouts_of(model))
+    made = trainer_of(model, folder, 1, save_steps=1)
+    made.processing_class = words
+    made.save_model(str(folder))
+    found = set(os.listdir(folder))
+    write = TrainerState.save_to_json
+
+    def write_slowly(*args):
+        time.sleep(1)
+        write(*args)
+
+    TrainerState.save_to_json = write_slowly
+    try:
+        made.train()
+    finally:
+        TrainerState.save_to_json = write
+    return found, set(os.listdir(folder / "checkpoint-1"))
+
+
+def test_all_is_there_once_it_is_saved(tmp_path, ranks3):
+    pytest.importorskip("accelerate")
+    for model, checkpoint in ranks3(saves_with_tokenizer, tmp_path):
+        assert {"model.safetensors", "tokenizer.json", "training_args.bin"} <= model
+        assert {"model.safetensors", "tokenizer.json", "optimizer.pt", "trainer_state.json"} <= checkpoint
 
 
 STEPS, STAGE = 8, 2

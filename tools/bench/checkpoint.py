@@ -6,8 +6,8 @@ Four Gloo ranks save weights split by rows and by columns, and a replicated one,
 take turns; seconds are of the slowest rank, the median of the repeats.
 
   blocks   async_save, until it returns
-  async    the same, until all is on the disk
-  save     until all is on the disk; DCP's default does not ask for that, so it is given sync_files
+  async    the same, until all is on the disk, which takes as long as the disk does
+  save     until all is on the disk, of DCP too, whose sync_files is on
   load     into the layouts of two ranks, into memory that has no values yet; DCP loads into empty DTensors
   raw      two ranks reading a half of the saved files each, into memory of their own
 """

@@ -187,7 +187,13 @@ def _save(path: Any, model: Any, optimizer: Any, extra: Any, step: int | None, w
 
 
 def _tensors_of(model: Any, what: str) -> dict[str, torch.Tensor]:
+    if not isinstance(model, (torch.nn.Module, Mapping)):
+        kind = type(model).__name__
+        raise ValueError(f"[W117] {what}: the model is of type {kind}; pass a module, or tensors by name")
     tensors = model.state_dict(keep_vars=True) if isinstance(model, torch.nn.Module) else dict(model)
+    unnamed = [repr(name) for name in tensors if not isinstance(name, str)]
+    if unnamed:
+        raise ValueError(f"[W117] {what}: {', '.join(unnamed)} among the model's names are no strings")
     wrong = [shown(str(name)) for name, t in tensors.items() if not isinstance(t, torch.Tensor)]
     if wrong:
         raise ValueError(f"[W117] {what}: {', '.join(wrong)} of the model is no tensor; pass such values as `extra`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ class register_layouts:  # noqa: N801  (used as a function, and as a scope with 
     """
 
     def __init__(self, layout_map: LayoutMap | None) -> None:
-        self._before = torch.ops.weft.register_layouts(layout_map._object if layout_map is not None else None)
+        self._before = torch.ops.weft.register_layouts(_object_of(layout_map))
         self._map = layout_map
 
     def __enter__(self) -> LayoutMap | None:
@@ -30,6 +31,15 @@ class register_layouts:  # noqa: N801  (used as a function, and as a scope with 
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         torch.ops.weft.register_layouts(self._before)
+
+
+def _object_of(layout_map: Any) -> Any:
+    if layout_map is None:
+        return None
+    if not isinstance(layout_map, LayoutMap):
+        kind = type(layout_map).__name__
+        raise ValueError(f"[W030] register_layouts: a LayoutMap, or None, is needed here, not an object of type {kind}")
+    return layout_map._object
 
 
 def active_layouts() -> LayoutMap | None:

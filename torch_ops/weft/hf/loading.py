@@ -30,7 +30,7 @@ _wanted: Callable[[torch.nn.Module], LayoutMap] | None = None  # of the from_pre
 
 def from_pretrained(
     cls: Any,
-    folder: str | os.PathLike,
+    folder: str | os.PathLike | None,
     *args: Any,
     mesh: DeviceMesh | None = None,
     layouts: str | LayoutMap | Mapping[str, Any] | Callable[[torch.nn.Module], LayoutMap] = "plan",
@@ -47,7 +47,7 @@ def from_pretrained(
 
     Args:
         cls: a class of models, or of Auto models.
-        folder: what `cls.from_pretrained` takes.
+        folder: what `cls.from_pretrained` takes; None: the tensors are those of `state_dict=`, for a `config=`.
         mesh: default: the layout map's; without either the model is a plain one.
         layouts: "plan", the model's own (`weft.hf.layouts`); "fsdp", every parameter over the axis "data", or the only
             one; a LayoutMap, a dict of patterns, or a function of the model on the meta device that gives one.
@@ -78,11 +78,11 @@ def from_pretrained(
     finally:
         _wanted = before
     if strict:
-        _check_keys(found, os.fspath(folder), type(model).__name__)
+        _check_keys(found, "state_dict" if folder is None else shown(os.fspath(folder)), type(model).__name__)
     return (model, found) if info else model  # type: ignore[return-value]
 
 
-def _check_keys(found: Mapping[str, Any], folder: str, kind: str) -> None:
+def _check_keys(found: Mapping[str, Any], source: str, kind: str) -> None:
     problems = [
         f"{len(found[name])} keys are {what}: {', '.join(sorted(map(str, found[name])))}"
         for name, what in (("missing_keys", "missing"), ("unexpected_keys", "not expected"))
@@ -93,7 +93,7 @@ def _check_keys(found: Mapping[str, Any], folder: str, kind: str) -> None:
         problems.append(f"{len(other)} keys have another shape: {', '.join(shapes)}")
     if problems:
         raise ValueError(
-            f"[W113] hf.from_pretrained: {shown(folder)} is no checkpoint of {kind}: {'; '.join(problems)}; "
+            f"[W113] hf.from_pretrained: {source} is no checkpoint of {kind}: {'; '.join(problems)}; "
             "strict=False has transformers initialise what is missing and leave out what is too much"
         )
 

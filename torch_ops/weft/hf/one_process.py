@@ -17,6 +17,7 @@ from .reading import replaced
 
 def install() -> None:
     """Puts it into accelerate, now or once it is imported."""
+    after_import("accelerate.state", _install_waiting)
     after_import("accelerate.utils.operations", _install_operations)
     after_import("accelerate.utils.other", _install_saving)
     after_import("huggingface_hub.serialization._torch", _install_splitting)
@@ -37,6 +38,35 @@ def as_one_process() -> None:
 
 def holds_sharded(model: Any) -> bool:
     return isinstance(model, torch.nn.Module) and any(map(is_sharded, model.parameters()))
+
+
+def _install_waiting(module: Any) -> None:
+    """That one process still is several where one waits for all, or where but one of them is to run a function."""
+    cls = module.PartialState
+    wait = cls.wait_for_everyone
+
+    def is_several(state: Any) -> bool:
+        return state.distributed_type == module.DistributedType.NO and torch.ops.weft.world_size() > 1
+
+    @functools.wraps(wait)
+    def wait_for_everyone(self: Any) -> None:
+        wait(self)
+        if is_several(self):
+            torch.ops.weft.check_same([0], "accelerate's wait_for_everyone, which every rank calls alike", None)
+
+    def on_one(original: Callable) -> Callable:
+        @functools.wraps(original)
+        def on(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.initialized or not is_several(self):
+                return original(self, *args, **kwargs)
+            with replaced(cls, "use_distributed", True):
+                return original(self, *args, **kwargs)
+
+        return on
+
+    cls.wait_for_everyone = wait_for_everyone
+    for name in ("on_main_process", "on_local_main_process", "on_last_process", "on_process", "on_local_process"):
+        setattr(cls, name, on_one(getattr(cls, name)))
 
 
 def _install_operations(operations: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -32,14 +33,18 @@ def _install(modeling: Any) -> None:
     names = ("remove_tied_weights_from_state_dict", "split_torch_state_dict_into_shards", "safe_save_file")
     if not all(hasattr(modeling, name) for name in names):
         return  # an earlier release: it says that a sharded tensor has no storage
+    signature = inspect.signature(save)
 
     @functools.wraps(save)
     def save_pretrained(self: Any, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        given = kwargs.get("state_dict") or {}
-        if not any(map(is_sharded, [*self.parameters(), *self.buffers(), *given.values()])):
+        state = kwargs.get("state_dict") or {}
+        if not any(map(is_sharded, [*self.parameters(), *self.buffers(), *state.values()])):
             return save(self, save_directory, *args, **kwargs)
+        torch.ops.weft.check_same([0], f"{_WHAT} of a sharded model, which every rank calls alike", None)
+        given = signature.bind(self, save_directory, *args, **kwargs).arguments
+        writes = given.get("is_main_process", True) and torch.ops.weft.rank() == 0
         error: Exception | None = None
-        with _one_writes(modeling) as files:
+        with _one_writes(modeling, self, writes) as files:
             try:
                 save(self, save_directory, *args, **kwargs)
             except Exception as e:
@@ -65,8 +70,12 @@ class _Files:
 
 
 @contextlib.contextmanager
-def _one_writes(modeling: Any) -> Iterator[_Files]:
-    """What transformers calls while it saves, for tensors that have no memory of their own."""
+def _one_writes(modeling: Any, model: Any, writes: bool) -> Iterator[_Files]:
+    """What transformers calls while it saves, for tensors that have no memory of their own.
+
+    Args:
+        writes: whether this rank writes the files.
+    """
     remove, split = modeling.remove_tied_weights_from_state_dict, modeling.split_torch_state_dict_into_shards
     files = _Files()
 
@@ -76,6 +85,8 @@ def _one_writes(modeling: Any) -> Iterator[_Files]:
         return {name: t for name, t in state_dict.items() if name in kept}
 
     def split_into_files(state_dict: dict[str, Any], **kwargs: Any) -> Any:
+        if not writes and getattr(model, "_hf_peft_config_loaded", False):
+            state_dict = model.get_adapter_state_dict(state_dict=state_dict)  # as is done where they are written
         out = split(stand_ins(state_dict), **kwargs)
         files.known = files.parted = True
         agree(_WHAT, None)

@@ -85,11 +85,18 @@ def _install_inputs(cls: type) -> None:
 def _install_saving(cls: type) -> None:
     @_wrap(cls, "_save")
     def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:
-        if self.args.should_save:
-            original(self, output_dir, state_dict)
-        else:
-            folder = output_dir if output_dir is not None else self.args.output_dir
-            self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+        def save() -> None:
+            if self.args.should_save:
+                original(self, output_dir, state_dict)
+            else:
+                folder = output_dir if output_dir is not None else self.args.output_dir
+                self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+
+        _together("saving the model", save)  # rank 0 goes on to write the tokenizer, which others may want to read
+
+    @_wrap(cls, "_save_checkpoint")
+    def _(original: Callable, self: Any, *args: Any, **kwargs: Any) -> None:
+        _together("saving a checkpoint", lambda: original(self, *args, **kwargs))  # its last files are rank 0's
 
     @_wrap(cls, "_save_optimizer_and_scheduler")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
@@ -106,10 +113,14 @@ def _install_saving(cls: type) -> None:
 
 def _by_rank_0(what: str, value: Any, write: Callable[[Any], None]) -> None:
     """The file that rank 0 writes is there for all afterwards, or all raise its error."""
+    _together(what, lambda: write(value) if torch.ops.weft.rank() == 0 else None)
+
+
+def _together(what: str, action: Callable[[], None]) -> None:
+    """No rank goes on before all have done it; an error of one is raised on all."""
     error = None
     try:
-        if torch.ops.weft.rank() == 0:
-            write(value)
+        action()
     except Exception as e:
         error = e
     agree(what, error)
