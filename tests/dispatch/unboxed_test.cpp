@@ -65,7 +65,7 @@ TEST(Unboxed, IsWhateverHasASignatureOfTheTable) {
                          "_fused_adamw_"}) {
     EXPECT_TRUE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
-  for (const char* op : {"sort", "index.Tensor", "split.Tensor", "native_dropout", "mul.out"}) {
+  for (const char* op : {"topk", "index.Tensor", "split.Tensor", "native_dropout", "mul.out"}) {
     EXPECT_FALSE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
 }
