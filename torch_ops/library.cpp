@@ -157,7 +157,12 @@ void define_switches(torch::Library& m) {
       });
   // -1: never.
   def("warn_relayout(int bytes) -> int", [](int64_t bytes) { return warn_relayout(bytes); });
-  def("overlap(int budget) -> int", [](int64_t budget) { return overlap(budget); });
+  def("overlap(int budget, bool keep=False) -> (int budget, bool keep)", [](int64_t budget, bool keep) {
+    const int64_t before = overlap(budget);
+    return std::make_tuple(before, keep_gathered(keep));
+  });
+  // How many bytes a pass's first bucket of gathers holds, and a later one.
+  def("_gather_bytes() -> (int first, int next)", []() { return std::make_tuple(kFirstGatherBytes, kGatherBytes); });
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
 }
 

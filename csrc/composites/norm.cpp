@@ -1,14 +1,11 @@
-// Normalizations and vector norms over split dimensions. Formulas: Ioffe & Szegedy 2015 (batch), Ba et al. 2016
-// (layer), Zhang & Sennrich 2019 (RMS); the gradients are theirs written with means.
+// Normalizations over split dimensions. Formulas: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Zhang &
+// Sennrich 2019 (RMS); the gradients are theirs written with means.
 #include <ATen/Functions.h>
 
-#include <cmath>
 #include <limits>
 
 #include "composites/arguments.h"
 #include "composites/composites.h"
-#include "redistribute/redistribute.h"
-#include "tensor/sharded.h"
 
 namespace weft::rules {
 
@@ -164,102 +161,6 @@ void run_cudnn_batch_norm_backward(Op op, CompositeStack& stack) {
       at::native_batch_norm_backward(a.tensor(1), a.tensor(0), a.tensor(2), a.tensor(3), a.tensor(4), a.tensor(5),
                                      a.tensor(6), true, a[7].toDouble(), {true, true, true});
   a.finish(x, weight, bias);
-}
-
-namespace {
-
-// A norm of each shard stays pending where norms of parts combine: sums of absolutes, largest, root of squares.
-at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bool keepdim,
-                       std::optional<at::ScalarType> dtype) {
-  Reduction reduction = Reduction::none;
-  if (order == 2) reduction = Reduction::norm2;
-  if (order == 1) reduction = Reduction::sum;
-  if (order == std::numeric_limits<double>::infinity()) reduction = Reduction::max;
-  if (order == -std::numeric_limits<double>::infinity()) reduction = Reduction::min;
-  dims = wrapped_dims(std::move(dims), x.dim());
-  if (reduction == Reduction::none) {
-    const at::Tensor y = dtype ? x.to(*dtype) : x;
-    at::Tensor sum = order == 0 ? y.ne(0).to(c10::toRealValueType(y.scalar_type())).sum(dims, keepdim)
-                                : y.abs().pow(order).sum(dims, keepdim).pow(1 / order);
-    return sum;
-  }
-  const ShardedTensorImpl& impl = sharded(x);
-  Layout layout = impl.layout();
-  const Mesh mesh = layout->mesh();
-  // Pending norms of parts pass; any other pending value is needed whole.
-  TensorLayout::Partial partial{};
-  bool whole = false;
-  for (int a = 0; a < mesh->ndim(); ++a) {
-    const Reduction r = layout->partial()[a];
-    if (r == Reduction::none) continue;
-    whole = whole || r != Reduction::norm2 || reduction != Reduction::norm2;
-    partial[a] = r;
-  }
-  at::Tensor local = impl.local();
-  if (whole) {
-    local = redistribute_local(local, x.sizes(), layout, layout->without_partial());
-    layout = layout->without_partial();
-    partial = {};
-  }
-  TensorLayout::Dims out_dims;
-  Geometry geometry;
-  for (int64_t d = 0; d < x.dim(); ++d) {
-    const bool reduced = std::find(dims.begin(), dims.end(), d) != dims.end();
-    if (reduced) {
-      for (const Split& s : layout->dim(d)) partial[s.axis] = reduction;
-      if (keepdim) out_dims.emplace_back();
-      if (keepdim) geometry.sizes.push_back(1);
-    } else {
-      out_dims.push_back(layout->dim(d));
-      geometry.sizes.push_back(x.size(d));
-    }
-  }
-  geometry.strides = row_major_strides(geometry.sizes);
-  int64_t length = 1;
-  for (int64_t d : dims) length *= local.size(d);
-  at::Tensor out;
-  if (length == 0) {
-    // Nothing here: what does not change the others' combination.
-    const double identity = order < 0 ? std::numeric_limits<double>::infinity() : 0;
-    auto sizes = at::linalg_vector_norm(local.to(at::kMeta), 2, dims, keepdim, dtype);
-    out = at::full(sizes.sizes(), identity, local.options().dtype(sizes.scalar_type()));
-  } else {
-    out = at::linalg_vector_norm(local, order, dims, keepdim, dtype);
-  }
-  return make_sharded(std::move(out), TensorLayout::get(mesh, std::move(out_dims), partial), geometry);
-}
-
-}  // namespace
-
-void run_vector_norm(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  at::Tensor out = vector_norm(a.tensor(0), a[1].toScalar().toDouble(), a.ints(2), a[3].toBool(), a.dtype(4));
-  a.finish(out);
-}
-
-void run_norm(Op op, CompositeStack& stack) {
-  // norm (self, p), (self, p, dim, keepdim), either with a dtype at the end
-  Arguments a(op, stack);
-  const size_t n = op.schema().arguments().size();
-  const bool dims = n > 3;
-  const double order = a[1].isNone() ? 2 : a[1].toScalar().toDouble();
-  a.finish(vector_norm(a.tensor(0), order, dims ? a.ints(2) : std::vector<int64_t>(), dims && a[3].toBool(),
-                       n % 2 == 1 ? a.dtype(n - 1) : std::nullopt));
-}
-
-void run_distance(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  a.finish(vector_norm(a.tensor(0) - a.tensor(1), a[2].toScalar().toDouble(), {}, false, std::nullopt));
-}
-
-void run_foreach_norm(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  c10::List<at::Tensor> norms;
-  for (const at::Tensor& t : a[0].toTensorVector()) {
-    norms.push_back(holds_shards(t) ? vector_norm(t, a[1].toScalar().toDouble(), {}, false, a.dtype(2))
-                                    : at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2)));
-  }
-  a.finish(norms);
 }
 
 }  // namespace weft::rules

@@ -3,6 +3,8 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <array>
+#include <tuple>
 #include <unordered_map>
 
 #include "dispatch/unboxed_kernel.h"
@@ -18,6 +20,8 @@ using at::Tensor;
 using at::TensorList;
 using ScalarList = at::ArrayRef<Scalar>;
 using Tensors = std::vector<Tensor>;
+using Pair = std::tuple<Tensor, Tensor>;
+using Triple = std::tuple<Tensor, Tensor, Tensor>;
 template <class T>
 using Maybe = std::optional<T>;
 
@@ -42,6 +46,15 @@ using Hot = Table<
     Tensor(const Tensor&, const Scalar&, OptionalIntArrayRef, bool, Maybe<ScalarType>),
     Tensor(const Tensor&, at::IntArrayRef, bool), Tensor(const Tensor&, const Tensor&, int64_t, ScalarType),
     Tensor(const Tensor&, int64_t), Tensor(const Tensor&, int64_t, Maybe<ScalarType>),
+    Pair(const Tensor&, int64_t, bool),
+    Triple(const Tensor&, c10::SymIntArrayRef, const Maybe<Tensor>&, const Maybe<Tensor>&, double),
+    Triple(const Tensor&, const Tensor&, c10::SymIntArrayRef, const Tensor&, const Tensor&, const Maybe<Tensor>&,
+           const Maybe<Tensor>&, std::array<bool, 3>),
+    // Attention, embedding.
+    Pair(const Tensor&, const Tensor&, const Tensor&, double, bool, const Maybe<Tensor>&, Maybe<double>),
+    Triple(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double, bool,
+           const Maybe<Tensor>&, Maybe<double>),
+    Tensor(const Tensor&, const Tensor&, c10::SymInt, bool, bool),
     // Views, which have their result remembered.
     Tensor(const Tensor&, c10::SymIntArrayRef), Tensor(const Tensor&, at::IntArrayRef),
     Tensor(const Tensor&, c10::SymIntArrayRef, bool), Tensor(const Tensor&, int64_t, int64_t),
@@ -98,19 +111,27 @@ std::string text_of() {
   return c10::getTypePtrCopy<std::decay_t<T>>()->str() + (std::is_same_v<T, Tensor&> ? "!" : "");
 }
 
+// Of what an op gives: a text each.
+template <class Result>
+struct Results {
+  static std::vector<std::string> texts() { return {text_of<Result>()}; }
+};
+template <>
+struct Results<void> {
+  static std::vector<std::string> texts() { return {}; }
+};
+template <class... Ts>
+struct Results<std::tuple<Ts...>> {
+  static std::vector<std::string> texts() { return {text_of<Ts>()...}; }
+};
+
 using Make = std::optional<torch::CppFunction> (*)(const c10::OperatorHandle& op);
 
 template <class Signature>
 struct Row;
 template <class Result, class... Arguments>
 struct Row<Result(Arguments...)> {
-  static std::string signature() {
-    if constexpr (std::is_void_v<Result>) {
-      return text({text_of<Arguments>()...}, {});
-    } else {
-      return text({text_of<Arguments>()...}, {text_of<Result>()});
-    }
-  }
+  static std::string signature() { return text({text_of<Arguments>()...}, Results<Result>::texts()); }
   static std::optional<torch::CppFunction> make(const c10::OperatorHandle& op) {
     // Types of schemas do not tell all C++ types apart.
     try {

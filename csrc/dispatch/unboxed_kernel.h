@@ -17,7 +17,10 @@
 #include "dispatch/direct_call.h"
 #include "dispatch/handler.h"
 #include "dispatch/install.h"
+#include "dispatch/special.h"
+#include "gradient/gradient.h"
 #include "tensor/below_autograd.h"
+#include "views/views.h"
 
 namespace weft {
 
@@ -59,6 +62,8 @@ class UnboxedKernel<Result(Arguments...)> {
           }
         }
       }
+    } else if constexpr (std::is_same_v<Result(Arguments...), at::Tensor(const at::Tensor&)>) {
+      if (op.special == &run_alias) return alias(op, arguments...);
     }
     return run_boxed(op, std::move(plan), arguments...);
   }
@@ -154,6 +159,14 @@ class UnboxedKernel<Result(Arguments...)> {
       wrap(call, plan, result);
       return result;
     }
+  }
+
+  // detach, alias.
+  static at::Tensor alias(const OpInfo& op, const at::Tensor& self) {
+    const CallIdentity known = comm::guarded() ? identify(op, std::index_sequence<0>(), self) : CallIdentity();
+    const RunningOp running(op.short_name.c_str(), known.identity, known.path, op.copies);
+    reduce_gradient_of_leaf(self);
+    return share(self);
   }
 
   at::Tensor wrap_view(const OpInfo& op, const DirectCall& call, const Plan& plan, at::Tensor view,

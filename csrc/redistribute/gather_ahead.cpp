@@ -3,7 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/engine.h>
-#include <weft/switches.h>
 
 #include <algorithm>
 #include <deque>
@@ -13,8 +12,8 @@
 #include <utility>
 
 #include "base/interned.h"
-#include "comm/agree/settings.h"
 #include "mesh/context.h"
+#include "redistribute/gather_kept.h"
 #include "redistribute/gather_order.h"
 #include "redistribute/gather_request.h"
 #include "redistribute/redistribute.h"
@@ -27,15 +26,12 @@ namespace {
 
 using Number = GatherOrder::Number;
 
-constexpr int64_t kFirstBytes = int64_t{1} << 20;   // of a pass's first bucket, which nothing hides
-constexpr int64_t kBucketBytes = int64_t{4} << 20;  // of others, where the tensors are small
-constexpr size_t kMostRequests = 16384;             // then all is forgotten
-constexpr uint8_t kBackward = 1, kGradMode = 2, kInference = 4;
+constexpr size_t kMostRequests = 16384;  // then all is forgotten
 
 uint8_t mode_of_thread() {
   const bool backward = torch::autograd::get_current_graph_task_id() != -1;
-  return (backward ? kBackward : 0) | (c10::GradMode::is_enabled() ? kGradMode : 0) |
-         (c10::InferenceMode::is_enabled() ? kInference : 0);
+  return (backward ? Wanted::kBackward : 0) | (c10::GradMode::is_enabled() ? Wanted::kGradMode : 0) |
+         (c10::InferenceMode::is_enabled() ? Wanted::kInference : 0);
 }
 
 // What is gathered in one collective, in the order in which it will be asked for.
@@ -62,20 +58,19 @@ class GatherAhead : public ContextState {
     const Number number = number_of(wanted);
     if (number == GatherOrder::kNone) return on_demand(wanted);
     requests_[number].asked_again(wanted);
-    if (order_.note(number, (wanted.mode & kBackward) != 0)) drop();
+    const bool backward = (wanted.mode & Wanted::kBackward) != 0;
+    if (order_.note(number, backward)) {
+      drop();
+      kept_.clear();
+    }
+    if (backward && !kept_.empty()) free_after_backward();
     const auto [bucket, entry] = find(number);
-    if (bucket == buckets_.size()) return begin_with(number, wanted);
+    if (bucket == buckets_.size()) {
+      at::Tensor kept = kept_.take(requests_[number], number, wanted.operand);
+      return kept.defined() ? kept : begin_with(number, wanted);
+    }
     for (size_t b = 0; b < bucket; ++b) drop_first();
-    Bucket& first = buckets_.front();
-    const bool is_first = first.next == 0;
-    first.next = entry + 1;
-    if (is_first) gather_next();
-    const GatherRequest& request = requests_[number];
-    const size_t piece = first.entries[entry].piece;
-    const bool current = request.is_current(wanted.operand, first.pieces[piece].moment);
-    const at::Tensor result = current ? request.result(first.gathers->take(piece)) : on_demand(wanted);
-    if (first.next == first.entries.size()) drop_first();
-    return result;
+    return take_ahead(number, entry, wanted);
   }
 
   // Nothing is under way any more, and what came is freed.
@@ -89,6 +84,7 @@ class GatherAhead : public ContextState {
     requests_.clear();
     numbers_.clear();
     order_ = {};
+    kept_ = {};
   }
 
   std::mutex mutex;
@@ -103,7 +99,55 @@ class GatherAhead : public ContextState {
     if (!request) return GatherOrder::kNone;
     if (requests_.size() >= kMostRequests) forget();
     requests_.push_back(std::move(*request));
+    kept_.add(requests_);
     return numbers_.emplace(hash, static_cast<Number>(requests_.size() - 1))->second;
+  }
+
+  // Of the first bucket, on its way or here.
+  at::Tensor take_ahead(Number number, size_t entry, const Wanted& wanted) {
+    Bucket& first = buckets_.front();
+    const bool is_first = first.next == 0;
+    first.next = entry + 1;
+    if (is_first) gather_next();
+    const GatherRequest& request = requests_[number];
+    const size_t piece = first.entries[entry].piece;
+    const GatherRequest::Moment moment = first.pieces[piece].moment;
+    const bool current = request.is_current(wanted.operand, moment);
+    at::Tensor result;
+    if (current) {
+      const at::Tensor gathered = first.gathers->take(piece);
+      if (is_to_keep(number)) kept_.keep(number, moment, gathered);
+      result = request.result(gathered);
+    } else {
+      result = on_demand(wanted);
+    }
+    if (first.next == first.entries.size()) drop_first();
+    return result;
+  }
+
+  bool is_to_keep(Number number) const {
+    return gathered_kept.load(std::memory_order_relaxed) && kept_.is_for_backward(requests_[number], number);
+  }
+
+  // Whether backward will find it kept: it is here, or on its way for forward.
+  bool will_be_kept(const Bucket& filling, Number number) const {
+    if (!requests_[number].is_backward()) return false;
+    if (kept_.has(number)) return true;
+    const auto keeps = [&](const Bucket& bucket) {
+      return std::any_of(bucket.entries.begin() + static_cast<int64_t>(bucket.next), bucket.entries.end(),
+                         [&](const auto& e) { return kept_.are_same(e.number, number) && is_to_keep(e.number); });
+    };
+    return keeps(filling) || std::any_of(buckets_.begin(), buckets_.end(), keeps);
+  }
+
+  // Of what backward did not ask for nothing stays behind it.
+  void free_after_backward() {
+    const int task = torch::autograd::get_current_graph_task_id();
+    if (std::exchange(task_, task) == task) return;
+    torch::autograd::Engine::get_default_engine().queue_callback([this] {
+      const std::lock_guard<std::mutex> lock(mutex);
+      kept_.clear();
+    });
   }
 
   static at::Tensor on_demand(const Wanted& w) {
@@ -135,23 +179,20 @@ class GatherAhead : public ContextState {
     add(bucket, number);
     before_ = order_.before();
     last_ = number;
-    fill(bucket, kFirstBytes);
-    if (bucket.entries.size() == 1) {
+    fill(bucket, kFirstGatherBytes);
+    if (bucket.entries.size() == 1 && !is_to_keep(number)) {
       at::Tensor result = on_demand(wanted);
       gather_next();
       return result;
     }
-    bucket.next = 1;
     send(std::move(bucket));
-    gather_next();
-    Bucket& first = buckets_.front();
-    return requests_[number].result(first.gathers->take(0));
+    return take_ahead(number, 0, wanted);
   }
 
   void gather_next() {
     if (buckets_.size() > 1) return;
     Bucket bucket;
-    fill(bucket, kBucketBytes);
+    fill(bucket, kGatherBytes);
     if (!bucket.entries.empty()) send(std::move(bucket));
   }
 
@@ -172,9 +213,16 @@ class GatherAhead : public ContextState {
   // As far as it is known what follows, and can be gathered in one collective.
   void fill(Bucket& bucket, int64_t bytes) {
     const int64_t most = gathered_ahead.load(std::memory_order_relaxed) / 2;
+    std::vector<Number> passed;
     while (true) {
       const Number number = order_.next(before_, last_);
       if (number == GatherOrder::kNone) return;
+      if (will_be_kept(bucket, number)) {
+        if (std::find(passed.begin(), passed.end(), number) != passed.end()) return;
+        passed.push_back(number);
+        before_ = std::exchange(last_, number);
+        continue;
+      }
       const GatherRequest& request = requests_[number];
       const bool is_new = piece_of(bucket, number) == bucket.pieces.size();
       if (is_new && bucket.bytes + request.bytes() > (bucket.entries.empty() ? most : std::min(bytes, most))) return;
@@ -215,6 +263,8 @@ class GatherAhead : public ContextState {
   std::vector<GatherRequest> requests_;                // by number
   std::unordered_multimap<uint64_t, Number> numbers_;  // by hash
   GatherOrder order_;
+  KeptGathers kept_;
+  int task_ = -1;                                                   // the backward pass that ends with kept_ empty
   std::deque<Bucket> buckets_;                                      // two at most: the one in use, and the next
   Number before_ = GatherOrder::kNone, last_ = GatherOrder::kNone;  // of what was gathered ahead
 };
@@ -231,15 +281,6 @@ GatherAhead& gather_ahead(Mesh mesh) {
 
 void forget_simulated_gathers() { context().state<SimulatedGatherAhead>().forget(); }
 
-int64_t overlap(int64_t bytes) {
-  TORCH_CHECK_VALUE(bytes >= 0, "[W039] overlap: a budget of ", bytes,
-                    " bytes; give 0 (nothing is gathered ahead) or more");
-  static const int64_t by_default = gathered_ahead.load(std::memory_order_relaxed);
-  const int64_t before = gathered_ahead.exchange(bytes, std::memory_order_relaxed);
-  comm::register_uniform_setting("overlap", bytes == by_default ? "" : std::to_string(bytes));
-  return before;
-}
-
 at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayRef sizes, c10::IntArrayRef strides,
                                 Layout to) {
   const at::Tensor& local = operand.local();
@@ -251,7 +292,7 @@ at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayR
   // Two threads that communicate at once raise where they do.
   const std::unique_lock<std::mutex> lock(ahead.mutex, std::try_to_lock);
   if (!lock) return redistribute_local(local, sizes, from, to, strides);
-  if (gathered_ahead.load(std::memory_order_relaxed) == 0) {
+  if (gathered_ahead.load(std::memory_order_relaxed) == 0 && !gathered_kept.load(std::memory_order_relaxed)) {
     ahead.drop();
     return redistribute_local(local, sizes, from, to, strides);
   }

@@ -15,7 +15,13 @@ namespace weft {
 class ShardedTensorImpl;
 
 /// How many bytes may be gathered, or on their way, before an op asks for them; 0: none. The same on all ranks.
-inline std::atomic<int64_t> gathered_ahead{int64_t{256} << 20};
+constexpr int64_t kGatheredAhead = int64_t{256} << 20;  // at first
+inline std::atomic<int64_t> gathered_ahead{kGatheredAhead};
+/// Whether a variable that forward gathered stays so until backward has used it. The same on all ranks.
+inline std::atomic<bool> gathered_kept{false};
+/// What is gathered in one collective, in bytes: of a pass's first bucket, which nothing hides, and of others, where
+/// the variables are small.
+constexpr int64_t kFirstGatherBytes = int64_t{1} << 20, kGatherBytes = int64_t{4} << 20;
 /// The shard of an op's operand in layout `to`, as redistribute_local gives it, its global sizes and strides given.
 /// Nobody may write to it.
 at::Tensor redistribute_operand(const ShardedTensorImpl& operand, c10::IntArrayRef sizes, c10::IntArrayRef strides,

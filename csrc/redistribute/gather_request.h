@@ -19,7 +19,8 @@ struct Wanted {
   const ShardedTensorImpl& operand;
   c10::IntArrayRef sizes, strides;  // global
   Layout from, to;
-  uint8_t mode;  // of the thread: backward, grad mode, inference mode
+  uint8_t mode;  // of the thread: which of these
+  static constexpr uint8_t kBackward = 1, kGradMode = 2, kInference = 4;
 };
 
 class GatherRequest {
@@ -34,6 +35,10 @@ class GatherRequest {
   c10::Device device() const { return options_.device(); }
   int64_t bytes() const { return bytes_; }  // of the result
   const std::string* path() const { return path_; }
+  /// Whether a forward pass asks whose backward follows, or an op of backward itself. A forward pass that runs again
+  /// within backward, as checkpoints make it, is neither.
+  bool is_forward() const { return (mode_ & (Wanted::kBackward | Wanted::kGradMode)) == Wanted::kGradMode; }
+  bool is_backward() const { return (mode_ & (Wanted::kBackward | Wanted::kGradMode)) == Wanted::kBackward; }
   /// Of the value that was last asked for.
   Identity identity() const { return identity_; }
   void asked_again(const Wanted& wanted);

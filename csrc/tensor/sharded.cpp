@@ -192,13 +192,17 @@ void ShardedTensorImpl::refresh() const {
 c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   // An alias of a normal tensor stays a normal tensor under inference mode: it needs the base's version counter.
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl*>(this)->is_inference());
-  auto copy = c10::make_intrusive<ShardedTensorImpl>(shared_cell(), local_, layout_, geometry());
+  static const Geometry scalar;
+  auto copy = c10::make_intrusive<ShardedTensorImpl>(shared_cell(), local_, layout_, scalar);
+  // Sizes, strides, and what follows from them: nothing of it is worked out anew.
+  copy_generic_tensor_metadata(this, copy.get());
+  copy->numel_ = numel_;
+  copy->is_wrapped_number_ = false;
   copy->generation_ = generation_;
   copy->seen_writes_ = seen_writes_;
   copy->chain_ = chain_;
   copy->moved_ = moved_;
   copy->view_ = view_;
-  if (auto meta = get_backend_meta_intrusive_ptr()) copy->set_backend_meta(std::move(meta));
   if (holds_entries()) copy->hold_entries();
   copy->share_storage(*this);
   return copy;

@@ -18,4 +18,9 @@ WEFT_API bool check_finite(bool on);
 /// for less than 0.
 WEFT_API int64_t overlap(int64_t budget);
 
+/// Whether a split variable that forward gathered stays so until backward has used it, so that it is gathered once a
+/// step and not twice; off at first. At the end of forward all variables that backward needs are then there, in full:
+/// their bytes on each rank, beside the budget. Every rank sets it alike. Returns what it was before.
+WEFT_API bool keep_gathered(bool keep);
+
 }  // namespace weft

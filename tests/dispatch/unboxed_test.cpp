@@ -52,6 +52,12 @@ TEST(Unboxed, IsWhateverHasASignatureOfTheTable) {
                          "slice.Tensor",
                          "select.int",
                          "expand",
+                         "detach",
+                         "max.dim",
+                         "native_layer_norm",
+                         "native_layer_norm_backward",
+                         "embedding",
+                         "_scaled_dot_product_flash_attention_for_cpu",
                          "_foreach_add_.List",
                          "_foreach_lerp_.Scalar",
                          "_foreach_addcdiv_.ScalarList",
@@ -59,7 +65,7 @@ TEST(Unboxed, IsWhateverHasASignatureOfTheTable) {
                          "_fused_adamw_"}) {
     EXPECT_TRUE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
-  for (const char* op : {"sort", "index.Tensor", "split.Tensor", "native_dropout", "mul.out"}) {
+  for (const char* op : {"topk", "index.Tensor", "split.Tensor", "native_dropout", "mul.out"}) {
     EXPECT_FALSE(unboxed_kernel(test::op_named(op)).has_value()) << op;
   }
 }
@@ -125,6 +131,9 @@ TEST(Unboxed, GivesTheValuesAndIdentitiesOfTheBoxedCall) {
       {"clamp", {x, kNone, 3.}},
       {"view", {x, std::vector<int64_t>{5, 2, 2}}},
       {"transpose.int", {x, 0, 1}},
+      {"detach", {x}},
+      {"max.dim", {x, 0, false}},
+      {"native_layer_norm", {x, std::vector<int64_t>{4}, kNone, kNone, 1e-5}},
       {"slice.Tensor", {x, 1, 1, 3, 1}},
       {"_foreach_mul.List", {list({x, y}), list({y, x})}},
       {"_foreach_norm.Scalar", {list({x, y}), 2, kNone}},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .tracing import TraceRow
+import torch
 
-_FIRST, _BUCKET = 1 << 20, 4 << 20  # bytes, as in csrc/redistribute/gather_ahead.cpp
+from . import _library  # noqa: F401
+from .tracing import TraceRow
 
 
 def coming_ahead(rows: Iterable[TraceRow], ranks: Mapping[str, int]) -> tuple[list[TraceRow], int]:
@@ -17,6 +18,7 @@ def coming_ahead(rows: Iterable[TraceRow], ranks: Mapping[str, int]) -> tuple[li
     bytes that are copied out of buckets.
     """
     rows = list(rows)
+    first_bytes, next_bytes = torch.ops.weft._gather_bytes()
     found: list[TraceRow] = []
     open_at: dict[str, int] = {}  # by axis: where in `found` the bucket is
     within: dict[str, set[str]] = {}  # by axis: the variables of the pass
@@ -28,19 +30,19 @@ def coming_ahead(rows: Iterable[TraceRow], ranks: Mapping[str, int]) -> tuple[li
             found.append(row)
             continue
         if row.path in within.setdefault(row.axis, set()) or row.axis not in limit:  # another pass
-            within[row.axis], limit[row.axis] = set(), _FIRST
+            within[row.axis], limit[row.axis] = set(), first_bytes
             open_at.pop(row.axis, None)
         within[row.axis].add(row.path)
         n = ranks[row.axis]
         at = open_at.get(row.axis)
         whole = row.bytes * n // (n - 1)
-        copied += whole if whole <= _BUCKET else 0
+        copied += whole if whole <= next_bytes else 0
         together = row.bytes + (found[at].bytes if at is not None else 0)
         if at is not None and together * n // (n - 1) <= limit[row.axis]:
             found[at] = found[at]._replace(bytes=together, path="")
             continue
         if at is not None:
-            limit[row.axis] = _BUCKET
+            limit[row.axis] = next_bytes
         open_at[row.axis] = len(found)
         found.append(row)
     return found, copied

@@ -47,7 +47,7 @@ def check_finite(on: bool = True) -> _Scope:
     return _Scope(torch.ops.weft.check_finite, on)
 
 
-def overlap(budget: int = 256 << 20) -> _Scope:
+def overlap(budget: int = 256 << 20, *, keep: bool = False) -> _Scope:
     """How many bytes of split variables may be gathered, or on their way, before an op asks for them; 0: none.
 
     A program gathers its variables in the order of the pass before; from its second pass on the next ones are gathered
@@ -58,13 +58,17 @@ def overlap(budget: int = 256 << 20) -> _Scope:
     Args:
         budget: bytes, in two buckets of half of it; a variable that is larger than one is gathered when it is needed.
             The same on all ranks.
+        keep: what forward gathered stays until backward has used it, from the second step on: each variable that
+            backward needs is gathered once a step, and not twice. When backward begins they are all there in full, on
+            each rank: their bytes, beside those of the budget. False: each is freed after its use, so that no more than
+            two buckets are there at once. The same on all ranks.
 
     Raises:
         ValueError: a budget below 0.
         RuntimeError: later, from an op, where a rank wrote to a variable's `local_tensor` in the middle of a pass, when
             it was on its way to the others already.
     """
-    return _Scope(torch.ops.weft.overlap, budget)
+    return _Scope(lambda value: torch.ops.weft.overlap(*value), (budget, keep))
 
 
 def strict(on: bool = True, *, allow: str | Sequence[str] = ()) -> _Scope:
