@@ -8,6 +8,7 @@
 #include "dispatch/indexing.h"
 #include "dispatch/memory_readers.h"
 #include "dispatch/process_groups.h"
+#include "local/finite.h"
 #include "random/random.h"
 
 namespace weft {
@@ -130,6 +131,11 @@ bool has_out(const c10::FunctionSchema& schema) {
   return false;
 }
 
+bool views_one_tensor(const OpInfo& op) {
+  return op.is_view && op.arguments[0].kind == OpInfo::Kind::tensor && op.results.size() == 1 &&
+         op.results[0].kind == OpInfo::Kind::tensor;
+}
+
 }  // namespace
 
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
@@ -151,6 +157,12 @@ Special special_of(const OpInfo& op) {
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;
   return nullptr;
+}
+
+bool may_run_unboxed(const OpInfo& op) {
+  // run_add differs from a plan for a gradient that is on its way alone, which goes the boxed kernel's way.
+  const bool by_plan = op.special == nullptr || op.special == &run_add;
+  return by_plan && (!op.is_view || views_one_tensor(op)) && !op.tells && !op.random && !checks_finite();
 }
 
 SparseKernel sparse_kernel_of(const std::string& op) {

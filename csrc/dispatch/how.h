@@ -6,7 +6,9 @@
 // 3  past rules and plans                               special_of: identity, memory, collectives, decompositions that
 //                                                       always stand for an op, random numbers, out= variants
 // 4  by a plan (plan/planner.cpp)                       a decomposition where a factor arrives split that it cannot
-//                                                       split, else the op on the shards, else on gathered inputs
+//                                                       split, else the op on the shards, else on gathered inputs;
+//                                                       without boxing (kernels/) where may_run_unboxed says so and
+//                                                       the plan asks for nothing else
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
@@ -25,6 +27,8 @@ void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries);
 bool is_made_of_others(const c10::OperatorHandle& op);
 /// 3: null for nearly all ops.
 Special special_of(const OpInfo& op);
+/// 4: whether the op has nothing of its own to do that only its boxed kernel does.
+bool may_run_unboxed(const OpInfo& op);
 /// Of calls with sparse tensors (dispatch/sparse.h), by the op's short name; null: it has none of its own.
 SparseKernel sparse_kernel_of(const std::string& op);
 /// Whether calls with sparse tensors are Weft's where core has no kernel for them.

@@ -1,11 +1,11 @@
-#include "dispatch/unboxed.h"
+#include "kernels/unboxed.h"
 
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <unordered_map>
 
-#include "dispatch/unboxed_kernel.h"
+#include "kernels/unboxed_kernel.h"
 
 namespace weft {
 namespace {
