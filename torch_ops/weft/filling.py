@@ -66,7 +66,7 @@ def unfilled_paths(module: torch.nn.Module) -> list[str]:
 
 
 def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) -> None:
-    """Until they are filled: `root`, and each of the `owners`, raises where it is called."""
+    """Makes `root`, and each of the `owners`, raise where it is called, until they are filled."""
     handles: list[Any] = []
 
     def check(module: torch.nn.Module, inputs: Sequence[Any]) -> None:
