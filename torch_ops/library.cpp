@@ -161,7 +161,7 @@ void define_switches(torch::Library& m) {
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
 }
 
-// Of plans, rules and errors.
+// Ops that tell of plans, rules and errors.
 void define_knowledge(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Ops that found no plan, and plans stored, since the library was loaded.

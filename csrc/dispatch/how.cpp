@@ -85,7 +85,7 @@ const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
   return *table;
 }
 
-// Of sparse tensors' values and entries, what no tag tells. By base names, for every overload.
+// What no tag tells of ops on sparse tensors' values and entries, by base names, for every overload.
 struct OnEntries {
   bool values_one_by_one = false;
   bool entries_one_by_one = false;
@@ -116,7 +116,7 @@ OnEntries on_entries(const std::string& op) {
 
 // Made of others, and read memory on their way: on the full tensor, above autograd.
 const char* const kGathered[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
-// Of these only the lengths are read; all else is made of other ops.
+// Only the lengths that these are given are read; all else is made of other ops.
 const char* const kReadLengths[] = {"lstm.data",
                                     "gru.data",
                                     "rnn_tanh.data",

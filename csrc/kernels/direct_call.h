@@ -38,7 +38,7 @@ class DirectCall {
   void note_writes() const;
   at::Tensor wrap(const Plan& plan, size_t output, at::Tensor local) const;
 
-  /// Of a view op: what it makes of the shard; undefined where that is not remembered.
+  /// What a view op makes of the shard; undefined where that is not remembered.
   at::Tensor view(const Plan& plan) const { return plan.local_view.of(operands_[0].impl->local()); }
   /// The same as a view of the operand. `arguments`: the op's values in order.
   at::Tensor wrap_view(const Plan& plan, at::Tensor view, c10::ArrayRef<c10::IValue> arguments) const;

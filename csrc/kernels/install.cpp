@@ -41,7 +41,7 @@ State& state() {
   return *s;
 }
 
-// Of every op that has no kernel of its own signature (kernels/unboxed.h).
+// The kernel of every op that has none of its own signature (kernels/unboxed.h).
 class BoxedKernel final : public c10::OperatorKernel {
  public:
   explicit BoxedKernel(const c10::OperatorHandle& op) : op_(op) {}
@@ -59,7 +59,7 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::St
   run_op(op_info(op), *stack);
 }
 
-// Of calls whose tensors are sharded and compressed sparse, nested or quantized: those have no shards.
+// Refuses calls whose tensors are sharded and compressed sparse, nested or quantized: those have no shards.
 void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*) {
   const std::string name = op.operator_name().name;
   refuse_kind(name.rfind("aten::", 0) == 0 ? name.substr(6) : name, "sparse, nested or quantized");

@@ -14,7 +14,7 @@
 
 namespace weft {
 
-/// As an op asks.
+/// What an op asks for.
 struct Wanted {
   const ShardedTensorImpl& operand;
   c10::IntArrayRef sizes, strides;  // global
@@ -34,7 +34,7 @@ class GatherRequest {
   c10::Device device() const { return options_.device(); }
   int64_t bytes() const { return bytes_; }  // of the result
   const std::string* path() const { return path_; }
-  /// Of the value that was last asked for.
+  /// The identity of the value that was last asked for.
   Identity identity() const { return identity_; }
   void asked_again(const Wanted& wanted);
 
