@@ -13,7 +13,7 @@ from .strings import shown
 from .tensors import is_sharded
 
 _SHOWN = 8  # paths in a message
-# Of a variable that got memory in place of the meta device: what tells whether that was written since. An attribute,
+# What tells whether a variable was written since it got memory in place of the meta device. It is an attribute,
 # since what a weak reference looks at cannot be swapped (torch.utils.swap_tensors).
 _MEMORY = "_weft_memory"
 

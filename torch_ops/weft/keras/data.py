@@ -135,7 +135,7 @@ def install(keras: versions.Keras) -> None:
         if distribution is None:
             return original(*args, **kwargs)
         _refuse_distributed_dataset(args[0] if args else kwargs.get("x"))
-        # To the adapters, which would refuse the input or take their share of it, it is a job of one process.
+        # The adapters, which would refuse the input or take their share of it, see a job of one process.
         alone = {"_is_multi_process": False, "_num_processes": 1, "_process_id": 0}
         before = {name: getattr(distribution, name) for name in alone}
         vars(distribution).update(alone)
