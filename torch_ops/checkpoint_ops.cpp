@@ -107,7 +107,7 @@ void define_checkpoint_ops(torch::Library& library) {
   def("_part(Tensor tensor, bool fill=False) -> Tensor", [](const at::Tensor& tensor, bool fill) {
     return fill ? checkpoint::part_to_fill(tensor) : checkpoint::part_to_read(tensor);
   });
-  // At the end of a program.
+  // Called at the end of a program.
   def("finish_saves() -> ()", []() { checkpoint::finish_all_saves(); });
   def("_save(str folder, str[] groups, str[] names, Tensor[] tensors, str values, int? step, bool wait)"
       " -> __torch__.torch.classes.weft.PendingSave",

@@ -90,7 +90,7 @@ void define_lookup(Class& map) {
              return c10::ivalue::Tuple::create({match->pattern, axes_to(match->axes), match->spelling});
            },
            "", {torch::arg("path"), torch::arg("module_type") = kNoType})
-      // For a variable of that shape; replicated where no entry matches.
+      // The layout of a variable of that shape; replicated where no entry matches.
       .def("layout_for",
            [](const LayoutMapPtr& self, const std::string& path, const std::vector<int64_t>& shape,
               const std::string& module_type) {

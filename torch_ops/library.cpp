@@ -15,8 +15,8 @@
 #include "debug/memory_log.h"
 #include "debug/trace.h"
 #include "dispatch/call_identity.h"
-#include "dispatch/install.h"
 #include "gradient/gradient_buckets.h"
+#include "kernels/install.h"
 #include "ops.h"
 #include "plan/cache.h"
 #include "plan/gather.h"
@@ -166,7 +166,7 @@ void define_switches(torch::Library& m) {
   def("check_finite(bool on) -> bool", [](bool on) { return check_finite(on); });
 }
 
-// Of plans, rules and errors.
+// Ops that tell of plans, rules and errors.
 void define_knowledge(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // Ops that found no plan, and plans stored, since the library was loaded.

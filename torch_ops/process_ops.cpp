@@ -90,7 +90,7 @@ void define_processes(torch::Library& m) {
       [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
         return collective_seconds(mesh->mesh, kind, axis, bytes);
       });
-  // At the end of a program: of Weft's groups and these.
+  // Called at the end of a program, for Weft's groups and these.
   def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
 }
 

@@ -20,7 +20,7 @@ Layout layout_from(const LayoutPtr& p) {
   return p->layout;
 }
 
-// For compilers (weft/compiling.py); no autograd, no collective.
+// What compilers use (weft/compiling.py); no autograd, no collective.
 void define_traced_ops(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // What a sharded tensor of traced parts is to programs: implemented in Python.
@@ -100,7 +100,7 @@ void define_tensor_ops(torch::Library& m) {
          std::optional<at::Device> device) {
         return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
       });
-  // Of a sharded tensor: which memory it shares, and how often that was written in place.
+  // Tells which memory a sharded tensor shares, and how often that was written in place.
   def("_writes(Tensor tensor) -> (int memory, int writes)", [](const at::Tensor& t) {
     const Cell& cell = sharded(t).cell();
     return std::make_tuple(reinterpret_cast<int64_t>(&cell), static_cast<int64_t>(cell.writes.load()));

@@ -18,7 +18,7 @@ struct ErrorKind {
 /// Ascending by their codes.
 c10::ArrayRef<ErrorKind> error_kinds();
 
-/// With one code in front: the first that is in `text`, which says more than who passes it on, else `code`.
+/// The text with one code in front: the first that is in `text`, which says more than who passes it on, else `code`.
 std::string coded(std::string_view code, const std::string& text);
 /// Without the code that it begins with.
 std::string without_code(const std::string& text);

@@ -8,7 +8,7 @@
 
 namespace weft {
 
-/// By device: "cpu", and "cuda" where this process has one. Tensors of bytes on the CPU.
+/// The states by device, "cpu", and "cuda" where this process has one, as tensors of bytes on the CPU.
 std::vector<std::pair<std::string, at::Tensor>> random_state();
 void set_random_state(const std::string& device, const at::Tensor& state);
 

@@ -8,7 +8,7 @@
 
 namespace weft::checkpoint {
 
-/// Of a whole text, as everybody computes it.
+/// The checksum of a whole text, as everybody computes it.
 uint32_t crc32c(std::string_view text);
 
 /// `crc` (begun at zero, nothing inverted) after the bytes.
@@ -18,7 +18,7 @@ uint32_t extend_by_zeros(uint32_t crc, uint64_t count);
 /// The usual form of one begun at zero over `length` bytes.
 uint32_t from_zero_begun(uint32_t crc, uint64_t length);
 
-/// Of a text of which some parts are given, in rising order, and the others count as zeros.
+/// The checksum of a text of which some parts are given, in rising order, and the others count as zeros.
 class PartialCrc {
  public:
   /// `position` of the part's first byte: not before the last one's end.

@@ -43,7 +43,7 @@ void sync_folder(const std::string& folder);
 /// Texts that take their files' places one after the other, each in one step, once all are on the disk. On return that
 /// lasts.
 void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name);
-/// Of a file of at most `limit` bytes. Raises ValueError for a longer one.
+/// The text of a file of at most `limit` bytes. Raises ValueError for a longer one.
 std::string read_text(const std::string& path, int64_t limit);
 bool exists(const std::string& path);
 

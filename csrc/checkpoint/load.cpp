@@ -89,7 +89,7 @@ std::vector<Way> find_ways(const std::string& folder, const Contents& contents, 
     }
   }
   for (const Target* target : missing) {
-    // Of tied variables one name is enough, as Hugging Face saves them.
+    // One name of tied variables is enough, as Hugging Face saves them.
     if (!way_of.contains(target->tensor.unsafeGetTensorImpl())) loaded.missing.push_back(target->name);
   }
   for (const auto& [name, tensors] : stored) {

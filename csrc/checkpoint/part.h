@@ -18,7 +18,7 @@ std::string cannot_fill(const at::Tensor& tensor);
 /// The same memory to be filled, which counts as a write from now on. Raises ValueError where it cannot be.
 at::Tensor part_to_fill(const at::Tensor& tensor);
 
-/// As after any write in place.
+/// Does what follows any write in place.
 void note_write(const at::Tensor& tensor);
 
 }  // namespace weft::checkpoint

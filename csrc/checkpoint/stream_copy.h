@@ -4,7 +4,8 @@
 
 namespace weft::checkpoint {
 
-/// As std::memcpy. What is written goes by the caches: it is not read first, and drives nothing out of them.
+/// Copies as std::memcpy does. What is written goes by the caches: it is not read first, and drives nothing out of
+/// them.
 void stream_copy(void* to, const void* from, size_t bytes);
 
 }  // namespace weft::checkpoint

@@ -61,7 +61,8 @@ std::vector<std::string> gather_texts(const std::string& mine) {
   return texts;
 }
 
-// To the world's store, kept from one exchange to the next: to make one takes as long as to tell something by it.
+// A connection to the world's store, kept from one exchange to the next: to make one takes as long as to tell something
+// by it.
 struct Connection {
   explicit Connection(c10::intrusive_ptr<c10d::Store> store) : store(std::move(store)) {}
   const c10::intrusive_ptr<c10d::Store> store;

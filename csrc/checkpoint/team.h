@@ -12,7 +12,7 @@ namespace weft::checkpoint {
 /// Every rank's text, by rank. All ranks call it alike.
 using Exchange = std::function<std::vector<std::string>(const std::string& mine)>;
 
-/// By collectives of the world.
+/// Exchanges by collectives of the world.
 Exchange exchange_by_collectives();
 /// Through the world's store, over a connection of its own: from any thread, and beside collectives. All ranks make
 /// theirs alike. A rank that is waited for must give signs of life, which it does while its exchange exists, or it is

@@ -49,7 +49,8 @@ void remove_generations(const std::string& folder, c10::function_ref<bool(const 
   }
 }
 
-// Of the checkpoint that is in the folder; empty: there is none. None: there is something that cannot be read.
+// The generation of the checkpoint that is in the folder; empty: there is none. None: there is something that cannot be
+// read.
 std::optional<std::string> kept_generation(const std::string& folder) {
   const std::string path = folder + "/" + kManifest;
   if (!exists(path)) return "";
@@ -103,7 +104,7 @@ class Writer {
     sync_files(files);
   }
 
-  /// Of each tensor, in order, what this rank's parts add to it.
+  /// What this rank's parts add to each tensor's checksum, in order.
   std::string checksums() {
     std::string out;
     for (size_t g = 0; g < contents_.groups.size(); ++g) {

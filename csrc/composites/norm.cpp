@@ -38,7 +38,7 @@ std::vector<int64_t> all_but_channels(int64_t ndim) {
   return dims;
 }
 
-// Of what is saved for backward: that of the input in CPU kernels, unless a parameter is wider.
+// The dtype of what is saved for backward: that of the input in CPU kernels, unless a parameter is wider.
 at::ScalarType statistics_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
   const at::ScalarType wide = accumulation_type(input.scalar_type());
   if (!input.is_cpu()) return wide;

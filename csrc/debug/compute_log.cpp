@@ -26,7 +26,7 @@ struct ComputeLog {
 thread_local std::unique_ptr<ComputeLog> compute_log;
 thread_local bool inside_an_op = false;  // what a kernel calls is its own affair
 
-// Of an op that is in the record, until its results are there.
+// An op that is in the record, until its results are there.
 struct OpenOp final : at::ObserverContext {
   std::string call;
   int64_t memory = memory_log_length();  // where its rows begin

@@ -49,7 +49,7 @@ std::string describe(const at::Tensor& tensor) {
   } else if (tensor.requires_grad()) {
     facts += ", requires_grad=True";
   }
-  // Of a pending sum this rank's part looks like the sum and is none.
+  // This rank's part of a pending sum looks like the sum and is none.
   if (const std::string pending = pending_of(layout); !pending.empty()) {
     return c10::str("pending ", pending, "\n  (", facts, "; weft::full_tensor(x), on every rank, gives the value)");
   }

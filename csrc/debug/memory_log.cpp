@@ -54,7 +54,7 @@ struct MetaBlock {
   int64_t number, bytes;
 };
 
-// In place of core's: its tensors have no memory either, but their ends are seen.
+// Stands in core's place: its tensors have no memory either, but their ends are seen.
 struct MetaAllocator final : c10::Allocator {
   explicit MetaAllocator(c10::Allocator* core) : core_(core) {}
 

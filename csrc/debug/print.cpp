@@ -14,7 +14,7 @@ namespace {
 
 using Print = std::ostream& (*)(std::ostream&, const at::Tensor&, int64_t);
 
-// By the library's name: what comes next after this library depends on who has loaded it.
+// It is found by the library's name: what comes next after this library depends on who has loaded it.
 Print core_print() {
   void* core = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
   void* print = core != nullptr ? dlsym(core, "_ZN2at5printERSoRKNS_6TensorEl") : nullptr;

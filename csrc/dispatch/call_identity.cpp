@@ -16,7 +16,8 @@ constexpr int64_t kSampled = 128;  // words of a plain operand: as much as a sma
 
 std::atomic<bool> check_whole{false};
 
-// Of an argument that is no tensor. What may rightly differ between ranks (a device, a generator) counts as nothing.
+// A hash of an argument that is no tensor. What may rightly differ between ranks (a device, a generator) counts as
+// nothing.
 uint64_t hash_of(const c10::IValue& v) {
   if (v.isInt()) return static_cast<uint64_t>(v.toInt());
   if (v.isDouble()) return std::bit_cast<uint64_t>(v.toDouble());
@@ -110,7 +111,7 @@ CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {
     } else if (op.arguments[a].kind == OpInfo::Kind::value) {
       call.add_value(v);
     } else if (v.isList()) {
-      // By reference: a list's own interface counts each tensor up and down.
+      // They are taken by reference: a list's own interface counts each tensor up and down.
       for (const c10::IValue& item : v.toListRef()) call.add_tensor(item.isTensor() ? item.toTensor() : none, a);
     }
   }

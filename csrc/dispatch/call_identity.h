@@ -14,9 +14,9 @@ struct CallIdentity {
   const std::string* path = nullptr;  // of the first operand that is a tagged variable; null: none is
 };
 
-/// Of a call whose arguments are told one by one, those of each kind in order. Of its plain operands on CPUs a sample
-/// of the values counts. Where plain operands are to be compared (`set_check_plain`), raises the same ValueError on all
-/// ranks where they differ.
+/// Identifies a call whose arguments are told one by one, those of each kind in order. Of its plain operands on CPUs a
+/// sample of the values counts. Where plain operands are to be compared (`set_check_plain`), raises the same ValueError
+/// on all ranks where they differ.
 class CallIdentifier {
  public:
   explicit CallIdentifier(const OpInfo& op) : op_(op) {}
@@ -37,7 +37,7 @@ class CallIdentifier {
   const ShardedTensorImpl* sharded_ = nullptr;  // the last one; its layout may have to be waited for
 };
 
-/// Of a call with these arguments, of which there are as many as the op has.
+/// The identity of a call with these arguments, of which there are as many as the op has.
 CallIdentity identify(const OpInfo& op, const c10::IValue* arguments);
 
 /// Whether each plain operand of an op on sharded tensors is compared between the ranks, whole and at once: a

@@ -3,11 +3,12 @@
 
 #include <chrono>
 
-#include "dispatch/call_key.h"
-#include "dispatch/direct_call.h"
+#include "dispatch/how.h"
 #include "gradient/gradient.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
+#include "plan/call_key.h"
+#include "plan/direct.h"
 #include "tensor/strided.h"
 #include "views/views.h"
 
@@ -104,7 +105,7 @@ void Handler::find_plan() {
   const auto begin = std::chrono::steady_clock::now();
   Call call = describe();
   Plan plan = make_plan(call, context().bind(mesh_).coordinates);
-  plan.direct = runs_directly(call, plan);
+  plan.direct = may_run_unboxed(op_) && runs_directly(call, plan);
   plan_ = std::make_shared<const Plan>(std::move(plan));
   const std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - begin;
   if (log_on(LogLevel::debug)) log(LogLevel::debug, explain(call, *plan_), "  planned in ", us.count(), " us");

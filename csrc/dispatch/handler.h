@@ -74,16 +74,6 @@ class KnownOp {
   std::atomic<uint64_t> version_{0};    // of the rules it was made with
 };
 
-/// The kernel that is registered for every op that has none of its own signature (dispatch/unboxed.h).
-class HandlerKernel final : public c10::OperatorKernel {
- public:
-  explicit HandlerKernel(const c10::OperatorHandle& op) : op_(op) {}
-  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
-
- private:
-  KnownOp op_;
-};
-
 /// A result of the op on the shards, as the sharded tensor that the plan says; undefined where nobody asked for it.
 at::Tensor wrap_root(const OpInfo& op, Mesh mesh, const Plan& plan, size_t output, at::Tensor local);
 

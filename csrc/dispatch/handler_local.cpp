@@ -42,7 +42,7 @@ void Handler::lay_out_inputs() {
       continue;
     }
     if (o.impl == nullptr) {
-      // Of a single value ops may read it; it goes together with meta tensors.
+      // A single value may be read by ops; it goes together with meta tensors.
       o.local = o.tensor.dim() == 0 ? o.tensor : plain_on(mesh_, o.tensor);
       if (target != nullptr) {
         o.local =

@@ -8,6 +8,7 @@
 #include "dispatch/indexing.h"
 #include "dispatch/memory_readers.h"
 #include "dispatch/process_groups.h"
+#include "local/finite.h"
 #include "random/random.h"
 
 namespace weft {
@@ -84,7 +85,7 @@ const std::unordered_map<std::string, SparseKernel>& sparse_kernels() {
   return *table;
 }
 
-// Of sparse tensors' values and entries, what no tag tells. By base names, for every overload.
+// What no tag tells of ops on sparse tensors' values and entries, by base names, for every overload.
 struct OnEntries {
   bool values_one_by_one = false;
   bool entries_one_by_one = false;
@@ -115,7 +116,7 @@ OnEntries on_entries(const std::string& op) {
 
 // Made of others, and read memory on their way: on the full tensor, above autograd.
 const char* const kGathered[] = {"quantile", "quantile.scalar", "nanquantile", "nanquantile.scalar", "ctc_loss.Tensor"};
-// Of these only the lengths are read; all else is made of other ops.
+// Only the lengths that these are given are read; all else is made of other ops.
 const char* const kReadLengths[] = {"lstm.data",
                                     "gru.data",
                                     "rnn_tanh.data",
@@ -128,6 +129,11 @@ bool has_out(const c10::FunctionSchema& schema) {
     if (a.kwarg_only() && a.alias_info() != nullptr && a.alias_info()->isWrite()) return true;
   }
   return false;
+}
+
+bool views_one_tensor(const OpInfo& op) {
+  return op.is_view && op.arguments[0].kind == OpInfo::Kind::tensor && op.results.size() == 1 &&
+         op.results[0].kind == OpInfo::Kind::tensor;
 }
 
 }  // namespace
@@ -151,6 +157,12 @@ Special special_of(const OpInfo& op) {
   if (random::find_sampler(op.handle.operator_name()) != nullptr) return &run_random;
   if (op.is_out) return &run_out;
   return nullptr;
+}
+
+bool may_run_unboxed(const OpInfo& op) {
+  // run_add differs from a plan for a gradient that is on its way alone, which goes the boxed kernel's way.
+  const bool by_plan = op.special == nullptr || op.special == &run_add;
+  return by_plan && (!op.is_view || views_one_tensor(op)) && !op.tells && !op.random && !checks_finite();
 }
 
 SparseKernel sparse_kernel_of(const std::string& op) {

@@ -6,7 +6,9 @@
 // 3  past rules and plans                               special_of: identity, memory, collectives, decompositions that
 //                                                       always stand for an op, random numbers, out= variants
 // 4  by a plan (plan/planner.cpp)                       a decomposition where a factor arrives split that it cannot
-//                                                       split, else the op on the shards, else on gathered inputs
+//                                                       split, else the op on the shards, else on gathered inputs;
+//                                                       without boxing (kernels/) where may_run_unboxed says so and
+//                                                       the plan asks for nothing else
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
@@ -25,7 +27,9 @@ void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries);
 bool is_made_of_others(const c10::OperatorHandle& op);
 /// 3: null for nearly all ops.
 Special special_of(const OpInfo& op);
-/// Of calls with sparse tensors (dispatch/sparse.h), by the op's short name; null: it has none of its own.
+/// 4: whether the op has nothing of its own to do that only its boxed kernel does.
+bool may_run_unboxed(const OpInfo& op);
+/// The kernel for calls with sparse tensors (dispatch/sparse.h), by the op's short name; null: it has none of its own.
 SparseKernel sparse_kernel_of(const std::string& op);
 /// Whether calls with sparse tensors are Weft's where core has no kernel for them.
 bool has_rule_for_sparse(const std::string& op);
@@ -33,7 +37,7 @@ bool has_rule_for_sparse(const std::string& op);
 bool takes_values_one_by_one(const OpInfo& op);
 /// Whether f(a + b) = f(a) + f(b), so that entries of the same place need not be added first.
 bool adds_up(const std::string& op);
-/// Of calls with entries of a sparse tensor: whether the op only concerns identity, or knows entries itself.
+/// Whether the op, called with entries of a sparse tensor, only concerns identity, or knows entries itself.
 bool leaves_entries_alone(const std::string& op);
 /// Whether the op takes each entry by itself.
 bool takes_entries_one_by_one(const OpInfo& op);

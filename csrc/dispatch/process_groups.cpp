@@ -46,7 +46,7 @@ enum class Effect : uint8_t {
   waits,      // it follows a functional collective, on results that are here
 };
 
-// By name, without "_" and "_coalesced" at its end.
+// The effects by name, without "_" and "_coalesced" at its end.
 const std::unordered_map<std::string, Effect>& effects() {
   static const auto* table = new std::unordered_map<std::string, Effect>{
       {"broadcast", Effect::copies},
@@ -60,7 +60,7 @@ const std::unordered_map<std::string, Effect>& effects() {
   return *table;
 }
 
-// Of "_c10d_functional::all_reduce_coalesced_" as of "c10d::allreduce_".
+// "_c10d_functional::all_reduce_coalesced_" has the same as "c10d::allreduce_".
 Effect effect_of(const OpInfo& op) {
   std::string name = op.short_name.substr(op.short_name.find("::") + 2);
   for (const std::string end : {"_", "_coalesced"}) {

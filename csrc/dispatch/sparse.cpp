@@ -142,7 +142,7 @@ void run_sparse_mask(BoxedCall& call) {
   call.finish(make_sparse(pattern_of(laid_out), from.index(all)));
 }
 
-// To a sparse tensor from its indices and values.
+// Makes a sparse tensor of its indices and values.
 void run_sparse_make(BoxedCall& call) {
   const at::Tensor indices = call.tensor(3), values = call.tensor(4);
   const auto sizes = call[2].toIntVector();

@@ -33,15 +33,15 @@ void run_to_dense(BoxedCall& call);
 void run_sparse_alias(BoxedCall& call);
 void run_sparse_identity(BoxedCall& call);
 
-/// Of calls with sparse tensors that have a layout, or have none and go together with sharded ones. What takes each
+/// Runs calls with sparse tensors that have a layout, or have none and go together with sharded ones. What takes each
 /// value by itself runs on the shards; sums, masks, norms and copies have kernels of their own. All else that core has
 /// for sparse tensors runs on the full ones, on every rank, where it writes nothing and no dense one is sharded; it
 /// raises NotImplementedError otherwise.
 void run_sparse(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 
-/// Of calls with entries (kEntriesKey). What takes each by itself runs on those that the rank has, if all tensors that
-/// it takes are the same sparse tensor's or single values; all else on gathered ones. Raises NotImplementedError where
-/// it would write to these.
+/// Runs calls with entries (kEntriesKey). What takes each by itself runs on those that the rank has, if all tensors
+/// that it takes are the same sparse tensor's or single values; all else on gathered ones. Raises NotImplementedError
+/// where it would write to these.
 void run_entries(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 
 }  // namespace weft

@@ -49,7 +49,7 @@ bool run_on_values(BoxedCall& call) {
   return true;
 }
 
-// On the full tensors, on every rank.
+// Runs on the full tensors, on every rank.
 void run_on_full(BoxedCall& call) {
   int64_t bytes = 0;
   for (size_t i = 0; i < call.size(); ++i) {

@@ -20,7 +20,7 @@ namespace {
 
 bool are_entries(const at::Tensor& t) { return holds_shards(t) && sharded(t).holds_entries(); }
 
-// On the entries that this rank has; false: not with these arguments.
+// Runs on the entries that this rank has; false: not with these arguments.
 bool run_on_held(BoxedCall& call) {
   if (!takes_entries_one_by_one(call.op)) return false;
   Pattern pattern;

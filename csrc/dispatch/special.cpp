@@ -89,7 +89,7 @@ void run_decomposition(const OpInfo& op, Stack& stack) {
   op.decomposition(op.handle, stack);
 }
 
-// Of the bags' gradient core makes the rows' by other ops.
+// Core makes the rows' gradient of that of the bags, by other ops.
 void run_embedding_bag_backward(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   if (!call[op.argument("sparse")].toBool()) return Handler(op, stack).run();
@@ -119,7 +119,7 @@ void run_is_set_to(const OpInfo& op, Stack& stack) {
   call.finish(same);
 }
 
-// As `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
+// Does what `self.data = source` does: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   const at::Tensor self = call[0].toTensor(), source = call[1].toTensor();

@@ -33,11 +33,11 @@ void run_embedding_bag_backward(const OpInfo& op, std::vector<c10::IValue>& stac
 void run_is_set_to(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// set_(source), as `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, std::vector<c10::IValue>& stack);
-/// To the size that it has.
+/// resize_ to the size that it has; another one is refused.
 void run_resize(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// Raises NotImplementedError: what sets, resizes or shares memory.
 void refuse_memory(const OpInfo& op, std::vector<c10::IValue>& stack);
-/// On the shard alone: what concerns memory and streams, not values.
+/// Runs on the shard alone what concerns memory and streams, not values.
 void run_on_local(const OpInfo& op, std::vector<c10::IValue>& stack);
 
 }  // namespace weft

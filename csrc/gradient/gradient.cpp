@@ -54,7 +54,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
   AccumulateGrad* node_;  // owns this hook
 };
 
-// Of one result of a node: brought to a layout, or made plain where there is none.
+// Brings the gradient of one result of a node to a layout, or makes it plain where there is none.
 class ResultGradient final : public torch::autograd::FunctionPreHook {
  public:
   ResultGradient(uint32_t output, Layout target) : output_(output), target_(target) {}

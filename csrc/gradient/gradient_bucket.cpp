@@ -13,7 +13,7 @@
 namespace weft {
 namespace {
 
-// Of gradients that are packed together, while the caches still hold them.
+// How many bytes of gradients are packed together, while the caches still hold them.
 constexpr int64_t kCachedBytes = int64_t{512} << 10;
 
 }  // namespace

@@ -19,14 +19,14 @@ using Reduce = GradientBucket::Reduce;
 constexpr int64_t kFirstBucketBytes = int64_t{1} << 20;
 constexpr int64_t kBucketBytes = int64_t{25} << 20;
 
-// Of one rank.
+// The buckets of one rank.
 struct Buckets : ContextState {
   std::mutex mutex;
   std::vector<std::shared_ptr<Bucket>> open;  // in the order of their first gradients
   std::vector<std::shared_ptr<Bucket>> sent;  // in that order
   int task = -1;                              // the backward pass that knows of us
   bool any_sent = false;                      // in that pass
-  // Of each bucket in the order in which a pass opens them, which the next pass will likely repeat.
+  // The length of each bucket, in the order in which a pass opens them, which the next pass will likely repeat.
   std::vector<int64_t> elements;
   std::vector<std::shared_ptr<Bucket>> opened;  // in that pass
 
@@ -59,7 +59,7 @@ void finish_backward() {
     for (auto& bucket : std::exchange(buckets.open, {})) flying.push_back(std::move(bucket));
   }
   for (const auto& bucket : flying) bucket->send();
-  // In turn, so that while one waits the next collectives of the others run.
+  // They are ended in turn, so that while one waits the next collectives of the others run.
   while (!flying.empty()) {
     std::vector<std::shared_ptr<Bucket>> left;
     for (const auto& bucket : flying) {
@@ -121,7 +121,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   Buckets& buckets = context().state<Buckets>();
   begin_backward(buckets);
   const auto bucket = buckets.bucket_for({to->mesh(), reduces_of(*steps), local.scalar_type(), local.device()});
-  // In the leaf's memory order, in which AccumulateGrad wants it.
+  // It has the leaf's memory order, in which AccumulateGrad wants it.
   const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
   const at::Tensor out = make_incoming(bucket, bucket->placeholder(), to, root);
 

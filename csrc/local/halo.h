@@ -14,7 +14,7 @@ struct Halo {
   int64_t from_end = 1;  // the dimension, counted from the last one: 1
   Rows held, results;    // this rank's rows of the input and of the result
   Rows reads;            // the input rows that it needs, padding among them; a rank without results: padding alone
-  /// By coordinate: what this rank sends of the rows that it holds, and what it gets from the others.
+  /// For each coordinate, what this rank sends of the rows that it holds, and what it gets from the others.
   std::vector<Rows> sent, received;
   bool moves = false;  // whether any rank gets anything
 

@@ -64,7 +64,7 @@ at::Tensor give_back(const Halo& h, const at::Tensor& gradient, Mesh mesh) {
   return out;
 }
 
-// From this rank's rows of the result to all that the op gives on h.reads; the others are zeros.
+// Goes from this rank's rows of the result to all that the op gives on h.reads; the others are zeros.
 at::Tensor widen(const Halo& h, const at::Tensor& rows) {
   const int64_t dim = rows.dim() - h.from_end, all = h.window.results_of(h.reads);
   if (h.results.length() == all) return rows;

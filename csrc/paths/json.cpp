@@ -94,7 +94,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return out;
   }
 
-  // Of the token just read; a number is known to end only by the character after it.
+  // Where the token just read begins; a number is known to end only by the character after it.
   size_t offset(size_t beyond) const {
     const size_t reached = static_cast<size_t>(*reached_ - text_.data());
     return reached > beyond ? reached - beyond - 1 : 0;

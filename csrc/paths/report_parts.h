@@ -6,7 +6,7 @@ namespace weft {
 
 int64_t bytes_of(const VariableInfo& variable);
 int64_t saturating_sum(int64_t a, int64_t b);
-/// Of a module whose variables have that many bytes together: whether one that every rank holds whole is worth a word.
+/// Whether a variable that every rank holds whole is worth a word, in a module whose variables have `all_bytes`.
 bool is_large(const VariableInfo& variable, int64_t all_bytes);
 
 /// 1.5 MiB

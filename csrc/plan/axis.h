@@ -15,7 +15,7 @@ struct AxisChoice {
   const rules::BoundRule::Pending* group = nullptr;
 };
 
-/// Of a tensor before the op.
+/// The state of a tensor before the op.
 AxisState state_now(const TensorInfo& t, int axis);
 
 /// The state of a tensor (or result) of the bound rule under a choice; nullopt-like `ok = false` where it has none.

@@ -61,7 +61,7 @@ int written_result(const Call& call, const TensorInfo& t) {
   return -1;
 }
 
-// Of an operand: where it is, where the op reads it, and of a written one where the op leaves it.
+// The way of an operand: where it is, where the op reads it, and of a written one where the op leaves it.
 struct Way {
   AxisState now, target, after;
 };
@@ -93,7 +93,7 @@ double halo_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
   const bool backward = call.tensor("grad_output") >= 0;
   const int fetches = !backward || window.kind == Window::Kind::convolution,
             returns = backward && call.results[0].defined;
-  // As many as a rank sends in an exchange of twice as much between two.
+  // They are as many as a rank sends in an exchange of twice as much between two.
   const comm::AxisCost& links = comm::cost_of(call.mesh).axes[axis];
   return (fetches + returns) * links.seconds(Moves::all_to_all, bytes * links.ranks() / (links.ranks() - 1.0));
 }

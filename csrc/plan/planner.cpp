@@ -53,7 +53,7 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
     const TensorInfo& t = call.tensors[i];
     const Layout target = layouts.tensors[i];
     bool leave = !t.defined || (t.layout == nullptr && target->is_replicated());
-    // Of some only the shape is read: pending values are as good as any, but the shard must have the right shape.
+    // Only the shape of some is read: pending values are as good as any, but the shard must have the right shape.
     if (!leave && bound.tensors[i].shape_only) leave = t.layout != nullptr && t.layout->without_partial() == target;
     plan.inputs.push_back(leave ? nullptr : target);
     const bool shape = bound.tensors[i].shape_only && !t.written;

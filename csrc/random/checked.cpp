@@ -79,7 +79,7 @@ void uniform(at::Tensor& out, const GlobalIndex& index, double from, double to, 
 void normal(at::Tensor& out, const GlobalIndex& index, double mean, double std, uint64_t key) {
   TORCH_CHECK(std >= 0.0, "[W068] normal expects std >= 0.0, but found std ", std);
   if (!out.is_complex()) return fill(out, index, {Distribution::normal, mean, std}, key);
-  // As torch: both parts have the mean's value and half the variance.
+  // As in torch, both parts have the mean's value and half the variance.
   fill(at::view_as_real(out), with_pairs(index), {Distribution::normal, mean, std / std::sqrt(2.0)}, key);
 }
 

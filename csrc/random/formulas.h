@@ -44,7 +44,7 @@ C10_HOST_DEVICE inline uint64_t join(const uint32_t* w) { return w[0] | uint64_t
 /// The top 53 bits, in [0, 1) and in (0, 1].
 C10_HOST_DEVICE inline double unit53(uint64_t d) { return static_cast<double>(d >> 11) * 0x1p-53; }
 C10_HOST_DEVICE inline double unit53_positive(uint64_t d) { return static_cast<double>((d >> 11) + 1) * 0x1p-53; }
-/// In (0, 1]. Through a signed integer, as no vector unit converts unsigned ones.
+/// A number in (0, 1]. It goes through a signed integer, as no vector unit converts unsigned ones.
 C10_HOST_DEVICE inline float unit31_positive(uint32_t w) {
   return static_cast<float>(static_cast<int32_t>(w >> 1)) * 0x1p-31f + 0x1p-32f;
 }

@@ -76,7 +76,7 @@ void add_bernoulli(Table& t) {
   });
 }
 
-// Of parameters that are tensors.
+// Samplers whose parameters are tensors.
 void add_of_tensors(Table& t) {
   const auto with_out = [&t](const char* name, int generator, Fill fill) {
     t[{name, ""}] = t[{name, "out"}] = {fill, generator};
@@ -135,7 +135,7 @@ void add_factories(Table& t) {
                                             3};
 }
 
-// Of these core's CPU kernels draw value after value.
+// Marks those of which core's CPU kernels draw value after value.
 void mark_in_order(Table& t) {
   const c10::OperatorName names[] = {{"aten::uniform_", ""},
                                      {"aten::normal_", ""},

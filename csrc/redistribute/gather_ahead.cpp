@@ -51,7 +51,7 @@ struct Bucket {
   std::unique_ptr<comm::PendingGathers> gathers;
 };
 
-// Of one rank.
+// What one rank gathers ahead.
 class GatherAhead : public ContextState {
  public:
   at::Tensor take(const Wanted& wanted) {
@@ -78,7 +78,7 @@ class GatherAhead : public ContextState {
     while (!buckets_.empty()) drop_first();
   }
 
-  // As if no pass had been.
+  // Goes on as if no pass had been.
   void forget() {
     drop();
     requests_.clear();
@@ -210,7 +210,7 @@ class GatherAhead : public ContextState {
     bucket.bytes += requests_[number].bytes();
   }
 
-  // As far as it is known what follows, and can be gathered in one collective.
+  // Adds requests as far as it is known what follows, and one collective can gather it.
   void fill(Bucket& bucket, int64_t bytes) {
     const int64_t most = gathered_ahead.load(std::memory_order_relaxed) / 2;
     std::vector<Number> passed;

@@ -14,7 +14,7 @@
 
 namespace weft {
 
-/// As an op asks.
+/// What an op asks for.
 struct Wanted {
   const ShardedTensorImpl& operand;
   c10::IntArrayRef sizes, strides;  // global
@@ -39,7 +39,7 @@ class GatherRequest {
   /// within backward, as checkpoints make it, is neither.
   bool is_forward() const { return (mode_ & (Wanted::kBackward | Wanted::kGradMode)) == Wanted::kGradMode; }
   bool is_backward() const { return (mode_ & (Wanted::kBackward | Wanted::kGradMode)) == Wanted::kBackward; }
-  /// Of the value that was last asked for.
+  /// The identity of the value that was last asked for.
   Identity identity() const { return identity_; }
   void asked_again(const Wanted& wanted);
 

@@ -16,7 +16,7 @@ struct Part {
   std::vector<int64_t> sizes, strides;
 };
 
-// By rank.
+// The parts by rank.
 std::vector<Part> all_parts(const at::Tensor& local, Mesh mesh) {
   std::vector<int64_t> words = local.sizes().vec();
   words.insert(words.end(), local.strides().begin(), local.strides().end());

@@ -22,7 +22,7 @@ struct SparsePattern {
 
   int64_t count() const { return indices.size(1); }
   int64_t sparse_dim() const { return indices.size(0); }
-  /// Of the values: dimension 0 is split as the sparse dimensions are.
+  /// The layout of the values: dimension 0 is split as the sparse dimensions are.
   Layout entries_layout() const;
   Sizes entries_sizes() const;
 };
@@ -32,12 +32,12 @@ using Pattern = std::shared_ptr<const SparsePattern>;
 Pattern make_pattern(const at::Tensor& indices, Layout layout, at::IntArrayRef sizes, bool coalesced);
 /// Whether the entries are the same, in one order, on the same ranks.
 bool same_entries(const Pattern& a, const Pattern& b);
-/// Of a sparse tensor with a layout, or of its entries; null: neither.
+/// The pattern of a sparse tensor with a layout, or of its entries; null: it is neither.
 Pattern pattern_of(const at::Tensor& tensor);
 /// The sparse tensor, for all its aliases, gets other entries: `values` are this rank's.
 void set_entries(const at::Tensor& sparse, Pattern pattern, const at::Tensor& values);
 
-/// From this rank's values.
+/// The sparse tensor with this rank's values.
 at::Tensor make_sparse(Pattern pattern, const at::Tensor& values);
 /// A tensor [entries, …] with a layout that shares the memory of the shard's values.
 at::Tensor entries_of(const at::Tensor& sparse);
@@ -47,10 +47,10 @@ at::Tensor mark_entries(const at::Tensor& values, Pattern pattern);
 bool has_own_rows(const at::Tensor& tensor);
 /// The same values as a tensor like any other, dimension 0 not split: a collective where the rows are split.
 at::Tensor gather_entries(const at::Tensor& entries);
-/// For sums and norms: the same values and zeros, in any order, as a tensor like any other; nothing moves.
+/// What sums and norms run on: the same values and zeros, in any order, as a tensor like any other; nothing moves.
 at::Tensor padded_entries(const at::Tensor& entries);
 
-/// As lay_out and full_tensor do. `sparse` may be plain where it is laid out.
+/// The same as lay_out and full_tensor do. `sparse` may be plain where it is laid out.
 at::Tensor lay_out_sparse(const at::Tensor& sparse, Layout layout);
 at::Tensor full_sparse(const at::Tensor& sparse);
 

@@ -46,7 +46,7 @@ void disable_fuser() {
 
 namespace {
 
-// Of the sharded tensor that a plain one becomes.
+// The geometry of the sharded tensor that a plain one becomes.
 Geometry dense_geometry(const at::Tensor& tensor) {
   Geometry geometry = geometry_of(tensor);
   geometry.offset = 0;

@@ -13,7 +13,7 @@ bool bind_solve(const Call& call, BoundRule& bound, std::string& why) {
                     columns = parse("... 1 1, ... 1 n -> ... 1 n" + factors),
                     rows = parse("... 1 1, ... n 1 -> ... n 1" + factors);
   const Sizes &a = call.tensors[0].geometry.sizes, &b = call.tensors[1].geometry.sizes;
-  // As core tells a batch of vectors from a matrix.
+  // So core tells a batch of vectors from a matrix.
   const bool vectors = b.size() == 1 || (b.size() + 1 == a.size() && std::equal(b.begin(), b.end(), a.begin()));
   return bind(vectors ? vector : call.value("left")->toBool() ? columns : rows, call, bound, why);
 }

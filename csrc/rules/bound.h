@@ -63,7 +63,7 @@ struct BoundRule {
 /// Binds a rule; false where it does not fit the call (ranks differ from the notation's), with the reason in `why`.
 bool bind(const Rule& rule, const Call& call, BoundRule& bound, std::string& why);
 
-/// For ops whose rule depends on arguments in a way that the notation does not say. Same contract as bind.
+/// Binds ops whose rule depends on arguments in a way that the notation does not say, by bind's contract.
 using Binder = bool (*)(const Call& call, BoundRule& bound, std::string& why);
 
 /// Closes a bound rule: factors in no result are contracted, sizes that disagree make a factor unsplittable.

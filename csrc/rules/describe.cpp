@@ -41,7 +41,7 @@ Json tensors(const std::vector<BoundRule::Tensor>& tensors) {
   return out;
 }
 
-// With its results: of an op that returns nothing, what it writes.
+// Adds a call's results: of an op that returns nothing, what it writes.
 void add_results(Call& call, const std::vector<c10::IValue>& results) {
   std::vector<int> written;
   for (size_t a = 0; a < call.op.arguments.size(); ++a) {

@@ -9,7 +9,7 @@
 
 namespace weft::rules {
 
-/// As bind(), with the factors' names; the batch factors are "...0", "...1", counted from the right.
+/// The same as bind(), with the factors' names; the batch factors are "...0", "...1", counted from the right.
 bool bind_named(const Rule& rule, const Call& call, BoundRule& bound, std::string& why,
                 std::map<std::string, int>& names);
 

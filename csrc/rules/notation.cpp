@@ -168,7 +168,7 @@ class Parser {
     return number();
   }
 
-  // Of linear and carry: operands that are pending together, alternatives between bars.
+  // What linear and carry name: operands that are pending together, alternatives between bars.
   std::vector<std::vector<int>> groups() {
     std::vector<std::vector<int>> out;
     do {

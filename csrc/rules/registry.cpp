@@ -35,7 +35,7 @@ Table& filled() {
   Table& t = table();
   std::lock_guard<std::recursive_mutex> lock(t.mutex);
   if (t.pending.empty()) return t;
-  // In one order whatever the linker's.
+  // They come in one order, whatever the linker's.
   auto pending = std::move(t.pending);
   t.pending.clear();
   std::sort(pending.begin(), pending.end(), [](const auto& a, const auto& b) {
@@ -137,7 +137,7 @@ std::vector<const RuleEntry*> find(const std::string& op) {
     out = own_rules(base);
     if (!out.empty()) return out;
   }
-  // Of another name than its variant: pow_.Tensor, pow.Tensor_Tensor.
+  // Its name may be another than its variant's: pow_.Tensor, pow.Tensor_Tensor.
   const size_t dot = op.find('.');
   const std::string name_space = op.find("::") == std::string::npos ? "aten::" : "";
   const auto variant = c10::Dispatcher::singleton().findSchema(

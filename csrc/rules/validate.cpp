@@ -130,7 +130,7 @@ class Check {
       if (!t.argument.empty()) value(t.argument, column, {"int", "int[]"});
       for (const std::string& f : t.name.empty() ? t.parts : std::vector<std::string>{t.name}) {
         if (!here.insert(f).second) fail(column, "factor ", f, " stands for two dimensions of one tensor,");
-        // As many factors as the list has entries, which tells their lengths.
+        // There are as many factors as the list has entries, which tells their lengths.
         if (t.kind == Token::entries) in_.insert(f);
       }
     }

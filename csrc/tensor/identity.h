@@ -37,7 +37,7 @@ class RunningOp {
   const RunningOp* outer() const { return outer_; }
   const std::string* path() const { return path_; }
   Identity identity() const { return identity_; }
-  /// Of the op's results in the order in which they are made.
+  /// The identity of the op's next result, in the order in which they are made.
   Identity next_result() { return keeps_value_ ? identity_ : mix(identity_, ++results_); }
   /// It depends on one more thing.
   void add(uint64_t word) { identity_ = mix(identity_, word); }
@@ -65,14 +65,14 @@ class NoOp {
   RunningOp* kept_;
 };
 
-/// Of a tensor that is made now.
+/// The identity of a tensor that is made now.
 inline Identity new_identity() {
   RunningOp* op = RunningOp::current();
   return op != nullptr ? op->next_result() : 0;
 }
 
-/// Of what all ranks bring into being together by that call, from plain tensors or from nothing: it is told by its
-/// place among such calls since the last collective.
+/// The identity of what all ranks bring into being together by that call, from plain tensors or from nothing: it is
+/// told by its place among such calls since the last collective.
 Identity new_root(const char* call);
 
 /// A hash of up to `words` of the values of a plain tensor, evenly taken, and of its shape. 0 for one that cannot be

@@ -16,7 +16,7 @@ struct Told {
   std::string plain_operand;
   bool operator==(const Told&) const = default;
 };
-// By the number of collectives before it, and its number since.
+// Ops by the number of collectives before them, and their number since.
 using Ops = std::map<std::pair<int64_t, int64_t>, Told>;
 
 Ops parse(const std::string& text) {

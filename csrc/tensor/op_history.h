@@ -40,9 +40,9 @@ class OpHistory {
   /// A number of its own for what is done now, the same on all ranks that are in step.
   uint64_t new_place() { return mix(static_cast<uint64_t>(collectives_), static_cast<uint64_t>(places_++)); }
 
-  /// For other ranks: what the last ones are, of no more than some kilobytes.
+  /// What other ranks are told of the last ones, of no more than some kilobytes.
   std::string text() const;
-  /// Of two ranks' texts, what the first op is that they ran differently between the same collectives: "before that,
+  /// The first op, by two ranks' texts, that they ran differently between the same collectives: "before that,
   /// rank 0 ran [mul.Tensor] and rank 1 …". Empty: none that both know of.
   static std::string first_difference(const std::string& mine, const std::string& theirs, int64_t my_rank,
                                       int64_t their_rank);

@@ -99,7 +99,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// carried back to the root, and a write to the root makes it stale.
   bool is_moved() const { return moved_; }
   Geometry geometry() const;
-  /// Of the variable it belongs to; empty: none.
+  /// The path of the variable it belongs to; empty: none.
   const std::string& path() const;
   /// The same; null: none.
   const std::string* interned_path() const {

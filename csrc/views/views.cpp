@@ -29,7 +29,7 @@ at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
 }
 [[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
 
-// Of a range of one dimension what lies in this rank's part: at which positions of the range, and where in the shard.
+// What of a range of one dimension lies in this rank's part: at which positions of the range, and where in the shard.
 struct Held {
   std::vector<int64_t> positions, places;
 

@@ -20,7 +20,7 @@ class Module;
 
 namespace weft {
 
-/// In any order; each name once. Two names of one tensor are saved as such.
+/// Tensors in any order, each name once. Two names of one tensor are saved as such.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// A save that goes on in the background. The host memory of its copy is kept as long as a handle is, for the next

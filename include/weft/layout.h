@@ -47,7 +47,7 @@ class WEFT_API TensorLayout {
   /// The interned layout. Raises ValueError where an axis index is unknown, splits twice, or both splits and is
   /// pending.
   static const TensorLayout* get(Mesh mesh, Dims dims, Partial partial = {});
-  /// By names: axes[d] lists the axis names that split dimension d, major first.
+  /// The layout by names: axes[d] lists the axis names that split dimension d, major first.
   static const TensorLayout* from_names(Mesh mesh, const std::vector<std::vector<std::string>>& axes,
                                         const std::map<std::string, std::string>& partial = {});
   /// The layout of that id(). Raises ValueError where there is none.

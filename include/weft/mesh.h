@@ -50,7 +50,7 @@ class WEFT_API DeviceMesh {
   std::vector<int64_t> coordinates_of(int64_t rank) const;
   /// "mesh (data=2, model=4)"
   std::string str() const;
-  /// Of all of the above: the same for equal meshes in every process.
+  /// A hash of all of the above: the same for equal meshes in every process.
   uint64_t hash() const { return hash_; }
 
  private:

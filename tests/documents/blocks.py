@@ -56,7 +56,7 @@ class Program:
 
     @property
     def name(self) -> str:
-        """For the test's name, and of the file."""
+        """The name of its test, and of the file that it is written to."""
         where = f"{Path(self.file).stem}-{self.section}-{self.language}".lower()
         return re.sub(r"\W+", "_", where).strip("_")
 

@@ -45,7 +45,7 @@ Target = Callable[[random.Random], Iterator[Input]]
 
 @dataclasses.dataclass
 class Outcome:
-    """Of a target. `fault`: what was wrong with the last input; empty where nothing was."""
+    """What came of a target. `fault`: what was wrong with the last input; empty where nothing was."""
 
     taken: int = 0
     refused: int = 0

@@ -204,13 +204,13 @@ def layouts(rng: random.Random) -> Iterator[Input]:
 
 
 def names(axes: object) -> tuple:
-    """Of one dimension, in the way that has several."""
+    """The axes of one dimension, in the way that has several."""
     return (axes,) if isinstance(axes, str) else tuple(axes or ())
 
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """For a second part of an input, which may be refused as well."""
+    """Wraps a second part of an input, which may be refused as well."""
     try:
         yield
     except ValueError as e:

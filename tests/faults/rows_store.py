@@ -21,7 +21,7 @@ VALUES = {
 
 
 def write(p: Part, values: dict[str, bytes]) -> None:
-    """By one rank, under keys of the world's own store."""
+    """One rank writes under keys of the world's own store."""
     store = dist.distributed_c10d._get_default_store()
     if p.odd():
         for key, value in values.items():

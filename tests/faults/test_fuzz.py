@@ -21,7 +21,7 @@ INPUTS = 1500
 
 @pytest.fixture(scope="module")
 def outputs() -> dict[str, str]:
-    """Of all targets: torch is imported once."""
+    """What all targets print, from one process, so that torch is imported once."""
     command = [sys.executable, fuzz.__file__, "--seed=1", f"--inputs={INPUTS}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=240)
     return dict(re.findall(r"^\[\d+/\d+\] (\w+)([^\0]*?)(?=^\[|\Z)", done.stdout, re.MULTILINE))

@@ -43,7 +43,7 @@ def model_parallel(shape: tuple[int, int], rules: dict[str, tuple]) -> Any:
 
 # ---- tensors --------------------------------------------------------------------------------------------------------
 def check_tensors() -> None:
-    """In every mesh: from one layout to another, given as Keras's or Weft's; gathered they are what they were."""
+    """Goes from one layout to another in every mesh, given as Keras's or Weft's; gathered they are what they were."""
     weft.keras.enable()
     D.initialize()
     values = np.arange(32, dtype="float32").reshape(8, 4)

@@ -219,7 +219,7 @@ def test_process_group(keras1: RankPool) -> None:
 
 # ---- random state ---------------------------------------------------------------------------------------------------
 def draw() -> list[float]:
-    """From every generator that Keras, its users and its data adapters draw from."""
+    """Draws from every generator that Keras, its users and its data adapters draw from."""
     layer = keras.layers.Dense(2)
     layer.build((None, 2))
     values = [random.random(), np.random.rand(), torch.rand(1), keras.random.normal((1,)), layer.kernel]
@@ -228,7 +228,7 @@ def draw() -> list[float]:
 
 
 def seed(rank: int, with_keras_generator: tuple[int, ...]) -> None:
-    """As programs do that seed by the rank, or by the clock."""
+    """Seeds by the rank, as programs do that seed so, or by the clock."""
     plain()
     keras.utils.set_random_seed(100 + rank)
     if rank in with_keras_generator:

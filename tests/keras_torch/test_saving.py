@@ -140,7 +140,7 @@ def save_both(folder: Path) -> tuple[dict, dict]:
 
 
 def load_and_go_on(files: list[Path], shape: tuple[int, int] | None) -> list[dict]:
-    """For each file the state after loading it, and after training on; the variables that are split."""
+    """The state after loading each file, and after training on; the variables that are split."""
     on_mesh(shape)
     found = []
     for file in files:

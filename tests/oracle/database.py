@@ -40,7 +40,7 @@ def is_foreach(op: Any) -> bool:
 
 
 def names(only: str | None, dtype: str) -> list[str]:
-    """Of the ops that support `dtype`; `only`: names or patterns, by commas."""
+    """The names of ops that support `dtype`; `only`: names or patterns, by commas."""
     out = [name for name, op in ops().items() if DTYPES[dtype] in op.supported_dtypes("cpu")]
     if only:
         patterns = only.split(",")

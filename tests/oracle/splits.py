@@ -83,7 +83,7 @@ def free_splits(op: Any, arguments: Any) -> Iterator[dict[int, int]]:
 
 
 def run_splits(name: str, limit: int) -> dict[str, Any]:
-    """Of an op on two ranks: how many free splits were found, and those that Weft communicates for."""
+    """Runs an op on two ranks: how many free splits were found, and those that Weft communicates for."""
     op, mesh = database.ops()[name], weft.DeviceMesh((2,), ("x",), device_type="cpu")
     found, moved = 0, []
     for index, sample in enumerate(database.samples(op, torch.float32, limit)):

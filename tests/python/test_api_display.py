@@ -40,7 +40,7 @@ def test_repr_runs_no_collective_and_shows_the_local_part(ranks2):
 
 
 def print_pending():
-    """On rank 1 alone; 77 and 154 are values that no text may show."""
+    """Prints on rank 1 alone; 77 and 154 are values that no text may show."""
     mesh = weft.DeviceMesh((2,), ("model",), device_type="cpu")
     texts, collectives = [], 0
     for kind in ("sum", "avg", "max", "min", "product", "norm2"):

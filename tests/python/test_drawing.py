@@ -140,7 +140,7 @@ CASES = [
 
 
 def parts_of_this_rank():
-    """Of each case: what the rectangle says that this rank holds, and what it holds."""
+    """For each case, what the rectangle says that this rank holds, and what it holds."""
     ranks = torch.distributed.get_world_size()
     mesh, out = mesh_of(m=ranks), []
     for shape, axes in CASES:

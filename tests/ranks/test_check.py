@@ -7,43 +7,10 @@ import types
 import pytest
 import torch
 import weft
+from ranks.checked import HAND, Centered, Doubled, Net, check_net, define, same_on_all, told
 from ranks.meshes import line, mesh_of
 from ranks.zoo.run import batch_of, build
-from support.ranks import run_ranks
 from torch import nn
-
-HAND = {"first/weight": ("model", None), "first/bias": ("model",), "last/weight": (None, "model")}
-
-
-class Net(nn.Module):
-    """Columns, something, rows, dropout."""
-
-    def __init__(self, between):
-        super().__init__()
-        self.first, self.between, self.last, self.drop = nn.Linear(8, 12), between, nn.Linear(12, 8), nn.Dropout(0.3)
-
-    def forward(self, x):
-        return self.drop(self.last(self.between(self.first(x))))
-
-
-def check_net(between, **options):
-    return weft.check(
-        lambda: Net(between()), torch.linspace(-1, 1, 48).view(6, 8), weft.LayoutMap(line("model"), HAND), **options
-    )
-
-
-def told(found):
-    """What a rank was told; the bytes that it sent are its own."""
-    return {"ok": found.ok, "text": str(found), "first": found.first, "outputs": found.outputs,
-            "gradients": found.gradients, "notes": found.notes, "losses": (found.loss, found.sharded_loss)}  # fmt: skip
-
-
-def same_on_all(results):
-    first = results[0]
-    for other in results[1:]:
-        assert repr(other["first"]) == repr(first["first"]) and other["ok"] == first["ok"]
-    return first
-
 
 # ---- right ones ----------------------------------------------------------------------------------------------------
 
@@ -120,45 +87,6 @@ def test_rounding_is_told_as_such(ranks3):
 # ---- wrong rules ---------------------------------------------------------------------------------------------------
 
 
-def center(x):
-    return x - x.mean(-1, keepdim=True)
-
-
-def define():
-    """Ops of this test, with rules that are not true of them: each row's mean needs the whole row."""
-    if hasattr(torch.ops.weft_check, "center"):
-        return
-
-    @torch.library.custom_op("weft_check::center", mutates_args=())
-    def op(x: torch.Tensor) -> torch.Tensor:
-        return center(x)
-
-    @torch.library.custom_op("weft_check::double", mutates_args=())
-    def double(x: torch.Tensor) -> torch.Tensor:
-        return x * 2
-
-    @torch.library.custom_op("weft_check::double_backward", mutates_args=())
-    def double_backward(g: torch.Tensor) -> torch.Tensor:
-        return g * 2 + 0 * g.sum() + (g.shape[-1] != 12)  # of a part it gives another value
-
-    for made in (op, double, double_backward):
-        made.register_fake(torch.empty_like)
-    op.register_autograd(lambda ctx, g: center(g))
-    double.register_autograd(lambda ctx, g: double_backward(g))
-    for name in ("center", "double", "double_backward"):
-        weft.register_rule(f"weft_check::{name}", "m n -> m n")
-
-
-class Centered(nn.Module):
-    def forward(self, x):
-        return torch.ops.weft_check.center(x)
-
-
-class Doubled(nn.Module):
-    def forward(self, x):
-        return torch.ops.weft_check.double(x)
-
-
 class Nested(nn.Module):
     """Right modules beside the wrong one, in the same parent."""
 
@@ -213,92 +141,6 @@ def wrong_weight():
 def test_the_variable_is_named(ranks2):
     first = same_on_all(ranks2(wrong_weight))["first"]
     assert (first.op, first.variables) == ("weft_check::center", ("between/weight",)), first
-
-
-# ---- ranks that go their own way -----------------------------------------------------------------------------------
-
-
-class OfRank(nn.Module):
-    def forward(self, x):
-        return x * (1 + weft.rank())
-
-
-class OfRankSharded(nn.Module):
-    def forward(self, x):
-        return x * (1 + weft.rank()) if weft.is_sharded(x) else x
-
-
-class AnotherOp(nn.Module):
-    def forward(self, x):
-        return x.exp() if weft.is_sharded(x) and weft.rank() == 1 else x
-
-
-class Asks(nn.Module):
-    def forward(self, x):
-        if weft.is_sharded(x) and weft.rank() == 1:
-            x.sum().item()
-        return x
-
-
-class Raises(nn.Module):
-    def __init__(self, ranks=None):
-        super().__init__()
-        self.ranks = ranks
-
-    def forward(self, x):
-        if weft.is_sharded(x) and (self.ranks is None or weft.rank() in self.ranks):
-            raise KeyError("no such thing")
-        return x
-
-
-class RaisesOnOne(Raises):
-    def __init__(self):
-        super().__init__([1])
-
-
-def own_way(cls):
-    return told(check_net(globals()[cls]))
-
-
-@pytest.mark.parametrize(
-    ("world", "cls"),
-    [(2, "OfRank"), (2, "OfRankSharded"), (3, "OfRankSharded"), (2, "AnotherOp"), (2, "Asks"), (2, "Raises"),
-     (2, "RaisesOnOne"), (3, "RaisesOnOne")],
-)  # fmt: skip
-def test_a_module_that_differs_between_ranks_is_named(world, cls):
-    found = same_on_all(run_ranks(world, own_way, [cls], timeout=60))
-    first = found["first"]
-    assert not found["ok"] and first.kind == ("ranks" if cls == "OfRank" else "error"), found["text"]
-    assert first.module == f"between ({cls})", found["text"]
-    words = {
-        "OfRank": "the plain step differs between ranks: output of between (OfRank) is 72 elements",
-        "OfRankSharded": "the output of between (OfRankSharded) is not as plain on every rank",
-        "AnotherOp": "the output of between (AnotherOp) is not as plain on every rank",
-        "Asks": "ranks ask for different collectives",
-        "Raises": "raised on rank 0 what the plain one does not: KeyError: 'no such thing'",
-        "RaisesOnOne": "raised on rank 1 what the plain one does not: KeyError: 'no such thing'",
-    }
-    assert words[cls] in first.text, first.text
-
-
-def other_values(where):
-    def make():
-        net = Net(nn.ReLU())
-        if where == "model":
-            with torch.no_grad():
-                net.last.bias += weft.rank()
-        return net
-
-    batch = torch.ones(6, 8) * (1 + weft.rank() * (where == "batch"))
-    return told(weft.check(make, batch, weft.LayoutMap(line("model"), HAND)))
-
-
-@pytest.mark.parametrize(
-    ("where", "words"), [("model", "variable of last.bias"), ("batch", "output of first (Linear)")]
-)
-def test_models_and_batches_that_differ(ranks2, where, words):
-    first = same_on_all(ranks2(other_values, where))["first"]
-    assert first.kind == "ranks" and words in first.text and "rank 1" in first.text, first
 
 
 # ---- misuse --------------------------------------------------------------------------------------------------------
@@ -390,90 +232,3 @@ def test_options(ranks2):
     for split, seen, narrow, strict in ranks2(options):
         assert split["ok"] and narrow["ok"] and strict["ok"], (split, narrow, strict)
         assert seen == [(False, False, torch.float64), (True, True, torch.float64)]
-
-
-# ---- steps of other ops -------------------------------------------------------------------------------------------
-
-
-class Winding(nn.Module):
-    """Right, by more ops where its input is sharded."""
-
-    def forward(self, x):
-        if weft.is_sharded(x):
-            return ((x * 3) * 2 - x * 5) * 1.5
-        return x * 1.5
-
-
-class Between(nn.Module):
-    def __init__(self, wrong, before):
-        super().__init__()
-        self.parts = nn.ModuleList([Winding(), wrong(), Winding()] if before else [wrong(), Winding(), Winding()])
-
-    def forward(self, x):
-        for part in self.parts:
-            x = part(x) * 2
-        return x
-
-
-class WindingItself(nn.Module):
-    """The wrong op is not the first of the ops that the plain step has not."""
-
-    def __init__(self, wrong):
-        super().__init__()
-        self.wrong, self.generator = wrong, torch.Generator().manual_seed(3)
-
-    def forward(self, x):
-        x = x * torch.bernoulli(torch.full_like(x, 0.5), generator=self.generator)
-        y = x * 2
-        y = y * 1 * 1 if weft.is_sharded(y) else y
-        op = torch.ops.weft_check.center if self.wrong == "forward" else torch.ops.weft_check.double
-        return op(y * 3)
-
-
-WRONG = {"forward": Centered, "backward": Doubled, "nothing": nn.ReLU}
-WHERE = {
-    "before": lambda wrong: Between(WRONG[wrong], True),
-    "after": lambda wrong: Between(WRONG[wrong], False),
-    "itself": WindingItself,
-}
-
-
-def winding(wrong, where):
-    define()
-    return told(check_net(lambda: WHERE[where](wrong)))
-
-
-@pytest.mark.parametrize("where", WHERE)
-@pytest.mark.parametrize("wrong", ["forward", "backward"])
-def test_more_ops_where_sharded(ranks2, wrong, where):
-    """Neither they nor what comes after them is blamed."""
-    found = same_on_all(ranks2(winding, wrong, where))
-    op = "center" if wrong == "forward" else "double_backward (backward of weft_check::double)"
-    kind = WRONG[wrong].__name__
-    module = {"before": f"between.parts.1 ({kind})", "after": f"between.parts.0 ({kind})"}
-    first = found["first"]
-    assert first.op == f"weft_check::{op}" and not found["ok"], found["text"]
-    assert first.module == module.get(where, "between (WindingItself)"), found["text"]
-
-
-def test_right_by_more_ops(ranks2):
-    assert same_on_all(ranks2(winding, "nothing", "before"))["ok"]
-
-
-class OtherNumber(nn.Module):
-    """Each op is right by itself."""
-
-    def forward(self, x):
-        return x * (3 if weft.is_sharded(x) else 2)
-
-
-class OtherOps(nn.Module):
-    def forward(self, x):
-        return x * 2 * 3 if weft.is_sharded(x) else x * 2
-
-
-@pytest.mark.parametrize(("cls", "op"), [("OtherNumber", "aten::mul.Tensor"), ("OtherOps", "")])
-def test_a_module_that_does_otherwise_where_sharded(ranks2, cls, op):
-    """The op is named where the plain step has its like."""
-    first = same_on_all(ranks2(own_way, cls))["first"]
-    assert (first.kind, first.module, first.op) == ("forward", f"between ({cls})", op), first

@@ -74,7 +74,7 @@ def saved(ranks2, tmp_path):
 
 
 def test_flips_and_truncations(saved, ranks2, tmp_path):
-    """In every file but those of groups that are not asked for, whose headers alone are read."""
+    """They are found in every file but those of groups that are not asked for, whose headers alone are read."""
     rng = random.Random(0)
     folders, what = [], []
     for file in sorted(os.listdir(saved)):
@@ -171,7 +171,7 @@ def fails_to_save(folder, limited=None):
 
 @pytest.mark.parametrize("limited", [0, 1])
 def test_full_disk(limited, saved, ranks2):
-    """On rank 0, which makes the files, and on another, which only writes."""
+    """The disk is full on rank 0, which makes the files, or on another, which only writes."""
     before = {f: (saved / f).read_bytes() for f in os.listdir(saved)}
     first, second = ranks2(fails_to_save, str(saved), limited)
     assert first == second

@@ -12,7 +12,7 @@ def read_bytes():
 
 
 def peak():
-    """Of this process's memory, in bytes, since `reset`."""
+    """The peak of this process's memory since `reset`, in bytes."""
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10
 
 

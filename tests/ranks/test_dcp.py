@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 
 def nested(tensors):
-    """As users pass them on: in dicts and lists, beside numbers."""
+    """The tensors as users pass them on: in dicts and lists, beside numbers."""
     names = sorted(tensors)
     return {"model": {k: tensors[k] for k in names[:4]}, "list": [tensors[k] for k in names[4:]], "step": 7}
 

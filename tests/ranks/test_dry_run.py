@@ -16,7 +16,7 @@ SHAPE = {"data": 2, "model": 2}
 
 @pytest.fixture(scope="module")
 def ranks4():
-    """Of this file alone: what is gathered ahead follows from what a process ran before; a plan knows nothing of it."""
+    """Ranks of this file alone: what is gathered ahead follows from what a process ran before, which no plan knows."""
     with RankPool(4) as pool:
         yield pool
 

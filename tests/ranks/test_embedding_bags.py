@@ -51,7 +51,7 @@ def alike(mesh, bags: str, layout, how: dict) -> None:
 
 
 def sent(mesh) -> None:
-    """Of a table so large that no plan would gather it to save a message."""
+    """What is sent for a table so large that no plan would gather it to save a message."""
     for mode in ("sum", "mean", "max"):
         module = nn.EmbeddingBag(200 * ROWS, WIDTH, mode=mode, sparse=mode != "max")
         weft.distribute_module(module, {"weight": ("a", None)}, mesh=mesh)

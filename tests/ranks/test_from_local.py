@@ -68,7 +68,7 @@ def empty_parts(mesh):
 
 
 def gradients_of_parts(mesh):
-    """Each rank's gradient lies as it likes; the whole's lies as the tensor."""
+    """Each rank's gradient lies as it likes; the global one's lies as the tensor."""
     n = weft.world_size()
     x = weft.distribute_tensor(torch.ones(4 * n, 3), ("a", None), mesh).requires_grad_()
     strides = []

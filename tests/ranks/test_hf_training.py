@@ -204,8 +204,8 @@ def stage(folder, start):
 
 
 def test_trainer_goes_on_elsewhere(tmp_path, ranks4, ranks2, ranks3):
-    """On four ranks, on two, in a plain process, on three: optimizer, schedule, place in the data and dropout as in a
-    plain run that was not stopped."""
+    """It goes on four ranks, on two, in a plain process, on three: optimizer, schedule, place in the data and dropout
+    are as in a plain run that was not stopped."""
     pytest.importorskip("accelerate")
     whole = trainer_of(build(), tmp_path / "whole", STEPS, **SCHEDULE)
     whole.train()

@@ -24,7 +24,7 @@ CASES: dict[str, tuple[Callable, tuple[str, ...]]] = {  # with the layouts under
 
 
 def moved() -> dict[tuple[str, str], list[str]]:
-    """By case and layout: the collectives."""
+    """The collectives, by case and layout."""
     mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
     torch.manual_seed(0)
     x, mask = torch.randn(4, 6, 8), torch.rand(4, 6) > 0.5

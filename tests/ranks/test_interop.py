@@ -37,7 +37,7 @@ LAYOUTS = [("a", "b"), ("b", None), (None, ("a", "b")), (None, None), (("b", "a"
 
 
 def dtensor(x, mesh, placements):
-    """Of pending sums each rank has another part."""
+    """A DTensor of `x`, of whose pending sums each rank has another part."""
     from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 
     local = distribute_tensor(x, mesh, [Replicate() if p.is_partial() else p for p in placements]).to_local().clone()

@@ -91,7 +91,7 @@ def made(name: str, options: dict[str, Any]) -> Any:
 
 
 def collection() -> Any:
-    """Of metrics that share their states, of which one alone is updated."""
+    """Metrics that share their states, of which one alone is updated."""
     names = ("Accuracy", "F1Score", "ConfusionMatrix", "CohenKappa", "JaccardIndex")
     torchmetrics = importlib.import_module("torchmetrics")
     return torchmetrics.MetricCollection([made(f"classification.Multiclass{name}", FIVE) for name in names])
@@ -115,7 +115,7 @@ def leaves(value: Any) -> Iterator[torch.Tensor]:
 
 
 def played(metric: Any, batches: Batches, lay: Callable[[int, torch.Tensor], torch.Tensor]) -> list[torch.Tensor]:
-    """What a program sees of it: each batch's value and the whole's, and again after a reset."""
+    """What a program sees of it: each batch's value and that of all batches, and again after a reset."""
     out = []
     for batch in batches:
         out += leaves(metric(*(lay(i, x) for i, x in enumerate(batch))))

@@ -143,7 +143,7 @@ def names_the_sum(mesh: weft.DeviceMesh) -> None:
 
 
 def averages_a_loss(mesh: weft.DeviceMesh) -> None:
-    """As programs for several processes log it: the loss of the whole batch is there already."""
+    """Programs for several processes log a loss so: that of the whole batch is there already."""
     for layout in every_layout(mesh, 2, partial=False):
         x = weft.distribute_tensor(X, layout).requires_grad_()
         loss = x.square().mean()
@@ -165,7 +165,7 @@ def mostly_plain(x: object) -> list:
 
 
 def pass_on(sent: list, received: list) -> None:
-    """From the first rank to the second, if it is this one's turn."""
+    """Passes on from the first rank to the second, if it is this one's turn."""
     if weft.rank() == 0:
         dist.send_object_list(sent, 1)
     elif weft.rank() == 1:
@@ -246,7 +246,7 @@ def mixed(mesh: weft.DeviceMesh, name: str) -> None:
 
 
 def plain_rooted(mesh: weft.DeviceMesh) -> None:
-    """Of plain tensors alone nothing is changed: in the world, and in groups without some ranks."""
+    """Calls with plain tensors alone are as ever: in the world, and in groups without some ranks."""
     value = X.clone() if weft.rank() == 0 else torch.zeros(X.shape)
     dist.broadcast(value, 0)
     assert torch.equal(value, X)

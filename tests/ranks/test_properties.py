@@ -45,7 +45,7 @@ def failure(ranks: RankPool, program: Drawn) -> str:
 
 
 def shortened(ranks: RankPool, program: Drawn) -> Drawn:
-    """Without the lines that the failure does not need."""
+    """The program without the lines that the failure does not need."""
     lines, mesh = program
     for line in reversed(lines):
         fewer = [other for other in lines if other != line]

@@ -80,7 +80,7 @@ def values(world, wanted=None):
 
 @pytest.fixture(scope="module")
 def alone():
-    """Of a world of one rank: this process, whose mesh (1) needs no group."""
+    """The values of a world of one rank: this process, whose mesh (1) needs no group."""
     return values(1)
 
 

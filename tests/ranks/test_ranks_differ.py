@@ -3,25 +3,14 @@
 Each case is run by all ranks; `pick(a, b)` is `b` on rank 1 and `a` on the others.
 """
 
-import time
-import warnings
-
 import pytest
 import torch
 import weft
+from ranks.differing import error_of, linear, pick, square
 from ranks.meshes import line
 from support.cases import SOON
 from support.ranks import run_ranks
 from torch import nn
-
-
-def pick(a, b):
-    return b if weft.rank() == 1 else a
-
-
-def square(**options):
-    return torch.ones(4, 4, **options)
-
 
 ROWS, COLUMNS = ("a", None), (None, "a")
 
@@ -106,10 +95,6 @@ def tag(layouts, variable, path):
         weft.tag(variable, path)
 
 
-def linear(**options):
-    return nn.Linear(4, 4, **options)
-
-
 def frozen(layer, trains):
     layer.weight.requires_grad_(trains)
     return layer
@@ -185,15 +170,6 @@ FUNCTIONS = (
 CASES = {f"{f.__name__}: {name}": (f, case) for f, cases in FUNCTIONS for name, case in cases.items()}
 
 
-def error_of(call, arguments):
-    start = time.monotonic()
-    try:
-        call(*arguments)
-        return "", 0.0
-    except ValueError as e:
-        return f"{type(e).__name__}: {e}".split("\nException raised from")[0], time.monotonic() - start
-
-
 def every_case(world):
     mesh, found = line(), {}
     weft.distribute_tensor(square(), (None, None), mesh)
@@ -206,7 +182,7 @@ def every_case(world):
 
 @pytest.fixture(scope="module", params=(2, 4))
 def results(request):
-    """From processes of their own: ranks compare a pair of layouts once, the first time that it is asked for."""
+    """The results of processes of their own: ranks compare a pair of layouts once, the first time that it is asked."""
     return run_ranks(request.param, every_case, (request.param,), timeout=120)
 
 
@@ -216,87 +192,3 @@ def test_one_error_on_all_ranks(results, name):
     assert texts[0] and len(set(texts)) == 1, texts
     for text, took, goes_on in (found[name] for found in results):
         assert took < SOON and goes_on, (text, took)
-
-
-def seeds_differ():
-    """Of values that are made: a warning, as the caller may load others afterwards."""
-    torch.manual_seed(weft.rank())
-    found = []
-    for device in ("cpu", "meta"):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            weft.distribute_module(linear(device=device), mesh=line())
-        found.append("\n".join(str(w.message) for w in caught))
-    return found
-
-
-def test_seeds(ranks2):
-    told, silent = ranks2(seeds_differ)
-    for text in told:
-        assert "rank 1 differs from rank 0" in text and "seed all ranks alike" in text
-    assert silent == ["", ""], "one rank tells what concerns all"
-
-
-def settings_differ():
-    """Set on one rank alone: told where the ranks next compare anything, until it is mended."""
-    mesh, found = line(), []
-    for set_one, mend in (
-        (weft.strict, lambda: weft.strict(False)),
-        (random_mode, lambda: weft.random_mode("counter")),
-    ):
-        if weft.rank() == 1:
-            set_one(True)
-        found.append(error_of(weft.distribute_tensor, (square(), ROWS, mesh))[0])
-        mend()
-        weft.distribute_tensor(square(), ROWS, mesh)
-    if weft.rank() == 1:
-        torch.library.define("differ::twice", "(Tensor x) -> Tensor")
-        weft.register_rule("differ::twice", "... -> ...")
-    found.append(error_of(weft.distribute_tensor, (square(), ROWS, mesh))[0])
-    return found
-
-
-def random_mode(on):
-    weft.random_mode("replay" if on else "counter")
-
-
-def test_settings():
-    first, second = run_ranks(2, settings_differ)  # processes of their own: a rule stays
-    assert first == second
-    assert all(
-        "strict, random_mode, check_plain, register_rule and WEFT_COST" in text and "rank 1 differs" in text
-        for text in first
-    ), first
-
-
-def other_axes():
-    """Rank 1 waits for rank 0, which has what it asked for from rank 2; rank 3 waits for rank 1."""
-    mesh = weft.DeviceMesh((2, 2), ("a", "b"), device_type="cpu")
-    x = weft.distribute_tensor(square(), ("a", None), mesh)
-    y = weft.distribute_tensor(square(), ("b", None), mesh)
-    return error_of(weft.full_tensor, (pick(x, y),))
-
-
-def test_other_axes():
-    """Nothing compares what ops are run on: those that wait for ever find out."""
-    found = run_ranks(4, other_axes)
-    (one, took), (same, _) = found[1], found[3]
-    assert one == same, found
-    for axis in "ab":
-        assert f"all_gather over '{axis}' of mesh (a=2, b=2) for [full_tensor]" in one, found
-    assert "the ranks ask for different collectives" in one and took < SOON, found
-
-
-def strict_on_one():
-    mesh = line()
-    sharded = weft.distribute_tensor(torch.arange(6.0), ("a",), mesh)
-    weft.strict(weft.rank() == 1)
-    start = time.monotonic()
-    with pytest.raises(NotImplementedError, match="strict mode refuses") as error:
-        torch.take(sharded, torch.tensor([1, 2]))
-    return str(error.value), time.monotonic() - start
-
-
-def test_strict_on_one_rank():
-    for text, took in run_ranks(2, strict_on_one):
-        assert "[take]" in text and took < SOON, text

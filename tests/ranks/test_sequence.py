@@ -43,7 +43,7 @@ def modules(width: int) -> dict[str, nn.Module]:
 
 
 def step(n: int, shape: tuple[int, ...]) -> dict[str, tuple]:
-    """By module: what moved forward, what backward, and the bytes of its parameters."""
+    """What moved forward and backward, and the bytes of its parameters, for each module."""
     with weft.random_mode("replay"):
         return as_plain(mesh(n), shape)
 

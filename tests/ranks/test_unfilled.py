@@ -42,7 +42,7 @@ def error_of(call):
 
 
 def fills(how):
-    """Paths that are empty before and after filling, errors of the whole and of a part, and the result."""
+    """Paths that are empty before and after filling, errors of the module and of a part of it, and the result."""
     torch.manual_seed(0)
     plain, x = Net(), torch.randn(3, 4)
     net = made(param_init_fn=lambda m: None)
@@ -113,7 +113,7 @@ def test_rotary_buffers_of_a_loaded_model(ranks2):
 
 
 def emptied():
-    """As with fully_shard: laid out on the meta device, then memory, then the weights."""
+    """The steps are those of fully_shard: laid out on the meta device, then memory, then the weights."""
     torch.manual_seed(0)
     plain, x = Net(), torch.randn(3, 4)
     net = made(param_init_fn=lambda m: None).to_empty(device="cpu")

@@ -32,7 +32,7 @@ class Mutator:
         return text
 
     def data(self) -> bytes:
-        """Of the text, with bytes changed that need not be UTF-8 after that."""
+        """The text's bytes, some of them changed, so that they need not be UTF-8."""
         data = bytearray(self.text().encode())
         for _ in range(self.rng.choice((0, 0, 0, 1, 3))):
             at = self.rng.randrange(len(data) + 1)

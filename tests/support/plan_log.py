@@ -22,7 +22,7 @@ class PlanLog:
         self.file.close()
 
     def ops(self) -> dict[str, tuple[str, str]]:
-        """By op: ruled, composite or gathered (where any plan of it is), and why it is gathered."""
+        """What each op is: ruled, composite or gathered (where any plan of it is), and why it is gathered."""
         out: dict[str, tuple[str, str]] = {}
         for line in self.text.splitlines():
             m = re.search(r"\[([\w:.]+)\] .* -> ?", line)

@@ -114,7 +114,7 @@ def a_copy(rng: random.Random, names: Names) -> str:
 @step(VIEWS)
 @step(OPS)
 def a_write(rng: random.Random, names: Names) -> str:
-    """In place, on a tensor or a view of it."""
+    """A line that writes in place, to a tensor or a view of it."""
     x, y = pick(rng, names), pick(rng, names)
     target = rng.choice([x, view(rng, names, x)])
     return rng.choice(

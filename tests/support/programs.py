@@ -60,7 +60,7 @@ def tensors(names: Names) -> dict[str, torch.Tensor]:
 
 
 def backward(names: Names) -> None:
-    """From all that depends on the leaves, each element with its own weight."""
+    """Runs backward from all that depends on the leaves, each element with its own weight."""
     loss = 0
     for t in tensors(names).values():
         if t.requires_grad and not t.is_leaf:

@@ -66,7 +66,7 @@ class Rank:
 
 
 def environment() -> dict[str, str]:
-    """Of every process that tests start."""
+    """The environment of every process that tests start."""
     return {
         "PYTHONHASHSEED": "0",  # sets of strings (some of OpInfo's samples are) in one order on all ranks
         **os.environ,

@@ -118,7 +118,7 @@ def _ip(*arguments: str) -> None:
 
 
 def _remove_left_behind() -> None:
-    """By a process that was killed."""
+    """Removes what a process that was killed left behind."""
     spaces = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
     for space, pid in re.findall(r"^(weft(\d+)-\d+[ab])\b", spaces, re.MULTILINE):
         if not os.path.exists(f"/proc/{pid}"):

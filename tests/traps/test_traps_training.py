@@ -67,7 +67,7 @@ def trap30_shapes_of_ops_of_ones_own(mesh):
 
 
 def trap31_random_parts_differ_and_replicas_agree(mesh):
-    """One value per index of the whole, on every layout: tests/ranks/test_random.py has every op and one rank."""
+    """One value per global index, on every layout: tests/ranks/test_random.py has every op and one rank."""
     for draw in (
         torch.rand_like,
         torch.randn_like,

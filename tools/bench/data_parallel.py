@@ -59,7 +59,7 @@ def step_of(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> Step:
 
 
 def steps(d: int, tokens: int) -> dict[str, Step]:
-    """Of each candidate, with the same weights and batch."""
+    """A training step of each candidate, with the same weights and batch."""
     ranks, rank = dist.get_world_size(), dist.get_rank()
     mesh = weft.DeviceMesh((ranks,), ("data",), device_type="cpu")
     ids = torch.randint(0, 256, (SEQUENCES * ranks, tokens), generator=torch.Generator().manual_seed(1))
@@ -91,7 +91,7 @@ def steps(d: int, tokens: int) -> dict[str, Step]:
 
 
 def mean_loss(loss: torch.Tensor) -> float:
-    """Of all ranks: torch's own have that of their part."""
+    """The loss over all ranks: torch's own candidates have that of their part."""
     if weft.is_sharded(loss):
         return loss.item()
     loss = loss.detach().clone()

@@ -56,7 +56,7 @@ def cases(lay: Lay, n: int) -> dict[str, Callable[[], object]]:
 
 
 def layers(shape: tuple[int, ...]) -> dict[str, Lay]:
-    """For each candidate what lays out a tensor on a mesh of that shape."""
+    """What lays out a tensor on a mesh of that shape, for each candidate."""
     device_mesh = init_device_mesh("cpu", shape, mesh_dim_names=AXES[: len(shape)])
     mesh = weft.DeviceMesh.from_torch(device_mesh)
 

@@ -71,7 +71,7 @@ def ops(mesh: weft.DeviceMesh, n: int) -> list:
 
 
 def mesh_of(ranks: int) -> weft.DeviceMesh:
-    """With a fake group of rank 0's row along each axis."""
+    """A mesh with a fake group of rank 0's row along each axis."""
     mesh = weft.DeviceMesh((ranks // 64, 8, 8), AXES, device_type="cpu")
     rows = [range(0, ranks, 64), range(0, 64, 8), range(8)]
     torch.ops.weft.adopt_groups(mesh._object, [dist.new_group(list(row)).group_name for row in rows])

@@ -16,6 +16,6 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def check_width(parser: argparse.ArgumentParser, hidden: int, heads: int) -> None:
-    """Of a model: ends the process with a message where twice its heads do not divide it."""
+    """Ends the process with a message where twice a model's heads do not divide its width."""
     if hidden % (2 * heads):
         parser.error(f"--hidden {hidden} is not a multiple of {2 * heads}")

@@ -6,7 +6,7 @@ from transformers import LlamaConfig
 
 
 def config(o: Any, heads: int, positions: int, **more: Any) -> LlamaConfig:
-    """By the options `hidden` and `layers`; room for `positions` tokens."""
+    """A Llama as the options `hidden` and `layers` say, with room for `positions` tokens."""
     return LlamaConfig(
         vocab_size=256,  # bytes
         hidden_size=o.hidden,

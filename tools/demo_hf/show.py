@@ -87,7 +87,7 @@ def summary(plain: Run, first: Run, second: Run, folder: Path, picture: str) -> 
 
 
 def _weights_apart(folder: Path) -> float:
-    """Of the last checkpoints that the two Trainers have written."""
+    """How far apart the weights are in the last checkpoints that the two Trainers have written."""
     from safetensors.torch import load_file
 
     def last(run: str) -> dict:

@@ -77,7 +77,7 @@ def plain(o: Any) -> None:
 
 
 def distribute(workload: Workload) -> None:
-    """From here on Keras's models are sharded: all that it takes."""
+    """All that it takes: from here on Keras's models are sharded."""
     mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"])
     layouts = keras.distribution.LayoutMap(mesh)
     for pattern, axes in workload.rules.items():

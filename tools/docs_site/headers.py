@@ -96,7 +96,7 @@ def page(file: Path) -> str:
 
 
 def markdown(comment: str) -> str:
-    """Its paragraphs, with the parameters as a list, and pieces of code as such."""
+    """A comment's paragraphs, with the parameters as a list, and pieces of code as such."""
     lines: list[str] = []
     in_list = False
     for line in comment.splitlines():

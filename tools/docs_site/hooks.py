@@ -32,7 +32,7 @@ def pages() -> dict[str, str]:
 
 
 def results() -> list[str]:
-    """Of the long runs, by the pages' paths."""
+    """The pages with the results of the long runs, by their paths."""
     folder = ROOT / "docs"
     found = sorted(str(f.relative_to(folder)) for f in (folder / "results").rglob("*.md"))
     return sorted(found, key=lambda path: not path.endswith("README.md"))

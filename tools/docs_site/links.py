@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def anchors(text: str) -> set[str]:
-    """Of a document's headings, as GitHub and mkdocs make them."""
+    """The anchors of a document's headings, as GitHub and mkdocs make them."""
     found = set()
     for heading in re.findall(r"^#+ (.*)", without_code(text), re.MULTILINE):
         found.add(re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading.strip().lower())))

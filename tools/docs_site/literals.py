@@ -13,7 +13,7 @@ ESCAPES = {"n": "\n", "t": "\t", "0": "\0"}
 
 
 def without_comments(source: str) -> str:
-    """Of the same length and lines."""
+    """The source with blanks in the place of comments, so that its length and lines stay."""
     return TOKEN.sub(lambda m: re.sub(r"[^\n]", " ", m[0]) if m["comment"] else m[0], source)
 
 

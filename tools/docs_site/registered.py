@@ -56,7 +56,7 @@ def classes(root: Path) -> list[Class]:
 
 
 def described(op: Op, python: list[str]) -> str:
-    """Its own comment, and the function of the Python package's names that does the same; empty: it has neither."""
+    """An op's own comment, and the function of the Python package that does the same; empty: it has neither."""
     return " ".join(filter(None, [op.comment, same(op.name, python)]))
 
 

@@ -23,7 +23,7 @@ def device_option(doc: str | None) -> str:
 
 
 def exact() -> None:
-    """Same arithmetic for whole tensors and their parts: no TF32, which rounds by the kernel that a size gets."""
+    """Same arithmetic for full tensors and their parts: no TF32, which rounds by the kernel that a size gets."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 

@@ -74,7 +74,7 @@ def compare(name: str, device: str) -> dict[str, tuple[float, float]]:
     want = step(plain, batch, device, False)
 
     def off(got: torch.Tensor) -> tuple[float, float]:
-        """By the relative loss and by the norm of all gradients."""
+        """How far off it is: the relative loss, and the norm of all gradients."""
         difference = got.double() - want.double()
         return abs(difference[0] / want[0]).item(), (difference[1:].norm() / want[1:].double().norm()).item()
 

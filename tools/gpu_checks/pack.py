@@ -22,7 +22,7 @@ CHANGES = (
 
 
 def seconds(device: str, fn: Callable[[], object]) -> float:
-    """Of one call, the card's work included; the best of ten."""
+    """How long one call takes, the card's work included: the best of ten."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     best = float("inf")
     for _ in range(10):
@@ -39,10 +39,10 @@ def main(device: str) -> None:
     mesh = weft.DeviceMesh.from_torch(init_device_mesh(device, (2,), mesh_dim_names=("a",)))
     rows = 512 if device == "cuda" else 16  # 512 MiB on a card, well beyond its cache
     for dtype in (torch.float32, torch.bfloat16):
-        whole = torch.empty(rows, 512, 1024 // dtype.itemsize, dtype=dtype, device=device).fill_(1)
+        full = torch.empty(rows, 512, 1024 // dtype.itemsize, dtype=dtype, device=device).fill_(1)
         for before, after, pending, what in CHANGES:
-            local = weft.local_tensor(weft.distribute_tensor(whole, before, mesh)).clone()
-            x = weft.from_local(local, weft.TensorLayout(before, mesh, {"a": "sum"} if pending else None), whole.shape)
+            local = weft.local_tensor(weft.distribute_tensor(full, before, mesh)).clone()
+            x = weft.from_local(local, weft.TensorLayout(before, mesh, {"a": "sum"} if pending else None), full.shape)
             layout = weft.TensorLayout(after, mesh)
             larger = max((local, weft.local_tensor(weft.distribute_tensor(x, layout))), key=torch.numel)
             copy = torch.empty_like(larger)

@@ -23,16 +23,16 @@ def rank(device: str) -> list[str]:
     """Names of the draws that are as they must be."""
     size = dist.get_world_size()
     mesh = weft.DeviceMesh((2,) * (size // 2), ("a", "b")[: size // 2], device_type=device)
-    whole = torch.ones(SHAPE, device=device)
+    full = torch.ones(SHAPE, device=device)
     for name, draw in DRAWS.items():
         for mode in ("counter", "replay"):
             weft.random_mode(mode)
             torch.manual_seed(3)
-            # Replay mode's reference is plain torch; counter mode's the tensor that every rank holds whole.
-            want = draw(whole) if mode == "replay" else None
+            # Replay mode's reference is plain torch; counter mode's the replicated tensor.
+            want = draw(full) if mode == "replay" else None
             for axes in LAYOUTS[size]:
                 torch.manual_seed(3)
-                got = weft.full_tensor(draw(weft.distribute_tensor(whole, axes, mesh)))
+                got = weft.full_tensor(draw(weft.distribute_tensor(full, axes, mesh)))
                 want = got if want is None else want
                 require(torch.equal(got, want), f"{name} in {mode} mode differs in layout {axes}")
     return list(DRAWS)

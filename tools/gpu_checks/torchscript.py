@@ -39,12 +39,12 @@ def rank(device: str) -> bool:
     torch._C._jit_set_texpr_fuser_enabled(True)
     mesh = weft.DeviceMesh((RANKS,), ("a",), device_type=device)
     torch.manual_seed(0)
-    whole = torch.randn(2, 6, 8, device=device).unbind()
-    x, y = whole[0], whole[1]
+    full = torch.randn(2, 6, 8, device=device).unbind()
+    x, y = full[0], full[1]
     want = [torch.sigmoid(x * y + x) * torch.tanh(y) - 0.5 * x]
 
     def check(axes: tuple, when: str) -> None:
-        parts = [weft.distribute_tensor(t, axes, mesh) for t in whole]
+        parts = [weft.distribute_tensor(t, axes, mesh) for t in full]
         for got, wanted in zip(run(*parts), want, strict=True):
             require(weft.is_sharded(got), f"{when}: the result of sharded tensors is plain")
             require(relative(weft.full_tensor(got), wanted) < 1e-5, f"{when}, layout {axes}: wrong values")

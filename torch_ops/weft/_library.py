@@ -28,8 +28,8 @@ def torch_version_built_for(path: Path) -> str | None:
 
 
 def cmake_prefix_path() -> Path:
-    """For CMAKE_PREFIX_PATH, where find_package(weft) then finds the C++ library: that of the installation, else the
-    build folder of the source tree.
+    """A folder for CMAKE_PREFIX_PATH, where find_package(weft) finds the C++ library: that of the installation, else
+    the build folder of the source tree.
 
     Raises:
         FileNotFoundError: there is none.

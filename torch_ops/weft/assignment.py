@@ -119,7 +119,7 @@ def _install_data() -> None:
 
 
 def _install_apply() -> None:
-    """Of conversions, `fn` gives what takes a variable's place."""
+    """Makes `Module._apply` lay out what its `fn` gives in a sharded variable's place."""
     original = _MODULE._apply
 
     def keeping(fn: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:

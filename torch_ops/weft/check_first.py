@@ -38,7 +38,7 @@ def ranks_apart(facts: list) -> Difference | None:
 
 
 class Comparison:
-    """Of two steps that have run; where their values differ both run again, to find the op."""
+    """Compares two steps that have run. Where their values differ both run again, to find the op."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
@@ -120,7 +120,7 @@ class Comparison:
         return Difference("backward", module, v.op, v.operands, v.variables or (path,), largest, relative, text)
 
     def first_op(self, backward: bool, **asked: Any) -> tuple | None:
-        """The first op that gives for its sharded operands what it does not give for the whole ones. Without one, and
+        """The first op that gives for its sharded operands what it does not give for the full ones. Without one, and
         where both steps ran the same ops, the first whose result is not the plain step's: its operands are wrong."""
         self.runs.tell("looking for the op")
         plain, _ = together(lambda: self.runs.plain_step(**asked))

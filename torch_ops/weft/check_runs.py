@@ -84,7 +84,7 @@ class Runs:
         return layouts
 
     def plain_step(self, **asked: Any) -> tuple[Step, list]:
-        """And what it gave, in a few numbers each, for the other ranks."""
+        """The plain step, and what it gave, in a few numbers each, for the other ranks."""
         self.tell("the plain step")
         step = Step(self.model(), **asked)
         facts = [("variable", path, summary(t)) for path, t in variables(step.model).items()]
@@ -160,7 +160,7 @@ class Runs:
         return None
 
     def tell(self, what: str) -> None:
-        """To a terminal, where it takes long."""
+        """Tells a terminal what is going on, where it takes long."""
         now = time.monotonic()
         if now - self.begin > _QUIET and now - self.told > 1 and rank() == 0 and sys.stderr.isatty():
             self.told = now

@@ -36,7 +36,7 @@ class Value(NamedTuple):
     operands: str
     variables: tuple[str, ...]
     tensor: torch.Tensor  # a copy, as later ops may write to it
-    alone: torch.Tensor | None  # what the op gives for the whole of sharded operands, as in one process
+    alone: torch.Tensor | None  # what the op gives for full operands, as in one process
 
 
 @dataclasses.dataclass
@@ -58,7 +58,7 @@ class Step:
 
     @property
     def watches_ops(self) -> bool:
-        """Instead of what modules give."""
+        """Whether ops are watched, in place of what modules give."""
         return self.ops_of is not None or self.backward_ops
 
     def run(self, batch: Any, loss: Callable[[Any, Any], Any] | None, backward: bool = True) -> None:
@@ -157,7 +157,7 @@ class _Ops(TorchDispatchMode):
 
 
 def on_full(op: Any, args: Any, kwargs: Mapping) -> Any:
-    """What the op gives for copies of the whole operands, drawing what it will draw of the sharded ones; nothing where
+    """What the op gives for copies of the full operands, drawing what it will draw of the sharded ones; nothing where
     it cannot be called so. A collective."""
     own = lambda x: x.clone_state() if isinstance(x, torch.Generator) else x  # noqa: E731
     with torch.no_grad():

@@ -24,7 +24,7 @@ def largest_of(tensors: Iterable[torch.Tensor]) -> float:
 
 
 def part_of(want: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
-    """This rank's part of a whole value, in the layout of another tensor; None where nobody has parts of it."""
+    """This rank's part of a full value, in the layout of another tensor; None where nobody has parts of it."""
     if not is_sharded(like):
         return want
     layout = layout_of(like)
@@ -45,7 +45,7 @@ def scalar(t: torch.Tensor | None) -> float | None:
 
 
 def summary(t: torch.Tensor) -> list[float]:
-    """Its size, sums, and a few of its values."""
+    """What tells a tensor from another: its size, sums, and a few of its values."""
     flat = t.detach().flatten()
     if flat.is_complex():
         flat = torch.view_as_real(flat).flatten()

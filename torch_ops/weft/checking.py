@@ -35,7 +35,7 @@ def check(
 
     The step is forward, loss and backward. Compared are the output of each module's call, in order, the loss, every
     gradient and every buffer. Where something differs, both steps run again to find the first op that gives for its
-    sharded operands what it does not give for the whole ones. Random ops draw plain torch's stream. That the plain step
+    sharded operands what it does not give for the full ones. Random ops draw plain torch's stream. That the plain step
     is the same on all ranks is made sure of first. A difference that is gone in float64 is told as rounding, and counts
     as none. Every rank makes the call and gets the same answer.
 
@@ -86,7 +86,7 @@ def check(
 
 
 def _again(runs: Runs) -> Check | None:
-    """In another dtype, which not every model bears: None."""
+    """The same check in another dtype; None for a model that does not run in it."""
     try:
         return _check(runs)
     except (RuntimeError, ValueError, TypeError):

@@ -50,7 +50,7 @@ class PendingSave:
         return self._pending.done()
 
     def wait(self) -> None:
-        """Until it has ended.
+        """Waits until the save has ended.
 
         Raises:
             RuntimeError: what could not be written, the same on all ranks; the folder holds what it held before.

@@ -72,7 +72,7 @@ def tensor_at(name: str) -> dict[str, str]:
 
 
 def tensor_names(value: Any) -> list[str]:
-    """Of the tensors in an encoded value."""
+    """The names of the tensors in an encoded value."""
     if isinstance(value, list):
         return [name for v in value for name in tensor_names(v)]
     if not isinstance(value, dict):

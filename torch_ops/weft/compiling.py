@@ -32,7 +32,7 @@ _WHY = (
 _OFF = "weft.compile_graphs, an experiment, is off"
 _EXPORT = (
     "[W067] weft: torch.export of sharded tensors is not there; a program that is saved knows no processes. Export the "
-    "model before it is distributed, or one of whole values (weft.full_tensor)"
+    "model before it is distributed, or one of full tensors (weft.full_tensor)"
 )
 _LAYOUT = "_weft_layout_id"
 _met = threading.local()  # met: whether the frame that is compiled has sharded tensors
@@ -163,7 +163,7 @@ def _tell(reason: str) -> None:
 
 
 def _keep_out_of_caches(cache: ModuleType) -> None:
-    """Of sharded tensors the keys of AOTAutograd's cache would tell shapes, and no layouts."""
+    """Keeps programs with sharded tensors out of AOTAutograd's cache, whose keys tell shapes and no layouts."""
     cls = cache.AOTAutogradCachePickler
     original = cls._reduce_tensor
 

@@ -54,7 +54,7 @@ class ComputeLog:
         self._ends += [list(itertools.islice(at, count)) for count in calls]
 
     def ops(self, cost: Cost) -> list[ComputedOp]:
-        """By name, those that take longest first. After the end."""
+        """The ops by name, those that take longest first. It is asked after the end."""
         found: dict[str, ComputedOp] = {}
         for text, calls in self._calls:
             name, flops, size = _work(text)

@@ -37,7 +37,7 @@ class Cost:
         self._bytes: list[int] = known["bytes"]
 
     def seconds(self, kind: str, axis: str, bytes: int) -> float:
-        """Of a collective; `bytes`: that a rank holds before or after it, whichever are more.
+        """What a collective takes. `bytes`: those that a rank holds before or after it, whichever are more.
 
         Raises ValueError for an unknown kind ("all_gather", "all_to_all", "all_reduce", "reduce_scatter") or axis.
         """

@@ -1,7 +1,7 @@
 """torch.distributed.checkpoint (DCP) of sharded tensors: each rank saves and loads its own part, in the format that
 DTensors and plain tensors are saved in, and its state dict functions lay out what they load.
 
-DCP asks a tensor that is part of a whole for its pieces, by methods that a sharded tensor has from here.
+DCP asks a tensor that is a part of a global one for its pieces, by methods that a sharded tensor has from here.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _TENSOR: Any = torch.Tensor  # members are put in place of its own, of which its
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Consecutive along each dimension, in the whole and in a rank's part of it."""
+    """Elements that are consecutive along each dimension, in the global tensor and in a rank's part of it."""
 
-    start: torch.Size  # in the whole
+    start: torch.Size  # in the global tensor
     part_start: torch.Size
     sizes: torch.Size
 
 
 @dataclasses.dataclass(frozen=True)
 class _Places:
-    """Where a rank's part lies in the whole."""
+    """Where a rank's part lies in the global tensor."""
 
-    shape: torch.Size  # of the whole
+    shape: torch.Size  # the global one
     pieces: tuple[_Piece, ...]
 
 
 class Part(torch.Tensor):
-    """A rank's part of a sharded tensor as DCP takes it: a plain tensor of which it knows where it lies in the whole.
+    """A rank's part of a sharded tensor as DCP takes it: a plain tensor whose place in the global one it knows.
 
     Also what DCP copies before it saves in the background, by a thread or a process that must not communicate.
     """
@@ -146,7 +146,8 @@ def _mend_stager(stager: Any) -> None:
 
 
 def _check_hugging_face(storage: Any) -> None:
-    """Its writer would lose what it cannot hold: each name once in a file, and one file unless it is told otherwise."""
+    """Refuses what Hugging Face's writer would lose: a file holds each name once, and there is one file unless it is
+    told otherwise."""
     cls = storage.HuggingFaceStorageWriter
     core = cls.prepare_global_plan
 

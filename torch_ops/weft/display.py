@@ -88,7 +88,7 @@ def _guard_deepcopy(cls: Any) -> None:
             if path:
                 torch.ops.weft.set_path(new, path)
         if isinstance(self, torch.nn.Parameter):
-            # As torch's own: the value, neither gradient nor attributes.
+            # Torch's own takes the value, too, neither gradient nor attributes.
             new = type(self)(new, self.requires_grad)
         else:
             new.requires_grad_(self.requires_grad)

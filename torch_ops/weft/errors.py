@@ -23,5 +23,5 @@ def explain_error(message: str) -> str:
 
 
 def coded(code: str, text: str) -> str:
-    """For a text that holds another error's: with that one's code in front, or this one where it has none."""
+    """Puts a code in front of a text that holds another error's: that one's code, or `code` where it has none."""
     return torch.ops.weft._coded(code, text)

@@ -13,7 +13,7 @@ from .strings import shown
 from .tensors import is_sharded
 
 _SHOWN = 8  # paths in a message
-# Of a variable that got memory in place of the meta device: what tells whether that was written since. An attribute,
+# What tells whether a variable was written since it got memory in place of the meta device. It is an attribute,
 # since what a weak reference looks at cannot be swapped (torch.utils.swap_tensors).
 _MEMORY = "_weft_memory"
 
@@ -66,7 +66,7 @@ def unfilled_paths(module: torch.nn.Module) -> list[str]:
 
 
 def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) -> None:
-    """Until they are filled: `root`, and each of the `owners`, raises where it is called."""
+    """Makes `root`, and each of the `owners`, raise where it is called, until they are filled."""
     handles: list[Any] = []
 
     def check(module: torch.nn.Module, inputs: Sequence[Any]) -> None:

@@ -32,7 +32,7 @@ class Handle:
 
 
 class Interned(Handle):
-    """Of an object that never changes: equal ones are one, and a copy is the same."""
+    """A handle of an object that never changes: equal ones are one, and a copy is the same."""
 
     def __copy__(self) -> Self:
         return self

@@ -88,7 +88,7 @@ class LayoutMap(Handle, MutableMapping):
         return TensorLayout(match.axes, self.device_mesh) if match else None
 
     def get(self, path: str, default: Any = None) -> Any:
-        """As `layouts[path]`, with another value where no entry matches."""
+        """The same as `layouts[path]`, with another value where no entry matches."""
         found = self[path]
         return default if found is None else found
 
@@ -112,7 +112,7 @@ class LayoutMap(Handle, MutableMapping):
         return [(p, tuple(self._object.axes(p))) for p in self]
 
     def items(self) -> list[tuple[str, tuple]]:  # type: ignore[override]
-        """As `rules()`."""
+        """The same as `rules()`."""
         return self.rules()
 
     def lookup(self, path: str, module_type: str = "") -> LayoutMatch | None:

@@ -138,7 +138,7 @@ class TensorLayout(Interned):
 
     @classmethod
     def from_placements(cls, placements: Sequence[Any], device_mesh: DeviceMesh, ndim: int) -> TensorLayout:
-        """From DTensor's placements, one per mesh axis: Shard(dim), Replicate(), Partial(kind).
+        """The layout that DTensor's placements tell, one per mesh axis: Shard(dim), Replicate(), Partial(kind).
 
         Raises:
             ValueError: another number of placements than mesh axes, or a placement that has no counterpart.
@@ -159,7 +159,7 @@ class TensorLayout(Interned):
         return cls([a or None for a in axes], device_mesh, partial)
 
     def placements(self) -> tuple:
-        """As DTensor's placements, one per mesh axis.
+        """The same as DTensor's placements, one per mesh axis.
 
         Raises:
             ValueError: DTensor has no such layout (axes of one dimension not in the order of the mesh, blocks).

@@ -1,4 +1,4 @@
-"""torchmetrics adds up what the ranks have counted. Of sharded tensors every rank counts the whole: a metric that has
+"""torchmetrics adds up what the ranks have counted. Of sharded tensors every rank counts all: a metric that has
 seen them is one process's, whose world is itself."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _states(metric: Any) -> list[Any]:
 
 
 def _lay_out_states(metric: Any, mesh: DeviceMesh) -> None:
-    """A state that was added to in place, or is a mere count, is plain yet: it too is the whole's."""
+    """A state that was added to in place, or is a mere count, is plain yet: it too counts all ranks' values."""
 
     def laid_out(x: Any) -> Any:
         if not isinstance(x, torch.Tensor) or is_sharded(x):

@@ -52,9 +52,10 @@ def distribute_module(
 
     The Parameter objects stay the same ones: optimizers made before, hooks, tied weights and `requires_grad` keep
     working, and gradients that are there are laid out too. Variables no entry matches are replicated over the mesh.
-    Variables on the meta device are made shard by shard, the whole never exists on one rank; then each module that owns
-    one is initialised by `param_init_fn(submodule)`, else by its `reset_parameters()`, else by the `_init_weights` of
-    a transformers model. Random initialisation gives the values it would give unsharded, whatever the layout.
+    Variables on the meta device are made shard by shard, the full tensor never exists on one rank; then each module
+    that owns one is initialised by `param_init_fn(submodule)`, else by its `reset_parameters()`, else by the
+    `_init_weights` of a transformers model. Random initialisation gives the values it would give unsharded, whatever
+    the layout.
 
     From then on a variable keeps its layout and path, whatever is put in its place: `p.data = value` and `p.set_`, also
     of another shape (`resize_token_embeddings`), conversions (`.to`, `to_empty`), `load_state_dict(assign=True)`,

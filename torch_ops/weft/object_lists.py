@@ -93,7 +93,7 @@ def _telling(core: Callable, collective: _Collective) -> Callable:
 
 
 def _send(refusal: _Refusal, core: Callable, collective: _Collective, given: inspect.BoundArguments) -> None:
-    """In the place of each object: a rank that gets another one would go on."""
+    """Sends the refusal in the place of each object: a rank that gets another one would go on."""
     sent = given.arguments[collective.sent]
     given.arguments[collective.sent] = [refusal] * len(sent) if collective.sends_list else refusal
     core(*given.args, **given.kwargs)

@@ -21,7 +21,7 @@ class PlannedVariable(NamedTuple):
     """One variable, in bytes of this rank."""
 
     path: str
-    shape: tuple[int, ...]  # of the whole
+    shape: tuple[int, ...]  # the global one
     layout: str
     weight: int
     gradient: int
@@ -29,7 +29,7 @@ class PlannedVariable(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """In all."""
+        """The sum of all kinds."""
         return self.weight + self.gradient + self.optimizer
 
 

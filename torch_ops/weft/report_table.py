@@ -75,7 +75,7 @@ def _braces(words: Sequence[str]) -> str:
 
 
 def _notes(report: Report) -> list[str]:
-    """Not all of a kind that has many."""
+    """The notes in words, of which a kind that has many shows some."""
     out = []
     for kind in dict.fromkeys(note.kind for note in report.notes):
         texts = [note.text for note in report.notes if note.kind == kind]
@@ -97,7 +97,7 @@ def plain(report: Report) -> str:
 
 
 def coloured(report: Report) -> Any:
-    """For rich."""
+    """The report as rich prints it, in colours."""
     from rich import box
     from rich.console import Group as Together
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Runs an op on the parts that its rule allows, and compares with the op on the whole (weft.check_rule)."""
+"""Runs an op on the parts that its rule allows, and compares with the op on the full tensors (weft.check_rule)."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Checker:
             def run(args: Sequence, n: int = n, cut_up: dict = cut_up) -> list[torch.Tensor]:
                 outs = []
                 for p in range(n):
-                    # Differentiable in the whole: each part is it plus a constant.
+                    # Differentiable in the full tensor: each part is it plus a constant.
                     values = {}
                     for t, ps in cut_up.items():
                         x = self.call.at(args, t)
@@ -162,7 +162,7 @@ class Checker:
             self.compare(run, full, self.call.run(full), blame, label, reduction in ("sum", "avg"))
 
     def may_be_pending(self, tensors: list, reduction: str) -> bool:
-        """As the planner sees it: fractions and whole numbers do not mix, nor is a sum rounded further."""
+        """Whether the planner leaves them pending: fractions and integers do not mix, nor is a sum rounded further."""
         if any(not isinstance(t, torch.Tensor) or t.dtype == torch.bool for t in tensors):
             return False
         if reduction in ("max", "min"):
@@ -200,7 +200,7 @@ class Checker:
             self.problems.append(str(e))
 
     def gradients(self, run: Callable, args: Sequence, sources: list[int]) -> list | None:
-        """Of each source; None where the op has none."""
+        """The gradient of each source; None where the op has no backward."""
         inputs = {t: self.call.at(args, t).detach().clone().requires_grad_() for t in sources}
         if not inputs:
             return None

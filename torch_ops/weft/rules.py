@@ -50,8 +50,8 @@ def check_rule(
     """Whether a rule is true of its op, found by running the op in this process: no mesh, no other ranks.
 
     Each split that the rule allows is made: the tensors are cut, evenly and unevenly, the op runs on the parts, and
-    what the rule makes of the parts is compared with the op on the whole; likewise operands that may be pending are
-    taken apart into sums of both signs. Gradients are compared too where the op has them, and the op's meta kernel.
+    what the rule makes of the parts is compared with the op on the full tensors; likewise operands that may be pending
+    are taken apart into sums of both signs. Gradients are compared too where the op has them, and the op's meta kernel.
 
     Args:
         op: as for `register_rule`.

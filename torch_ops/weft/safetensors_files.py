@@ -20,7 +20,7 @@ from .in_step import agree
 from .savers import place_of, writes
 from .tensors import full_tensor, is_sharded, value_of
 
-# As the safetensors library orders tensors in a file: larger and later kinds first, then by name.
+# The safetensors library orders tensors in a file so: larger and later kinds first, then by name.
 _KINDS = {
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.float8_e5m2: "F8_E5M2",
     torch.float8_e4m3fn: "F8_E4M3", torch.int16: "I16", torch.uint16: "U16", torch.float16: "F16",

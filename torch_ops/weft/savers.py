@@ -1,4 +1,4 @@
-"""torch.save of what has sharded tensors in it: the file of one process, with their whole values.
+"""torch.save of what has sharded tensors in it: the file of one process, with their full values.
 
 Every rank calls it. A file is written by the first of the ranks that name it; an object without a name by each.
 """

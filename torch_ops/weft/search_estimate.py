@@ -18,7 +18,7 @@ from .search_kinds import Space, Split
 
 
 class Estimate(NamedTuple):
-    """Of a training step on the mesh's rank."""
+    """What a training step is estimated to take on the mesh's rank."""
 
     seconds: float
     computing: float  # seconds of these
@@ -70,7 +70,7 @@ class Estimator:
 
 
 def _seconds(planned: Planned) -> tuple[float, float]:
-    """Of the steps that follow the first, which was planned: in all, and of computing. In these the optimizer's state
+    """Seconds of a step that follows the first, which was planned: in all, and of computing. Then the optimizer's state
     is there, and small variables are copied out of the bucket that they are gathered in."""
     cost = Cost(planned.mesh)
     sizes = dict(zip(planned.mesh.axis_names, planned.mesh.shape, strict=True))

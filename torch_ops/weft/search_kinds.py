@@ -48,7 +48,7 @@ class Space:
     def layout_map(
         self, splits: Sequence[Split], paths: Iterable[str] | None = None, mesh: DeviceMesh | None = None
     ) -> LayoutMap:
-        """Of all variables, or of those alone that a folded model has; over the space's mesh or another one like it."""
+        """A map of all variables, or of those alone that a folded model has; over the space's mesh or one like it."""
         variables = self.variables if paths is None else {p: self.variables[p] for p in paths}
         by_path = {p: s for kind, s in zip(self.kinds, splits, strict=True) for p in kind.paths if p in variables}
         return made_map(mesh or self.mesh, Plan(variables), by_path)

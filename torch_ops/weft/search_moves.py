@@ -86,7 +86,7 @@ class Moves:
                     yield self._with(point, axis, {a: one, b: other})
 
     def _with(self, point: Point, axis: str, dims: dict[int, int | None]) -> Point:
-        """With that axis on other dimensions of some kinds; as it was where a kind has no such split."""
+        """The point with that axis on other dimensions of some kinds, which stay as they are without such a split."""
         splits = list(point.splits)
         for k, dim in dims.items():
             rest = [tuple(a for a in _names(names) if a != axis) for names in splits[k]]
@@ -104,7 +104,7 @@ class Moves:
         return {axis: self._space.splits_by(make(self._model, self._space.mesh, axis)) for axis in self._axes}
 
     def _joined(self, roles: dict[str, str]) -> tuple[Split, ...]:
-        """As `weft.layouts` joins them: weights that are split over several axes of the batch, over these together."""
+        """Joins roles as `weft.layouts` does: weights split over several axes of the batch are so over all at once."""
         mesh, model = self._space.mesh, self._model
         sharded = tuple(a for a in self._axes if roles[a] == "fsdp")
         maps = [made.megatron(model, mesh, a) for a in self._axes if roles[a] == "megatron"]

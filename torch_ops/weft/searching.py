@@ -85,7 +85,7 @@ def search(
 
 
 class _Search:
-    """Of one mesh."""
+    """The search on one mesh."""
 
     def __init__(self, space: Space, moves: Moves, estimator: Estimator, memory: int | None) -> None:
         self.space, self._moves, self._estimator, self._memory = space, moves, estimator, memory
@@ -104,7 +104,7 @@ class _Search:
         return len(self.tried)
 
     def descend(self, tries: int) -> None:
-        """Until nothing near is better, or as many layouts have been looked at."""
+        """Goes on until nothing near is better, or that many layouts have been looked at."""
         left = tries
         better = True
         while better:

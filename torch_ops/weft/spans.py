@@ -13,7 +13,7 @@ def generic(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def merged(places: Sequence[tuple[str, ...]]) -> str:
-    """Of places that have one generic form: layers/[0-11]/attention."""
+    """One text for places that have one generic form: layers/[0-11]/attention."""
     return "/".join(_span(set(column)) for column in zip(*places, strict=True))
 
 

@@ -26,7 +26,7 @@ def checked(value: Any, what: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """For an error: `repr`, cut to a bounded length."""
+    """A value as errors show it: `repr`, cut to a bounded length."""
     whole = repr(value)
     return whole if len(whole) <= _SHOWN else f"{whole[:_SHOWN]}… ({len(whole)} characters)"
 

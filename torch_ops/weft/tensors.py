@@ -151,12 +151,12 @@ def from_local(
 
     Args:
         local: this rank's part. Its memory is shared where it is dense and its dimensions lie as those of the part of
-            the mesh's first rank, which tells the whole's strides; else it is copied.
-        layout: how the parts make up the whole.
-        shape: the whole's; default: told by the parts, which then must be as torch.chunk cuts the whole.
+            the mesh's first rank, which tells the global strides; else it is copied.
+        layout: how the parts make up the global tensor.
+        shape: the global one; default: told by the parts, which then must be as torch.chunk cuts.
 
     Raises:
-        ValueError: on all ranks, where the parts do not make up the whole.
+        ValueError: on all ranks, where the parts do not make up a global tensor.
     """
     adopt_world()
     shape = list(shape) if shape is not None else None

@@ -93,7 +93,7 @@ def as_traced(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def named(tensor: torch.Tensor, path: str) -> torch.Tensor:
-    """The same; where it is traced, with that variable path."""
+    """The same tensor, with that variable path where it is traced."""
     if path and type(tensor) is Traced:
         _call(torch.ops.weft.set_path, tensor, path)
     return tensor
@@ -124,7 +124,7 @@ def layout_id(tensor: torch.Tensor) -> int:
 
 
 def of_part(part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
-    """A sharded tensor of that whole from this rank's part. No collective, no autograd."""
+    """A sharded tensor of that global shape from this rank's part. No collective, no autograd."""
     return _call(torch.ops.weft._of_part, part, layout._id, list(sizes), list(strides))
 
 

@@ -190,7 +190,7 @@ def trace(module: torch.nn.Module | None = None) -> Trace:
 
 
 def _owner(path: str) -> str:
-    """Of a variable's path; what concerns several at once ("a/weight and 3 more") is of no module."""
+    """The module that a variable's path names; "" for a row of several variables ("a/weight and 3 more")."""
     return "" if " and " in path else path.rpartition("/")[0]
 
 

@@ -22,7 +22,8 @@ namespace {
 
 constexpr Ticks kLatency = 200'000;  // 20 us; a byte is one tick
 
-// Of one rank. A mesh's entry never changes once it is there: plans and routes that were made by it stay.
+// The costs that one rank knows. A mesh's entry never changes once it is there: plans and routes that were made by it
+// stay.
 struct Costs : ContextState {
   std::mutex mutex;
   std::map<Mesh, std::unique_ptr<const MeshCost>> of;

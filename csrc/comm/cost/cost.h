@@ -18,7 +18,7 @@ constexpr std::array<const char*, 4> kMoves{"all_gather", "all_to_all", "all_red
 using Ticks = int64_t;
 constexpr double kSecondsPerTick = 1e-10;
 
-/// Of the collectives over one axis.
+/// What the collectives over one axis take.
 class AxisCost {
  public:
   /// Buffers that are measured: bytes that a rank holds before or after, whichever are more.
@@ -30,9 +30,9 @@ class AxisCost {
   /// Measured times per kind and size; made to rise with the size.
   AxisCost(int64_t ranks, const Table& table);
 
-  /// Of a buffer of that many bytes, as above: straight between the measured sizes, and on beyond the last.
+  /// The time for a buffer of that many bytes, as above: straight between the measured sizes, and on beyond the last.
   Ticks of(Moves moves, int64_t bytes) const;
-  /// Of the smallest buffer by the quickest kind.
+  /// The time for the smallest buffer by the quickest kind.
   Ticks least() const;
   double seconds(Moves moves, double bytes) const {
     return static_cast<double>(of(moves, static_cast<int64_t>(bytes))) * kSecondsPerTick;
@@ -46,7 +46,7 @@ class AxisCost {
   Table table_{};
 };
 
-/// Of a mesh.
+/// What collectives on a mesh take.
 struct MeshCost {
   std::vector<AxisCost> axes;
   double seconds_per_product = 1e-11;  // one multiplication and addition of a contraction in float32, on one rank
@@ -56,9 +56,9 @@ struct MeshCost {
   static MeshCost fixed(Mesh mesh);
 };
 
-/// Of the calling rank's mesh. Where it is to be measured, the first call does so: a collective step, which every rank
-/// reaches at the same op. Raises ValueError, the same on all ranks, for a file that cannot be read, is not of such a
-/// mesh, or differs between ranks.
+/// The costs of the calling rank's mesh. Where it is to be measured, the first call does so: a collective step, which
+/// every rank reaches at the same op. Raises ValueError, the same on all ranks, for a file that cannot be read, is not
+/// of such a mesh, or differs between ranks.
 const MeshCost& cost_of(Mesh mesh);
 
 /// Takes half a second at most for most meshes, and one for any: larger buffers are left out where time is short, and

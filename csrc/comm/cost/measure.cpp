@@ -62,7 +62,7 @@ class Measuring {
     return AxisCost(mesh_->axis_size(axis), table);
   }
 
-  // By the rise between the last two, or by the smallest alone: as if its bytes took no time.
+  // Extends by the rise between the last two, or by the smallest alone: as if its bytes took no time.
   static void extend(AxisCost::Table& table, size_t i) {
     const auto& sizes = AxisCost::kSizes;
     for (auto& times : table) {

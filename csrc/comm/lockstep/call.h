@@ -61,7 +61,7 @@ struct Call {
   static Call of(const Event& event);
   /// "all_gather over 'a' of mesh (a=2) for [full_tensor] of up/weight, (4, 4) float from (a, None) to (None, None)"
   std::string str() const;
-  /// Of all that the ranks of the whole world must agree about.
+  /// A hash of all that the ranks of the whole world must agree about.
   uint64_t hash() const;
 };
 

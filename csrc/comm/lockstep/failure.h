@@ -47,7 +47,7 @@ void run_local(const std::string& op, Kernel&& kernel) {
 void count_collective(const Event& event);
 /// The fingerprint of the collective that this thread counted last.
 uint64_t asked();
-/// Of all that this rank has asked for.
+/// A hash of all that this rank has asked for.
 uint64_t all_asked();
 
 /// After the backend refused a collective or gave it up, for the reason given: raises the error of those that failed,

@@ -35,7 +35,7 @@ std::optional<FailureLog::Entry> from_text(const std::string& text, int64_t rank
   return possible ? std::make_optional(std::move(e)) : std::nullopt;
 }
 
-// Of a text that may be anything.
+// Shows a text that may be anything.
 std::string shown(const std::string& text) {
   constexpr size_t kLongest = 60;
   std::string out;

@@ -23,7 +23,7 @@ Failure differing(const RecentCalls::Difference& difference, const std::string& 
 Failure missing(const std::vector<int64_t>& ranks, int64_t number, const Call& call, const std::string& before,
                 const std::string& why);
 
-/// As above, where nobody is known to be missing.
+/// The same as above, where nobody is known to be missing.
 Failure broken(int64_t number, const Call& call, const std::string& why);
 
 /// The first line of a backend's text, without its position in the backend's source.

@@ -17,15 +17,15 @@ class RecentCalls {
  public:
   /// Its fingerprint: of all that the ranks in the line of the axis must agree about, and of all calls before it.
   uint64_t add(Call call);
-  /// Of all there were.
+  /// The hash of all there were.
   uint64_t rolled() const;
   /// How many there were in all.
   int64_t count() const;
   /// The last one; nothing: there was none.
   std::optional<Call> last() const;
-  /// In words, the one before it; empty: there was none.
+  /// The one before it in words; empty: there was none.
   std::string before_last() const;
-  /// For other ranks: what the last ones are, of no more than some kilobytes.
+  /// What other ranks are told of the last ones, of no more than some kilobytes.
   std::string text() const;
   /// How many there were when `text` was written; 0: it is empty or no such text.
   static int64_t count_in(const std::string& text);

@@ -25,7 +25,8 @@ constexpr milliseconds kStraggler{5000};                   // is warned of then
 
 }  // namespace
 
-// By one that has waited for long. The first to see a difference writes it into the log, for all to raise the same.
+// Called by one that has waited for long. The first to see a difference writes it into the log, for all to raise the
+// same.
 void Failures::compare_calls() {
   const auto call = calls_.last();
   if (!call) return;
@@ -53,7 +54,7 @@ void Failures::compare_calls() {
   if (is_first) part(differing(*first, first_op, rank, other), false);
 }
 
-// Of those that this rank waits for and looks at.
+// The ranks that have not come, of those that this one waits for and looks at.
 std::vector<int64_t> Failures::not_come(const Call& call, int64_t number) {
   std::vector<int64_t> out;
   use_log([&](FailureLog& log) {

@@ -46,7 +46,7 @@ struct OpenCollective {
 
 struct Hub {
   std::vector<int> ranks;
-  // By kind and tag, as Gloo matches messages; where they have none, by number.
+  // Open ones by kind and tag, as Gloo matches messages; where they have none, by number.
   std::map<std::pair<int, int64_t>, std::shared_ptr<OpenCollective>> open;
 };
 

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kSmallest = int64_t{128} << 10;  // bytes; glibc keeps smaller blocks itself
 constexpr int kMostIdle = 64;                      // requests that a free one is kept for
 
-// Of one rank.
+// The buffers of one rank.
 struct Buffers : ContextState {
   struct Buffer {
     c10::Storage storage;

@@ -18,8 +18,8 @@ struct PendingGathers {
   virtual void wait() = 0;
 };
 
-/// As `all_gather`, for several tensors on one device, of any dtypes, in one collective that is not waited for. A
-/// single input may be sent from its own memory: what is written there before it has come may arrive in part.
+/// Does what `all_gather` does, for several tensors on one device, of any dtypes, in one collective that is not waited
+/// for. A single input may be sent from its own memory: what is written there before it has come may arrive in part.
 std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>& tensors, Mesh mesh, int axis);
 
 }  // namespace weft::comm

@@ -69,8 +69,8 @@ bool is_even(const Divided& t) {
   return std::all_of(t.sizes.begin(), t.sizes.end(), [&](int64_t size) { return size == t.sizes[0]; });
 }
 
-// For each rank of the group in turn its parts of all tensors; totals[c] elements for coordinate c, `room` of the
-// buffer at least.
+// Packs, for each rank of the group in turn, its parts of all tensors; totals[c] elements for coordinate c, `room` of
+// the buffer at least.
 at::Tensor pack_parts(const Axis& line, const std::vector<Divided>& tensors, const std::vector<int64_t>& totals,
                       int64_t room) {
   int64_t length = 0;

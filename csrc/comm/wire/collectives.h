@@ -63,9 +63,9 @@ struct Divided {
   std::vector<int64_t> sizes;
 };
 
-/// As `reduce_scatter`, for several tensors of one dtype (each with its own dimension and lengths) in one collective
-/// that is not waited for. `wait`, called once, returns this rank's parts one after the other, each row-major. The
-/// inputs are copied before it returns.
+/// Does what `reduce_scatter` does, for several tensors of one dtype (each with its own dimension and lengths) in one
+/// collective that is not waited for. `wait`, called once, returns this rank's parts one after the other, each
+/// row-major. The inputs are copied before it returns.
 struct PendingParts {
   virtual ~PendingParts() = default;
   virtual at::Tensor wait() = 0;

@@ -17,7 +17,7 @@ namespace {
 
 using Lengths = std::vector<int64_t>;
 
-// With the name of its group, by which the recorded ops find it.
+// A line with the name of its group, by which the recorded ops find it.
 struct NamedLine : Line {
   NamedLine(Mesh mesh, int axis) {
     const MeshBinding& binding = context().bind(mesh);
@@ -33,7 +33,7 @@ struct NamedLine : Line {
   std::string group;
 
  private:
-  // As the ops find it when they run: groups of Weft's own making are not registered otherwise.
+  // The name by which the ops find it when they run: groups of Weft's own making are not registered otherwise.
   static std::string name_of(const Group& group) {
     const std::string name = group->getGroupName();
     try {
@@ -82,7 +82,7 @@ bool in_place(const Line& line, const Lengths& lengths) {
   return line.ordered() && std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
 }
 
-// With as many rows as the longest has: backends move equal lengths only.
+// Rows, filled up to as many as the longest has: backends move equal lengths only.
 at::Tensor padded(const at::Tensor& rows, int64_t length) {
   if (rows.size(0) == length) return rows;
   std::vector<int64_t> pad(2 * rows.dim(), 0);

@@ -22,7 +22,7 @@ class Wire {
   at::Tensor empty_result(c10::IntArrayRef sizes, c10::ScalarType dtype) const;
   /// A tensor in wire order as the caller sees it; copied only where its strides are not those of a result.
   at::Tensor result(at::Tensor tensor) const;
-  /// As `result`, for a tensor from empty_result.
+  /// The same as `result`, for a tensor from empty_result.
   at::Tensor unpermuted(const at::Tensor& tensor) const;
 
  private:

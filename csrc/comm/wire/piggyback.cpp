@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMostWaiting = 64;  // of a program that reads none of them
 
-// Of one rank.
+// What waits on one rank.
 struct Waiting : ContextState {
   std::mutex mutex;
   std::vector<std::shared_ptr<PiggybackedReduction>> reductions;

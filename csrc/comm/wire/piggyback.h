@@ -53,7 +53,7 @@ class PiggybackedReductions {
   static PiggybackedReductions take_along(const ReductionKind& kind, const std::shared_ptr<CarryingReduction>& carrier);
 
   const std::vector<at::Tensor>& parts() const { return parts_; }
-  /// Of all together.
+  /// One identity of all together.
   Identity identity() const { return identity_; }
   /// `flat`: the parts one after the other. All receive theirs, then the first error is raised.
   void receive(const at::Tensor& flat);

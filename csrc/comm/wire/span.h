@@ -10,7 +10,7 @@
 
 namespace weft::comm {
 
-/// From the issue of a collective to its end, or to where it goes on by itself.
+/// The time from the issue of a collective to its end, or to where it goes on by itself.
 class Span {
  public:
   /// What is left to be waited for.
@@ -23,9 +23,9 @@ class Span {
   ~Span();
   Span(const Span&) = delete;
   Span& operator=(const Span&) = delete;
-  /// Of the innermost on this thread.
+  /// What is pending of the innermost span on this thread.
   static Pending pending();
-  /// For the observer: the number of what this thread has just issued, which the span is to tell the end of.
+  /// Called by the observer: the number of what this thread has just issued, which the span is to tell the end of.
   static void number_next(int64_t number) { next_ = number; }
 
  private:

@@ -13,9 +13,9 @@ constexpr std::chrono::milliseconds kDefaultTimeout = std::chrono::minutes(30); 
 /// The settings. Read and set from any thread.
 class Timeouts {
  public:
-  /// Of each collective but the first. None: not given, the backend's own holds.
+  /// The timeout of each collective but the first. None: not given, the backend's own holds.
   std::optional<std::chrono::milliseconds> steady() const { return given(steady_); }
-  /// Of the first of a world, before which ranks compile and load for different times. None: as above.
+  /// That of the first of a world, before which ranks compile and load for different times. None: as above.
   std::optional<std::chrono::milliseconds> first() const { return given(first_); }
   /// What the world's backends must wait for, as they know but one; `own` is theirs.
   std::chrono::milliseconds longest(std::chrono::milliseconds own) const {
@@ -38,8 +38,8 @@ class Timeouts {
 /// Those of the process.
 Timeouts& timeouts();
 
-/// From seconds, as Python and TorchScript tell them; `name` says in the error which one it is. Raises ValueError where
-/// they are no number, or out of range.
+/// A timeout from seconds, as Python and TorchScript tell them; `name` says in the error which one it is. Raises
+/// ValueError where they are no number, or out of range.
 std::optional<std::chrono::milliseconds> timeout_from(std::optional<double> seconds, const char* name);
 
 }  // namespace weft::comm

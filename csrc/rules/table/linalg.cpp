@@ -6,7 +6,7 @@
 namespace weft::rules {
 
 RULES(linalg) {
-  // Of nothing its backward gives back a gradient of another shape.
+  // Where there are no elements its backward gives back a gradient of another shape.
   rule("_cdist_forward", "... p m, ... r m -> ... p r;  whole m");
   rule("_euclidean_dist", "... p m, ... r m -> ... p r;  whole m");
   rule("_cdist_backward", "... p r, ... p m, ... r m, ... p r -> ... p m;  sum r;  whole m;  linear 0");

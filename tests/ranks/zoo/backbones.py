@@ -17,7 +17,7 @@ EMBED = {**STAGES, "embed_dims": (8, 16, 16, 32)}
 
 
 def model(name: str, **keywords: Any) -> TorchEntry:
-    """By its name in timm's list."""
+    """An entry for a model, by its name in timm's list."""
 
     def make() -> nn.Module:
         return importlib.import_module("timm").create_model(name, pretrained=False, num_classes=CLASSES, **keywords)

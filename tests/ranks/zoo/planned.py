@@ -248,7 +248,7 @@ def is_size(value: Any, name: str) -> bool:
 
 @functools.cache
 def classes() -> dict[str, type]:
-    """By name: those with a plan of their own, and the base models of configurations that no such class is for."""
+    """Classes by name: those with a plan of their own, and the base models of configurations without such a class."""
     import transformers
     import transformers.models
 

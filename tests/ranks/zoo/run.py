@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """In training mode; the same from every call."""
+    """The model in training mode; the same from every call."""
     torch.manual_seed(0)
     return MODELS[name].build().to(dtype).train()
 
@@ -38,7 +38,7 @@ def batch_of(name: str, dtype: torch.dtype = torch.float32) -> dict:
 
 
 def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """With an epsilon that keeps rounding errors of tiny gradients from becoming whole steps."""
+    """An optimizer whose epsilon keeps rounding errors of tiny gradients from becoming whole steps."""
     return torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-3)
 
 

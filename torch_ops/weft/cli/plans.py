@@ -64,7 +64,7 @@ def _lint(options: Namespace) -> int:
 
 
 def _wrong(found: Report) -> list[ReportNote]:
-    """Of a pattern that nearly matches, that alone."""
+    """What is wrong. Of a pattern that nearly matches, that alone is told."""
     near = {note.subject for note in found.notes if note.kind == "near_miss"}
     return [
         note
@@ -85,7 +85,7 @@ def _report(options: Namespace) -> int:
 
 
 def _print(what: Any) -> None:
-    """In colours where there is a terminal, and rich."""
+    """Prints the report, in colours where there are a terminal and rich."""
     if sys.stdout.isatty() and not isinstance(what, str):
         try:
             from rich import print as print_coloured

@@ -47,7 +47,7 @@ def _check_training(mesh: weft.DeviceMesh) -> None:
 
 
 def _seconds_of_sum(rows: torch.Tensor, mesh: weft.DeviceMesh) -> float:
-    """Of the rows, one on each rank: the median of some runs."""
+    """How long it takes to sum the rows, one on each rank: the median of some runs."""
     x = weft.distribute_tensor(rows, ("model", None), mesh)
     seconds = []
     for _ in range(_REPEATS):

@@ -24,7 +24,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def length(size: int, largest: int) -> float:
-    """Of a side of that many elements: grows as the root, so that a bias can be seen beside a kernel."""
+    """How long a side of that many elements is drawn: it grows as the root, so that a bias is seen beside a kernel."""
     return max(9.0, min(4.2, _LONGEST / math.sqrt(max(largest, 1))) * math.sqrt(size))
 
 

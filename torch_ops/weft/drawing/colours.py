@@ -38,7 +38,7 @@ def _paler(colour: Colour, share: float) -> Colour:
 
 
 def colour_of(ranks: Sequence[int], mesh: DeviceMesh) -> Colour:
-    """Of a part that these ranks hold: the mean of theirs; grey where all do."""
+    """The colour of a part that these ranks hold: the mean of theirs; grey where all do."""
     if len(ranks) == mesh.size:
         return EVERYWHERE
     shades = [_of_ranks(mesh)[rank] for rank in ranks]

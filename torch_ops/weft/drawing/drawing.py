@@ -57,7 +57,7 @@ class Drawing:
         self.picture().save(path)
 
     def picture(self, heading: str = "Who holds which part\nof what", width: float = WIDTH) -> Picture:
-        """For figures of one's own: it has a size in points (1/72 inch), and `paint(figure)`.
+        """The picture for a figure of one's own: it has a size in points (1/72 inch), and `paint(figure)`.
 
         Args:
             width: of lines, in points; a variable may be wider.

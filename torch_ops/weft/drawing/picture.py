@@ -57,7 +57,7 @@ class Picture:
         self.height = self._head + sum((TITLE if s.title else 0) + flow.height + MARGIN for s, flow in self._sections)
 
     def paint(self, figure: Any) -> None:
-        """Onto a figure, or a part of one, that is at least as large; in its upper left corner."""
+        """Paints it into the upper left corner of a figure, or of a part of one, that is at least as large."""
         wide, high = (72 * side / figure.dpi for side in (figure.bbox.width, figure.bbox.height))
         axes = figure.add_axes((0, 1 - self.height / high, self.width / wide, self.height / high))
         axes.set_xlim(0, self.width)
@@ -76,7 +76,7 @@ class Picture:
             y += flow.height + MARGIN
 
     def save(self, file: Any, format: str | None = None) -> None:
-        """To a file, as its name says: .png, .svg, .pdf; or, in that format, to what is open for writing."""
+        """Writes it to a file, as its name says: .png, .svg, .pdf; or, in that format, to what is open for writing."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(self.width / 72, self.height / 72), facecolor="white")

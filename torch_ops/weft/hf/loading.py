@@ -37,7 +37,7 @@ def from_pretrained(
     strict: bool = True,
     **kwargs: Any,
 ) -> torch.nn.Module:
-    """`cls.from_pretrained(folder, …)` straight into shards: the whole of no variable is ever on one rank.
+    """`cls.from_pretrained(folder, …)` straight into shards: no full variable is ever on one rank.
 
         model = weft.hf.from_pretrained(AutoModelForCausalLM, folder, mesh=mesh, layouts="plan", dtype=torch.bfloat16)
 

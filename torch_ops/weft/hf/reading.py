@@ -88,7 +88,7 @@ class Part:
         return self._source.get_dtype()
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """On the mesh's own device, whatever `device` says."""
+        """Reads onto the mesh's own device, whatever `device` says."""
         shape = shape_of(self._source)
         device = torch.device(self._layout.device_mesh.device_type)
         out = torch.ops.weft._empty(shape, self._layout._object, dtype=dtype or dtype_of(self._source), device=device)

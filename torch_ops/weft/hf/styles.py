@@ -52,5 +52,5 @@ _NAMES: dict[Split, str] = {
         "isolated gather moe_tp_experts moe_identity_expert ep_dispatch_experts ep_router"
     ),
 }
-# By name: those of the transformers that is installed, and of earlier releases back to 4.50.
+# Styles by name: those of the transformers that is installed, and of earlier releases back to 4.50.
 STYLES: dict[str, Split] = {name: split for split, names in _NAMES.items() for name in names.split()}

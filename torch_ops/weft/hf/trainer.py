@@ -136,7 +136,7 @@ def _with_state(optimizer: Any, state: dict, action: Callable[[], None]) -> None
 
 
 def full_state(optimizer: Any, keep: bool = True) -> Any:
-    """The optimizer's state dict with whole tensors, on the ranks that `keep` it. A collective."""
+    """The optimizer's state dict with full tensors, on the ranks that `keep` it. A collective."""
 
     def full(x: Any) -> Any:
         if isinstance(x, dict):

@@ -97,13 +97,13 @@ def _from_parts(parts: list[torch.Tensor], distribution: Any) -> list[torch.Tens
 
 
 def _joined(part: torch.Tensor, layout: weft.TensorLayout, sizes: list[int]) -> torch.Tensor:
-    """The whole of parts with so many rows each."""
+    """The full batch, of parts with so many rows each."""
     total, largest, rest = sum(sizes), max(sizes), tuple(part.shape[1:])
     if all(size == largest for size in sizes):
         out = _empty(part, (total, *rest), layout)
         weft.local_tensor(out).copy_(part)
         return out
-    # Not as torch.chunk would cut the whole: padded to one size, gathered, and cut anew.
+    # The parts are not as torch.chunk would cut the full batch: padded to one size, gathered, and cut anew.
     padded = _empty(part, (largest * len(sizes), *rest), layout)
     weft.local_tensor(padded)[: part.shape[0]] = part
     gathered = weft.full_tensor(padded).split(largest)
@@ -135,7 +135,7 @@ def install(keras: versions.Keras) -> None:
         if distribution is None:
             return original(*args, **kwargs)
         _refuse_distributed_dataset(args[0] if args else kwargs.get("x"))
-        # To the adapters, which would refuse the input or take their share of it, it is a job of one process.
+        # The adapters, which would refuse the input or take their share of it, see a job of one process.
         alone = {"_is_multi_process": False, "_num_processes": 1, "_process_id": 0}
         before = {name: getattr(distribution, name) for name in alone}
         vars(distribution).update(alone)

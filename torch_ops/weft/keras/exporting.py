@@ -22,7 +22,7 @@ def _sharded(layer: Any) -> list[Any]:
 
 @contextmanager
 def _as_one_process(variables: list[Any], lib: Any) -> Iterator[None]:
-    """The variables hold their whole values, and there is no distribution."""
+    """The variables hold their full values, and there is no distribution."""
     plain = [torch.nn.Parameter(values.full(v._value), requires_grad=v._value.requires_grad) for v in variables]
     distribution = lib.distribution()
 

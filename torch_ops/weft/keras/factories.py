@@ -39,7 +39,7 @@ _FACTORIES: dict[Callable, tuple[Callable, Callable]] = {
 
 
 class ShardedFactories(TorchFunctionMode):
-    """While it is entered, torch's factories make tensors of one shape sharded, so that the whole never exists on a
+    """While it is entered, torch's factories make tensors of one shape sharded, so that the full one never exists on a
     rank. Shapes that begin with it (TruncatedNormal draws four candidates for each value) count too.
 
     Args:

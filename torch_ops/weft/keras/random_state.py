@@ -33,7 +33,7 @@ def synchronize() -> None:
 
 
 def synchronize_once() -> None:
-    """For jobs that never call keras.distribution.initialize: those that made their process group themselves."""
+    """Synchronizes jobs that never call keras.distribution.initialize, as they made their process group themselves."""
     if not _synchronized and weft.world_size() > 1:
         from weft.process import same_random_state
 

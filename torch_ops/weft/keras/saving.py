@@ -67,7 +67,7 @@ def _gather(keras: versions.Keras, model: Any, objects_to_skip: Any = None) -> N
 
 
 def _gather_legacy(model: Any, include_optimizer: bool) -> None:
-    """In the order of legacy_h5_format.save_model_to_hdf5."""
+    """Gathers in the order in which legacy_h5_format.save_model_to_hdf5 writes."""
     from keras.src.legacy.saving import legacy_h5_format
 
     own = [v for v in model._trainable_variables + model._non_trainable_variables if v in model.weights]

@@ -41,7 +41,7 @@ class Note(NamedTuple):
 
 @dataclasses.dataclass
 class Plan:
-    """Of a map that was made for a module."""
+    """What a map was made from: the module's variables, and what was found of them."""
 
     variables: dict[str, Variable]  # by path
     inner: frozenset[str] = frozenset()  # axes whose splits are gathered where used: of a dimension always the inner

@@ -1,5 +1,5 @@
 // Kernels of an op's own signature do what the boxed one does.
-#include "dispatch/unboxed.h"
+#include "kernels/unboxed.h"
 
 #include <torch/library.h>
 

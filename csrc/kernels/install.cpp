@@ -1,4 +1,4 @@
-#include "dispatch/install.h"
+#include "kernels/install.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
@@ -14,7 +14,7 @@
 #include "dispatch/handler.h"
 #include "dispatch/how.h"
 #include "dispatch/sparse.h"
-#include "dispatch/unboxed.h"
+#include "kernels/unboxed.h"
 #include "tensor/key.h"
 #include "tensor/strided.h"
 #include "tensor/traced.h"
@@ -41,12 +41,25 @@ State& state() {
   return *s;
 }
 
+// The kernel of every op that has none of its own signature (kernels/unboxed.h).
+class BoxedKernel final : public c10::OperatorKernel {
+ public:
+  explicit BoxedKernel(const c10::OperatorHandle& op) : op_(op) {}
+  void operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
+    register_queued_ops();
+    run_op(op_.info(), *stack);
+  }
+
+ private:
+  KnownOp op_;
+};
+
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
   run_op(op_info(op), *stack);
 }
 
-// Of calls whose tensors are sharded and compressed sparse, nested or quantized: those have no shards.
+// Refuses calls whose tensors are sharded and compressed sparse, nested or quantized: those have no shards.
 void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack*) {
   const std::string name = op.operator_name().name;
   refuse_kind(name.rfind("aten::", 0) == 0 ? name.substr(6) : name, "sparse, nested or quantized");
@@ -67,7 +80,7 @@ void register_op(State& s, const c10::OperatorName& name) {
     library->impl(full.c_str(), std::move(*kernel));
   } else {
     library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
-                                    c10::BoxedKernel::makeFromFunctor(std::make_unique<HandlerKernel>(*handle))));
+                                    c10::BoxedKernel::makeFromFunctor(std::make_unique<BoxedKernel>(*handle))));
   }
   if (!has_sparse_kernel(*op)) return;
   auto& sparse = s.sparse[space];

@@ -1,7 +1,7 @@
 #pragma once
-// A call whose plan asks for nothing but the op on the shards as they are: from its arguments, which are never boxed,
-// to the shards. Boxing counts each tensor up and down, for which core takes Python's lock where Python holds the only
-// other reference, and makes lists of its own.
+// A call whose plan asks for nothing but the op on the shards as they are (plan/direct.h): from its arguments, which
+// are never boxed, to the shards. Boxing counts each tensor up and down, for which core takes Python's lock where
+// Python holds the only other reference, and makes lists of its own.
 #include <ATen/core/Tensor.h>
 #include <c10/util/ArrayRef.h>
 
@@ -15,16 +15,9 @@
 
 namespace weft {
 
-/// Whether the plan is of that kind: no operand moves, nothing else runs, no argument is another one on the shards, or
-/// the op is a view of one tensor, whose shard's view is remembered.
-bool runs_directly(const Call& call, const Plan& plan);
-
 class DirectCall {
  public:
   explicit DirectCall(const OpInfo& op) : op_(op) { key_.push(&op); }
-
-  /// Whether the op has nothing of its own to do that only its boxed kernel does.
-  static bool is_possible(const OpInfo& op);
 
   /// All tensors in order, lists entry by entry. False: this call is not for us, whatever its plan.
   bool add_operand(const at::Tensor& tensor, int argument, int element = -1);
@@ -45,7 +38,7 @@ class DirectCall {
   void note_writes() const;
   at::Tensor wrap(const Plan& plan, size_t output, at::Tensor local) const;
 
-  /// Of a view op: what it makes of the shard; undefined where that is not remembered.
+  /// What a view op makes of the shard; undefined where that is not remembered.
   at::Tensor view(const Plan& plan) const { return plan.local_view.of(operands_[0].impl->local()); }
   /// The same as a view of the operand. `arguments`: the op's values in order.
   at::Tensor wrap_view(const Plan& plan, at::Tensor view, c10::ArrayRef<c10::IValue> arguments) const;

@@ -1,4 +1,4 @@
-// What stands between the dispatcher and a Handler: what is known of each op, and the kernel that looks it up.
+// What stands between the kernels of the dispatcher and a Handler: what is known of each op, and a call of one.
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -9,7 +9,6 @@
 #include "dispatch/call_identity.h"
 #include "dispatch/handler.h"
 #include "dispatch/how.h"
-#include "dispatch/install.h"
 #include "gradient/gradient.h"
 #include "rules/registry.h"
 
@@ -58,11 +57,6 @@ const OpInfo& KnownOp::info() {
     version_.store(version, std::memory_order_release);
   }
   return *info;
-}
-
-void HandlerKernel::operator()(const c10::OperatorHandle&, c10::DispatchKeySet, torch::jit::Stack* stack) {
-  register_queued_ops();
-  run_op(op_.info(), *stack);
 }
 
 void run_op(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<const Plan> plan) {

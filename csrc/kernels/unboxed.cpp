@@ -1,4 +1,4 @@
-#include "dispatch/unboxed.h"
+#include "kernels/unboxed.h"
 
 #include <c10/util/Exception.h>
 
@@ -7,7 +7,7 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "dispatch/unboxed_kernel.h"
+#include "kernels/unboxed_kernel.h"
 
 namespace weft {
 namespace {

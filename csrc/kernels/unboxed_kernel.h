@@ -14,11 +14,12 @@
 
 #include "comm/lockstep/failure.h"
 #include "comm/lockstep/guard.h"
-#include "dispatch/direct_call.h"
 #include "dispatch/handler.h"
-#include "dispatch/install.h"
+#include "dispatch/how.h"
 #include "dispatch/special.h"
 #include "gradient/gradient.h"
+#include "kernels/direct_call.h"
+#include "kernels/install.h"
 #include "tensor/below_autograd.h"
 #include "views/views.h"
 
@@ -48,7 +49,7 @@ class UnboxedKernel<Result(Arguments...)> {
     register_queued_ops();
     const OpInfo& op = op_->info();
     std::shared_ptr<const Plan> plan;
-    if (C10_LIKELY(DirectCall::is_possible(op))) {
+    if (C10_LIKELY(may_run_unboxed(op))) {
       DirectCall call(op);
       Places first{};
       if (C10_LIKELY(add(call, first, std::index_sequence_for<Arguments...>(), arguments...))) {

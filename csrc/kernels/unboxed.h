@@ -1,6 +1,6 @@
 #pragma once
 // Kernels of an op's own C++ signature, for signatures that many ops have: a call whose plan is direct
-// (dispatch/direct_call.h) is never boxed. All others are, and take the boxed kernel's way.
+// (kernels/direct_call.h) is never boxed. All others are, and take the boxed kernel's way.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 

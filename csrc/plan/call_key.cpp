@@ -1,4 +1,4 @@
-#include "dispatch/call_key.h"
+#include "plan/call_key.h"
 
 #include <algorithm>
 
@@ -13,6 +13,12 @@ bool is_strictly_contiguous(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
     next *= std::max<int64_t>(sizes[d], 1);
   }
   return true;
+}
+
+template <class Ints>
+void push_list(PlanKey& key, const Ints& ints) {
+  key.push(uint64_t{0xfff4} + ints.size());
+  for (const int64_t value : ints) key.push(static_cast<uint64_t>(value));
 }
 
 }  // namespace
@@ -36,10 +42,7 @@ void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, con
   if (element >= 0) key.push(static_cast<uint64_t>(argument) << 8);
 }
 
-void push_ints(PlanKey& key, c10::IntArrayRef values) {
-  key.push(uint64_t{0xfff4} + values.size());
-  key.push_all(values);
-}
+void push_ints(PlanKey& key, c10::IntArrayRef values) { push_list(key, values); }
 
 void push_value(PlanKey& key, const c10::IValue& v) {
   if (v.isInt()) {
@@ -49,9 +52,7 @@ void push_value(PlanKey& key, const c10::IValue& v) {
   } else if (v.isBool()) {
     key.push(uint64_t{0xfff2} + v.toBool());
   } else if (v.isIntList()) {
-    const auto list = v.toIntList();
-    key.push(uint64_t{0xfff4} + list.size());
-    for (size_t i = 0; i < list.size(); ++i) key.push(static_cast<uint64_t>(list.get(i)));
+    push_list(key, v.toIntList());
   } else if (v.isString()) {
     key.push_text(v.toStringRef());
   } else if (v.isBoolList()) {
