@@ -163,6 +163,7 @@ def test_what_cannot_be_laid_out_is_named(ranks2):
 
 def refusals():
     from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.optim import ZeroRedundancyOptimizer
     from torch.distributed.tensor.parallel import parallelize_module
 
     mesh = weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
@@ -172,6 +173,10 @@ def refusals():
         "FullyShardedDataParallel": lambda: FullyShardedDataParallel(module=net),
         "fully_shard": lambda: fully_shard(net),
         "parallelize_module": lambda: parallelize_module(net, None, {}),
+        "ZeroRedundancyOptimizer": lambda: ZeroRedundancyOptimizer(net.parameters(), torch.optim.SGD, lr=0.1),
+        "ZeroRedundancyOptimizer of groups": lambda: ZeroRedundancyOptimizer(
+            optimizer_class=torch.optim.SGD, params=[{"params": [net[0].weight]}], lr=0.1
+        ),
         "from_dtensor": lambda: weft.from_dtensor(torch.ones(2)),
         "to_dtensor": lambda: weft.to_dtensor(torch.ones(2)),
     }
@@ -183,6 +188,9 @@ def refusals():
             out[name] = str(e)
     plain = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
     plain(torch.ones(1, 2)).sum().backward()
+    before = plain.module.bias.detach().clone()
+    ZeroRedundancyOptimizer(plain.parameters(), torch.optim.SGD, lr=0.1).step()
+    assert torch.allclose(plain.module.bias, before - 0.1)
     return out
 
 
@@ -191,4 +199,41 @@ def test_wrappers_are_refused(ranks2):
         for name in ("DistributedDataParallel", "FullyShardedDataParallel", "fully_shard", "parallelize_module"):
             assert found[name].startswith(f"[W053] {name}: the module is sharded already (0.weight); ")
             assert "weft." in found[name]
+        for name in ("ZeroRedundancyOptimizer", "ZeroRedundancyOptimizer of groups"):
+            assert found[name].startswith("[W053] ZeroRedundancyOptimizer: the module is sharded already (0/weight); ")
+            assert "take the optimizer itself" in found[name]
         assert "a DTensor is needed" in found["from_dtensor"] and found["to_dtensor"]
+
+
+def synchronized() -> list[float]:
+    """SyncBatchNorm, whose batch is the whole one already, beside a batch norm: how far apart they are."""
+    mesh = weft.DeviceMesh((weft.world_size(),), ("a",), device_type="cpu")
+    x = torch.randn(7, 4, 3)
+    out = []
+    for layouts, split in (
+        ({}, True),
+        ({"1/(weight|bias|running_mean|running_var)": ("a",)}, True),
+        ({"1/weight": ("a",)}, False),
+    ):
+        nets = [nn.Sequential(nn.Conv1d(4, 4, 1), nn.BatchNorm1d(4)) for _ in range(2)]
+        nets[1].load_state_dict(nets[0].state_dict())
+        ours = weft.distribute_module(nn.SyncBatchNorm.convert_sync_batchnorm(nets[0]), layouts, mesh=mesh)
+        assert isinstance(ours[1], nn.SyncBatchNorm)
+        for net, batch in ((ours, weft.shard_batch(x, mesh, "a") if split else x), (nets[1], x)):
+            for _ in range(2):
+                net(batch).square().sum().backward()
+        kept = [weft.full_tensor(t.detach()) for t in (*ours.parameters(), *ours.buffers())]
+        kept += [weft.full_tensor(p.grad) for p in ours.parameters()]
+        want = [*nets[1].parameters(), *nets[1].buffers(), *(p.grad for p in nets[1].parameters())]
+        out += [(a - b).abs().max().item() for a, b in zip(kept, want, strict=True)]
+    try:
+        nn.SyncBatchNorm(4)(x)
+    except ValueError as e:
+        assert "GPU" in str(e), e  # core's own, of plain tensors
+    return out
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_synchronized_batch_norms(world, request):
+    for found in request.getfixturevalue(f"ranks{world}")(synchronized):
+        assert len(found) > 30 and max(found) < 1e-4, found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from .after_import import after_import, replace_everywhere
 from .mesh import DeviceMesh, adopt_world
-from .tensors import is_dtensor, is_sharded, layout_of, local_tensor, shards_of
+from .tensors import is_dtensor, is_sharded, layout_of, local_tensor, path_of, shards_of
 
 _torch_meshes: dict[tuple[DeviceMesh, Any], Any] = {}
 
@@ -68,17 +68,35 @@ def _torch_mesh(mesh: DeviceMesh) -> Any:
 
 _BATCH = "split the batch over a mesh axis instead (weft.shard_batch): gradients are reduced as backward runs"
 _ANEW = "lay it out anew instead: weft.distribute_module(model, weft.layouts.fsdp(…) | weft.layouts.megatron(…))"
-_WRAPPERS = {  # module -> classes and functions of it that take a module
+_STATE = "an optimizer's state is split as the weights are: take the optimizer itself"
+_WRAPPERS = {  # module -> classes and functions of it that take a module, or an optimizer's parameters
     "torch.nn.parallel.distributed": {"DistributedDataParallel": _BATCH},
     "torch.distributed.fsdp": {"FullyShardedDataParallel": _BATCH, "fully_shard": _ANEW},
     "torch.distributed.tensor.parallel": {"parallelize_module": _ANEW},
+    "torch.distributed.optim.zero_redundancy_optimizer": {"ZeroRedundancyOptimizer": _STATE},
 }
 
 
 def install() -> None:
-    """Puts the refusals into torch's modules, now or once they are imported."""
+    """Puts the refusals into torch's modules, now or once they are imported; and what synchronizes on sharded tensors,
+    which are whole already."""
     for name, wrappers in _WRAPPERS.items():
         after_import(name, functools.partial(_refuse, wrappers))
+    after_import("torch.nn.modules.batchnorm", _see_whole_batch)
+
+
+def _see_whole_batch(module: Any) -> None:
+    """SyncBatchNorm of sharded tensors is a batch norm: its mean is that of the whole batch as it is."""
+    synchronized = module.SyncBatchNorm.forward
+
+    @functools.wraps(synchronized)
+    def forward(self: Any, input: torch.Tensor) -> torch.Tensor:
+        held = (input, *self._parameters.values(), *self._buffers.values())
+        if any(isinstance(t, torch.Tensor) and is_sharded(t) for t in held):
+            return module._BatchNorm.forward(self, input)
+        return synchronized(self, input)
+
+    module.SyncBatchNorm.forward = forward
 
 
 def _refuse(wrappers: dict[str, str], module: Any) -> None:
@@ -91,16 +109,31 @@ def _refuse(wrappers: dict[str, str], module: Any) -> None:
 
 
 def _refusing(function: Callable, name: str, instead: str, at: int = 0) -> Callable:
-    """Raises a ValueError, before anything is changed, where the module is a sharded one."""
+    """Raises a ValueError, before anything is changed, where the module or a parameter is a sharded one."""
 
     @functools.wraps(function)
     def refusing(*args: Any, **kwargs: Any) -> Any:
-        module = kwargs.get("module", args[at] if len(args) > at else None)
-        for one in module if isinstance(module, (list, tuple)) else [module]:
-            found = one.named_parameters() if isinstance(one, torch.nn.Module) else ()
-            path = next((path for path, p in found if is_sharded(p)), None)
-            if path is not None:
-                raise ValueError(f"[W053] {name}: the module is sharded already ({path}); {instead}")
+        if len(args) > at and isinstance(args[at], Iterator):  # of parameters, which can be gone through once
+            args = (*args[:at], list(args[at]), *args[at + 1 :])
+        elif isinstance(kwargs.get("params"), Iterator):
+            kwargs["params"] = list(kwargs["params"])
+        given = args[at] if len(args) > at else kwargs.get("module", kwargs.get("params"))
+        path = next((path for path, p in _parameters_of(given) if is_sharded(p)), None)
+        if path is not None:
+            raise ValueError(f"[W053] {name}: the module is sharded already ({path}); {instead}")
         return function(*args, **kwargs)
 
     return refusing
+
+
+def _parameters_of(given: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Of a module, several, parameters, or groups of them: each with its path."""
+    if isinstance(given, torch.nn.Module):
+        yield from given.named_parameters()
+    elif isinstance(given, torch.Tensor):
+        yield path_of(given) or "a parameter", given
+    elif isinstance(given, Mapping):
+        yield from _parameters_of(given.get("params"))
+    elif isinstance(given, (list, tuple)):
+        for one in given:
+            yield from _parameters_of(one)
