@@ -18,14 +18,18 @@ cmake_minimum_required(VERSION 3.22)
 project(program LANGUAGES CXX)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1 $ENV{{FLAGS}}")
 include({ROOT}/tools/cmake/CompilerCache.cmake)
+add_library(library INTERFACE IMPORTED)
+set(library ${{PROJECT_SOURCE_DIR}}/library CACHE PATH "")
+set_target_properties(library PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${{library}}/headers)
+weft_link_headers(library ${{library}})
 add_executable(program main.cpp part.cpp other.cpp)
-target_include_directories(program SYSTEM PRIVATE ${{PROJECT_SOURCE_DIR}}/headers)
+target_link_libraries(program PRIVATE library)
 target_precompile_headers(program PRIVATE ${{PROJECT_SOURCE_DIR}}/pch.h)
 target_compile_options(program PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 set_source_files_properties(part.cpp other.cpp PROPERTIES UNITY_GROUP parts)
 set_target_properties(program PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
 """,
-    "headers/given.h": "inline int given() { return 1; }\n",
+    "library/headers/given.h": "inline int given() { return 1; }\n",
     "pch.h": "#include <iostream>\n\n#include <given.h>\n",
     "main.cpp": """
 int part();
@@ -50,13 +54,13 @@ def clone(folder: Path, **changed: str) -> Path:
 def build(tmp_path):
     """Builds a clone: what its program prints, and how many compilations were not in the cache."""
 
-    def built(source: Path, flags: str = "") -> tuple[str, int]:
+    def built(source: Path, flags: str = "", *settings: str) -> tuple[str, int]:
         log = source / "log"
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {"PATH": path, "CCACHE_DIR": str(tmp_path / "cache"), "CCACHE_STATSLOG": str(log), "FLAGS": flags}
         out = source / "build"
         for command in (
-            ["cmake", "-S", source, "-B", out, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"],
+            ["cmake", "-S", source, "-B", out, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *settings],
             ["cmake", "--build", out],
         ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
@@ -76,11 +80,26 @@ def test_another_clone_compiles_nothing(tmp_path, build):
     assert build(clone(tmp_path / "with" / "another name")) == ("12part.cpp", 0)
 
 
+def test_nor_does_one_whose_library_lies_elsewhere(tmp_path, build):
+    assert build(clone(tmp_path / "one")) == ("12part.cpp", ALL)
+    shutil.move(clone(tmp_path / "two") / "library", tmp_path / "library")
+    assert build(tmp_path / "two", "", f"-Dlibrary={tmp_path}/library") == ("12part.cpp", 0)
+
+
+def test_what_was_built_again_another_clone_takes(tmp_path, build):
+    one = clone(tmp_path / "one")
+    build(one)
+    changed = {"pch.h": PROJECT["pch.h"] + "#include <vector>\n"}
+    (one / "log").unlink()
+    assert build(clone(one, **changed)) == ("12part.cpp", ALL)  # there is a precompiled header already, an old one
+    assert build(clone(tmp_path / "two", **changed)) == ("12part.cpp", 0)
+
+
 def test_what_differs_is_compiled(tmp_path, build):
     build(clone(tmp_path / "one"))
     changed = {"other.cpp": "int other() { return 3; }\n"}
     assert build(clone(tmp_path / "source", **changed)) == ("13part.cpp", 1)
-    header = {"headers/given.h": "inline int given() { return 7; }\n"}
+    header = {"library/headers/given.h": "inline int given() { return 7; }\n"}
     assert build(clone(tmp_path / "header", **header)) == ("72part.cpp", ALL)
     assert build(clone(tmp_path / "flags"), "-DOTHER=4") == ("14part.cpp", ALL)
 

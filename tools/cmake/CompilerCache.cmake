@@ -8,6 +8,19 @@ if(WEFT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # the tree in __FILE__.
   list(APPEND settings CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1)
   add_compile_options("$<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>")
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env ${settings} ${WEFT_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env ${settings} sh ${CMAKE_CURRENT_LIST_DIR}/compile_cached.sh
+                                  ${WEFT_CCACHE})
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
+
+# A library may lie inside one clone and outside of another: each build names its headers by a link in its own folder.
+#   weft_link_headers(TARGET FOLDER): TARGET is imported, FOLDER holds its include directories.
+function(weft_link_headers target folder)
+  if(WEFT_CCACHE)
+    cmake_path(GET folder FILENAME name)
+    file(CREATE_LINK "${folder}" "${PROJECT_BINARY_DIR}/${name}" SYMBOLIC)
+    get_target_property(headers ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    string(REPLACE "${folder}/" "${PROJECT_BINARY_DIR}/${name}/" headers "${headers}")
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${headers}")
+  endif()
+endfunction()
