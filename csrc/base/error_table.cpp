@@ -92,7 +92,7 @@ constexpr ErrorKind kKinds[] = {
      "dimension.",
      "Use a layout without blocks; only views make them."},
     {"W034", "ValueError", "the parts make up no whole tensor",
-     "The shapes of the ranks' parts are not those of torch.chunk for the layout given, or not of the whole shape "
+     "The shapes of the ranks' parts are not those of torch.chunk for the layout given, or not of the global shape "
      "given.",
      "Pass `shape`, and on each rank the chunk that torch.chunk gives it."},
     {"W035", "ValueError", "a sharded tensor stands where a plain one is needed, or the other way round",

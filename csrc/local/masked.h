@@ -23,7 +23,7 @@ class MaskedCall final : public LocalCall {
     int64_t after = 0;          // dimensions of the result behind the indices'
     std::vector<Table> tables;  // arguments that are read at the indices, and the dimension that is
   };
-  /// The shard holds the `length` places from `offset` on, of `whole`.
+  /// The shard holds the `length` places from `offset` on, of `global_size`.
   MaskedCall(Recipe recipe, int64_t offset, int64_t length, int64_t global_size)
       : recipe_(std::move(recipe)), offset_(offset), length_(length), global_size_(global_size) {}
   /// Raises IndexError, on the rank that has it, for an index outside the full tensor (not on a GPU).

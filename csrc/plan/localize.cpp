@@ -95,8 +95,8 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
   for (size_t f = 0; f < bound.factors.size(); ++f) {
     const BoundRule::Factor& factor = bound.factors[f];
     if (!factor.masked || !is_split(choices, static_cast<int>(f))) continue;
-    MaskedCall::Recipe recipe{.ignored = factor.ignored.empty() ? -1 : call.op.argument(factor.ignored),
-                              .wraps = factor.wraps};
+    MaskedCall::Recipe recipe{
+        .ignored = factor.ignored.empty() ? -1 : call.op.argument(factor.ignored), .wraps = factor.wraps, .tables = {}};
     int64_t table_ndim = 0, index_ndim = 0;
     IndexRange held{0, 0};
     int64_t global_size = -1;

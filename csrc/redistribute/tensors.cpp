@@ -164,7 +164,7 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
 std::string compared_by(const std::string& function) {
   if (function != "from_local") return function + ": the tensor's shape, strides, dtype, requires_grad and layout";
   return function +
-         ": the parts' dtype, the sizes of dimensions that are not split, the whole's shape, requires_grad and the "
+         ": the parts' dtype, the sizes of dimensions that are not split, the global shape, requires_grad and the "
          "layout";
 }
 

@@ -54,7 +54,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   name = s.name() + (s.overload_name().empty() ? "" : "." + s.overload_name());
   short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
   hash = hash_of(short_name);
-  copies = short_name == "clone";
+  copies = rules::is_copy(short_name);
   for (const c10::Argument& a : s.arguments()) {
     Argument info;
     info.kind = kind_of(a.real_type());

@@ -23,7 +23,7 @@ struct Table {
   std::multimap<std::string, RuleEntry> rules;
   std::unordered_map<std::string, Composite> composites;
   std::unordered_map<std::string, std::string> decompositions;
-  std::unordered_set<std::string> uninitialized;
+  std::unordered_set<std::string> uninitialized, copies;
   bool supports_empty_shards = false;  // the family that is being filled in
   std::atomic<uint64_t> version{0};
 };
@@ -129,6 +129,11 @@ void uninitialized(std::initializer_list<const char*> ops) {
   table().uninitialized.insert(ops.begin(), ops.end());
 }
 
+void copies(std::initializer_list<const char*> ops) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  table().copies.insert(ops.begin(), ops.end());
+}
+
 std::vector<const RuleEntry*> find(const std::string& op) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
   auto out = own_rules(op);
@@ -167,6 +172,11 @@ Composite find_decomposition(const std::string& op) {
 bool is_uninitialized(const std::string& op) {
   std::lock_guard<std::recursive_mutex> lock(table().mutex);
   return filled().uninitialized.contains(op);
+}
+
+bool is_copy(const std::string& op) {
+  std::lock_guard<std::recursive_mutex> lock(table().mutex);
+  return filled().copies.contains(op);
 }
 
 std::vector<const RuleEntry*> all() {

@@ -21,6 +21,8 @@ void composite(const std::string& name, Composite run);
 void decompose(const std::string& op, const std::string& composite_name);
 /// Ops whose results are memory that nothing has written yet.
 void uninitialized(std::initializer_list<const char*> ops);
+/// Ops whose result is the value of their first argument.
+void copies(std::initializer_list<const char*> ops);
 
 /// The rules of an overload in the order to try them, those of its base op where it is an in-place, foreach or
 /// overloaded variant without one of its own.
@@ -31,6 +33,7 @@ Composite find_composite(const std::string& name);
 /// The composite that stands for the op; null: none.
 Composite find_decomposition(const std::string& op);
 bool is_uninitialized(const std::string& op);
+bool is_copy(const std::string& op);
 /// All rules, by op.
 std::vector<const RuleEntry*> all();
 /// Overloads of aten that core tags as pointwise.

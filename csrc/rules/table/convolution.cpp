@@ -4,24 +4,51 @@
 namespace weft::rules {
 
 RULES(convolution) {
-  for (const std::string dims : {"x", "y x", "z y x"}) {
-    std::string halo, sum, ones;
-    for (const char d : dims) {
-      if (d == ' ') continue;
-      halo.append(";  halo ").append(1, d).append(" convolution");
-      sum.append(";  sum ").append(1, d);
-      ones += " 1";
-    }
-    for (const bool transposed : {false, true}) {
-      const std::string weight = (transposed ? "(g i) o" : "(g o) i") + ones;
-      const std::string when = transposed ? ";  when transposed" : ";  unless transposed";
-      rule("convolution", "b (g i) " + dims + ", " + weight + ", +?(g o) -> b (g o) " + dims + ";  sum i" + halo +
-                              ";  size g @groups;  linear 0|1" + when);
-      rule("convolution_backward", "b (g o) " + dims + ", b (g i) " + dims + ", " + weight + " -> b (g i) " + dims +
-                                       ", " + weight + ", (g o);  sum b;  sum o;  free i" + sum + halo +
-                                       ";  size g @groups;  size g o @bias_sizes" + when);
-    }
-  }
+  // Of one, two and three dimensions; the weight of a transposed convolution has the channels the other way round.
+  rule("convolution",
+       "b (g i) x, (g o) i 1, +?(g o) -> b (g o) x"
+       ";  sum i;  halo x convolution;  size g @groups;  linear 0|1;  unless transposed");
+  rule("convolution",
+       "b (g i) x, (g i) o 1, +?(g o) -> b (g o) x"
+       ";  sum i;  halo x convolution;  size g @groups;  linear 0|1;  when transposed");
+  rule("convolution",
+       "b (g i) y x, (g o) i 1 1, +?(g o) -> b (g o) y x"
+       ";  sum i;  halo y convolution;  halo x convolution;  size g @groups;  linear 0|1;  unless transposed");
+  rule("convolution",
+       "b (g i) y x, (g i) o 1 1, +?(g o) -> b (g o) y x"
+       ";  sum i;  halo y convolution;  halo x convolution;  size g @groups;  linear 0|1;  when transposed");
+  rule("convolution",
+       "b (g i) z y x, (g o) i 1 1 1, +?(g o) -> b (g o) z y x"
+       ";  sum i;  halo z convolution;  halo y convolution;  halo x convolution;  size g @groups;  linear 0|1"
+       ";  unless transposed");
+  rule("convolution",
+       "b (g i) z y x, (g i) o 1 1 1, +?(g o) -> b (g o) z y x"
+       ";  sum i;  halo z convolution;  halo y convolution;  halo x convolution;  size g @groups;  linear 0|1"
+       ";  when transposed");
+  rule("convolution_backward",
+       "b (g o) x, b (g i) x, (g o) i 1 -> b (g i) x, (g o) i 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum x;  halo x convolution;  size g @groups;  size g o @bias_sizes"
+       ";  unless transposed");
+  rule("convolution_backward",
+       "b (g o) x, b (g i) x, (g i) o 1 -> b (g i) x, (g i) o 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum x;  halo x convolution;  size g @groups;  size g o @bias_sizes"
+       ";  when transposed");
+  rule("convolution_backward",
+       "b (g o) y x, b (g i) y x, (g o) i 1 1 -> b (g i) y x, (g o) i 1 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum y;  sum x;  halo y convolution;  halo x convolution;  size g @groups"
+       ";  size g o @bias_sizes;  unless transposed");
+  rule("convolution_backward",
+       "b (g o) y x, b (g i) y x, (g i) o 1 1 -> b (g i) y x, (g i) o 1 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum y;  sum x;  halo y convolution;  halo x convolution;  size g @groups"
+       ";  size g o @bias_sizes;  when transposed");
+  rule("convolution_backward",
+       "b (g o) z y x, b (g i) z y x, (g o) i 1 1 1 -> b (g i) z y x, (g o) i 1 1 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum z;  sum y;  sum x;  halo z convolution;  halo y convolution"
+       ";  halo x convolution;  size g @groups;  size g o @bias_sizes;  unless transposed");
+  rule("convolution_backward",
+       "b (g o) z y x, b (g i) z y x, (g i) o 1 1 1 -> b (g i) z y x, (g i) o 1 1 1, (g o)"
+       ";  sum b;  sum o;  free i;  sum z;  sum y;  sum x;  halo z convolution;  halo y convolution"
+       ";  halo x convolution;  size g @groups;  size g o @bias_sizes;  when transposed");
 }
 
 }  // namespace weft::rules

@@ -12,6 +12,7 @@ RULES(pointwise, Family::supports_empty_shards | Family::last) {
        "... -> ...;  linear 0");
   rule({"_to_copy", "clone", "contiguous", "_conj", "lift_fresh", "lift_fresh_copy", "detach_copy", "alias_copy"},
        "... -> ...;  linear 0");
+  copies({"clone"});
   rule("where.self", "..., ..., ... -> ...;  linear 1+2");
   rule("lerp.Scalar", "..., ... -> ...;  linear 0+1");
   // Derivatives are linear in the incoming gradient.

@@ -12,16 +12,24 @@ RULES(torchvision) {
   rule({"torchvision::ps_roi_align", "torchvision::ps_roi_pool"}, "1 1 1 1, k 1 -> k 1 1 1, k 1 1 1");
   rule({"torchvision::_ps_roi_align_backward", "torchvision::_ps_roi_pool_backward"},
        "k 1 1 1, k 1, k 1 1 1 -> 1 1 1 1;  sum k;  linear 0");
-  for (const bool masked : {false, true}) {
-    const std::string mask = masked ? "b 1 1 1" : "b 1", when = masked ? ";  when use_mask" : ";  unless use_mask";
-    const std::string offset = "b 1 1 1, " + mask;
-    rule("torchvision::deform_conv2d", "b 1 1 1, o 1 1 1, " + offset + ", o -> b o 1 1;  when groups=1" + when);
-    rule("torchvision::deform_conv2d", "b 1 1 1, 1 1 1 1, " + offset + ", 1 -> b 1 1 1" + when);
-    rule("torchvision::_deform_conv2d_backward", "b o 1 1, b 1 1 1, o 1 1 1, " + offset + ", o -> b 1 1 1, o 1 1 1, " +
-                                                     offset + ", o;  sum b;  sum o;  when groups=1" + when);
-    rule("torchvision::_deform_conv2d_backward",
-         "b 1 1 1, b 1 1 1, 1 1 1 1, " + offset + ", 1 -> b 1 1 1, 1 1 1 1, " + offset + ", 1;  sum b" + when);
-  }
+  rule("torchvision::deform_conv2d", "b 1 1 1, o 1 1 1, b 1 1 1, b 1, o -> b o 1 1;  when groups=1;  unless use_mask");
+  rule("torchvision::deform_conv2d", "b 1 1 1, 1 1 1 1, b 1 1 1, b 1, 1 -> b 1 1 1;  unless use_mask");
+  rule("torchvision::deform_conv2d",
+       "b 1 1 1, o 1 1 1, b 1 1 1, b 1 1 1, o -> b o 1 1"
+       ";  when groups=1;  when use_mask");
+  rule("torchvision::deform_conv2d", "b 1 1 1, 1 1 1 1, b 1 1 1, b 1 1 1, 1 -> b 1 1 1;  when use_mask");
+  rule("torchvision::_deform_conv2d_backward",
+       "b o 1 1, b 1 1 1, o 1 1 1, b 1 1 1, b 1, o -> b 1 1 1, o 1 1 1, b 1 1 1, b 1, o"
+       ";  sum b;  sum o;  when groups=1;  unless use_mask");
+  rule("torchvision::_deform_conv2d_backward",
+       "b 1 1 1, b 1 1 1, 1 1 1 1, b 1 1 1, b 1, 1 -> b 1 1 1, 1 1 1 1, b 1 1 1, b 1, 1"
+       ";  sum b;  unless use_mask");
+  rule("torchvision::_deform_conv2d_backward",
+       "b o 1 1, b 1 1 1, o 1 1 1, b 1 1 1, b 1 1 1, o -> b 1 1 1, o 1 1 1, b 1 1 1, b 1 1 1, o"
+       ";  sum b;  sum o;  when groups=1;  when use_mask");
+  rule("torchvision::_deform_conv2d_backward",
+       "b 1 1 1, b 1 1 1, 1 1 1 1, b 1 1 1, b 1 1 1, 1 -> b 1 1 1, 1 1 1 1, b 1 1 1, b 1 1 1, 1"
+       ";  sum b;  when use_mask");
 }
 
 }  // namespace weft::rules

@@ -2,90 +2,15 @@
 
 #include <ATen/ATen.h>
 
-#include <numeric>
-
 #include "comm/lockstep/event.h"
 #include "comm/names.h"
-#include "comm/wire/coalesced_gather.h"
-#include "layout/shard.h"
+#include "comm/wire/ways.h"
 #include "mesh/context.h"
 
 namespace weft::comm {
 namespace {
 
-constexpr at::ScalarType kAll[] = {at::kFloat,  at::kDouble, at::kHalf,   at::kBFloat16,     at::kByte,
-                                   at::kChar,   at::kShort,  at::kInt,    at::kLong,         at::kBool,
-                                   at::kUInt16, at::kUInt32, at::kUInt64, at::kComplexFloat, at::kFloat8_e4m3fn};
-
-// Small whole numbers, so that sums are exact in every dtype and in any order; different on each rank.
-at::Tensor values(c10::IntArrayRef sizes, at::ScalarType dtype, int64_t seed) {
-  int64_t n = 1;
-  for (int64_t s : sizes) n *= s;
-  at::Tensor x = (at::arange(n, at::kLong) * (seed + 3) + 5 * seed).remainder(4);
-  if (dtype == at::kComplexFloat) return at::complex(x.to(at::kFloat), x.to(at::kFloat).neg() + seed).view(sizes);
-  return x.to(dtype).view(sizes);
-}
-
-// Rare dtypes have no kernel for equal.
-at::Tensor comparable(const at::Tensor& x) {
-  return x.is_complex() || x.scalar_type() == at::kBool ? x : x.to(at::kDouble);
-}
-
-void expect_same(const at::Tensor& got, const at::Tensor& expected, const std::string& what) {
-  EXPECT_EQ(got.scalar_type(), expected.scalar_type()) << what;
-  ASSERT_EQ(got.sizes(), expected.sizes()) << what;
-  EXPECT_TRUE(at::equal(comparable(got), comparable(expected))) << what << "\n" << got << "\n" << expected;
-}
-
-std::vector<int64_t> chunks(int64_t size, int64_t parts) {
-  std::vector<int64_t> out;
-  for (int64_t i = 0; i < parts; ++i) out.push_back(chunk_length(size, parts, i));
-  return out;
-}
-at::Tensor chunk_of(const at::Tensor& x, int64_t dim, int64_t parts, int64_t i) {
-  return x.narrow(dim, chunk_start(x.size(dim), parts, i), chunk_length(x.size(dim), parts, i));
-}
-
-// The same elements in other memory: row-major, channels_last, transposed, a slice of something larger, broadcast.
-enum Memory { row_major, channels_last, transposed, sliced };
-at::Tensor relaid(const at::Tensor& x, Memory memory) {
-  switch (memory) {
-    case row_major:
-      return x.contiguous();
-    case channels_last:
-      return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
-    case transposed:
-      return x.transpose(0, -1).contiguous().transpose(0, -1);
-    default:
-      return at::stack({x, x}, -1).select(-1, 1);
-  }
-}
-
-Mesh reversed(int n) {
-  std::vector<int64_t> ranks(n);
-  std::iota(ranks.rbegin(), ranks.rend(), 0);
-  return DeviceMesh::get({n}, {"x"}, ranks);
-}
-
-struct Way {
-  int ranks;
-  const char* backend;
-  bool backwards;  // the mesh lists the ranks from the last to the first
-};
-void PrintTo(const Way& way, std::ostream* out) {
-  *out << way.ranks << way.backend << (way.backwards ? "_backwards" : "");
-}
-
-class Collectives : public testing::TestWithParam<Way> {
- protected:
-  int n() const { return GetParam().ranks; }
-  Mesh mesh() const { return GetParam().backwards ? reversed(n()) : line(n()); }
-  void on_ranks(const std::function<void(int64_t coordinate)>& body) {
-    LoopbackOptions options;
-    options.backend = GetParam().backend;
-    run_ranks(n(), [&](int) { body(context().bind(mesh()).coordinates[0]); }, options);
-  }
-};
+class Collectives : public OnEveryWay {};
 
 TEST_P(Collectives, AllReduce) {
   on_ranks([&](int64_t me) {
@@ -287,29 +212,6 @@ TEST_P(Collectives, Broadcast) {
   });
 }
 
-TEST_P(Collectives, CoalescedAllReduce) {
-  on_ranks([&](int64_t me) {
-    for (at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kShort, at::kLong}) {
-      for (bool several : {false, true}) {
-        std::vector<at::Tensor> tensors{values({3, 2}, dtype, me)}, expected;
-        if (several) tensors = {tensors[0], values({}, dtype, me), values({0, 4}, dtype, me), values({5}, dtype, me)};
-        for (const at::Tensor& t : tensors) expected.push_back(all_reduce(t, Reduction::sum, mesh(), 0));
-        const auto first = all_reduce_coalesced_(tensors, Reduction::sum, mesh(), 0);
-        const at::Tensor other = values({4}, at::kFloat, me);  // a second one before the first is waited for
-        const auto second = all_reduce_coalesced_({other}, Reduction::avg, mesh(), 0);
-        first->wait();
-        first->wait();
-        for (size_t i = 0; i < tensors.size(); ++i) expect_same(tensors[i], expected[i], c10::str(dtype));
-        const at::Tensor mean = all_reduce(values({4}, at::kFloat, me), Reduction::avg, mesh(), 0);
-        second->wait();
-        expect_same(other, mean, "second");
-      }
-    }
-    all_reduce_coalesced_({}, Reduction::sum, mesh(), 0)->wait();
-    all_reduce_coalesced_({at::empty({0})}, Reduction::sum, mesh(), 0)->wait();
-  });
-}
-
 // Of two of Gloo's ranks small tensors go another way than large ones.
 TEST_P(Collectives, AllReduceOfManyBytes) {
   on_ranks([&](int64_t me) {
@@ -320,86 +222,6 @@ TEST_P(Collectives, AllReduceOfManyBytes) {
       expect_same(mine, at::full({elements}, me + 1, at::kDouble), "its input");
       all_reduce_coalesced_({mine}, Reduction::sum, mesh(), 0)->wait();
       expect_same(mine, expected, "coalesced");
-    }
-  });
-}
-
-TEST_P(Collectives, CoalescedReduceScatter) {
-  on_ranks([&](int64_t me) {
-    const auto scattered = [&](const std::vector<Divided>& tensors, const at::Tensor& flat, Reduction reduction,
-                               const std::string& what) {
-      int64_t offset = 0;
-      for (const Divided& t : tensors) {
-        const at::Tensor expected = reduce_scatter(t.input, t.dim, t.sizes, reduction, mesh(), 0);
-        expect_same(flat.narrow(0, offset, expected.numel()).view(expected.sizes()), expected, what);
-        offset += expected.numel();
-      }
-      EXPECT_EQ(offset, flat.numel()) << what;
-    };
-    const auto tensors_of = [&](at::ScalarType dtype, int64_t size, Memory memory) {
-      std::vector<Divided> tensors;
-      for (int64_t dim : {0, 1, 2}) {
-        std::vector<int64_t> sizes{2, 3, 2};
-        sizes[dim] = size;
-        tensors.push_back({relaid(values(sizes, dtype, me), memory), dim, chunks(size, n())});
-      }
-      return tensors;
-    };
-    for (at::ScalarType dtype : {at::kFloat, at::kDouble, at::kInt, at::kShort, at::kComplexFloat}) {
-      for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
-        for (Memory memory : {row_major, transposed, sliced}) {
-          const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
-          const auto tensors = tensors_of(dtype, size, memory);
-          const auto first = reduce_scatter_coalesced(tensors, Reduction::sum, mesh(), 0);
-          const auto others = tensors_of(at::kDouble, 4, row_major);  // a second one before the first is waited for
-          const auto second = reduce_scatter_coalesced(others, Reduction::avg, mesh(), 0);
-          scattered(tensors, first->wait(), Reduction::sum, what);
-          scattered(others, second->wait(), Reduction::avg, "second");
-        }
-      }
-    }
-    const std::vector<Divided> complex{{values({4}, at::kComplexFloat, me), 0, chunks(4, n())}};
-    scattered(complex, reduce_scatter_coalesced(complex, Reduction::product, mesh(), 0)->wait(), Reduction::product,
-              "gathered parts");
-    const std::vector<Divided> nothing{{at::empty({0, 4}), 0, std::vector<int64_t>(n(), 0)}};
-    EXPECT_EQ(reduce_scatter_coalesced(nothing, Reduction::sum, mesh(), 0)->wait().numel(), 0);
-  });
-}
-
-TEST_P(Collectives, CoalescedGather) {
-  on_ranks([&](int64_t me) {
-    const auto part = [&](at::ScalarType dtype, int64_t dim, int64_t size, Memory memory) {
-      std::vector<int64_t> sizes{2, 3, 2};
-      const std::vector<int64_t> lengths = chunks(size, n());
-      sizes[dim] = lengths[me];
-      return Divided{relaid(values(sizes, dtype, me), memory), dim, lengths};
-    };
-    const auto expect_gathered = [&](const std::vector<Divided>& tensors, PendingGathers& gathers,
-                                     const std::string& what) {
-      for (size_t i = 0; i < tensors.size(); ++i) {
-        const Divided& t = tensors[i];
-        const at::Tensor full = gathers.take(i);
-        EXPECT_TRUE(full.is_contiguous()) << what;
-        expect_same(full, all_gather(t.input, t.dim, t.sizes, mesh(), 0), c10::str(what, ", number ", i));
-      }
-    };
-    for (at::ScalarType dtype : kAll) {
-      for (int64_t size : {int64_t{2} * n(), int64_t{5}, int64_t{1}}) {  // even, uneven, empty for all but one
-        for (Memory memory : {row_major, transposed, sliced}) {
-          const std::string what = c10::str(dtype, " of ", size, " in memory ", static_cast<int>(memory));
-          std::vector<Divided> tensors;
-          for (int64_t dim : {0, 1, 2}) tensors.push_back(part(dtype, dim, size, memory));
-          const auto first = all_gather_coalesced(tensors, mesh(), 0);
-          // A second one before the first is waited for, of several dtypes.
-          const std::vector<Divided> others{part(at::kBool, 0, 5, memory), part(dtype, 1, size, row_major),
-                                            part(at::kDouble, 2, 3, memory), part(at::kHalf, 1, 7, row_major)};
-          const auto second = all_gather_coalesced(others, mesh(), 0);
-          expect_gathered(tensors, *first, what);
-          expect_gathered(others, *second, "several dtypes with " + what);
-          const std::vector<Divided> one{tensors[0]};
-          expect_gathered(one, *all_gather_coalesced(one, mesh(), 0), "one");
-        }
-      }
     }
   });
 }
@@ -417,11 +239,7 @@ TEST_P(Collectives, ConjugatedAndNegatedInputs) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, Collectives,
-                         testing::Values(Way{1, "gloo", false}, Way{2, "gloo", false}, Way{3, "gloo", true},
-                                         Way{4, "gloo", false}, Way{5, "gloo", false}, Way{2, "nccl", false},
-                                         Way{3, "nccl", true}, Way{5, "nccl", false}),
-                         testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Ways, Collectives, ways(), testing::PrintToStringParamName());
 
 TEST(CollectivesOnGrid, UseTheGroupOfTheirAxis) {
   run_ranks(6, [](int rank) {
