@@ -226,12 +226,7 @@ class GatherAhead : public ContextState {
       const GatherRequest& request = requests_[number];
       const bool is_new = piece_of(bucket, number) == bucket.pieces.size();
       if (is_new && bucket.bytes + request.bytes() > (bucket.entries.empty() ? most : std::min(bytes, most))) return;
-      if (!bucket.entries.empty()) {
-        const GatherRequest& first = requests_[bucket.entries[0].number];
-        if (request.mesh() != first.mesh() || request.axis() != first.axis() || request.device() != first.device()) {
-          return;
-        }
-      }
+      if (!bucket.entries.empty() && !request.goes_with(requests_[bucket.entries[0].number])) return;
       const auto is_it = [&](const Bucket::Entry& e) { return e.number == number; };
       if (std::any_of(bucket.entries.begin(), bucket.entries.end(), is_it)) return;
       if (find(number).first != buckets_.size()) return;

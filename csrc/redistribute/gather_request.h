@@ -33,6 +33,10 @@ class GatherRequest {
   Mesh mesh() const { return from_->mesh(); }
   int axis() const { return axis_; }
   c10::Device device() const { return options_.device(); }
+  /// Whether one collective can gather both.
+  bool goes_with(const GatherRequest& r) const {
+    return mesh() == r.mesh() && axis() == r.axis() && device() == r.device();
+  }
   int64_t bytes() const { return bytes_; }  // of the result
   const std::string* path() const { return path_; }
   /// Whether a forward pass asks whose backward follows, or an op of backward itself. A forward pass that runs again
