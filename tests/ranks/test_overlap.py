@@ -104,18 +104,23 @@ def overlaps():
 
 
 def peaks(settings):
-    """Of a step with each setting, after three others with it, in one record: buffers kept for later count."""
+    """Of a step with each setting, after three others with it, in one record: buffers kept for later count.
+
+    The least of four steps: Gloo's threads let go of what they sent when they come to it.
+    """
     model, x = made()
-    marks = []
+    found = []
     with MemoryLog() as log:
         for budget, keep in settings:
             with weft.overlap(budget, keep=keep):
                 for _ in range(3):
                     step(model, x)
-                marks.append(log.mark())
-                step(model, x)
-                marks.append(log.mark())
-    return [log.peak(begin, end).bytes for begin, end in zip(marks[::2], marks[1::2], strict=True)]
+                marks = [log.mark()]
+                for _ in range(4):
+                    step(model, x)
+                    marks.append(log.mark())
+            found.append(min(log.peak(begin, end).bytes for begin, end in zip(marks, marks[1:], strict=False)))
+    return found
 
 
 def memory():

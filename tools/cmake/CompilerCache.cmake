@@ -18,11 +18,12 @@ endif()
 function(weft_link_headers target folder)
   if(WEFT_CCACHE)
     cmake_path(GET folder FILENAME name)
-    set(links ${PROJECT_BINARY_DIR}/headers)  # a folder of theirs: Python started in the build folder must not find them
-    file(MAKE_DIRECTORY ${links})
-    file(CREATE_LINK "${folder}" "${links}/${name}" SYMBOLIC)
+    # Short, as ccache takes the shorter of two relative paths; not the library's own name, since Python that is started
+    # in the build folder would import it.
+    set(link ${PROJECT_BINARY_DIR}/_${name})
+    file(CREATE_LINK "${folder}" "${link}" SYMBOLIC)
     get_target_property(headers ${target} INTERFACE_INCLUDE_DIRECTORIES)
-    string(REPLACE "${folder}/" "${links}/${name}/" headers "${headers}")
+    string(REPLACE "${folder}/" "${link}/" headers "${headers}")
     set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${headers}")
   endif()
 endfunction()
