@@ -193,6 +193,22 @@ def test_folders_that_cannot_be(ranks2, tmp_path):
         assert first == second and all(reason in said for said in first), first
 
 
+READ_ONLY = ("Operation not permitted", "Read-only file system", "Permission denied")
+
+
+def test_folders_that_may_not_be_written(ranks2):
+    """Not by root either."""
+    first, second = ranks2(fails_to_save, "/sys/weft")
+    assert first == second and all(any(reason in said for reason in READ_ONLY) for said in first), first
+
+
+def test_files_that_are_read_only_are_replaced(saved, ranks2):
+    """By a rename, which asks what the folder allows."""
+    for file in os.listdir(saved):
+        (saved / file).chmod(0o400)
+    assert ranks2(fails_to_save, str(saved)) == [[None, None]] * 2
+
+
 def test_hugging_face_single_file_in_the_way(saved, ranks2):
     (saved / "model.safetensors").write_bytes(b"")
     for said in ranks2(fails_to_save, str(saved)):
