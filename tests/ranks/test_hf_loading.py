@@ -1,6 +1,5 @@
 """weft.hf.from_pretrained, and transformers' own under registered layouts: parts of files, ties, errors."""
 
-import contextlib
 import warnings
 
 import pytest
@@ -246,26 +245,6 @@ def test_registered_layouts_that_cannot_be_applied(tmp_path, monkeypatch):
         assert not weft.is_sharded(model.lm_head.weight)
     with pytest.raises(ValueError, match="some reason"):
         weft.hf.from_pretrained(LlamaForCausalLM, tmp_path, mesh=mesh_of(1))
-
-
-def test_each_part_of_a_file(tmp_path, monkeypatch):
-    from weft.hf import reading
-
-    x = torch.arange(7 * 5 * 6, dtype=torch.float32).reshape(7, 5, 6)
-    save_file({"x": x, "one": x[:1].clone(), "number": torch.tensor(3.0)}, tmp_path / "f.safetensors")
-    monkeypatch.setattr(reading, "_BLOCK", 2 * 5 * 6 * 8)
-    with contextlib.ExitStack() as closed:
-        sources = reading.open_files([str(tmp_path / "f.safetensors")], closed)
-        for name, ranges in {
-            "x": [range(1, 6), range(2, 5), range(6)],
-            "one": [range(1), range(5), range(3, 6)],
-            "number": [],
-        }.items():
-            want = load_file(tmp_path / "f.safetensors")[name][tuple(slice(r.start, r.stop) for r in ranges)]
-            into = torch.full_like(want, -1)
-            reading.read(sources[name], ranges, into)
-            assert torch.equal(into, want)
-        reading.read(sources["x"], [range(3, 3), range(5), range(6)], torch.empty(0, 5, 6))
 
 
 def peak(folder):
