@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 import weft
-from ranks.test_checkpoint import Net, build, laid_out, mesh_of, steps, values
+from ranks.checkpoints import mesh_of
+from ranks.test_checkpoint import laid_out, values
+from ranks.test_checkpoint_training import Net, build, steps
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 import weft
-from ranks.test_checkpoint import laid_out, mesh_of
+from ranks.checkpoints import mesh_of
+from ranks.test_checkpoint import laid_out
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter

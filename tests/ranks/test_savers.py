@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 import weft
-from ranks.test_checkpoint import build, mesh_of, steps
+from ranks.checkpoints import mesh_of
+from ranks.test_checkpoint_training import build, steps
 from safetensors.torch import load, load_file, load_model, save, save_file, save_model
 from support.ranks import run_ranks
 
