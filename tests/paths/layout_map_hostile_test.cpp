@@ -4,25 +4,17 @@
 #include <gtest/gtest.h>
 #include <weft/layout_map.h>
 
+#include "paths/layout_maps.h"
 #include "support/outcome.h"
 
 namespace weft {
 namespace {
 
 using test::error_of;
+using test::found;
+using test::insert_error;
+using test::mesh;
 using testing::HasSubstr;
-
-Mesh mesh() { return DeviceMesh::get({2, 2}, {"data", "model"}); }
-
-std::string insert_error(const std::string& pattern, DimAxes axes = {{}}) {
-  LayoutMap map(mesh());
-  return error_of([&] { map.insert(pattern, axes); });
-}
-
-std::string found(const LayoutMap& map, const std::string& path, const std::string& type = "") {
-  const auto match = map.lookup(path, type);
-  return match ? match->pattern : "none";
-}
 
 // Whatever a user passes, an error shows its beginning only.
 TEST(LayoutMapHostile, ErrorsHaveABoundedLength) {

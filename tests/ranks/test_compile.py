@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 import weft
+from ranks.compiling import recorded
 from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
 
@@ -197,11 +198,8 @@ CASES = {
 
 
 def cases(world):
-    before = weft.compile_graphs()
-    try:
+    with recorded():
         return run_cases({name: lambda f=f: f(meshes(world)[0]) for name, f in CASES.items()})
-    finally:
-        weft.compile_graphs(before)
 
 
 results = on_worlds(cases, 2, timeout=240)

@@ -1,18 +1,15 @@
 """torch.compile of models from transformers on mesh (2, 2), forward and backward one graph each: as the plain model."""
 
 import pytest
-import weft
 from ranks import models
+from ranks.compiling import recorded
 
 NAMES = ["llama", *(pytest.param(n, marks=pytest.mark.long) for n in ("gpt2", "bert", "t5", "vit", "resnet"))]
 
 
 def compiled_step(*args):
-    before = weft.compile_graphs()
-    try:
+    with recorded():
         return models.train_step(*args)
-    finally:
-        weft.compile_graphs(before)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])

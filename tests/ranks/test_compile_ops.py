@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import weft
-from support.cases import check, meshes, on_worlds, run_cases, same, whole
+from ranks.compiling import recorded
+from support.cases import check, meshes, on_worlds, run_cases, same
 
 LABELS = torch.tensor([0, 3, 5, 2])
 
@@ -82,17 +83,14 @@ def compiled(mesh, function):
         loss = torch.compile(loss_of, backend="aot_eager", fullgraph=True)(x)
         expected.backward()
         loss.backward()
-        same(whole(loss), expected, f"{axes}")
+        same(loss, expected, f"{axes}")
         same(x.grad, plain.grad, f"gradient, {axes}")
         assert weft.layout_of(x.grad) == weft.layout_of(x), axes
 
 
 def compiled_ops(world, ops):
-    before = weft.compile_graphs()
-    try:
+    with recorded():
         return run_cases({name: lambda f=f: compiled(meshes(world)[0], f) for name, f in globals()[ops].items()})
-    finally:
-        weft.compile_graphs(before)
 
 
 results = on_worlds(compiled_ops, 2, args=("OPS",), timeout=240)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import weft
 from ranks.gathering import DEPTH, WIDTH, Net, batch, laid_out, losses_of, one_axis, trained, values
-from support.cases import check, error_of, on_worlds, run_cases, same
+from support.cases import cases_on_worlds, error_of, same
 from torch import nn
 
 
@@ -188,27 +188,21 @@ def written_past_weft():
     assert kind == "RuntimeError" and "layers/3/weight was written by way of local_tensor" in text, text
 
 
-CASES = (
-    without_gradients,
-    written_in_a_pass,
-    other_orders,
-    replaced,
-    after_an_error,
-    several_dtypes,
-    copied,
-    fewer_collectives,
-    budget,
-    written_past_weft,
-)
+CASES = {
+    f.__name__: f
+    for f in (
+        without_gradients,
+        written_in_a_pass,
+        other_orders,
+        replaced,
+        after_an_error,
+        several_dtypes,
+        copied,
+        fewer_collectives,
+        budget,
+        written_past_weft,
+    )
+}
 
 
-def every_case(world):
-    return run_cases({f.__name__: f for f in CASES})
-
-
-results = on_worlds(every_case, 2, 3)
-
-
-@pytest.mark.parametrize("name", [f.__name__ for f in CASES])
-def test_gather_ahead(results, name):
-    check(results, name)
+results, test_gather_ahead = cases_on_worlds(globals(), 2, 3, mesh=None)

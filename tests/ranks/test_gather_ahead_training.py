@@ -1,10 +1,9 @@
 """Kinds of training steps with gathers ahead of their use: the same numbers to the bit."""
 
-import pytest
 import torch
 import weft
 from ranks.gathering import DEPTH, MANY, Net, batch, laid_out, losses_of, trained, values
-from support.cases import check, on_worlds, run_cases
+from support.cases import cases_on_worlds
 from torch import nn
 
 
@@ -94,24 +93,18 @@ def two_models():
     trained(Net, program)
 
 
-CASES = (
-    train_step,
-    gradient_accumulation,
-    activation_checkpointing,
-    reentrant_checkpointing,
-    frozen,
-    lora,
-    two_models,
-)
+CASES = {
+    f.__name__: f
+    for f in (
+        train_step,
+        gradient_accumulation,
+        activation_checkpointing,
+        reentrant_checkpointing,
+        frozen,
+        lora,
+        two_models,
+    )
+}
 
 
-def every_case(world):
-    return run_cases({f.__name__: f for f in CASES})
-
-
-results = on_worlds(every_case, 2, 3)
-
-
-@pytest.mark.parametrize("name", [f.__name__ for f in CASES])
-def test_gather_ahead(results, name):
-    check(results, name)
+results, test_gather_ahead = cases_on_worlds(globals(), 2, 3, mesh=None)

@@ -1,12 +1,9 @@
 """Pending gradients that are added to others: of tied weights, of several passes, of gradients of gradients."""
 
-import functools
-
-import pytest
 import torch
 import weft
 from ranks.buckets import MANY, every_axis, gradients, pair
-from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
+from support.cases import cases_on_worlds, same, same_gradients
 from torch import nn
 
 
@@ -132,28 +129,17 @@ def twice_differentiable(mesh):
     same_gradients(runs[1][0], runs[0][0])
 
 
-CASES = (
-    tied,
-    accumulated,
-    accumulated_anyhow,
-    read_while_accumulated,
-    changed_before_accumulation,
-    twice_differentiable,
-)
+CASES = {
+    f.__name__: f
+    for f in (
+        tied,
+        accumulated,
+        accumulated_anyhow,
+        read_while_accumulated,
+        changed_before_accumulation,
+        twice_differentiable,
+    )
+}
 
 
-def on_every_mesh(case, world):
-    for mesh in meshes(world):
-        case(mesh)
-
-
-def every_case(world):
-    return run_cases({f.__name__: functools.partial(on_every_mesh, f, world) for f in CASES})
-
-
-results = on_worlds(every_case, 2, 3, 4)
-
-
-@pytest.mark.parametrize("name", [f.__name__ for f in CASES])
-def test_gradients(results, name):
-    check(results, name)
+results, test_gradients = cases_on_worlds(globals(), 2, 3, 4, mesh="every")

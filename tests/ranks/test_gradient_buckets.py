@@ -1,12 +1,10 @@
 """Pending sums of gradients: sent in few collectives while backward runs, there when anybody looks."""
 
-import functools
-
 import pytest
 import torch
 import weft
 from ranks.buckets import MANY, every_axis, gradients, pair
-from support.cases import check, every_layout, meshes, on_worlds, run_cases, same, same_gradients
+from support.cases import cases_on_worlds, every_layout, same, same_gradients
 
 
 def one_collective(mesh):
@@ -196,34 +194,23 @@ def memory_order(mesh):
     assert leaf.grad.stride() == plain.grad.stride() == leaf.stride()
 
 
-CASES = (
-    one_collective,
-    sent_while_backward_runs,
-    used_in_backward,
-    scattered,
-    scattered_while_backward_runs,
-    every_split,
-    averages,
-    folded,
-    dropped,
-    packed_as_they_come,
-    after_an_error,
-    memory_order,
-)
+CASES = {
+    f.__name__: f
+    for f in (
+        one_collective,
+        sent_while_backward_runs,
+        used_in_backward,
+        scattered,
+        scattered_while_backward_runs,
+        every_split,
+        averages,
+        folded,
+        dropped,
+        packed_as_they_come,
+        after_an_error,
+        memory_order,
+    )
+}
 
 
-def on_every_mesh(case, world):
-    for mesh in meshes(world):
-        case(mesh)
-
-
-def every_case(world):
-    return run_cases({f.__name__: functools.partial(on_every_mesh, f, world) for f in CASES})
-
-
-results = on_worlds(every_case, 2, 3, 4)
-
-
-@pytest.mark.parametrize("name", [f.__name__ for f in CASES])
-def test_gradients(results, name):
-    check(results, name)
+results, test_gradients = cases_on_worlds(globals(), 2, 3, 4, mesh="every")

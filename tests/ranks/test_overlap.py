@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 import weft
-from support.cases import check, on_worlds, run_cases
+from support.cases import cases_on_worlds
 from torch import nn
 from weft.memory import MemoryLog
 
@@ -175,16 +175,7 @@ def written_between():
         step(model, x)
 
 
-CASES = (overlaps, memory, memory_kept, kept, kept_without_budget, written_between)
+CASES = {f.__name__: f for f in (overlaps, memory, memory_kept, kept, kept_without_budget, written_between)}
 
 
-def every_case(world):
-    return run_cases({f.__name__: f for f in CASES})
-
-
-results = on_worlds(every_case, 2, 3)
-
-
-@pytest.mark.parametrize("name", [f.__name__ for f in CASES])
-def test_overlap(results, name):
-    check(results, name)
+results, test_overlap = cases_on_worlds(globals(), 2, 3, mesh=None)

@@ -4,7 +4,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -81,15 +81,28 @@ def on_worlds(function: Callable, *worlds: int, args: tuple = (), timeout: float
     return results
 
 
-def cases_of_module(world: int, module: str, file: str, mesh: int) -> dict[str, str]:
-    """The module's CASES, functions of a mesh by name, each on that one of the world's meshes."""
+def cases_of_module(world: int, module: str, file: str, mesh: int | Literal["every"] | None) -> dict[str, str]:
+    """The module's CASES, functions by name, each of that one of the world's meshes, of each one, or of nothing."""
     cases = find(module, file, "CASES")
-    on = meshes(world)[mesh]
-    return run_cases({name: functools.partial(case, on) for name, case in cases.items()})
+    if mesh is None:
+        return run_cases(cases)
+    on = meshes(world) if mesh == "every" else [meshes(world)[mesh]]
+
+    def on_each(case: Callable[[weft.DeviceMesh], Any]) -> None:
+        for m in on:
+            case(m)
+
+    return run_cases({name: functools.partial(on_each, case) for name, case in cases.items()})
 
 
-def cases_on_worlds(names: Mapping[str, Any], *worlds: int, mesh: int = 0, timeout: float = 120) -> tuple[Any, Any]:
-    """The fixture, to be called `results`, and the test of a module that ends in CASES; `names`: its globals."""
+def cases_on_worlds(
+    names: Mapping[str, Any], *worlds: int, mesh: int | Literal["every"] | None = 0, timeout: float = 120
+) -> tuple[Any, Any]:
+    """The fixture, to be called `results`, and the test of a module that ends in CASES; `names`: its globals.
+
+    Args:
+        mesh: which of a world's meshes the cases are given, each one in turn, or None: they are given nothing.
+    """
 
     @pytest.mark.parametrize("name", names["CASES"])
     def test_case(results: list[dict[str, str]], name: str) -> None:

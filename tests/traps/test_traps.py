@@ -1,12 +1,11 @@
 """One test for each trap that a tensor without storage, out of torch's own tree, is known to fall into."""
 
-import functools
 import pickle
 
 import pytest
 import torch
 import weft
-from support.cases import check, every_layout, meshes, run_cases, same, whole
+from support.cases import cases_on_worlds, every_layout, same, whole
 from torch import nn
 from traps.samples import X, net, split
 
@@ -188,16 +187,4 @@ CASES = {
 }
 
 
-def every_case(world):
-    mesh = meshes(world)[-1]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
-
-
-@pytest.fixture(scope="module")
-def results(ranks2):
-    return ranks2(every_case, 2, timeout=100)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, mesh=-1, timeout=100)

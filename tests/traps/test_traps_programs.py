@@ -1,7 +1,6 @@
 """Traps of what programs do with tensors as a whole: checkpoints, autocast, transforms, copies, scripts, later ops."""
 
 import copy
-import functools
 import os
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import pytest
 import torch
 import weft
-from support.cases import check, meshes, run_cases, same, whole
+from support.cases import cases_on_worlds, same, whole
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from traps.samples import X, net, split
@@ -152,19 +151,7 @@ CASES = {
 }
 
 
-def every_case(world):
-    mesh = meshes(world)[-1]
-    return run_cases({name: functools.partial(f, mesh) for name, f in CASES.items()})
-
-
-@pytest.fixture(scope="module")
-def results(ranks2):
-    return ranks2(every_case, 2, timeout=100)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_trap(results, name):
-    check(results, name)
+results, test_trap = cases_on_worlds(globals(), 2, mesh=-1, timeout=100)
 
 
 SECOND_LOAD = """
