@@ -97,7 +97,7 @@ TEST(DistributeModule, LeavesValuesAndGradientsAsTheyWere) {
     sharded.forward(input()).sum().backward();
     distribute_module(sharded, megatron());
     for (const auto& item : plain.named_parameters()) {
-      const at::Tensor& p = sharded.named_parameters()[item.key()];
+      const at::Tensor p = sharded.named_parameters()[item.key()];
       EXPECT_TRUE(at::equal(full_tensor(p), item.value())) << item.key();
       EXPECT_EQ(layout_of(p.grad()), layout_of(p)) << item.key();
       EXPECT_TRUE(at::allclose(full_tensor(p.grad()), item.value().grad())) << item.key();
