@@ -56,7 +56,7 @@ class UnboxedKernel<Result(Arguments...)> {
         plan = call.find_plan();
         if (C10_LIKELY(plan != nullptr && plan->direct)) {
           if (C10_LIKELY(!op.is_view)) return run(op, call, first, *plan, arguments...);
-          if constexpr (std::is_same_v<Result, at::Tensor>) {
+          if constexpr (may_be_view()) {
             if (at::Tensor view = call.view(*plan); view.defined()) {
               return wrap_view(op, call, *plan, std::move(view), arguments...);
             }
@@ -70,6 +70,13 @@ class UnboxedKernel<Result(Arguments...)> {
   }
 
  private:
+  // A view of one tensor, by values alone.
+  static constexpr bool may_be_view() {
+    constexpr size_t others = (size_t{is_list_argument<Arguments>} + ... + 0);
+    constexpr size_t tensors = (size_t{is_tensor_argument<Arguments>} + ... + 0);
+    return std::is_same_v<Result, at::Tensor> && tensors == 1 && others == 0;
+  }
+
   using Places = std::array<size_t, sizeof...(Arguments)>;  // of each argument's first operand
 
   template <size_t... I>
@@ -120,7 +127,8 @@ class UnboxedKernel<Result(Arguments...)> {
   }
 
   template <size_t... I>
-  static CallIdentity identify(const OpInfo& op, std::index_sequence<I...>, const Arguments&... arguments) {
+  [[gnu::noinline]] static CallIdentity identify(const OpInfo& op, std::index_sequence<I...>,
+                                                 const Arguments&... arguments) {
     CallIdentifier call(op);
     (identify_one(call, arguments, I), ...);
     return call.finish();
@@ -222,7 +230,8 @@ class UnboxedKernel<Result(Arguments...)> {
     std::apply([&](Ts&... each) { ((each = call.wrap(plan, i++, std::move(each))), ...); }, results);
   }
 
-  Result run_boxed(const OpInfo& op, std::shared_ptr<const Plan> plan, Arguments... arguments) const {
+  // Not inlined, as identify(): once for each signature is enough to compile.
+  [[gnu::noinline]] Result run_boxed(const OpInfo& op, std::shared_ptr<const Plan> plan, Arguments... arguments) const {
     torch::jit::Stack stack = c10::impl::boxArgs<Arguments...>(std::forward<Arguments>(arguments)...);
     run_op(op, stack, std::move(plan));
     if constexpr (std::is_lvalue_reference_v<Result>) {
