@@ -30,6 +30,8 @@ def losses(output: str) -> list[float]:
 
 def test_each_says_how_to_run_it_and_is_run_here() -> None:
     here = Path(__file__).read_text()
+    for file in EXAMPLES.glob("*.py"):
+        assert "argparse.ArgumentParser(description=__doc__" in file.read_text(), f"{file} does not take --help"
     for file in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("cpp/*.cpp")):
         text = file.read_text()
         assert "--nproc-per-node" in text or "RANK=0" in text, f"{file} does not say how to run it"

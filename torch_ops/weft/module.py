@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
 from .maps import active_layouts, note_map
 from .mesh import DeviceMesh, TensorLayout, adopt_world
+from .progress import progress
 from .slots import Slot, module_type, slots_of
 from .strings import checked
 from .tensors import as_kind, differ, is_dtensor
@@ -159,18 +159,21 @@ def _check_free(slots: Iterable[Slot]) -> None:
 def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: bool) -> None:
     """Each variable laid out, once, and put where it was."""
     taken: dict[int, torch.Tensor] = {}
-    for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
-        first = number not in taken
-        was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
-        if first:
-            taken[number] = variables.take(number)
-        if slot.scripted:
-            slot.owner._c.setattr(slot.name, taken[number])
-        elif first:
-            swap_impl(slot.tensor, taken[number])
-            if was_meta and to_fill:
-                note_unfilled(slot.tensor)
-            taken[number] = slot.tensor  # nothing holds the plain value any longer
+    is_long = sum(slot.tensor.numel() * slot.tensor.element_size() for slot in slots) >= _PROGRESS_FROM
+    with progress("laying out variables", len(slots), is_long) as advance:
+        for slot, number in zip(slots, numbers, strict=True):
+            first = number not in taken
+            was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
+            if first:
+                taken[number] = variables.take(number)
+            if slot.scripted:
+                slot.owner._c.setattr(slot.name, taken[number])
+            elif first:
+                swap_impl(slot.tensor, taken[number])
+                if was_meta and to_fill:
+                    note_unfilled(slot.tensor)
+                taken[number] = slot.tensor  # nothing holds the plain value any longer
+            advance()
 
 
 def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
@@ -182,15 +185,3 @@ def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
         old._backward_hooks = hooks
     if after is not None:
         old._post_accumulate_grad_hooks = after
-
-
-def _with_progress(slots: list[tuple[Slot, int]]) -> Iterable[tuple[Slot, int]]:
-    total = sum(slot.tensor.numel() * slot.tensor.element_size() for slot, _ in slots)
-    if total < _PROGRESS_FROM or torch.ops.weft.rank() != 0 or not sys.stderr.isatty():
-        return slots
-    try:
-        from rich.console import Console
-        from rich.progress import track
-    except ImportError:
-        return slots
-    return track(slots, "laying out variables", console=Console(stderr=True), transient=True)
