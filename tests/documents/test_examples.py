@@ -78,6 +78,15 @@ def programs() -> Path:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["train", "serve"])
+def test_cpp_usage(programs: Path, tmp_path: Path, name: str) -> None:
+    for option, code in (("--help", 0), ("--halp", 2)):
+        done = subprocess.run([programs / name, option], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == code and done.stderr.startswith(f"usage: {name} "), done
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.timeout(900)
 def test_cpp_train(programs: Path, tmp_path: Path) -> None:
     output = run_programs(3, [str(programs / "train"), "classifier"], timeout=100, cwd=tmp_path)[0]
     assert output.startswith("step 100: ") and losses(output)[0] < 0.6, output
