@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 import torch
 
 from . import first_rank
+from .arguments import needed
 from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
@@ -34,6 +36,7 @@ def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tenso
     """
     adopt_world()
     try:
+        needed(variable, torch.Tensor, "tag: variable")
         path, module_type = checked(path, "tag: path"), checked(module_type, "tag: module type")
     except ValueError as error:
         differ(str(error), torch.ops.weft.compared_by("tag"))
@@ -85,6 +88,8 @@ def distribute_module(
     """
     adopt_world()
     try:
+        needed(module, torch.nn.Module, "distribute_module: module")
+        needed(mesh, (DeviceMesh, NoneType), "distribute_module: mesh")
         layouts = _resolve(layout_map, mesh)
         mesh = layouts.device_mesh
         slots = list(slots_of(module))
@@ -102,7 +107,7 @@ def distribute_module(
             for slot in slots
         ]
     except ValueError as error:
-        differ(str(error), _WHAT, mesh)
+        differ(str(error), _WHAT, mesh if isinstance(mesh, DeviceMesh) else None)
         raise
     variables.check_ranks()
     # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.
@@ -131,7 +136,7 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
         return layout_map
     if mesh is None:
         raise ValueError("[W044] distribute_module: a plain dict of layouts needs a mesh as well")
-    return LayoutMap(mesh, layout_map)
+    return LayoutMap(mesh, needed(layout_map, Mapping, "distribute_module: layout_map"))
 
 
 def _check_plain(slots: Iterable[Slot]) -> None:
