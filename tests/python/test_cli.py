@@ -95,7 +95,8 @@ def test_report(place, capsys):
     text = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "--mesh", "data=1,model=2")[1]
     assert "on mesh (data=1, model=2)" in text and "layers/[0-1]  Block ×2" in text
     pytest.importorskip("matplotlib")
-    assert said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.svg")[0] == 0
+    code, out, _ = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.svg")
+    assert code == 0 and out.endswith("\n\nwrote net.svg\n")
     assert "<svg" in (place / "net.svg").read_text()
 
 

@@ -73,8 +73,10 @@ def _report(options: Namespace) -> int:
     _print(found.details if options.details else found)
     if options.draw is not None:
         drawing = draw(model, options.draw or None, layout_map=layouts)
-        if not options.draw:
-            print()
+        print()
+        if options.draw:
+            print(f"wrote {options.draw}")
+        else:
             _print(drawing)
     return 0
 
