@@ -5,6 +5,7 @@
 Everything between set_distribution and save is Keras as it is written for one process.
 """
 
+import argparse
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -15,6 +16,11 @@ import weft.keras
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="classifier.keras", help="the file that the model is saved to")
+    parser.add_argument("--epochs", type=int, default=10)
+    args = parser.parse_args()
+
     weft.keras.enable()
     keras.distribution.initialize()
     keras.utils.set_random_seed(0)
@@ -40,11 +46,11 @@ def main() -> None:
         name="classifier",
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    history = model.fit(x, y, batch_size=32, epochs=10, validation_split=0.25, verbose=0)
+    history = model.fit(x, y, batch_size=32, epochs=args.epochs, validation_split=0.25, verbose=0)
     if weft.rank() == 0:
         print(weft.keras.report(model))
         print(f"accuracy {history.history['val_accuracy'][-1]:.2f}")
-    model.save("classifier.keras")  # by rank 0, as one process would
+    model.save(args.out)  # by rank 0, as one process would
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ at::Tensor next_request(weft::Mesh mesh, int64_t width) {
 }
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
+  if (argc < 2 || argv[1][0] == '-') {
     std::cerr << "usage: serve scripted.pt\n";
-    return 2;
+    return argc > 1 && argv[1] == std::string("--help") ? 0 : 2;
   }
   weft::initialize();
   const weft::Mesh mesh = weft::DeviceMesh::get({weft::world_size()}, {"model"});

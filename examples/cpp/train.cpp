@@ -15,6 +15,10 @@ struct Net : torch::nn::Module {
 };
 
 int main(int argc, char** argv) {
+  if (argc > 1 && argv[1][0] == '-') {
+    std::cerr << "usage: train [folder to save to]\n";
+    return argv[1] == std::string("--help") ? 0 : 2;
+  }
   const std::string folder = argc > 1 ? argv[1] : "classifier";
   weft::initialize();
   torch::manual_seed(0);

@@ -30,6 +30,8 @@ def losses(output: str) -> list[float]:
 
 def test_each_says_how_to_run_it_and_is_run_here() -> None:
     here = Path(__file__).read_text()
+    for file in EXAMPLES.glob("*.py"):
+        assert "argparse.ArgumentParser(description=__doc__" in file.read_text(), f"{file} does not take --help"
     for file in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("cpp/*.cpp")):
         text = file.read_text()
         assert "--nproc-per-node" in text or "RANK=0" in text, f"{file} does not say how to run it"
@@ -73,6 +75,15 @@ def test_keras_fit(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def programs() -> Path:
     return cpp.built(EXAMPLES / "cpp", cpp.BUILD / "examples")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["train", "serve"])
+def test_cpp_usage(programs: Path, tmp_path: Path, name: str) -> None:
+    for option, code in (("--help", 0), ("--halp", 2)):
+        done = subprocess.run([programs / name, option], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == code and done.stderr.startswith(f"usage: {name} "), done
+    assert not list(tmp_path.iterdir()), "nothing is written"
 
 
 @pytest.mark.timeout(900)

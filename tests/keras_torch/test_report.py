@@ -57,7 +57,8 @@ def test_rows_and_notes(keras2: RankPool) -> None:
         )
         assert "sequential/head/kernel" in about(notes, "unmatched_variable")
         assert not about(notes, "ambiguous")
-        assert all(note in text for _, _, note in notes)
+        near = about(notes, "near_miss")  # which says more than that such a rule matches nothing
+        assert all(note in text for kind, rule, note in notes if kind != "unused_rule" or rule not in near)
 
 
 def ambiguous() -> list[tuple]:

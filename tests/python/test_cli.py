@@ -1,7 +1,9 @@
 """python -m weft."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +84,8 @@ def test_lint_of_a_plan_that_does_not(place, capsys):
     assert sum("'layers/*/up/weight'" in line for line in lines) == 1 and "'layers/.*/up/weight' would" in out
     assert "'.*up/weight' would" in out
     assert "'head.weight' has shape [512, 64]" in out
-    assert "variable 'layers.0.down.weight' of 32768 bytes is matched by no rule" in out
+    assert "variable 'layers/[0-1]/down/weight' of 32768 bytes is matched by no rule" in out and "(2 alike)" in out
+    assert "rule 'up/weight' matches nothing" not in out, "what it nearly matches says more"
 
 
 def test_report(place, capsys):
@@ -92,7 +95,8 @@ def test_report(place, capsys):
     text = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "--mesh", "data=1,model=2")[1]
     assert "on mesh (data=1, model=2)" in text and "layers/[0-1]  Block ×2" in text
     pytest.importorskip("matplotlib")
-    assert said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.svg")[0] == 0
+    code, out, _ = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.svg")
+    assert code == 0 and out.endswith("\n\nwrote net.svg\n")
     assert "<svg" in (place / "net.svg").read_text()
 
 
@@ -159,11 +163,35 @@ def test_rules(capsys):
 
 def test_help_and_nothing(capsys):
     assert main([]) == 2
-    assert "lint" in capsys.readouterr().out
-    for command in ("lint", "report", "rules", "doctor"):
+    commands = re.findall(r"^    (\w+) {2,}\w", capsys.readouterr().out, re.MULTILINE)
+    assert {"lint", "report", "plan", "search", "rules", "explain", "doctor"} <= set(commands)
+    for command in commands:
         with pytest.raises(SystemExit) as end:
             main([command, "--help"])
-        assert end.value.code == 0 and "Exit code 1" in capsys.readouterr().out or command == "report"
+        out = capsys.readouterr().out
+        assert end.value.code == 0 and out.startswith(f"usage: python -m weft {command} ")
+        assert "Exit code 1" in out or command not in ("lint", "rules", "doctor")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"weft {weft.__version__}, built for torch {torch.__version__}\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_of_a_search_is_shown_on_a_terminal(place, capsys, monkeypatch):
+    pytest.importorskip("rich")
+    arguments = ("search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--tries", "8")
+    assert said(capsys, *arguments)[2] == "", "nothing on what is no terminal"
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(arguments) == 0
+    assert "looking at layouts" in sys.stderr.getvalue() and "100%" in sys.stderr.getvalue()
 
 
 def python_m_weft(*arguments, **environment):

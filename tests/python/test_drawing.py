@@ -1,6 +1,8 @@
 """weft.draw, and the table of a report."""
 
 import io
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -122,9 +124,30 @@ def test_ranks_are_written_short(ranks, text):
     assert ranks_text(ranks, 10) == text
 
 
-def test_colours_differ():
+@pytest.mark.parametrize("axes", [("z",), ("y",), ("x",), ("x", "y"), ("y", "z"), ("x", "z"), ("x", "y", "z")])
+def test_colours_differ(axes):
     mesh = mesh_of(x=2, y=3, z=5)
-    assert len({as_hex(colour_of((rank,), mesh)) for rank in mesh.ranks}) == mesh.size
+    parts = shown("w", (30,), weft.TensorLayout((axes,), mesh)).parts
+    colours = [colour_of(part.ranks, mesh) for part in parts]
+    apart = [math.dist(a, b) for a, b in itertools.combinations(colours, 2)]
+    assert len(parts) == math.prod(mesh.axis_size(name) for name in axes) and min(apart) > 15
+
+
+@pytest.mark.parametrize("width", [300.0, 700.0])
+@pytest.mark.parametrize("axes", [{"m": 2}, {"data": 2, "model": 2}, {"a": 4, "b": 4, "c": 4}, {"replica": 64, "m": 8}])
+def test_nothing_lies_outside_of_a_picture(axes, width):
+    figures = pytest.importorskip("matplotlib.figure")
+    mesh = mesh_of(**axes)
+    layouts = weft.LayoutMap(mesh, {"weight": (tuple(axes), None)})
+    picture = weft.draw(nn.Linear(64, 64), layout_map=layouts).picture(width=width)
+    figure = figures.Figure(figsize=(picture.width / 72, picture.height / 72))
+    picture.paint(figure)
+    (heading, *texts), tiles = figure.axes[0].texts, figure.axes[0].patches
+    for piece in (heading, *texts, *tiles):
+        box = piece.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, piece
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, piece
+        assert piece is heading or not heading.get_window_extent().overlaps(box), piece
 
 
 CASES = [

@@ -1,8 +1,10 @@
-"""The torch releases that fit are said in one place, tools/torch_versions.txt; all that names them agrees with it."""
+"""The torch releases that fit are said in one place, tools/torch_versions.txt; all that names them agrees with it. So
+does what says Weft's own version."""
 
 import re
 
 import pytest
+import weft
 from support.cpp import ROOT
 
 OLDEST, NEWEST = re.findall(r"^\d+\.\d+\.\d+$", (ROOT / "tools" / "torch_versions.txt").read_text(), re.MULTILINE)
@@ -34,6 +36,13 @@ def test_the_oldest_is_what_they_try(file):
 def test_cmake_and_the_wheel_say_no_version_of_their_own():
     for file in ("CMakeLists.txt", "tools/packaging/weft_build.py", "pyproject.toml"):
         assert not re.findall(r"(?:torch|VERSION_\w+) *[<>=]*2\.1\d", read(file)), file
+
+
+def test_own_version_is_one():
+    assert re.findall(r'^version = "(.+)"', read("pyproject.toml"), re.MULTILINE) == [weft.__version__]
+    assert re.findall(r"^project\(weft VERSION (\S+)", read("CMakeLists.txt"), re.MULTILINE) == [weft.__version__]
+    newest = re.search(r"^## \[(?:Unreleased\]\n\nTowards )?(\d[\d.]*\d)", read("CHANGELOG.md"), re.MULTILINE)
+    assert newest and newest[1] == weft.__version__
 
 
 def test_what_differs_is_in_the_table():

@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import torch
 
 from . import checkpoint_values as values
+from .arguments import folder, needed
 from .checkpoint_optimizer import Named
 from .filling import unfilled
 from .mesh import adopt_world
@@ -142,7 +144,7 @@ def load(
     Both are the same on all ranks, and no variable is changed.
     """
     adopt_world()
-    found = torch.classes.weft.Checkpoint(os.fspath(path))
+    found = torch.classes.weft.Checkpoint(folder(path, "load: path"))
     saved = json.loads(found.values())
     try:
         targets = _Targets()
@@ -172,6 +174,8 @@ def load(
 def _save(path: Any, model: Any, optimizer: Any, extra: Any, step: int | None, wait: bool) -> Any:
     adopt_world()
     try:
+        where = folder(path, "save: path")
+        needed(step, (int, NoneType), "save: step")
         groups: dict[str, dict[str, torch.Tensor]] = {_MODEL: _tensors_of(model, "save") if model is not None else {}}
         saved = {}
         if optimizer is not None:
@@ -183,7 +187,7 @@ def _save(path: Any, model: Any, optimizer: Any, extra: Any, step: int | None, w
         differ(str(error), _WHAT)
         raise
     columns = [list(column) for column in zip(*items, strict=True)] or [[], [], []]
-    return torch.ops.weft._save(os.fspath(path), *columns, text, step, wait)
+    return torch.ops.weft._save(where, *columns, text, step, wait)
 
 
 def _tensors_of(model: Any, what: str) -> dict[str, torch.Tensor]:

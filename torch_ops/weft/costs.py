@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from . import _library  # noqa: F401
+from .arguments import needed
 from .mesh import DeviceMesh
 from .text_table import human, table
 
@@ -75,4 +76,4 @@ def cost(device_mesh: DeviceMesh) -> Cost:
     Raises ValueError, the same on all ranks, for such a file that cannot be read, differs between ranks or is of a mesh
     of other axes.
     """
-    return Cost(device_mesh)
+    return Cost(needed(device_mesh, DeviceMesh, "cost: device_mesh"))

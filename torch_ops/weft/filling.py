@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .arguments import needed
 from .slots import Slot, slots_of
 from .strings import shown
 from .tensors import is_sharded
@@ -62,6 +63,7 @@ def unfilled_paths(module: torch.nn.Module) -> list[str]:
 
     The first forward pass of a module that has such a variable raises a ValueError that names them.
     """
+    needed(module, torch.nn.Module, "unfilled_paths: module")
     return [slot.path for slot in slots_of(module) if unfilled(slot.tensor)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .arguments import needed
 from .axes import Axes, axes_tuple
 from .handle import Handle
 from .mesh import DeviceMesh, TensorLayout
@@ -49,7 +50,7 @@ class LayoutMap(Handle, MutableMapping):
         if not isinstance(device_mesh, DeviceMesh):
             raise ValueError(f"[W038] LayoutMap: a weft.DeviceMesh is needed, got {type(device_mesh).__name__}")
         self._object = torch.classes.weft.LayoutMap(device_mesh._object)
-        for pattern, axes in (entries or {}).items():
+        for pattern, axes in needed(entries or {}, Mapping, "LayoutMap: entries").items():
             self[pattern] = axes
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from . import _library  # noqa: F401  (the classes below come with the library)
+from .arguments import needed
 from .axes import Axes, SequenceNotStr, axes_tuple, names_tuple
 from .handle import Interned
 from .strings import checked, shown
@@ -45,15 +47,14 @@ class DeviceMesh(Interned):
         try:
             kind = checked(device_type or ("cuda" if torch.cuda.is_available() else "cpu"), "DeviceMesh: device type")
             names = list(names_tuple(axis_names, "DeviceMesh: axis name"))
+            sizes = _sizes(shape)
             ranks = _ranks(devices)
             if simulate is not None and (ranks or simulate < 0):
                 raise ValueError("[W022] DeviceMesh: simulate takes a rank, from 0 on, and no devices")
         except ValueError as error:  # the others may be waiting to compare theirs
             torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
             raise
-        self._object = torch.classes.weft.DeviceMesh(
-            list(shape), names, ranks, kind, -1 if simulate is None else simulate
-        )
+        self._object = torch.classes.weft.DeviceMesh(sizes, names, ranks, kind, -1 if simulate is None else simulate)
 
     @classmethod
     def from_torch(cls, device_mesh: Any) -> DeviceMesh:
@@ -128,7 +129,9 @@ class TensorLayout(Interned):
     """
 
     def __init__(self, axes: Axes, device_mesh: DeviceMesh, partial: Mapping[str, str] | None = None) -> None:
-        pending = {checked(a, "axis name"): checked(kind, "reduction") for a, kind in (partial or {}).items()}
+        needed(device_mesh, DeviceMesh, "TensorLayout: device_mesh")
+        partial = needed(partial or {}, Mapping, "TensorLayout: partial")
+        pending = {checked(a, "axis name"): checked(kind, "reduction") for a, kind in partial.items()}
         self._object = torch.classes.weft.TensorLayout(axes_tuple(axes), device_mesh._object, pending or None)
 
     @classmethod
@@ -197,6 +200,13 @@ class TensorLayout(Interned):
 
     def __repr__(self) -> str:
         return f"TensorLayout({self._object.describe()})"
+
+
+def _sizes(shape: Any) -> list[int]:
+    try:
+        return [operator.index(size) for size in shape]
+    except TypeError:
+        raise ValueError(f"[W038] DeviceMesh: shape must be a sequence of int, not {shown(shape)}") from None
 
 
 def _ranks(devices: Any) -> list[int]:

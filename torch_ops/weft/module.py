@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 import torch
 
 from . import first_rank
+from .arguments import needed
 from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
 from .layout_map import LayoutMap
 from .maps import active_layouts, note_map
 from .mesh import DeviceMesh, TensorLayout, adopt_world
+from .progress import progress
 from .slots import Slot, module_type, slots_of
 from .strings import checked
 from .tensors import as_kind, differ, is_dtensor
@@ -34,6 +36,7 @@ def tag(variable: torch.Tensor, path: str, module_type: str = "") -> torch.Tenso
     """
     adopt_world()
     try:
+        needed(variable, torch.Tensor, "tag: variable")
         path, module_type = checked(path, "tag: path"), checked(module_type, "tag: module type")
     except ValueError as error:
         differ(str(error), torch.ops.weft.compared_by("tag"))
@@ -85,6 +88,8 @@ def distribute_module(
     """
     adopt_world()
     try:
+        needed(module, torch.nn.Module, "distribute_module: module")
+        needed(mesh, (DeviceMesh, NoneType), "distribute_module: mesh")
         layouts = _resolve(layout_map, mesh)
         mesh = layouts.device_mesh
         slots = list(slots_of(module))
@@ -102,7 +107,7 @@ def distribute_module(
             for slot in slots
         ]
     except ValueError as error:
-        differ(str(error), _WHAT, mesh)
+        differ(str(error), _WHAT, mesh if isinstance(mesh, DeviceMesh) else None)
         raise
     variables.check_ranks()
     # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.
@@ -131,7 +136,7 @@ def _resolve(layout_map: Any, mesh: DeviceMesh | None) -> LayoutMap:
         return layout_map
     if mesh is None:
         raise ValueError("[W044] distribute_module: a plain dict of layouts needs a mesh as well")
-    return LayoutMap(mesh, layout_map)
+    return LayoutMap(mesh, needed(layout_map, Mapping, "distribute_module: layout_map"))
 
 
 def _check_plain(slots: Iterable[Slot]) -> None:
@@ -159,18 +164,21 @@ def _check_free(slots: Iterable[Slot]) -> None:
 def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: bool) -> None:
     """Each variable laid out, once, and put where it was."""
     taken: dict[int, torch.Tensor] = {}
-    for slot, number in _with_progress(list(zip(slots, numbers, strict=True))):
-        first = number not in taken
-        was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
-        if first:
-            taken[number] = variables.take(number)
-        if slot.scripted:
-            slot.owner._c.setattr(slot.name, taken[number])
-        elif first:
-            swap_impl(slot.tensor, taken[number])
-            if was_meta and to_fill:
-                note_unfilled(slot.tensor)
-            taken[number] = slot.tensor  # nothing holds the plain value any longer
+    is_long = sum(slot.tensor.numel() * slot.tensor.element_size() for slot in slots) >= _PROGRESS_FROM
+    with progress("laying out variables", len(slots), is_long) as advance:
+        for slot, number in zip(slots, numbers, strict=True):
+            first = number not in taken
+            was_meta = slot.tensor.is_meta and not torch.ops.weft.is_sharded(slot.tensor)
+            if first:
+                taken[number] = variables.take(number)
+            if slot.scripted:
+                slot.owner._c.setattr(slot.name, taken[number])
+            elif first:
+                swap_impl(slot.tensor, taken[number])
+                if was_meta and to_fill:
+                    note_unfilled(slot.tensor)
+                taken[number] = slot.tensor  # nothing holds the plain value any longer
+            advance()
 
 
 def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
@@ -182,15 +190,3 @@ def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
         old._backward_hooks = hooks
     if after is not None:
         old._post_accumulate_grad_hooks = after
-
-
-def _with_progress(slots: list[tuple[Slot, int]]) -> Iterable[tuple[Slot, int]]:
-    total = sum(slot.tensor.numel() * slot.tensor.element_size() for slot, _ in slots)
-    if total < _PROGRESS_FROM or torch.ops.weft.rank() != 0 or not sys.stderr.isatty():
-        return slots
-    try:
-        from rich.console import Console
-        from rich.progress import track
-    except ImportError:
-        return slots
-    return track(slots, "laying out variables", console=Console(stderr=True), transient=True)

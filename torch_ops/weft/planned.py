@@ -10,6 +10,7 @@ from .computing import ComputedOp, ComputeLog
 from .costs import Cost
 from .memory import Peak
 from .mesh import DeviceMesh
+from .notes import told
 from .reporting import ReportNote
 from .text_table import human, table
 from .tracing import Trace, TraceRow
@@ -126,7 +127,8 @@ class Planned:
             lines = [("gathered", "why", "calls", "bytes")]
             lines += [(g.op, g.reason, str(g.calls), human(g.bytes)) for g in self.gathers]
             parts.append(table(lines, right=(2, 3)))
-        parts += [note.text for note in self.notes]
+        if self.notes:
+            parts.append("\n".join(f"note: {text}" for _, text in told(self.notes)))
         return "\n\n".join(parts)
 
     __repr__ = __str__

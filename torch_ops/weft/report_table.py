@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import spans
+from .notes import told
 from .text_table import human, table
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ def _braces(words: Sequence[str]) -> str:
 
 def _notes(report: Report) -> list[str]:
     """The notes in words, of which a kind that has many shows some."""
-    out = []
-    for kind in dict.fromkeys(note.kind for note in report.notes):
-        texts = [note.text for note in report.notes if note.kind == kind]
+    out, notes = [], told(report.notes)
+    for kind in dict.fromkeys(kind for kind, _ in notes):
+        texts = [text for of, text in notes if of == kind]
         out += texts[:_NAMED]
         if len(texts) > _NAMED:
             out.append(f"{len(texts) - _NAMED} more notes of the kind {kind}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
 
 from . import report_table
+from .arguments import needed
 from .layout_map import LayoutMap
 from .maps import map_of
 from .mesh import DeviceMesh
@@ -67,7 +69,8 @@ def report(module: torch.nn.Module, layout_map: LayoutMap | None = None) -> Repo
     Raises:
         ValueError: there is no map at all.
     """
-    layouts = map_of(module, layout_map)
+    needed(module, torch.nn.Module, "report: module")
+    layouts = map_of(module, needed(layout_map, (LayoutMap, NoneType), "report: layout_map"))
     variables: dict[int, Slot] = {}
     for slot in slots_of(module):
         variables.setdefault(id(slot.tensor), slot)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from . import _library  # noqa: F401
+from .arguments import needed
 from .rule_check import Checker, RuleCheck
 from .strings import checked, shown
 
@@ -65,6 +66,7 @@ def check_rule(
     """
     if text is not None:
         checked(text, "check_rule: the rule")
+    needed(args, (tuple, list), "check_rule: args")
     return Checker(op_name(op), text, args, kwargs or {}, parts).run()
 
 

@@ -13,12 +13,14 @@ from .layout_map import LayoutMap
 from .mesh import DeviceMesh
 from .planned import Planned
 from .planning import Step, made_on_meta, planned_step
+from .progress import progress
 from .search_estimate import Estimate, Estimator, simulated
 from .search_folding import runs_of
 from .search_found import Candidate, Found
 from .search_kinds import Space
 from .search_moves import Moves, Point
 from .strings import shown
+from .text_table import human
 
 _AXES = ("data", "model")  # of the meshes that are tried where only the number of ranks is given
 _KEPT = 5  # runners-up
@@ -74,21 +76,27 @@ def search(
     estimator = Estimator(plain, runs, step)
     batch = (batch_axis,) if isinstance(batch_axis, str) else batch_axis
     spaces = [Space(plain, simulated(shape), runs) for shape in _meshes(mesh)]
-    searches = [_Search(space, Moves(plain, space, example_inputs, batch), estimator, memory) for space in spaces]
-    left = tries
-    for one in searches:
-        left -= one.begin()
-    best = min(searches, key=lambda one: one.score(one.best))
-    best.descend(left)
-    given = mesh if isinstance(mesh, DeviceMesh) and mesh.simulated_rank is None else None
-    return best.found(step, given, sum(len(one.tried) for one in searches))
+    with progress("looking at layouts", tries) as advance:
+        searches = [
+            _Search(space, Moves(plain, space, example_inputs, batch), estimator, memory, advance) for space in spaces
+        ]
+        left = tries
+        for one in searches:
+            left -= one.begin()
+        best = min(searches, key=lambda one: one.score(one.best))
+        best.descend(left)
+        given = mesh if isinstance(mesh, DeviceMesh) and mesh.simulated_rank is None else None
+        return best.found(step, given, sum(len(one.tried) for one in searches))
 
 
 class _Search:
     """The search on one mesh."""
 
-    def __init__(self, space: Space, moves: Moves, estimator: Estimator, memory: int | None) -> None:
+    def __init__(
+        self, space: Space, moves: Moves, estimator: Estimator, memory: int | None, advance: Callable[[], None]
+    ) -> None:
         self.space, self._moves, self._estimator, self._memory = space, moves, estimator, memory
+        self._advance = advance  # called for each layout that is looked at
         self.tried: dict[Point, Estimate | Exception] = {}
         self.best = moves.whole()
         self._more = 1.0  # memory of a layout that was planned whole, in parts of its estimate
@@ -135,6 +143,7 @@ class _Search:
                 self._estimator.unfold()  # the model looks at its layers otherwise than one after the other
                 return self._try(point)
             self.tried[point] = error
+        self._advance()
         over, seconds = self.score(point)
         best_over, best_seconds = self.score(self.best)
         if over < best_over or (over == best_over and seconds < best_seconds * _BETTER):
@@ -159,9 +168,10 @@ class _Search:
             refused[order[0]] = planned
             self._more = max(self._more, planned.peak / self._estimate(order[0]).peak)
         least = min(refused.values(), key=lambda planned: planned.peak)
+        kinds = ", ".join(f"{human(size)} of {kind}" for kind, size in least.kinds.items())
         raise ValueError(
             f"[W039] search: none of the {tried} layouts that were tried fits into memory={self._memory}; the best "
-            f"takes {least.peak} bytes: {least.kinds}. Give more memory, ranks or tries, or a smaller batch"
+            f"takes {human(least.peak)}: {kinds}. Give more memory, ranks or tries, or a smaller batch"
         )
 
     def _estimate(self, point: Point) -> Estimate:

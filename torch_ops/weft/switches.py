@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library  # noqa: F401
+from .arguments import needed
 from .strings import checked
 
 
@@ -44,7 +45,7 @@ def check_finite(on: bool = True) -> _Scope:
     that an operand had before: masks are made of them. Each op then reads its results once more; on a GPU the host
     waits for them.
     """
-    return _Scope(torch.ops.weft.check_finite, on)
+    return _Scope(torch.ops.weft.check_finite, needed(on, (bool, int), "check_finite: on"))
 
 
 def overlap(budget: int = 256 << 20, *, keep: bool = False) -> _Scope:
@@ -64,11 +65,12 @@ def overlap(budget: int = 256 << 20, *, keep: bool = False) -> _Scope:
             two buckets are there at once. The same on all ranks.
 
     Raises:
-        ValueError: a budget below 0.
+        ValueError: a budget that is no number, or below 0.
         RuntimeError: later, from an op, where a rank wrote to a variable's `local_tensor` in the middle of a pass, when
             it was on its way to the others already.
     """
-    return _Scope(lambda value: torch.ops.weft.overlap(*value), (budget, keep))
+    values = (needed(budget, int, "overlap: budget"), needed(keep, (bool, int), "overlap: keep"))
+    return _Scope(lambda value: torch.ops.weft.overlap(*value), values)
 
 
 def strict(on: bool = True, *, allow: str | Sequence[str] = ()) -> _Scope:
@@ -89,8 +91,10 @@ def strict(on: bool = True, *, allow: str | Sequence[str] = ()) -> _Scope:
         NotImplementedError: later, from the op, before it does anything; it names the op, the variable and both
             layouts.
     """
-    patterns = [allow] if isinstance(allow, str) else list(allow)
-    return _Scope(lambda value: torch.ops.weft.strict(*value), (on, patterns))
+    needed(on, (bool, int), "strict: on")
+    patterns = [allow] if isinstance(allow, str) else list(needed(allow, (str, Sequence), "strict: allow"))
+    values = (on, [checked(pattern, "strict: pattern") for pattern in patterns])
+    return _Scope(lambda value: torch.ops.weft.strict(*value), values)
 
 
 def warn_relayout(bytes: int | None = 1 << 20) -> _Scope:
@@ -105,7 +109,7 @@ def warn_relayout(bytes: int | None = 1 << 20) -> _Scope:
     Raises:
         ValueError: less than 0 bytes.
     """
-    if bytes is not None and bytes < 0:
+    if bytes is not None and needed(bytes, int, "warn_relayout: bytes") < 0:
         raise ValueError(f"[W030] warn_relayout: {bytes} bytes; give 0 or more, or None for never")
     return _Scope(torch.ops.weft.warn_relayout, -1 if bytes is None else bytes)
 
@@ -120,4 +124,4 @@ def check_plain(on: bool = True) -> _Scope:
     Raises:
         ValueError: later, from the op whose plain operand differs, on all ranks; the message names both.
     """
-    return _Scope(torch.ops.weft.check_plain, on)
+    return _Scope(torch.ops.weft.check_plain, needed(on, (bool, int), "check_plain: on"))

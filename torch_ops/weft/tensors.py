@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .arguments import needed
 from .axes import Axes
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 
@@ -76,7 +77,7 @@ def distribute_tensor(
             can tell; a tensor of another subclass that has no memory of its own.
     """
     adopt_world()
-    tensor = tensor if isinstance(tensor, torch.Tensor) else torch.as_tensor(tensor)
+    tensor = _as_tensor(tensor, "distribute_tensor")
     layout = _laid_out_as(layout, device_mesh, "distribute_tensor")
     if is_dtensor(tensor):
         tensor = shards_of(tensor, layout.device_mesh, "distribute_tensor")
@@ -88,12 +89,24 @@ def distribute_variable(
 ) -> torch.Tensor:
     """A variable's value in that layout, as a leaf that requires grad as `variable` does (a Parameter stays one)."""
     adopt_world()
-    tensor = torch.as_tensor(variable)
+    tensor = _as_tensor(variable, "distribute_variable")
     layout = _laid_out_as(layout, device_mesh, "distribute_variable")
     if is_dtensor(tensor):
         shards = shards_of(tensor.detach(), layout.device_mesh, "distribute_variable")
         tensor = shards.requires_grad_(tensor.requires_grad)
     return as_kind(torch.ops.weft.distribute_variable(tensor, layout._object), variable)
+
+
+def _as_tensor(value: Any, function: str) -> torch.Tensor:
+    """A tensor of numbers, lists or arrays of them too, which all ranks are about to compare in that function."""
+    if isinstance(value, torch.Tensor):
+        return value
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        error = f"[W038] {function}: the tensor must be torch.Tensor, not {type(value).__name__}"
+    differ(error, torch.ops.weft.compared_by(function))
+    raise ValueError(error)
 
 
 def is_dtensor(x: Any) -> bool:
@@ -133,12 +146,21 @@ def as_kind(out: torch.Tensor, like: Any) -> torch.Tensor:
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The whole value as a plain tensor on every rank. Differentiable; a collective, so every rank calls it."""
-    return torch.ops.weft.full_tensor(tensor)
+    return torch.ops.weft.full_tensor(needed(tensor, torch.Tensor, "full_tensor: tensor"))
 
 
 def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """This rank's part as a plain tensor that shares the shard's memory; pending parts as they are."""
-    return torch.ops.weft.local_tensor(tensor)
+    return torch.ops.weft.local_tensor(needed(tensor, torch.Tensor, "local_tensor: tensor"))
+
+
+def _no_part(value: Any) -> str:
+    """Why it is not a rank's part; empty: it is one."""
+    if not isinstance(value, torch.Tensor):
+        return f"[W038] from_local: local must be torch.Tensor, not {type(value).__name__}"
+    if is_dtensor(value):
+        return "[W035] from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
+    return ""
 
 
 def from_local(
@@ -160,9 +182,12 @@ def from_local(
     """
     adopt_world()
     shape = list(shape) if shape is not None else None
-    if is_dtensor(local):
-        error = "[W035] from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
-        differ(error, torch.ops.weft.compared_by("from_local"), device_mesh)
+    if error := _no_part(local):
+        differ(
+            error,
+            torch.ops.weft.compared_by("from_local"),
+            device_mesh if isinstance(device_mesh, DeviceMesh) else None,
+        )
         raise ValueError(error)
     return torch.ops.weft.from_local(local, _laid_out_as(layout, device_mesh, "from_local")._object, shape)
 
@@ -183,12 +208,12 @@ def value_of(tensor: torch.Tensor) -> torch.Tensor:
 
 def layout_of(tensor: torch.Tensor) -> TensorLayout:
     """Raises ValueError for a plain tensor."""
-    return TensorLayout._wrap(torch.ops.weft.layout_of(tensor))
+    return TensorLayout._wrap(torch.ops.weft.layout_of(needed(tensor, torch.Tensor, "layout_of: tensor")))
 
 
 def path_of(tensor: torch.Tensor) -> str:
     """The variable path that the tensor carries; empty: none."""
-    return torch.ops.weft.path_of(tensor)
+    return torch.ops.weft.path_of(needed(tensor, torch.Tensor, "path_of: tensor"))
 
 
 def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: int = 0) -> Any:

@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .._library import cmake_prefix_path
+from .. import __version__
+from .._library import cmake_prefix_path, library_path, torch_version_built_for
 from . import doctor, dry_run, explain, plans, rules, search
 
 _COMMANDS = [plans.add_lint, plans.add_report, dry_run.add, search.add, rules.add, explain.add, doctor.add]
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m weft", description="Looks at layouts, rules and this installation, in one process."
     )
+    parser.add_argument("--version", action="version", version=_version(), help="print versions, and exit")
     parser.add_argument(
         "--cmake-prefix-path", action="store_true", help="print where CMake's find_package(weft) finds the C++ library"
     )
@@ -35,3 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ImportError, ValueError) as error:
         print(f"weft: {error}", file=sys.stderr)
         return 2
+
+
+def _version() -> str:
+    return f"weft {__version__}, built for torch {torch_version_built_for(library_path()) or 'of an unknown version'}"

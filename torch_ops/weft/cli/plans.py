@@ -12,7 +12,8 @@ import torch
 from ..drawing import draw
 from ..layout_map import LayoutMap
 from ..mesh import DeviceMesh
-from ..reporting import Report, ReportNote, report
+from ..notes import told
+from ..reporting import Report, report
 from ..strings import shown
 
 _HARMLESS = ("uneven",)  # kinds of notes that are no mistakes
@@ -57,20 +58,14 @@ def _add_arguments(parser: Any) -> None:
 
 def _lint(options: Namespace) -> int:
     wrong = _wrong(_look(options)[2])
-    for note in wrong:
-        print(note.text)
+    for text in wrong:
+        print(text)
     print(f"{options.plan}: {len(wrong)} thing{'' if len(wrong) == 1 else 's'} to look at")
     return 1 if wrong else 0
 
 
-def _wrong(found: Report) -> list[ReportNote]:
-    """What is wrong. Of a pattern that nearly matches, that alone is told."""
-    near = {note.subject for note in found.notes if note.kind == "near_miss"}
-    return [
-        note
-        for note in found.notes
-        if note.kind not in _HARMLESS and not (note.kind == "unused_rule" and note.subject in near)
-    ]
+def _wrong(found: Report) -> list[str]:
+    return [text for kind, text in told(found.notes) if kind not in _HARMLESS]
 
 
 def _report(options: Namespace) -> int:
@@ -78,8 +73,10 @@ def _report(options: Namespace) -> int:
     _print(found.details if options.details else found)
     if options.draw is not None:
         drawing = draw(model, options.draw or None, layout_map=layouts)
-        if not options.draw:
-            print()
+        print()
+        if options.draw:
+            print(f"wrote {options.draw}")
+        else:
             _print(drawing)
     return 0
 

@@ -101,7 +101,7 @@ class Variable(Drawing):
         self._across = length(shown.columns, largest)
         self._down = 10.0 if self.vector else length(shown.rows, largest)
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, shown.shape))
-        self._lines = [f"{shown.name.replace('_', ' ')} {shape}"] if self.vector else [shown.name, shape]
+        self._lines = [f"{shown.name} {shape}"] if self.vector else [shown.name, shape]
         self.width = max(self._across, *(text_width(line, 6) for line in self._lines))
         self.height = self._down + 2 + 8 * len(self._lines)
 

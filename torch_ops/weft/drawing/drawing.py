@@ -6,10 +6,12 @@ import io
 import os
 import shutil
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import torch
 
+from ..arguments import needed
 from ..layout_map import LayoutMap
 from ..maps import map_of
 from ..mesh import DeviceMesh
@@ -93,6 +95,7 @@ def draw(
         ValueError: a plain tensor, or a module with one and no map; or what the map's look-ups raise.
         ImportError: a picture is asked for, and matplotlib is not installed; says how to.
     """
+    needed(layout_map, (LayoutMap, NoneType), "draw: layout_map")
     if isinstance(what, torch.nn.Module):
         layers = layers_of(what, map_of(what, layout_map))
         meshes = [v.layout.device_mesh for layer in layers for group in layer.groups for v in group.variables]
