@@ -126,6 +126,20 @@ at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t wri
   return local;
 }
 
+// Brings this rank's part of what was drawn into self: a plain tensor, one with a sum pending, or any other sharded
+// one.
+void write_drawn(const at::Tensor& self, at::Tensor local, const Target& target) {
+  if (!holds_shards(self)) {
+    self.copy_(redistribute_local(local, target.geometry.sizes, target.layout,
+                                  TensorLayout::replicated(target.layout->mesh(), self.dim())));
+  } else if (sharded(self).layout()->has_partial() && !sharded(self).chain()) {
+    replace_content(sharded(self).cell(), std::move(local), target.layout);
+    sharded(self).wrote();
+  } else {
+    self.copy_(make_sharded(std::move(local), target.layout, target.geometry));
+  }
+}
+
 }  // namespace
 
 void run_random(const OpInfo& op, Stack& stack) {
@@ -150,10 +164,9 @@ void run_random(const OpInfo& op, Stack& stack) {
   } else if (replay) {
     localize(op, arguments, target, true);
     const Layout replicated = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
-    at::Tensor full;
     if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
     op.handle.callBoxed(&arguments);
-    full = arguments[0].toTensor();
+    const at::Tensor full = arguments[0].toTensor();
     know(full);
     local = redistribute_local(full, target.geometry.sizes, replicated, target.layout);
   } else {
@@ -178,15 +191,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     stack.push_back(make_sharded(std::move(local), target.layout, target.geometry));
     return;
   }
-  if (!holds_shards(self)) {
-    self.copy_(redistribute_local(local, target.geometry.sizes, target.layout,
-                                  TensorLayout::replicated(target.layout->mesh(), self.dim())));
-  } else if (sharded(self).layout()->has_partial() && !sharded(self).chain()) {
-    replace_content(sharded(self).cell(), std::move(local), target.layout);
-    sharded(self).wrote();
-  } else {
-    self.copy_(make_sharded(std::move(local), target.layout, target.geometry));
-  }
+  write_drawn(self, std::move(local), target);
   stack.push_back(self);
 }
 
