@@ -126,8 +126,7 @@ at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t wri
   return local;
 }
 
-// Brings this rank's part of what was drawn into self: a plain tensor, one with a sum pending, or any other sharded
-// one.
+// Brings this rank's part of what was drawn into self, which is plain, has a sum pending, or is sharded otherwise.
 void write_drawn(const at::Tensor& self, at::Tensor local, const Target& target) {
   if (!holds_shards(self)) {
     self.copy_(redistribute_local(local, target.geometry.sizes, target.layout,

@@ -107,7 +107,7 @@ def distribute_module(
             for slot in slots
         ]
     except ValueError as error:
-        differ(str(error), _WHAT, mesh if isinstance(mesh, DeviceMesh) else None)
+        differ(str(error), _WHAT, mesh)
         raise
     variables.check_ranks()
     # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.

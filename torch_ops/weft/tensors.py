@@ -23,13 +23,16 @@ _KEY = (
 _CORE = frozenset((torch.Tensor, torch.nn.Parameter))  # the types of most tensors
 
 
-def differ(error: str, what: str, mesh: DeviceMesh | None = None) -> None:
+def differ(error: str, what: str, mesh: Any = None) -> None:
     """An error that a rank must not raise alone, while the others wait in the check of `what`: it goes there too.
+
+    Args:
+        mesh: of the ranks that compare; all of the world where it is no mesh, which may be the error.
 
     Raises:
         ValueError: where not all ranks have this error.
     """
-    torch.ops.weft.check_same(list(error.encode()), what, mesh._object if mesh else None)
+    torch.ops.weft.check_same(list(error.encode()), what, mesh._object if isinstance(mesh, DeviceMesh) else None)
 
 
 def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function: str) -> TensorLayout:
@@ -37,7 +40,7 @@ def _laid_out_as(layout: TensorLayout | Axes, mesh: DeviceMesh | None, function:
     try:
         return as_layout(layout, mesh)
     except ValueError as error:
-        differ(str(error), torch.ops.weft.compared_by(function), mesh if isinstance(mesh, DeviceMesh) else None)
+        differ(str(error), torch.ops.weft.compared_by(function), mesh)
         raise
 
 
@@ -154,15 +157,6 @@ def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return torch.ops.weft.local_tensor(needed(tensor, torch.Tensor, "local_tensor: tensor"))
 
 
-def _no_part(value: Any) -> str:
-    """Why it is not a rank's part; empty: it is one."""
-    if not isinstance(value, torch.Tensor):
-        return f"[W038] from_local: local must be torch.Tensor, not {type(value).__name__}"
-    if is_dtensor(value):
-        return "[W035] from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
-    return ""
-
-
 def from_local(
     local: torch.Tensor,
     layout: TensorLayout | Axes,
@@ -182,13 +176,14 @@ def from_local(
     """
     adopt_world()
     shape = list(shape) if shape is not None else None
-    if error := _no_part(local):
-        differ(
-            error,
-            torch.ops.weft.compared_by("from_local"),
-            device_mesh if isinstance(device_mesh, DeviceMesh) else None,
-        )
-        raise ValueError(error)
+    try:
+        if is_dtensor(needed(local, torch.Tensor, "from_local: local")):
+            raise ValueError(
+                "[W035] from_local: the part is a DTensor; pass its to_local(), or the DTensor to weft.from_dtensor"
+            )
+    except ValueError as error:
+        differ(str(error), torch.ops.weft.compared_by("from_local"), device_mesh)
+        raise
     return torch.ops.weft.from_local(local, _laid_out_as(layout, device_mesh, "from_local")._object, shape)
 
 
