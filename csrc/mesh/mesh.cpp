@@ -22,12 +22,12 @@ struct Known {
   const DeviceMesh* mesh;
   bool in_order;  // its ranks are 0, 1, ...
 };
-struct Table {
+struct Interned {
   std::mutex mutex;
   std::vector<Known> meshes;
 };
-Table& table() {
-  static Table* table = new Table();
+Interned& interned() {
+  static Interned* table = new Interned();
   return *table;
 }
 
@@ -95,12 +95,12 @@ const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std
            mesh.simulated_rank_ == simulated_rank;
   };
   const auto find = [&]() -> const DeviceMesh* {
-    const auto& meshes = table().meshes;
+    const auto& meshes = interned().meshes;
     const auto it = std::find_if(meshes.begin(), meshes.end(), is_it);
     return it == meshes.end() ? nullptr : it->mesh;
   };
   {
-    std::lock_guard<std::mutex> lock(table().mutex);
+    std::lock_guard<std::mutex> lock(interned().mutex);
     if (const DeviceMesh* mesh = find()) return mesh;
   }
   const int64_t size = checked_size(shape);
@@ -111,7 +111,7 @@ const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std
   check_ranks(shape, size, ranks);
   TORCH_CHECK_VALUE(device_type == "cpu" || device_type == "cuda", "[W022] device mesh: device type ",
                     quote(device_type), " is unknown; it is 'cpu' or 'cuda'");
-  std::lock_guard<std::mutex> lock(table().mutex);
+  std::lock_guard<std::mutex> lock(interned().mutex);
   if (const DeviceMesh* mesh = find()) return mesh;
   auto* mesh = new DeviceMesh();
   mesh->shape_ = std::move(shape);
@@ -121,13 +121,13 @@ const DeviceMesh* DeviceMesh::intern(std::vector<int64_t> shape, std::vector<std
   mesh->simulated_rank_ = simulated_rank;
   mesh->hash_ = mix(hash_text(mesh->str()), hash_text(mesh->device_type_));
   for (int64_t rank : mesh->ranks_) mesh->hash_ = mix(mesh->hash_, static_cast<uint64_t>(rank));
-  table().meshes.push_back({mesh, mesh->ranks_ == in_order});
+  interned().meshes.push_back({mesh, mesh->ranks_ == in_order});
   return mesh;
 }
 
 bool any_mesh() {
-  std::lock_guard<std::mutex> lock(table().mutex);
-  return !table().meshes.empty();
+  std::lock_guard<std::mutex> lock(interned().mutex);
+  return !interned().meshes.empty();
 }
 
 int DeviceMesh::axis(const std::string& name) const {

@@ -30,7 +30,7 @@ struct Row {
 
 // Ours, theirs, and for each dimension of ours theirs. Shapes: Dense (in, out), Linear (out, in); Keras convolutions
 // (window..., in, out), torch's (out, in / groups, window...); transposed ones swap in and out in both frameworks.
-const std::vector<Row>& table() {
+const std::vector<Row>& adapter_rows() {
   constexpr std::string_view kConv1d = "Conv1d LazyConv1d ConvTranspose1d LazyConvTranspose1d";
   constexpr std::string_view kConv2d = "Conv2d LazyConv2d ConvTranspose2d LazyConvTranspose2d";
   constexpr std::string_view kConv3d = "Conv3d LazyConv3d ConvTranspose3d LazyConvTranspose3d";
@@ -132,7 +132,7 @@ std::vector<LeafSynonym> leaf_synonyms(std::string_view module_type, std::string
   std::vector<LeafSynonym> found;
   const std::string type = canonical_module_type(module_type);
   if (type.empty()) return found;
-  for (const Row& row : table()) {
+  for (const Row& row : adapter_rows()) {
     if (row.leaf == leaf && lists(row.types, type)) found.push_back({std::string(row.synonym), row.permutation});
   }
   return found;

@@ -13,9 +13,9 @@
 namespace weft {
 namespace {
 
-constexpr size_t kColumns = 6;
+constexpr size_t kReportColumns = 6;
 constexpr int64_t kNotesShown = 20;  // of each kind
-using Line = std::array<std::string, kColumns>;
+using Line = std::array<std::string, kReportColumns>;
 
 // Characters, not bytes. What `printable` wrote is UTF-8.
 size_t width(const std::string& text) {
@@ -60,13 +60,13 @@ std::string render(const PathReport& report) {
                      human(row.bytes), human(row.bytes_per_rank)});
   }
   lines.push_back({"total", "", "", "", human(report.bytes), human(report.bytes_per_rank)});
-  std::array<size_t, kColumns> widths{};
+  std::array<size_t, kReportColumns> widths{};
   for (const Line& line : lines) {
-    for (size_t c = 0; c < kColumns; ++c) widths[c] = std::max(widths[c], width(line[c]));
+    for (size_t c = 0; c < kReportColumns; ++c) widths[c] = std::max(widths[c], width(line[c]));
   }
   std::string out = "layouts on " + printable(report.mesh) + "\n";
   for (const Line& line : lines) {
-    for (size_t c = 0; c < kColumns; ++c) {
+    for (size_t c = 0; c < kReportColumns; ++c) {
       const std::string padding(widths[c] - width(line[c]), ' ');
       const bool is_number = c >= 4;
       out += (c > 0 ? "  " : "") + (is_number ? padding + line[c] : line[c] + padding);

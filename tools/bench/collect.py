@@ -36,6 +36,7 @@ BENCHMARKS = {
     "miss": (("--ranks", "8", "--shapes", "10000"), "The first call of a new shape, meshes of eight ranks"),
     "relayout": ((), "The host's work of laying a tensor out anew"),
     "first_step": ((), "The first step of a program"),
+    "optimizer": ((), "Optimizers and clipping on 100 parameters of 64x64, one rank"),
     "guard": ((), "What it costs that ranks which part are found out"),
     "megatron_block": ((), "A Llama block, forward and backward, two ranks"),
     "data_parallel": (("--rounds", "12"), "Train steps with a split batch, Llama of 4 layers, 2 sequences a rank"),
