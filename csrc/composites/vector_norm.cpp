@@ -69,6 +69,15 @@ at::Tensor pending_norm(const at::Tensor& x, const NormedShard& shard, const std
   return make_sharded(std::move(norm), layout, geometry);
 }
 
+// What pending_norm() would lay out over all dimensions.
+Layout layout_of_whole_norm(const NormedShard& shard, Reduction reduction) {
+  TensorLayout::Partial partial = shard.partial;
+  for (const std::vector<Split>& splits : shard.layout->dims()) {
+    for (const Split& s : splits) partial[s.axis] = reduction;
+  }
+  return TensorLayout::get(shard.layout->mesh(), {}, partial);
+}
+
 at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bool keepdim,
                        std::optional<at::ScalarType> dtype) {
   const Reduction reduction = combination(order);
@@ -126,6 +135,8 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
   const std::vector<at::Tensor> tensors = a[0].toTensorVector();
   std::vector<NormedShard> shards;
   std::vector<at::Tensor> together;
+  shards.reserve(tensors.size());
+  together.reserve(tensors.size());
   for (const at::Tensor& t : tensors) {
     const bool pending = holds_shards(t) && reduction != Reduction::none;
     shards.push_back(pending ? normed_shard(t, reduction) : NormedShard{holds_shards(t) ? at::Tensor() : t, {}, {}});
@@ -134,7 +145,10 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
   std::vector<at::Tensor> found;
   if (!together.empty()) found = at::_foreach_norm(together, a[1].toScalar(), a.dtype(2));
   c10::List<at::Tensor> norms;
+  norms.reserve(tensors.size());
   auto next = found.begin();
+  const NormedShard* before = nullptr;
+  Layout layout = nullptr;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& t = tensors[i];
     if (!shards[i].local.defined() || shards[i].local.numel() == 0) {
@@ -143,7 +157,13 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
     } else if (shards[i].layout == nullptr) {
       norms.push_back(std::move(*next++));
     } else {
-      norms.push_back(pending_norm(t, shards[i], wrapped_dims({}, t.dim()), false, reduction, std::move(*next++)));
+      const NormedShard& shard = shards[i];
+      // Most of a list are laid out as the one before.
+      if (before == nullptr || shard.layout != before->layout || shard.partial != before->partial) {
+        layout = layout_of_whole_norm(shard, reduction);
+      }
+      before = &shard;
+      norms.push_back(make_sharded(std::move(*next++), layout, Geometry{}));
     }
   }
   a.finish(norms);

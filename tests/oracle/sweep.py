@@ -74,9 +74,8 @@ def run_op(
 ) -> dict:
     """Checks an op; a dict of counts, failures and the aten ops that ran."""
     warnings.simplefilter("ignore")
-    weft.random_mode("replay")
     op, mesh, results = database.ops()[name], mesh_of(shape), empty_results()
-    with PlanLog() as plans:
+    with weft.random_mode("replay"), PlanLog() as plans:
         for i, sample in enumerate(database.samples(op, DTYPES[dtype_name], limit)):
             where = f"{seed}-{name}-{dtype_name}-{i}"
             attempt(results, "sample", str(i), check_sample, op, sample, i, mesh, where, draws, results, progress)
@@ -134,13 +133,12 @@ def run_family(
     from oracle.extra import samples
 
     warnings.simplefilter("ignore")
-    weft.random_mode("replay")
     mesh, out = mesh_of(shape), {}
     for name, fn, args, keywords in samples(family):
         if only and only not in name:
             continue
         results = empty_results()
-        with PlanLog() as plans:
+        with weft.random_mode("replay"), PlanLog() as plans:
             for draw in range(draws):
                 attempt(
                     results,
