@@ -29,8 +29,11 @@ class Recorded:
         return aot_autograd(fw_compiler=keep, bw_compiler=keep)(module, inputs)
 
     def collectives(self):
-        """How many of each kind, and that each is waited for."""
-        found = Counter(n.target._opname for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target))
+        """How many tensors move by each kind, several at once or not, and that each is waited for."""
+        found: Counter[str] = Counter()
+        for node in (n for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target)):
+            together = len(node.args[0]) if isinstance(node.args[0], list | tuple) else 1
+            found[node.target._opname.removesuffix("_coalesced")] += together
         assert found.pop("wait_tensor", 0) == sum(found.values()), found
         return found
 
