@@ -1,5 +1,6 @@
 """torch.compile of distributed models: values, gradients and collectives as in eager, one graph, no values baked in."""
 
+import operator
 from collections import Counter
 
 import pytest
@@ -29,12 +30,18 @@ class Recorded:
         return aot_autograd(fw_compiler=keep, bw_compiler=keep)(module, inputs)
 
     def collectives(self):
-        """How many tensors move by each kind, several at once or not, and that each is waited for."""
+        """How many tensors move by each kind, several at once or not; each collective is waited for."""
         found: Counter[str] = Counter()
         for node in (n for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target)):
-            together = len(node.args[0]) if isinstance(node.args[0], list | tuple) else 1
-            found[node.target._opname.removesuffix("_coalesced")] += together
-        assert found.pop("wait_tensor", 0) == sum(found.values()), found
+            name, tensors = node.target._opname, node.args[0]
+            if name == "wait_tensor":
+                continue
+            users = {u for user in node.users for u in (user.users if user.target is operator.getitem else [user])}
+            assert users and all(user.target._opname == "wait_tensor" for user in users), users
+            if getattr(tensors, "target", None) is torch.ops.aten.cat.default:  # several in one buffer
+                tensors = tensors.args[0]
+            together = len(tensors) if isinstance(tensors, list | tuple) else 1
+            found[name.removesuffix("_coalesced")] += together
         return found
 
     def constants(self):

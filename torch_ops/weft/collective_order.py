@@ -8,7 +8,6 @@ What else the program computes keeps its order. Collectives are told by the name
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Container
 from typing import Any
 
@@ -16,19 +15,12 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .collective_merging import GATHER, WAIT, Bucket, goes_together, rearrange
+
 _MIB = 1 << 20
 # Bytes of one collective: as eager ones have them (docs/design.md).
 _FIRST, _REDUCED, _GATHERED = _MIB, 25 * _MIB, 4 * _MIB
 _COMPARED = "the collectives of a compiled program"
-_c10d = torch.ops._c10d_functional
-_COALESCED = {
-    _c10d.all_reduce.default: _c10d.all_reduce_coalesced.default,
-    _c10d.all_gather_into_tensor.default: _c10d.all_gather_into_tensor_coalesced.default,
-    _c10d.reduce_scatter_tensor.default: _c10d.reduce_scatter_tensor_coalesced.default,
-}
-_GATHER = _c10d.all_gather_into_tensor.default
-_WAIT = _c10d.wait_tensor.default
-Bucket = tuple[Node, ...]
 
 
 def order_collectives(module: GraphModule) -> int:
@@ -48,7 +40,7 @@ def order_collectives(module: GraphModule) -> int:
     number = _number(before, [step for step in steps if isinstance(step, tuple)])
     if not _all_same(number):
         return _number(before, [(node,) for node in before])
-    _apply(graph, steps)
+    rearrange(graph, steps)
     module.recompile()
     return number
 
@@ -59,32 +51,33 @@ def _all_same(number: int) -> bool:
 
 
 def _is_collective(node: Node) -> bool:
-    if getattr(node.target, "namespace", None) != "_c10d_functional" or node.target is _WAIT:
+    if getattr(node.target, "namespace", None) != "_c10d_functional" or node.target is WAIT:
         return False
     group = node.args[-1]
     ours = isinstance(group, str) and group.startswith("weft/")
-    return ours and all(user.target is _WAIT for user in node.users)
+    return ours and all(user.target is WAIT for user in node.users)
 
 
 def _number(before: list[Node], buckets: list[Bucket]) -> int:
     # Without lengths: the parts of ranks may be of different ones.
     place = {node: i for i, node in enumerate(before)}
-    told = [
-        (str(b[0].target), str(b[0].args[-1]), str(b[0].meta["val"].dtype), [place[node] for node in b])
-        for b in buckets
-    ]
+    told = [(str(b[0].target), _told(b[0]), str(b[0].meta["val"].dtype), [place[node] for node in b]) for b in buckets]
     return int.from_bytes(hashlib.sha256(repr(told).encode()).digest()[:7], "big") | 1
 
 
+def _told(node: Node) -> str:
+    return str(node.args[1:] if goes_together(node.target) else node.args[-1])
+
+
 def _bytes(node: Node) -> int:
-    """What all ranks' parts of a gather take, or a sum; the same on all ranks."""
-    value = node.meta["val"] if node.target is _GATHER else node.args[0].meta["val"]  # type: ignore[union-attr]
+    """What all ranks' parts of a gather take, or a sum."""
+    value = node.meta["val"] if node.target is GATHER else node.args[0].meta["val"]  # type: ignore[union-attr]
     return value.numel() * value.element_size()
 
 
 def _kind(node: Node) -> Any:
     """Those of one kind go together; by itself what has none."""
-    if node.target not in _COALESCED:
+    if not goes_together(node.target):
         return node
     value = node.meta["val"]
     return (node.target, node.args[1:], value.dtype, value.device)
@@ -106,7 +99,7 @@ class _Schedule:
         self.steps: list[Node | Bucket] = []
         self._placed: set[Node] = set()
         self._kinds = {node: _kind(node) for node in collectives}
-        self._ahead = {node for node in collectives if node.target is _GATHER and _is_of_one_input(node)}
+        self._ahead = {node for node in collectives if node.target is GATHER and _is_of_one_input(node)}
         self._pending = [node for node in collectives if node in self._ahead]
         self._begun: set[Any] = set()  # kinds
         self._on_their_way: dict[Node, Bucket] = {}
@@ -124,7 +117,7 @@ class _Schedule:
             self._place_inputs(node)
             self._pending.append(node)
             self._begin_if_full(self._kinds[node])
-        elif node.target is not _WAIT or node.args[0] not in self._kinds:
+        elif node.target is not WAIT or node.args[0] not in self._kinds:
             if _writes(node):
                 self._finish()
             self._place(node)
@@ -135,7 +128,7 @@ class _Schedule:
             self._begin(alike[0])
 
     def _limit(self, kind: Any) -> int:
-        if isinstance(kind, tuple) and kind[0] is _GATHER:
+        if isinstance(kind, tuple) and kind[0] is GATHER:
             return _GATHERED
         return _REDUCED if kind in self._begun else _FIRST
 
@@ -148,7 +141,7 @@ class _Schedule:
         self._place_inputs(node)
         self._placed.add(node)
         self.steps.append(node)
-        if node.target is _WAIT and node.args[0] in self._on_their_way:
+        if node.target is WAIT and node.args[0] in self._on_their_way:
             self._begin_next(node.args[0])
 
     def _place_inputs(self, node: Node) -> None:
@@ -200,7 +193,7 @@ def _is_of_one_input(node: Node) -> bool:
             seen.add(needed)
             if needed.op == "placeholder":
                 inputs.add(needed)
-            elif needed.target is _WAIT or _draws(needed) or _writes(needed):
+            elif needed.target is WAIT or _draws(needed) or _writes(needed):
                 return False
             todo.append(needed)
     return len(inputs) == 1
@@ -213,32 +206,8 @@ def _last_of_all(graph: Graph, collectives: Container[Node]) -> set[Node]:
         kept = node.op == "call_function" and len(node.all_input_nodes) == 1 and not (_writes(node) or _draws(node))
         if kept and all(user.op == "output" or user in last for user in node.users):
             origin = node
-            while origin.target is not _WAIT and len(origin.all_input_nodes) == 1:
+            while origin.target is not WAIT and len(origin.all_input_nodes) == 1:
                 origin = origin.all_input_nodes[0]
-            if origin.target is _WAIT and origin.args[0] in collectives:
+            if origin.target is WAIT and origin.args[0] in collectives:
                 last.add(node)
     return last
-
-
-def _apply(graph: Graph, steps: list[Node | Bucket]) -> None:
-    end = graph.output_node()
-    for step in steps:
-        if isinstance(step, Node):
-            end.prepend(step)
-        elif len(step) == 1:
-            end.prepend(step[0])
-        else:
-            _merge(graph, step, end)
-
-
-def _merge(graph: Graph, bucket: Bucket, end: Node) -> None:
-    with graph.inserting_before(end):
-        first = bucket[0]
-        args = ([node.args[0] for node in bucket], *first.args[1:])
-        merged = graph.call_function(_COALESCED[first.target], args)  # type: ignore[index]
-        merged.meta["val"] = [node.meta["val"] for node in bucket]
-        for i, node in enumerate(bucket):
-            part = graph.call_function(operator.getitem, (merged, i))
-            part.meta.update(node.meta)
-            node.replace_all_uses_with(part)
-            graph.erase_node(node)
