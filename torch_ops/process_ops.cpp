@@ -2,10 +2,12 @@
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <weft/weft.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <tuple>
 
 #include "comm/agree/check_same.h"
+#include "comm/lockstep/call.h"
 #include "comm/lockstep/failure.h"
 #include "comm/lockstep/guard.h"
 #include "comm/world/initialize.h"
@@ -104,6 +106,12 @@ void define_agreement(torch::Library& m) {
         soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
              : comm::check_same(words, what, mesh);
       });
+  // Whether all ranks give the same.
+  def("_all_same(int[] words, str what) -> bool", [](const std::vector<int64_t>& words, const std::string& what) {
+    const comm::Comparing comparing(what);
+    const auto given = comm::gather_words(words);
+    return std::all_of(given.begin(), given.end(), [&](const auto& of_rank) { return of_rank == given[0]; });
+  });
   // The `what` under which the function of this name compares its arguments between the ranks (check_same).
   def("compared_by(str function) -> str", [](const std::string& function) { return compared_by(function); });
   // Waits for what check_same(soon=True) has left open, and raises what it found.

@@ -3,6 +3,8 @@
 
 #include <tuple>
 
+#include "comm/lockstep/failure.h"
+#include "comm/wire/recorded_group.h"
 #include "dispatch/memory_readers.h"
 #include "layout/type_text.h"
 #include "module/set_data.h"
@@ -33,7 +35,15 @@ void define_traced_ops(torch::Library& m) {
   });
   def("_reduced(Tensor tensor) -> Tensor",
       [](const at::Tensor& t) { return lay_out(t, sharded(t).layout()->without_partial()); });
-  def("_shards(Tensor[] tensors) -> Tensor[]", [](std::vector<at::Tensor> tensors) {
+  // The parts that a compiled program is given. `program`: tells those with collectives apart, the same on all ranks;
+  // 0: one without, which the other ranks need not run.
+  def("_enter(Tensor[] tensors, int program) -> Tensor[]", [](std::vector<at::Tensor> tensors, int64_t program) {
+    if (program != 0) {
+      Identity identity = static_cast<Identity>(program);
+      for (const at::Tensor& t : tensors) identity = mix(identity, sharded(t).identity());
+      const RunningOp running(comm::kCompiledProgram, identity, nullptr);
+      comm::count_collective({comm::kCompiledProgram, nullptr});
+    }
     for (at::Tensor& t : tensors) t = sharded(t).local();
     return tensors;
   });

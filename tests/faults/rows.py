@@ -1,6 +1,7 @@
 """All rows of the fault matrix."""
 
 from faults import (  # noqa: F401  (each adds its own)
+    rows_compiled,
     rows_ends,
     rows_in_step,
     rows_order,

@@ -1,5 +1,6 @@
 """torch.compile of distributed models: values, gradients and collectives as in eager, one graph, no values baked in."""
 
+import operator
 from collections import Counter
 
 import pytest
@@ -8,6 +9,7 @@ import weft
 from ranks.compiling import recorded
 from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
+from weft import collective_order
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a")}
 
@@ -29,9 +31,18 @@ class Recorded:
         return aot_autograd(fw_compiler=keep, bw_compiler=keep)(module, inputs)
 
     def collectives(self):
-        """How many of each kind, and that each is waited for."""
-        found = Counter(n.target._opname for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target))
-        assert found.pop("wait_tensor", 0) == sum(found.values()), found
+        """How many tensors move by each kind, several at once or not; each collective is waited for."""
+        found: Counter[str] = Counter()
+        for node in (n for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target)):
+            name, tensors = node.target._opname, node.args[0]
+            if name == "wait_tensor":
+                continue
+            users = {u for user in node.users for u in (user.users if user.target is operator.getitem else [user])}
+            assert users and all(user.target._opname == "wait_tensor" for user in users), users
+            if getattr(tensors, "target", None) is torch.ops.aten.cat.default:  # several in one buffer
+                tensors = tensors.args[0]
+            together = len(tensors) if isinstance(tensors, list | tuple) else 1
+            found[name.removesuffix("_coalesced")] += together
         return found
 
     def constants(self):
@@ -174,6 +185,34 @@ def in_place(mesh):
     same(x, value)
 
 
+def traces(mesh):
+    """What a compiled program sends is traced, and nothing is compiled anew for it, on whatever ranks."""
+    torch._dynamo.utils.counters.clear()
+    model, run = net(mesh), compiled("aot_eager")
+    batch = split(mesh, *batches(0))
+    run(model, *batch).backward()
+    if weft.rank() == 0:
+        with weft.trace() as trace:
+            run(model, *batch).backward()
+        assert trace.total_bytes > 0
+        assert {row.op for row in trace.rows} == {"a compiled program"}, trace.rows
+    else:
+        run(model, *batch).backward()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def another_order_on_a_rank(mesh):
+    """Where one rank would put its collectives into another order, all keep the program's."""
+    kept = collective_order._FIRST
+    collective_order._FIRST = 1 if weft.rank() == 0 else kept
+    try:
+        with weft.trace() as trace:
+            trains_split_batch(mesh)
+    finally:
+        collective_order._FIRST = kept
+    assert trace.count("reduce_scatter") == 3 * 3, trace  # each gradient by itself
+
+
 def whole_values(mesh):
     """weft.full_tensor in a graph is a collective of it; its backward pass is not recorded yet."""
     torch._dynamo.reset()
@@ -192,7 +231,7 @@ CASES = {
     case.__name__: case
     for case in (
         trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
-        in_place, whole_values,
+        in_place, traces, another_order_on_a_rank, whole_values,
     )
 }  # fmt: skip
 

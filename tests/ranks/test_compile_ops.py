@@ -93,14 +93,29 @@ def compiled_ops(world, ops):
         return run_cases({name: lambda f=f: compiled(meshes(world)[0], f) for name, f in globals()[ops].items()})
 
 
+def compiled_in_another_order(world):
+    """Gathers, sums, exchanges of rows and all-to-alls of a mesh that lists its ranks backwards."""
+    mesh = weft.DeviceMesh((world,), ("a",), devices=list(range(world))[::-1], device_type="cpu")
+    ops = {name: {**OPS, **MORE}[name] for name in ("conv", "cross_entropy", "sort", "writes", "roll")}
+    with recorded():
+        return run_cases({"ops": lambda: [compiled(mesh, f) for f in ops.values()]})
+
+
 results = on_worlds(compiled_ops, 2, args=("OPS",), timeout=240)
 more = on_worlds(compiled_ops, 2, 3, args=("MORE",), timeout=560)
 uneven = on_worlds(compiled_ops, 3, args=("OPS",), timeout=240)
 
 
+reordered = on_worlds(compiled_in_another_order, 3, timeout=240)
+
+
 @pytest.mark.parametrize("name", OPS)
 def test_op(results, name):
     check(results, name)
+
+
+def test_ranks_in_another_order(reordered):
+    check(reordered, "ops")
 
 
 @pytest.mark.long

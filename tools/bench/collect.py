@@ -40,6 +40,7 @@ BENCHMARKS = {
     "guard": ((), "What it costs that ranks which part are found out"),
     "megatron_block": ((), "A Llama block, forward and backward, two ranks"),
     "data_parallel": (("--rounds", "12"), "Train steps with a split batch, Llama of 4 layers, 2 sequences a rank"),
+    "compile": (("--models", "64x32"), "Steps of a compiled Llama of 2 layers, beside the same op by op"),
     "scale": (("--ranks", "64", "16384"), "What a rank of a large mesh takes beside one of 64, without the others"),
     "cost": ((), "What collectives take beside what the planner takes them to take"),
     "checkpoint": (("--megabytes", "256", "--repeats", "9"), "Checkpoints, saved by four ranks and loaded by two"),

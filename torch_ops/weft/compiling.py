@@ -21,6 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from . import first_rank
 from .after_import import after_import
+from .collective_order import order_collectives
 from .tensors import is_sharded
 from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
 
@@ -35,7 +36,8 @@ _EXPORT = (
     "model before it is distributed, or one of full tensors (weft.full_tensor)"
 )
 _LAYOUT = "_weft_layout_id"
-_met = threading.local()  # met: whether the frame that is compiled has sharded tensors
+# What is compiled: whether it has sharded tensors (met), and which collectives (program).
+_met = threading.local()
 _told = False
 _records = False
 _fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
@@ -55,8 +57,8 @@ def compile_graphs(on: bool = True) -> bool:
 
     An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What
     works is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Inside a compiled program
-    ranks that part are not told, `weft.trace` counts nothing, and random values are of torch's own stream. Every rank
-    calls this alike, before it compiles.
+    random values are of torch's own stream. Every rank calls this alike, before it compiles, and compiles the same
+    programs at the same points: the ranks compare each one's collectives then.
 
     Returns:
         The setting before.
@@ -73,11 +75,17 @@ def compile_graphs(on: bool = True) -> bool:
         setattr(torch.Tensor, _LAYOUT, property(layout_id))
         after_import("torch._dynamo.variables.builder", _keep_shapes)
         after_import("torch._dynamo.convert_frame", _fall_back)
+        after_import("torch._functorch._aot_autograd.graph_compile", _order)
         after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
         after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
         after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
     before, _records = _records, on
     return before
+
+
+def records() -> bool:
+    """Whether sharded programs are recorded."""
+    return _records
 
 
 def _skip_frame() -> None:
@@ -203,6 +211,27 @@ def _keep_shapes(builder: ModuleType) -> None:
     vars(builder)["_automatic_dynamic"] = automatic_dynamic
 
 
+def _order(graph_compile: ModuleType) -> None:
+    """The collectives of each graph are ordered before a backend compiles it."""
+
+    def ordering(compiler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(compiler)
+        def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
+            _met.program = order_collectives(module)
+            return compiler(module, *args, **kwargs)
+
+        return compile_graph
+
+    for name in ("aot_stage2_autograd", "aot_stage2_inference"):
+        original = vars(graph_compile)[name]
+
+        @functools.wraps(original)
+        def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
+            return original(state, capture, partition, *map(ordering, compilers))
+
+        vars(graph_compile)[name] = stage
+
+
 def _unwrap_inputs(codegen: ModuleType) -> None:
     """What a compiled program is given of a sharded tensor is its part."""
     original = codegen.codegen_subclass_wrapper
@@ -220,11 +249,11 @@ def _unwrap_inputs(codegen: ModuleType) -> None:
         metas = list(inp_metas)
         for i in ours:
             metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
-        run = original(compiled_fn, metas, *args, **kwargs)
-        parts_of = torch.ops.weft._shards.default
+        run, program = original(compiled_fn, metas, *args, **kwargs), getattr(_met, "program", 0)
+        enter = torch.ops.weft._enter.default
 
         def unwrapped(given: list[Any]) -> Any:
-            for i, part in zip(ours, parts_of([given[i] for i in ours]), strict=True):
+            for i, part in zip(ours, enter([given[i] for i in ours], program), strict=True):
                 given[i] = part
             return run(given)
 

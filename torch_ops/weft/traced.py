@@ -65,6 +65,8 @@ class Traced(torch.Tensor):
         parts: Mapping[str, torch.Tensor], laid: Laid, sizes: Sequence[int], strides: Sequence[int]
     ) -> torch.Tensor:
         """Where the part is real, a sharded tensor as programs have it."""
+        if type(parts[PART]) is torch.Tensor:  # a compiled program's: no mode is about, and no door needed
+            return torch.ops.weft._of_part.default.redispatch(_BELOW, parts[PART], laid.layout._id, sizes, strides)
         return named(as_traced(of_part(parts[PART], laid.layout, sizes, strides)), laid.path)
 
     def __coerce_tangent_metadata__(self) -> torch.Tensor:
@@ -119,8 +121,10 @@ def path_of(tensor: torch.Tensor) -> str:
 
 
 def layout_id(tensor: torch.Tensor) -> int:
-    """The layout's number in this process; 0 for a plain tensor."""
-    return _call(torch.ops.weft._layout_id, tensor) if is_sharded(tensor) else 0
+    """The layout's number in this process; 0 for a plain tensor. Compiled programs ask for it in each call."""
+    if type(tensor) is Traced:
+        return _call(torch.ops.weft._layout_id, tensor)
+    return torch.ops.weft._layout_id.default.redispatch(_BELOW, tensor) if is_sharded(tensor) else 0
 
 
 def of_part(part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import _library  # noqa: F401
+from . import _library, compiling  # noqa: F401
 from .maps import distributed_modules
 from .process import rank, world_size
 from .text_table import human, table
@@ -43,7 +43,8 @@ class Trace:
     Attributes:
         rows: the collectives, in order.
         modules: for each row the path of the innermost module that was running or, in a backward pass, in which the op
-            ran whose gradient was computed; else the module of the row's variable; empty: none.
+            ran whose gradient was computed; else the module of the row's variable; empty: none. With
+            `weft.compile_graphs()` that of the row's variable only.
         moments: for each row when it was issued, and how long it took, what else was done meanwhile included.
     """
 
@@ -61,7 +62,9 @@ class Trace:
     def __enter__(self) -> Trace:
         if self._number is not None:
             raise RuntimeError("[W150] this trace is running already; make another with weft.trace()")
-        self._calls = ModuleCalls([self._root] if self._root is not None else distributed_modules())
+        # Hooks of modules are part of compiled programs, so that this rank alone would compile them anew.
+        watched = [] if compiling.records() else [self._root] if self._root is not None else distributed_modules()
+        self._calls = ModuleCalls(watched)
         self._calls.start()
         self._number = torch.ops.weft.trace_start()
         return self

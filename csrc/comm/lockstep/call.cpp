@@ -42,7 +42,7 @@ std::string Call::str() const {
 
 uint64_t Call::hash() const {
   uint64_t h = hash_text(event.kind);
-  if (event.mesh == nullptr) return h;
+  if (event.mesh == nullptr) return mix(h, identity);
   h = mix(h, event.mesh->hash());
   h = mix(h, static_cast<uint64_t>(event.axis) << 32 | static_cast<uint64_t>(event.reduction) << 8 |
                  static_cast<uint64_t>(event.dtype));

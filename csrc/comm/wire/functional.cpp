@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 
 #include <algorithm>
 #include <numeric>
 
 #include "comm/wire/axis.h"
+#include "comm/wire/recorded_group.h"
 #include "comm/wire/reduction.h"
 #include "mesh/context.h"
 
@@ -17,34 +17,19 @@ namespace {
 
 using Lengths = std::vector<int64_t>;
 
-// A line with the name of its group, by which the recorded ops find it.
-struct NamedLine : Line {
-  NamedLine(Mesh mesh, int axis) {
-    const MeshBinding& binding = context().bind(mesh);
-    size = mesh->axis_size(axis);
-    coordinate = binding.coordinates[axis];
-    group_ranks = &binding.group_ranks[axis];
+// An axis as its recorded group has it, whose ranks are numbered by their coordinates.
+struct NamedLine {
+  NamedLine(Mesh mesh, int axis) : size(mesh->axis_size(axis)) {
     TORCH_CHECK_NOT_IMPLEMENTED(!mesh->is_simulated(),
                                 "[W067] programs over a simulated mesh are not compiled: ", mesh->str(),
                                 " has no processes; leave torch.compile off there");
-    group = name_of(binding.groups[axis]);
+    coordinate = context().bind(mesh).coordinates[axis];
+    group = recorded_group(mesh, axis);
   }
 
+  const int64_t size;
+  int64_t coordinate;
   std::string group;
-
- private:
-  // The name by which the ops find it when they run: groups of Weft's own making are not registered otherwise.
-  static std::string name_of(const Group& group) {
-    const std::string name = group->getGroupName();
-    try {
-      if (c10d::resolve_process_group(name) == group) return name;
-    } catch (const c10::Error&) {
-      c10d::register_process_group(name, group);
-      return name;
-    }
-    TORCH_CHECK_NOT_IMPLEMENTED(false, "[W067] two process groups have the name \"", name,
-                                "\": what is compiled finds them by name; leave torch.compile off");
-  }
 };
 
 template <class... Arguments>
@@ -78,8 +63,8 @@ Lengths starts_of(const Lengths& lengths) {
   std::exclusive_scan(lengths.begin(), lengths.end(), starts.begin(), int64_t{0});
   return starts;
 }
-bool in_place(const Line& line, const Lengths& lengths) {
-  return line.ordered() && std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
+bool are_even(const Lengths& lengths) {
+  return std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == lengths[0]; });
 }
 
 // Rows, filled up to as many as the longest has: backends move equal lengths only.
@@ -90,7 +75,7 @@ at::Tensor padded(const at::Tensor& rows, int64_t length) {
   return at::constant_pad_nd(rows, pad);
 }
 
-// Every rank's rows, one below the other in order of the ranks in the group.
+// Every rank's rows, one below the other in order of the coordinates.
 at::Tensor gathered(const NamedLine& line, const at::Tensor& rows) {
   const at::Tensor moved = as_moved(rows.contiguous());
   return as_it_was(waited(call("_c10d_functional::all_gather_into_tensor", moved, line.size, line.group)),
@@ -130,9 +115,9 @@ at::Tensor all_gather(const at::Tensor& input, int64_t dim, const Lengths& sizes
   const NamedLine line(mesh, axis);
   const int64_t rows = longest(sizes);
   const at::Tensor all = gathered(line, padded(input.movedim(dim, 0), rows));
-  if (in_place(line, sizes)) return all.movedim(0, dim);
+  if (are_even(sizes)) return all.movedim(0, dim);
   std::vector<at::Tensor> pieces;
-  for (int64_t c = 0; c < line.size; ++c) pieces.push_back(all.narrow(0, line.group_rank(c) * rows, sizes[c]));
+  for (int64_t c = 0; c < line.size; ++c) pieces.push_back(all.narrow(0, c * rows, sizes[c]));
   return at::cat(pieces).movedim(0, dim);
 }
 
@@ -147,9 +132,9 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const Lengths& s
     return reduce_locally(parts_of_all(line, input), reduction).narrow(dim, starts[line.coordinate], mine);
   }
   at::Tensor rows = input.movedim(dim, 0);
-  if (!in_place(line, sizes)) {
+  if (!are_even(sizes)) {
     std::vector<at::Tensor> pieces;
-    for (int64_t c : line.by_group_rank())
+    for (int64_t c = 0; c < line.size; ++c)
       pieces.push_back(padded(rows.narrow(0, starts[c], sizes[c]), longest(sizes)));
     rows = at::cat(pieces);
   }
@@ -169,17 +154,17 @@ at::Tensor all_to_all(const at::Tensor& input, int64_t split_dim, const Lengths&
   const int64_t row = std::accumulate(piece.begin(), piece.end(), int64_t{1}, std::multiplies<>());
   Lengths leaving(line.size), arriving(line.size);
   std::vector<at::Tensor> sent;
-  for (int64_t c : line.by_group_rank()) {
+  for (int64_t c = 0; c < line.size; ++c) {
     sent.push_back(input.narrow(split_dim, starts[c], split_sizes[c]).reshape({-1}));
-    leaving[line.group_rank(c)] = sent.back().numel();
-    arriving[line.group_rank(c)] = concat_sizes[c] * row;
+    leaving[c] = sent.back().numel();
+    arriving[c] = concat_sizes[c] * row;
   }
   const at::Tensor flat = exchanged(line, at::cat(sent), arriving, leaving);
   const Lengths offsets = starts_of(arriving);
   std::vector<at::Tensor> pieces;
   for (int64_t c = 0; c < line.size; ++c) {
     piece[concat_dim] = concat_sizes[c];
-    pieces.push_back(flat.narrow(0, offsets[line.group_rank(c)], concat_sizes[c] * row).view(piece));
+    pieces.push_back(flat.narrow(0, offsets[c], concat_sizes[c] * row).view(piece));
   }
   return at::cat(pieces, concat_dim);
 }
@@ -192,17 +177,17 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
   const int64_t row = std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
   Lengths leaving(line.size), arriving(line.size);
   std::vector<at::Tensor> rows;
-  for (int64_t c : line.by_group_rank()) {
+  for (int64_t c = 0; c < line.size; ++c) {
     rows.push_back(input.narrow(dim, sent[c].start, sent[c].length).reshape({-1}));
-    leaving[line.group_rank(c)] = rows.back().numel();
-    arriving[line.group_rank(c)] = received[c] * row;
+    leaving[c] = rows.back().numel();
+    arriving[c] = received[c] * row;
   }
   const at::Tensor flat = exchanged(line, at::cat(rows), arriving, leaving);
   const Lengths offsets = starts_of(arriving);
   std::vector<at::Tensor> out(line.size);
   for (int64_t c = 0; c < line.size; ++c) {
     sizes[dim] = received[c];
-    out[c] = flat.narrow(0, offsets[line.group_rank(c)], received[c] * row).view(sizes);
+    out[c] = flat.narrow(0, offsets[c], received[c] * row).view(sizes);
   }
   return out;
 }
@@ -211,7 +196,7 @@ at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis)
   if (input.numel() == 0) return input.clone();
   const NamedLine line(mesh, axis);
   const at::Tensor moved = as_moved(input.contiguous());
-  const at::Tensor value = waited(call("_c10d_functional::broadcast", moved, line.group_rank(root), line.group));
+  const at::Tensor value = waited(call("_c10d_functional::broadcast", moved, root, line.group));
   return as_it_was(value, input.scalar_type());
 }
 
