@@ -2,6 +2,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "composites/random_ops.h"
 #include "composites/transformer_layers.h"
@@ -143,9 +144,12 @@ void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   register_transformer_layers(libraries);
 }
 
-// But for out=, which has no backward, and looks into the memory of what it writes.
+// But for out=, which has no backward, and looks into the memory of what it writes, and for what is made of others only
+// for backends that lack a kernel of it.
 bool is_made_of_others(const c10::OperatorHandle& op) {
-  return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op.schema());
+  static const auto* with_kernels = new std::unordered_set<std::string>{"aten::silu_backward", "aten::mish_backward"};
+  return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op.schema()) &&
+         with_kernels->count(op.operator_name().name) == 0;
 }
 
 Special special_of(const OpInfo& op) {

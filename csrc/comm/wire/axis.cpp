@@ -58,8 +58,26 @@ c10::intrusive_ptr<c10d::Work> exchange(const Axis& axis, at::Tensor output, at:
   return axis.group->alltoall_base(output, input, output_splits, input_splits, options);
 }
 
+c10::intrusive_ptr<c10d::Work> swap_flat(const Axis& axis, at::Tensor output, at::Tensor input, bool async) {
+  const int64_t other = 1 - axis.group_rank(axis.coordinate);
+  std::vector<int64_t> output_splits(2), input_splits(2);
+  output_splits[other] = output.numel();
+  input_splits[other] = input.numel();
+  return exchange(axis, std::move(output), std::move(input), std::move(output_splits), std::move(input_splits), async);
+}
+
+// Each of two ranks takes the other's part where it belongs.
+c10::intrusive_ptr<c10d::Work> gather_by_swap(const Axis& axis, const at::Tensor& output, const at::Tensor& input,
+                                              bool async) {
+  const int64_t part = input.numel(), mine = axis.group_rank(axis.coordinate);
+  const at::Tensor own = output.narrow(0, mine * part, part);
+  if (own.const_data_ptr() != input.const_data_ptr()) own.copy_(input);
+  return swap_flat(axis, output.narrow(0, (1 - mine) * part, part), input, async);
+}
+
 c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output, const at::Tensor& input, bool async) {
   at::Tensor to = as_bytes(output), from = as_bytes(input);
+  if (swaps(axis, to.device().type())) return gather_by_swap(axis, to, from, async);
   c10d::AllgatherOptions options;
   options.asyncOp = async;
   return axis.group->_allgather_base(to, from, options);
@@ -67,7 +85,8 @@ c10::intrusive_ptr<c10d::Work> gather(const Axis& axis, const at::Tensor& output
 
 // Gloo gathers into memory of its own, and copies: for memory's sake a simulated gather takes it too.
 void take_gloos_own(const Axis& axis, const at::Tensor& output) {
-  if (axis.group == nullptr && axis.simulates_gloo && output.is_meta()) at::empty({output.numel()}, output.options());
+  if (axis.group != nullptr || !axis.simulates_gloo || !output.is_meta()) return;
+  if (!swaps(axis, c10::kCPU)) at::empty({output.numel()}, output.options());
 }
 
 c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::Tensor input,
@@ -125,8 +144,12 @@ void begin(const Event& event) {
   if (told != nullptr && !Unobserved::holds()) told(event);
 }
 
+bool swaps(const Axis& axis, c10::DeviceType device) {
+  return axis.size == 2 && (device == c10::kCPU || axis.group == nullptr) && uses_gloo(axis, device);
+}
+
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {
-  return axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device);
+  return swaps(axis, device) || (axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device));
 }
 
 void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
@@ -153,6 +176,10 @@ c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor 
                                                    std::vector<int64_t> input_splits) {
   return issue(axis, output,
                [&] { return exchange(axis, output, input, output_splits, input_splits, /*async=*/true); });
+}
+
+c10::intrusive_ptr<c10d::Work> begin_swap_flat(const Axis& axis, at::Tensor output, at::Tensor input) {
+  return issue(axis, output, [&] { return swap_flat(axis, output, input, /*async=*/true); });
 }
 
 void broadcast_flat(const Axis& axis, at::Tensor tensor, int64_t root_group_rank) {

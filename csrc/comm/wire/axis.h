@@ -46,6 +46,11 @@ bool moves_as_is(c10::ScalarType dtype);
 /// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
 bool uses_gloo(const Axis& axis, c10::DeviceType device);
 
+/// Whether the axis has two ranks, and what they gather or reduce they best send each other. Gloo gathers into memory
+/// of its own, from which it copies, and it reduces half of what there is on each rank and gathers it then: two waits.
+/// Where they do, an input that is its own part of a gather's output is not copied.
+bool swaps(const Axis& axis, c10::DeviceType device);
+
 /// Whether that many bytes are reduced sooner by gathering them and reducing here. Of two ranks each sends as much
 /// either way, and waits for the other once, not twice; a large buffer is then the dearer part. Gloo's ranks wait long:
 /// each step wakes threads.
@@ -86,6 +91,8 @@ c10::intrusive_ptr<c10d::Work> begin_gather_flat(const Axis& axis, at::Tensor ou
 c10::intrusive_ptr<c10d::Work> begin_exchange_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                    std::vector<int64_t> output_splits,
                                                    std::vector<int64_t> input_splits);
+/// Of two ranks: `input` goes to the other one, whose own comes into `output`.
+c10::intrusive_ptr<c10d::Work> begin_swap_flat(const Axis& axis, at::Tensor output, at::Tensor input);
 c10::intrusive_ptr<c10d::Work> begin_all_reduce_flat(const Axis& axis, at::Tensor tensor, c10d::ReduceOp::RedOpType op);
 c10::intrusive_ptr<c10d::Work> begin_reduce_scatter_flat(const Axis& axis, at::Tensor output, at::Tensor input,
                                                          c10d::ReduceOp::RedOpType op);

@@ -11,13 +11,17 @@ namespace weft::comm {
 namespace {
 
 constexpr int64_t kSmallest = int64_t{128} << 10;  // bytes; glibc keeps smaller blocks itself
-constexpr int kMostIdle = 64;                      // requests that a free one is kept for
+constexpr int64_t kMostIdle = 64;                  // requests that a free one is kept for, and times its bytes
 
 // The buffers of one rank.
 struct Buffers : ContextState {
   struct Buffer {
     c10::Storage storage;
-    int idle = 0;  // requests that it was free and not the one
+    int64_t idle = 0, idle_bytes = 0;  // requests that it was free and not the one
+    // A large one, which is dear to make anew, outlasts many requests for small ones.
+    bool is_given_up() const {
+      return idle > kMostIdle && idle_bytes > kMostIdle * static_cast<int64_t>(storage.nbytes());
+    }
   };
   std::mutex mutex;
   std::vector<Buffer> all;
@@ -42,12 +46,13 @@ at::Tensor take_buffer(int64_t elements, const at::TensorOptions& options) {
     if (!buffer.storage.unique()) continue;
     if (!found && fits(buffer.storage, bytes, options.device())) {
       found = buffer.storage;
-      buffer.idle = 0;
+      buffer.idle = buffer.idle_bytes = 0;
     } else {
       ++buffer.idle;
+      buffer.idle_bytes += bytes;
     }
   }
-  std::erase_if(buffers.all, [](const Buffers::Buffer& buffer) { return buffer.idle > kMostIdle; });
+  std::erase_if(buffers.all, [](const Buffers::Buffer& buffer) { return buffer.is_given_up(); });
   if (found) return at::empty({0}, options).set_(found, 0, {elements}, {1});
   at::Tensor made = at::empty({elements}, options);
   buffers.all.push_back({made.storage()});

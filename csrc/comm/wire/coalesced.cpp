@@ -24,9 +24,15 @@ class Flattened : public Pending {
         sent_(std::move(sent)),
         reduction_(reduction),
         ranks_(line.size),
+        is_first_(line.coordinate == 0),
         pending_(Span::pending()) {
     const c10::DeviceType device = sent_.device().type();
     watch_ = uses_gloo(line, device);
+    if (swaps(line, device)) {
+      theirs_ = take_buffer(sent_.numel(), sent_.options());
+      work_ = begin_swap_flat(line, theirs_, sent_);
+      return;
+    }
     if (reduces_by_gather(line, device, sent_.numel() * static_cast<int64_t>(sent_.element_size()))) {
       parts_ = take_buffer(line.size * sent_.numel(), sent_.options());
       work_ = begin_gather_flat(line, parts_, sent_);
@@ -44,8 +50,7 @@ class Flattened : public Pending {
     const OneThread alone;
     const WaitSpan span(pending_);
     if (work_) wait_for(*work_, watch_);
-    const at::Tensor flat = parts_.defined() ? reduce_locally(parts_, reduction_, sent_)
-                                             : lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
+    const at::Tensor flat = reduced();
     int64_t offset = 0;
     for (const at::Tensor& tensor : tensors_) {
       const at::Tensor part = flat.narrow(0, offset, tensor.numel());
@@ -54,14 +59,24 @@ class Flattened : public Pending {
     }
     tensors_.clear();
     sent_.reset();
+    theirs_.reset();
     parts_.reset();
   }
 
  private:
+  at::Tensor reduced() const {
+    if (theirs_.defined()) {
+      return is_first_ ? reduce_two(sent_, theirs_, reduction_, sent_) : reduce_two(theirs_, sent_, reduction_, sent_);
+    }
+    if (parts_.defined()) return reduce_locally(parts_, reduction_, sent_);
+    return lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
+  }
+
   std::vector<at::Tensor> tensors_;
-  at::Tensor sent_, parts_;  // parts_: of all ranks, where they are reduced here
+  at::Tensor sent_, theirs_, parts_;  // the other rank's, or those of all ranks, where they are reduced here
   Reduction reduction_;
   int64_t ranks_;
+  bool is_first_;  // of two ranks
   bool watch_;
   Span::Pending pending_;
   c10::intrusive_ptr<c10d::Work> work_;

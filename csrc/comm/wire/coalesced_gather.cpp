@@ -135,18 +135,21 @@ std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>&
   return collective(event, [&]() -> std::unique_ptr<PendingGathers> {
     const Axis line(mesh, axis);
     const auto options = tensors[0].input.options().dtype(dtype);
+    at::Tensor arriving = take_buffer(n * bytes / width, options);
     at::Tensor sent;
     if (tensors.size() == 1) {
       sent = pack(tensors[0].input, tensors[0].dim, {tensors[0].input.size(tensors[0].dim)}, {}, bytes / width);
     } else {
-      sent = take_buffer(bytes / width, options);
+      const int64_t length = bytes / width;
+      sent = swaps(line, options.device().type())
+                 ? arriving.narrow(0, line.group_rank(line.coordinate) * length, length)
+                 : take_buffer(length, options);
       for (size_t i = 0; i < tensors.size(); ++i) {
         const Piece& p = pieces[i];
         if (tensors[i].input.numel() == 0) continue;
         part_of(seen_as(sent, p.dtype), p.offset / p.width, p.sizes).copy_(tensors[i].input);
       }
     }
-    at::Tensor arriving = take_buffer(n * bytes / width, options);
     const bool watch = uses_gloo(line, options.device().type());
     auto work = bytes > 0 ? begin_gather_flat(line, arriving, sent) : c10::intrusive_ptr<c10d::Work>();
     return std::make_unique<Gathered>(std::move(pieces), std::move(arriving), bytes, line, std::move(work), watch);

@@ -16,6 +16,38 @@
 namespace weft::comm {
 namespace {
 
+// Of two ranks: the other one's part for this one, which is reduced with its own.
+class Swapped : public PendingParts {
+ public:
+  Swapped(const Axis& line, const at::Tensor& sent, const std::vector<int64_t>& totals, Reduction reduction)
+      : own_(part_of(line, sent, totals, line.coordinate)),
+        arriving_(take_buffer(own_.numel(), sent.options())),
+        is_first_(line.coordinate == 0),
+        reduction_(reduction),
+        work_(begin_swap_flat(line, arriving_, part_of(line, sent, totals, 1 - line.coordinate))),
+        pending_(Span::pending()) {}
+
+  at::Tensor wait() override {
+    const WithoutPythonLock unlocked;
+    const OneThread alone;
+    const WaitSpan span(pending_);
+    if (work_) wait_for(*work_, /*watch=*/true);
+    const at::Tensor own = std::move(own_), other = std::move(arriving_);
+    return is_first_ ? reduce_two(own, other, reduction_, other) : reduce_two(other, own, reduction_, other);
+  }
+
+ private:
+  static at::Tensor part_of(const Axis& line, const at::Tensor& sent, const std::vector<int64_t>& totals, int64_t c) {
+    return sent.narrow(0, line.group_rank(c) == 0 ? 0 : totals[1 - c], totals[c]);
+  }
+
+  at::Tensor own_, arriving_;
+  bool is_first_;
+  Reduction reduction_;
+  c10::intrusive_ptr<c10d::Work> work_;
+  Span::Pending pending_;
+};
+
 // What arrives: every rank's parts for this one, to be reduced here; or, reduced by the backend, the sums and padding.
 class Scattered : public PendingParts {
  public:
@@ -140,6 +172,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
     const bool gloo = uses_gloo(line, tensors[0].input.device().type());
     if (gloo || !has_lowering(dtype, reduction)) {
       at::Tensor sent = pack_parts(line, tensors, totals, 0);
+      if (swaps(line, sent.device().type())) return std::make_unique<Swapped>(line, sent, totals, reduction);
       at::Tensor arriving = take_buffer(n * mine, sent.options());
       std::vector<int64_t> input_splits(n);
       for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];

@@ -101,6 +101,14 @@ at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, 
   return lowered.to(dtype);
 }
 
+at::Tensor reduce_two(const at::Tensor& first, const at::Tensor& second, Reduction reduction, at::Tensor room) {
+  const c10::ScalarType dtype = first.scalar_type();
+  if (reduction == Reduction::sum && dtype != at::kBool && lowered_dtype(dtype, reduction) == dtype) {
+    return at::add_out(room, first, second);
+  }
+  return reduce_locally(at::stack({first, second}), reduction, room);
+}
+
 at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tensor room) {
   const c10::ScalarType dtype = parts.scalar_type();
   if (dtype == at::kBool) {

@@ -46,5 +46,13 @@ TEST(Buffer, GoesWhenItIsLongNotAskedFor) {
   });
 }
 
+TEST(Buffer, OutlastsManyRequestsForSmallerOnes) {
+  test::run_ranks(1, [](int) {
+    const auto memory = take_buffer(16 * kElements, at::kFloat).storage().getWeakStorageImpl();
+    for (int i = 0; i < 100; ++i) take_buffer(kElements, at::kFloat);
+    EXPECT_FALSE(memory.expired());
+  });
+}
+
 }  // namespace
 }  // namespace weft::comm
