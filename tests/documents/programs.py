@@ -43,7 +43,7 @@ struct Net : torch::nn::Module {
 
 README = [
     Program("README.md", "Python", ranks=4),
-    Program("README.md", "Saving and loading", before=SHARDED_LLAMA + "import os; os.makedirs('run', exist_ok=True)"),
+    Program("README.md", "Saving and loading", before=SHARDED_LLAMA),
     Program(
         "README.md",
         "Layouts in one line, and a first check",

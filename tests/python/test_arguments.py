@@ -23,6 +23,7 @@ ENTRIES = {
     "check_finite": weft.check_finite,
     "check_plain": weft.check_plain,
     "check_rule": lambda bad: weft.check_rule("aten::frac", None, bad),
+    "compile_graphs": weft.compile_graphs,
     "cost": weft.cost,
     "DeviceMesh: shape": lambda bad: weft.DeviceMesh(bad, ("m",), device_type="cpu"),
     "DeviceMesh: names": lambda bad: weft.DeviceMesh((1,), bad, device_type="cpu"),

@@ -40,6 +40,9 @@ def batch():
 made = Net()
 number = 3
 
+def raises():
+    raise KeyError("of the function")
+
 def on_meta():
     net = Net()
     assert net.head.weight.is_meta
@@ -141,10 +144,16 @@ def test_what_cannot_be_looked_at(place, capsys, arguments, words):
     assert code == 2 and out == "" and errors.startswith("weft: ") and words in errors
 
 
+def test_errors_of_a_function_of_the_programs_own_show_its_lines(place, capsys):
+    code, out, errors = said(capsys, "lint", "fits.json", "cli_model:raises")
+    assert code == 2 and out == "" and 'raise KeyError("of the function")' in errors
+
+
 def test_explain(capsys):
     code, out, _ = said(capsys, "explain", "W041")
     assert code == 0 and out == weft.explain_error("[W041] LayoutMap: path 'a' matches 2 entries") + "\n"
     assert "an exact key wins" in out
+    assert said(capsys, "explain", "w041")[:2] == said(capsys, "explain", "41")[:2] == (code, out)
     code, out, errors = said(capsys, "explain", "W000")
     assert code == 2 and out == "" and "[W029] explain_error: 'W000' is no code" in errors
 

@@ -21,6 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from . import first_rank
 from .after_import import after_import
+from .arguments import needed
 from .collective_order import order_collectives
 from .tensors import is_sharded
 from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
@@ -65,8 +66,10 @@ def compile_graphs(on: bool = True) -> bool:
 
     Raises:
         NotImplementedError: torch is older than 2.15.
+        ValueError: `on` is no bool.
     """
     global _records
+    needed(on, (bool, int), "compile_graphs: on")
     if on and not hasattr(torch.Tensor, PART):
         if importlib.util.find_spec("torch._functorch._aot_autograd.subclass_codegen") is None:
             raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
@@ -79,7 +82,7 @@ def compile_graphs(on: bool = True) -> bool:
         after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
         after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
         after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
-    before, _records = _records, on
+    before, _records = _records, bool(on)
     return before
 
 

@@ -60,7 +60,7 @@ def search(
         example_inputs: as `weft.plan` takes them, as `optimizer` and `loss`.
         memory: bytes that a rank has; default: no limit.
         batch_axis: mesh axis, or several, over which the batch is split; default: the search chooses.
-        tries: layouts that are looked at, at most.
+        tries: layouts that are looked at, at most; those that a search begins with are in any case.
 
     Raises:
         ValueError: arguments of other kinds than these; no layout that was tried fits into memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from typing import Any
 
@@ -19,5 +20,6 @@ def add(commands: Any) -> None:
 
 
 def _run(options: Namespace) -> int:
-    print(explain_error(options.message))
+    code = re.fullmatch(r"[Ww]?([0-9]{1,3})", options.message)
+    print(explain_error(f"W{code[1]:0>3}" if code else options.message))
     return 0

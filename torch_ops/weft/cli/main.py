@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from .. import __version__
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except (OSError, ImportError, ValueError) as error:
         print(f"weft: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # of a program's own functions, whose lines it shows
+        traceback.print_exc()
         return 2
 
 

@@ -29,7 +29,8 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--memory", metavar="SIZE", help="that a rank has, such as 80GiB; default: no limit")
     parser.add_argument("--batch-axis", metavar="AXIS,…", help="over which the batch is split; default: it is chosen")
-    parser.add_argument("--tries", type=int, default=100, help="layouts that are looked at, at most (100)")
+    tries = "layouts that are looked at, at most, beside those that a search begins with (100)"
+    parser.add_argument("--tries", type=int, default=100, help=tries)
     parser.add_argument("--save", metavar="PLAN", help="a plan file to write, for weft lint, report and plan")
     parser.set_defaults(run=_run)
 
