@@ -1,7 +1,6 @@
 """All rows of the fault matrix."""
 
 from faults import (  # noqa: F401  (each adds its own)
-    rows_compiled,
     rows_ends,
     rows_in_step,
     rows_order,
@@ -12,5 +11,9 @@ from faults import (  # noqa: F401  (each adds its own)
     rows_values,
 )
 from faults.row import ROWS
+from ranks.compiling import THERE
+
+if THERE:
+    from faults import rows_compiled  # noqa: F401
 
 __all__ = ["ROWS"]

@@ -6,10 +6,12 @@ from collections import Counter
 import pytest
 import torch
 import weft
-from ranks.compiling import recorded
+from ranks.compiling import needed, recorded
 from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
 from weft import collective_order
+
+pytestmark = needed
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a")}
 

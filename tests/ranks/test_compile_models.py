@@ -2,7 +2,9 @@
 
 import pytest
 from ranks import models
-from ranks.compiling import recorded
+from ranks.compiling import needed, recorded
+
+pytestmark = needed
 
 NAMES = ["llama", *(pytest.param(n, marks=pytest.mark.long) for n in ("gpt2", "bert", "t5", "vit", "resnet"))]
 

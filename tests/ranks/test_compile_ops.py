@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import weft
-from ranks.compiling import recorded
+from ranks.compiling import needed, recorded
 from support.cases import check, meshes, on_worlds, run_cases, same
+
+pytestmark = needed
 
 LABELS = torch.tensor([0, 3, 5, 2])
 
