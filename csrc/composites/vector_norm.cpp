@@ -47,9 +47,15 @@ NormedShard normed_shard(const at::Tensor& x, Reduction reduction) {
   return {redistribute_local(shard.local, x.sizes(), shard.layout, without), without, {}};
 }
 
-// The norms of the shards over those dimensions, pending over the axes that split them.
-at::Tensor pending_norm(const at::Tensor& x, const NormedShard& shard, const std::vector<int64_t>& dims, bool keepdim,
-                        Reduction reduction, at::Tensor norm) {
+// How norms lie.
+struct NormPlace {
+  Layout layout;
+  Geometry geometry;
+};
+
+// Of norms of the shards over those dimensions: pending over the axes that split them.
+NormPlace place_of_norm(const at::Tensor& x, const NormedShard& shard, const std::vector<int64_t>& dims, bool keepdim,
+                        Reduction reduction) {
   TensorLayout::Dims out_dims;
   TensorLayout::Partial partial = shard.partial;
   Geometry geometry;
@@ -65,17 +71,7 @@ at::Tensor pending_norm(const at::Tensor& x, const NormedShard& shard, const std
     }
   }
   geometry.strides = row_major_strides(geometry.sizes);
-  const Layout layout = TensorLayout::get(shard.layout->mesh(), std::move(out_dims), partial);
-  return make_sharded(std::move(norm), layout, geometry);
-}
-
-// What pending_norm() would lay out over all dimensions.
-Layout layout_of_whole_norm(const NormedShard& shard, Reduction reduction) {
-  TensorLayout::Partial partial = shard.partial;
-  for (const std::vector<Split>& splits : shard.layout->dims()) {
-    for (const Split& s : splits) partial[s.axis] = reduction;
-  }
-  return TensorLayout::get(shard.layout->mesh(), {}, partial);
+  return {TensorLayout::get(shard.layout->mesh(), std::move(out_dims), partial), std::move(geometry)};
 }
 
 at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bool keepdim,
@@ -100,7 +96,8 @@ at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bo
   } else {
     norm = at::linalg_vector_norm(shard.local, order, dims, keepdim, dtype);
   }
-  return pending_norm(x, shard, dims, keepdim, reduction, std::move(norm));
+  const NormPlace place = place_of_norm(x, shard, dims, keepdim, reduction);
+  return make_sharded(std::move(norm), place.layout, place.geometry);
 }
 
 }  // namespace
@@ -148,7 +145,7 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
   norms.reserve(tensors.size());
   auto next = found.begin();
   const NormedShard* before = nullptr;
-  Layout layout = nullptr;
+  NormPlace place{};
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& t = tensors[i];
     if (!shards[i].local.defined() || shards[i].local.numel() == 0) {
@@ -160,10 +157,10 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
       const NormedShard& shard = shards[i];
       // Most of a list are laid out as the one before.
       if (before == nullptr || shard.layout != before->layout || shard.partial != before->partial) {
-        layout = layout_of_whole_norm(shard, reduction);
+        place = place_of_norm(t, shard, wrapped_dims({}, t.dim()), false, reduction);
       }
       before = &shard;
-      norms.push_back(make_sharded(std::move(*next++), layout, Geometry{}));
+      norms.push_back(make_sharded(std::move(*next++), place.layout, place.geometry));
     }
   }
   a.finish(norms);

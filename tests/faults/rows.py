@@ -1,6 +1,5 @@
 """All rows of the fault matrix."""
 
-import torch
 from faults import (  # noqa: F401  (each adds its own)
     rows_ends,
     rows_in_step,
@@ -12,8 +11,9 @@ from faults import (  # noqa: F401  (each adds its own)
     rows_values,
 )
 from faults.row import ROWS
+from support.versions import COMPILED_GRAPHS
 
-if torch.__version__ >= "2.15":  # what weft.compile_graphs needs
+if COMPILED_GRAPHS:
     from faults import rows_compiled  # noqa: F401
 
 __all__ = ["ROWS"]

@@ -10,6 +10,7 @@ are compared before: exit code 1 where they differ. Compiling takes some ten sec
 """
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -93,17 +94,6 @@ def candidates(d: int, tokens: int, mesh: weft.DeviceMesh, backends: list[str]) 
     return steps, fault
 
 
-def turn(step: Step, busy: list[float]) -> Callable[[], float]:
-    def timed() -> float:
-        dist.barrier()
-        start, used = time.perf_counter(), time.process_time()
-        step()
-        busy.append((time.process_time() - used) * 1e3)
-        return (time.perf_counter() - start) * 1e3
-
-    return timed
-
-
 def rank_main(o: argparse.Namespace, sizes: list[int]) -> bool:
     first = dist.get_rank() == 0
     weft.compile_graphs()
@@ -122,10 +112,10 @@ def rank_main(o: argparse.Namespace, sizes: list[int]) -> bool:
             if first:
                 tqdm.write(f"  {who}: {dict(Counter(row.kind for row in trace.rows))}")
         if o.profile:
-            show_profile(steps[o.backends.split(",")[0]], o.rounds)
+            timing.show_profile(steps[o.backends.split(",")[0]], o.rounds)
             continue
         busy: dict[str, list[float]] = {who: [] for who in steps}
-        ms = timing.in_turns({who: turn(step, busy[who]) for who, step in steps.items()}, o.rounds)
+        ms = timing.in_turns({who: timing.together(step, busy[who]) for who, step in steps.items()}, o.rounds)
         for who in o.backends.split(",") if first else ():
             show(f"Llama, d={d}, {tokens} tokens, mesh {o.mesh}, {who}", "ms", ms[who], ms["eager"])
             show(f"Llama, d={d}, {tokens} tokens, mesh {o.mesh}, {who}", "ms of processor", busy[who], busy["eager"])
@@ -140,15 +130,6 @@ def show(name: str, unit: str, compiled: list[float], eager: list[float]) -> Non
     tqdm.write(f"  {name}: {medians[0]:.1f} {unit}, op by op {medians[1]:.1f}: {ratio}")
 
 
-def show_profile(step: Step, rounds: int) -> None:
-    """Where a compiled step spends its time, by torch's profiler."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        for _ in range(rounds):
-            step()
-    if dist.get_rank() == 0:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=40), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="64x32,256x64", help="hidden size x tokens of a sequence")
@@ -161,8 +142,7 @@ def main() -> None:
     for mesh in o.meshes.split(","):
         o.mesh = mesh
         sizes = [int(n) for n in mesh.split("x")]
-        ranks = sizes[0] * (sizes[1] if len(sizes) == 2 else 1)
-        right.append(timing.gloo_ranks(ranks, rank_main, o, sizes))
+        right.append(timing.gloo_ranks(math.prod(sizes), rank_main, o, sizes))
     sys.exit(0 if all(right) else 1)
 
 

@@ -14,7 +14,6 @@ part.
 import argparse
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -118,18 +117,8 @@ def measure(d: int, tokens: int, rounds: int) -> tuple[dict[str, list[float]], d
             candidates[who]()
 
     busy: dict[str, list[float]] = {who: [] for who in candidates}
-
-    def turn(who: str) -> Callable[[], float]:
-        def timed() -> float:
-            dist.barrier()
-            start, used = time.perf_counter(), time.process_time()
-            candidates[who]()
-            busy[who].append((time.process_time() - used) * 1e3)
-            return (time.perf_counter() - start) * 1e3
-
-        return timed
-
-    return timing.in_turns({who: turn(who) for who in candidates}, rounds), busy
+    turns = {who: timing.together(step, busy[who]) for who, step in candidates.items()}
+    return timing.in_turns(turns, rounds), busy
 
 
 def rank_main(models: str, rounds: int, profile: bool) -> bool:
@@ -162,11 +151,7 @@ def show_profile(d: int, tokens: int, rounds: int) -> None:
     step = steps(d, tokens)["weft split"]
     for _ in range(3):
         step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        for _ in range(rounds):
-            step()
-    if dist.get_rank() == 0:
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25), flush=True)
+    timing.show_profile(step, rounds)
 
 
 def main() -> None:

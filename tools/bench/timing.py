@@ -50,6 +50,28 @@ def in_turns(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
     return values
 
 
+def together(step: Callable[[], object], busy: list[float]) -> Callable[[], float]:
+    """A turn of a step that all ranks begin together: milliseconds; those of this process's threads go into `busy`."""
+
+    def turn() -> float:
+        dist.barrier()
+        start, used = time.perf_counter(), time.process_time()
+        step()
+        busy.append((time.process_time() - used) * 1e3)
+        return (time.perf_counter() - start) * 1e3
+
+    return turn
+
+
+def show_profile(step: Callable[[], object], rounds: int) -> None:
+    """Prints where that many steps spend their time on the first rank, by torch's profiler."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(rounds):
+            step()
+    if dist.get_rank() == 0:
+        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=40), flush=True)
+
+
 def median_between(values: list[float]) -> str:
     """The median and, in brackets, between what it lies."""
     median, low, high = figures.interval(values)

@@ -65,9 +65,7 @@ class Flattened : public Pending {
 
  private:
   at::Tensor reduced() const {
-    if (theirs_.defined()) {
-      return is_first_ ? reduce_two(sent_, theirs_, reduction_, sent_) : reduce_two(theirs_, sent_, reduction_, sent_);
-    }
+    if (theirs_.defined()) return reduce_two(sent_, theirs_, is_first_, reduction_, sent_);
     if (parts_.defined()) return reduce_locally(parts_, reduction_, sent_);
     return lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
   }

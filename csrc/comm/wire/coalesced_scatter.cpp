@@ -33,7 +33,7 @@ class Swapped : public PendingParts {
     const WaitSpan span(pending_);
     if (work_) wait_for(*work_, /*watch=*/true);
     const at::Tensor own = std::move(own_), other = std::move(arriving_);
-    return is_first_ ? reduce_two(own, other, reduction_, other) : reduce_two(other, own, reduction_, other);
+    return reduce_two(own, other, is_first_, reduction_, other);
   }
 
  private:

@@ -101,7 +101,9 @@ at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, 
   return lowered.to(dtype);
 }
 
-at::Tensor reduce_two(const at::Tensor& first, const at::Tensor& second, Reduction reduction, at::Tensor room) {
+at::Tensor reduce_two(const at::Tensor& own, const at::Tensor& other, bool is_first, Reduction reduction,
+                      at::Tensor room) {
+  const at::Tensor &first = is_first ? own : other, &second = is_first ? other : own;
   const c10::ScalarType dtype = first.scalar_type();
   if (reduction == Reduction::sum && dtype != at::kBool && lowered_dtype(dtype, reduction) == dtype) {
     return at::add_out(room, first, second);

@@ -27,8 +27,9 @@ at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, 
 /// Reduces over dimension 0, the parts of all ranks; 16-bit floats accumulate in float32. May change them. The result
 /// may be in `room`, if that is defined: as one part is.
 at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tensor room = {});
-/// The same for the parts of two ranks, which are not stacked where they are summed; the result may be in `room`, which
-/// may be one of them.
-at::Tensor reduce_two(const at::Tensor& first, const at::Tensor& second, Reduction reduction, at::Tensor room);
+/// The same for the parts of two ranks, this one's and the other's, which are not stacked where they are summed.
+/// `is_first`: of the two this rank's coordinate comes first. The result may be in `room`, which may be one of them.
+at::Tensor reduce_two(const at::Tensor& own, const at::Tensor& other, bool is_first, Reduction reduction,
+                      at::Tensor room);
 
 }  // namespace weft::comm
