@@ -61,8 +61,8 @@ def killed_in_backward(p: Part) -> None:
     training.step(2)
 
 
-# At a random time the third rank may not have come either: "ranks 1, 2 have not come".
-@row(r"ranks? 1\b", r"number \d+", ranks=3, **KILLED)
+# At a random time a rank that lives may not have come either: "ranks 0, 1 have not come".
+@row(r"ranks? (\d+, )*1\b", r"number \d+", ranks=3, **KILLED)
 def killed_anywhere(p: Part) -> None:
     """one rank is killed at a random time in training, three ranks."""
     training = Training(p)
