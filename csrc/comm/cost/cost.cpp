@@ -69,7 +69,8 @@ MeshCost make(Mesh mesh) {
 
 AxisCost::AxisCost(int64_t ranks, const Table& table) : ranks_(ranks), measured_(true), table_(table) {
   for (auto& times : table_) {
-    for (size_t i = 1; i < times.size(); ++i) times[i] = std::max(times[i], times[i - 1]);
+    // Other work on the machine only ever adds: where a smaller buffer took longer, that is why.
+    for (size_t i = times.size() - 1; i-- > 0;) times[i] = std::min(times[i], times[i + 1]);
   }
 }
 

@@ -61,8 +61,8 @@ struct MeshCost {
 /// of such a mesh, or differs between ranks.
 const MeshCost& cost_of(Mesh mesh);
 
-/// Takes half a second at most for most meshes, and one for any: larger buffers are left out where time is short, and
-/// what they take follows from the smaller ones.
+/// Takes half a second for most meshes of a quiet machine, and a second for any: larger buffers are left out where time
+/// is short, and what they take follows from the smaller ones.
 MeshCost measure_cost(Mesh mesh);
 
 /// JSON text: {"weft_cost": 1, "bytes": [sizes], "axes": {name: {"ranks": n, kind: [nanoseconds per size]}}, ...}.

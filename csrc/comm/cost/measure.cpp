@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "comm/cost/cost.h"
 #include "comm/wire/collectives.h"
@@ -15,7 +16,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRepeats = 8;
+constexpr int kRepeats = 7;
+constexpr int kInARow = 2;
 constexpr double kBudget = 1;  // seconds, of all axes together
 
 class Measuring {
@@ -36,27 +38,43 @@ class Measuring {
   }
 
  private:
+  struct Timed {
+    std::function<void()> run;
+    std::vector<Ticks> times;
+  };
+
   static constexpr int64_t kWidth = 128;
   static constexpr double kProducts = kWidth * kWidth * kWidth;
   static constexpr int64_t kCopy = 8 << 20;  // bytes, more than caches keep
 
   AxisCost of_axis(int axis) {
-    AxisCost::Table table{};
+    const Ticks spent = agreed({Ticks(elapsed() / kSecondsPerTick)})[0];
+    const Ticks left = Ticks(kBudget / kSecondsPerTick) * (axis + 1) / mesh_->ndim() - spent;
+    std::array<std::vector<Timed>, AxisCost::kSizes.size()> of_size;
     size_t known = 0;
-    for (; known < AxisCost::kSizes.size(); ++known) {
-      std::vector<Ticks> times;
+    Ticks round = 0;
+    do {
       for (size_t m = 0; m < kMoves.size(); ++m) {
-        times.push_back(of(static_cast<Moves>(m), AxisCost::kSizes[known], axis));
+        Timed& timed = of_size[known].emplace_back(of(static_cast<Moves>(m), AxisCost::kSizes[known], axis));
+        timed.run();  // buffers and connections are made in it
+        round += time(timed);
       }
-      times.push_back(Ticks(elapsed() / kSecondsPerTick));
+      round = agreed({round})[0];
+      ++known;
+      // The next size takes several times as long as all before it.
+    } while (known < of_size.size() && 4 * kRepeats * (kInARow + 1) * round < left);
+    // Round by round: what disturbs a moment does so to one time of each, not to all times of one.
+    for (int repeat = 1; repeat < kRepeats; ++repeat) {
+      for (size_t i = 0; i < known; ++i) {
+        for (Timed& timed : of_size[i]) time(timed);
+      }
+    }
+    AxisCost::Table table{};
+    for (size_t i = 0; i < known; ++i) {
+      std::vector<Ticks> times;
+      for (Timed& timed : of_size[i]) times.push_back(median(timed.times));
       times = agreed(std::move(times));
-      for (size_t m = 0; m < kMoves.size(); ++m) table[m][known] = times[m];
-      // The next size takes several times as long.
-      const double share = kBudget * (axis + 1) / mesh_->ndim();
-      if (static_cast<double>(times.back()) * kSecondsPerTick > share / 2) {
-        ++known;
-        break;
-      }
+      for (size_t m = 0; m < kMoves.size(); ++m) table[m][i] = times[m];
     }
     for (size_t i = known; i < AxisCost::kSizes.size(); ++i) extend(table, i);
     return AxisCost(mesh_->axis_size(axis), table);
@@ -73,56 +91,65 @@ class Measuring {
     }
   }
 
-  Ticks of(Moves moves, int64_t bytes, int axis) const {
+  Timed of(Moves moves, int64_t bytes, int axis) const {
     const int64_t n = mesh_->axis_size(axis), full = std::max(bytes / 4 / n, n) * n, part = full / n;
     const std::vector<int64_t> parts(n, part);
     const auto floats = [&](std::vector<int64_t> sizes) { return at::zeros(sizes, at::device(device_)); };
     switch (moves) {
       case Moves::all_gather: {
         const at::Tensor x = floats({part});
-        return quartile([&] { all_gather(x, 0, parts, mesh_, axis); });
+        return {[=, mesh = mesh_] { all_gather(x, 0, parts, mesh, axis); }, {}};
       }
       case Moves::all_to_all: {
         const int64_t side = std::max(part / n, int64_t{1});
         const at::Tensor x = floats({n * n, side});
         const std::vector<int64_t> rows(n, n), columns(n, side);
-        return quartile([&] { all_to_all(x, 0, rows, 1, columns, mesh_, axis); });
+        return {[=, mesh = mesh_] { all_to_all(x, 0, rows, 1, columns, mesh, axis); }, {}};
       }
       case Moves::all_reduce: {
         const at::Tensor x = floats({full});
-        return quartile([&] { all_reduce(x, Reduction::sum, mesh_, axis); });
+        return {[=, mesh = mesh_] { all_reduce(x, Reduction::sum, mesh, axis); }, {}};
       }
       case Moves::reduce_scatter: {
         const at::Tensor x = floats({full});
-        return quartile([&] { reduce_scatter(x, 0, parts, Reduction::sum, mesh_, axis); });
+        return {[=, mesh = mesh_] { reduce_scatter(x, 0, parts, Reduction::sum, mesh, axis); }, {}};
       }
     }
-    return 0;
+    return {};
   }
 
   Ticks product_ticks() const {
     const at::Tensor a = at::ones({kWidth, kWidth}, at::device(device_));
-    return quartile([&] { at::mm(a, a); });
+    return time_alone([&] { at::mm(a, a); });
   }
 
   Ticks copy_ticks() const {
     const at::Tensor from = at::ones({kCopy / 4}, at::device(device_)), to = at::empty_like(from);
-    return quartile([&] { to.copy_(from); });
+    return time_alone([&] { to.copy_(from); });
   }
 
-  // The lower quartile: other work on the machine only ever adds. One that is not counted goes before: buffers and
-  // connections are made in it.
   template <class F>
-  Ticks quartile(F&& f) const {
-    std::array<Ticks, kRepeats> times{};
-    for (int i = -1; i < kRepeats; ++i) {
-      const auto begin = Clock::now();
-      f();
-      synchronize();
-      if (i >= 0) times[i] = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count() * 10;
-    }
-    std::nth_element(times.begin(), times.begin() + kRepeats / 4, times.end());
-    return times[kRepeats / 4];
+  Ticks time_alone(F&& f) const {
+    Timed timed{f, {}};
+    for (int i = 0; i < kRepeats; ++i) time(timed);
+    return median(timed.times);
+  }
+
+  // In the first of a row ranks wait for the one that comes last, whatever kept it.
+  Ticks time(Timed& timed) const {
+    timed.run();
+    synchronize();
+    const auto begin = Clock::now();
+    for (int i = 0; i < kInARow; ++i) timed.run();
+    synchronize();
+    const auto all = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count() * 10;
+    timed.times.push_back(all / kInARow);
+    return timed.times.back();
+  }
+
+  static Ticks median(std::vector<Ticks> times) {
+    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+    return times[times.size() / 2];
   }
 
   void synchronize() const {

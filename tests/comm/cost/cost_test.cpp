@@ -37,9 +37,11 @@ TEST(CollectiveCost, IsStraightBetweenMeasuredSizesAndBeyond) {
 
 TEST(CollectiveCost, NeverFallsWithTheSize) {
   AxisCost::Table noisy = table(1000);
-  noisy[0][2] = 10;
+  noisy[0][1] = 1'000'000;  // was disturbed
   const AxisCost cost(2, noisy);
-  EXPECT_EQ(cost.of(Moves::all_gather, AxisCost::kSizes[2]), cost.of(Moves::all_gather, AxisCost::kSizes[1]));
+  EXPECT_EQ(cost.of(Moves::all_gather, AxisCost::kSizes[0]), 1000);
+  EXPECT_EQ(cost.of(Moves::all_gather, AxisCost::kSizes[1]), cost.of(Moves::all_gather, AxisCost::kSizes[2]));
+  EXPECT_EQ(cost.of(Moves::all_gather, AxisCost::kSizes[2]), 16000);
 }
 
 TEST(CollectiveCost, IsReadAsItWasWritten) {
