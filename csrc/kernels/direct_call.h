@@ -53,8 +53,9 @@ class DirectCall {
   };
   const OpInfo& op_;
   PlanKey key_;
-  c10::SmallVector<Operand, 8> operands_;
-  c10::SmallVector<at::Tensor, 8> shards_;
+  static constexpr size_t kMost = 32;  // without memory of their own
+  c10::SmallVector<Operand, kMost> operands_;
+  c10::SmallVector<at::Tensor, kMost> shards_;
 };
 
 }  // namespace weft

@@ -13,13 +13,16 @@ class PlanKey {
  public:
   void push(uint64_t word) { words_.push_back(word); }
   void push(const void* p) { words_.push_back(reinterpret_cast<uintptr_t>(p)); }
-  void push_all(c10::IntArrayRef values) { words_.append(values.begin(), values.end()); }
+  void push_all(c10::IntArrayRef values) {
+    for (const int64_t value : values) push(static_cast<uint64_t>(value));  // append calls memmove, for two or three
+  }
   void push_text(const std::string& text);
   c10::ArrayRef<uint64_t> words() const { return words_; }
   uint64_t hash() const;
 
  private:
-  c10::SmallVector<uint64_t, 128> words_;
+  static constexpr size_t kMost = 192;  // without memory of its own: lists of some thirty tensors
+  c10::SmallVector<uint64_t, kMost> words_;
 };
 
 /// The plan under `key` in the calling context; null: none yet.

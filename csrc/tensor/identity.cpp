@@ -7,8 +7,6 @@
 
 namespace weft {
 
-thread_local RunningOp* RunningOp::current_ = nullptr;
-
 Identity new_root(const char* call) { return mix(hash_text(call), OpHistory::of_thread().new_place()); }
 
 uint64_t sample(const at::Tensor& plain, int64_t words) {

@@ -50,7 +50,7 @@ class RunningOp {
   RunningOp* outer_;
   uint64_t results_ = 0;
   const bool keeps_value_;
-  static thread_local RunningOp* current_;
+  static inline thread_local constinit RunningOp* current_ = nullptr;
 };
 
 /// While it lives, no op runs as far as collectives can tell: what they move is compared, and may differ.

@@ -6,8 +6,6 @@
 
 namespace weft {
 
-thread_local int ForPlanning::depth_ = 0;
-
 at::Tensor plain_on(Mesh mesh, const at::Tensor& tensor) {
   if (!mesh->is_simulated() || tensor.is_meta()) return tensor;
   BelowAutograd guard;

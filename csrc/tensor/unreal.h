@@ -20,7 +20,7 @@ class ForPlanning {
   static bool holds() { return depth_ > 0; }
 
  private:
-  static thread_local int depth_;
+  static inline thread_local constinit int depth_ = 0;
 };
 
 /// The plain tensor as it can be laid out over that mesh: itself, over a simulated one a meta tensor of its geometry.

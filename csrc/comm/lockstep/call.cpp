@@ -6,9 +6,6 @@
 
 namespace weft::comm {
 
-thread_local const Moving* Moving::current_ = nullptr;
-thread_local const Comparing* Comparing::current_ = nullptr;
-
 Call Call::of(const Event& event) {
   Call call;
   call.event = event;

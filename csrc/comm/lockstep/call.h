@@ -29,7 +29,7 @@ class Moving {
 
  private:
   const Moving* outer_;
-  static thread_local const Moving* current_;
+  static inline thread_local constinit const Moving* current_ = nullptr;
 };
 
 /// While it lives, collectives on this thread compare what the text names.
@@ -45,7 +45,7 @@ class Comparing {
 
  private:
   const Comparing* outer_;
-  static thread_local const Comparing* current_;
+  static inline thread_local constinit const Comparing* current_ = nullptr;
 };
 
 struct Call {

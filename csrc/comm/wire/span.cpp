@@ -16,9 +16,6 @@ void tell_end(int64_t number) {
 
 }  // namespace
 
-thread_local int64_t Span::next_ = 0;
-thread_local const Span* Span::current_ = nullptr;
-
 Span::Span(const Event& event)
     : number_(std::exchange(next_, 0)), outer_(std::exchange(current_, this)), range_([&] {
         name_ = c10::str(event.kind, " ", event.mesh->axis_name(event.axis), RunningFor::now().str());

@@ -33,8 +33,8 @@ class Span {
   const Span* outer_;
   std::string name_;
   const ProfilerRange range_;
-  static thread_local int64_t next_;
-  static thread_local const Span* current_;
+  static inline thread_local constinit int64_t next_ = 0;
+  static inline thread_local constinit const Span* current_ = nullptr;
 };
 
 /// While it lives, no trace sees the collectives of this thread: Weft's own, such as those that are timed.
@@ -48,7 +48,7 @@ class Unobserved {
 
  private:
   const bool outer_;
-  static inline thread_local bool holds_ = false;
+  static inline thread_local constinit bool holds_ = false;
 };
 
 /// The wait for a collective that was issued before.
