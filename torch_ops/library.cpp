@@ -9,6 +9,7 @@
 
 #include "base/error_codes.h"
 #include "base/quote.h"
+#include "base/write_file.h"
 #include "classes.h"
 #include "comm/lockstep/apart.h"
 #include "comm/wire/buffer.h"
@@ -143,6 +144,10 @@ void define_logs(torch::Library& m) {
     comm::end_apart();
     OpHistory::of_thread() = histories_aside().back();
     histories_aside().pop_back();
+  });
+  // Bytes, in place of what is there (base/write_file.h).
+  def("_write_file(str path, Tensor content) -> ()", [](const std::string& path, const at::Tensor& content) {
+    write_file(path, {static_cast<const char*>(content.const_data_ptr()), static_cast<size_t>(content.nbytes())});
   });
   def("_gather_log_start() -> ()", []() { gather_log_start(); });
   def("_gather_log_stop() -> (str[] op, str[] reason, int[] bytes)", &stop_gather_log);
