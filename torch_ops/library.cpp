@@ -9,7 +9,9 @@
 
 #include "base/error_codes.h"
 #include "base/quote.h"
+#include "base/write_file.h"
 #include "classes.h"
+#include "comm/lockstep/apart.h"
 #include "comm/wire/buffer.h"
 #include "debug/compute_log.h"
 #include "debug/memory_log.h"
@@ -23,6 +25,7 @@
 #include "plan/strict.h"
 #include "random/mode.h"
 #include "redistribute/gather_ahead.h"
+#include "redistribute/tensors.h"
 #include "rules/describe.h"
 #include "rules/registry.h"
 #include "rules/user_rules.h"
@@ -129,13 +132,22 @@ void define_logs(torch::Library& m) {
   def("_forget_simulated() -> ()", []() {
     forget_last_backward();
     forget_simulated_gathers();
+    forget_simulated_moves();
     comm::drop_simulated_buffers();
   });
-  def("_history_aside() -> ()",
-      []() { histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory())); });
-  def("_history_back() -> ()", []() {
+  // What this rank does by itself until _end_apart is none of the program's that all ranks run.
+  def("_begin_apart() -> ()", []() {
+    histories_aside().push_back(std::exchange(OpHistory::of_thread(), OpHistory()));
+    comm::begin_apart();
+  });
+  def("_end_apart() -> ()", []() {
+    comm::end_apart();
     OpHistory::of_thread() = histories_aside().back();
     histories_aside().pop_back();
+  });
+  // Bytes, in place of what is there (base/write_file.h).
+  def("_write_file(str path, Tensor content) -> ()", [](const std::string& path, const at::Tensor& content) {
+    write_file(path, {static_cast<const char*>(content.const_data_ptr()), static_cast<size_t>(content.nbytes())});
   });
   def("_gather_log_start() -> ()", []() { gather_log_start(); });
   def("_gather_log_stop() -> (str[] op, str[] reason, int[] bytes)", &stop_gather_log);

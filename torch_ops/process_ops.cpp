@@ -92,6 +92,13 @@ void define_processes(torch::Library& m) {
       [](const MeshPtr& mesh, const std::string& kind, const std::string& axis, int64_t bytes) {
         return collective_seconds(mesh->mesh, kind, axis, bytes);
       });
+  // Seconds that the planner takes a tensor to need from one layout to another (weft/cost.h).
+  def("redistribution_seconds(int[] sizes, int element_bytes, " WEFT_CLASS "TensorLayout before, " WEFT_CLASS
+      "TensorLayout after) -> float",
+      [](const std::vector<int64_t>& sizes, int64_t element_bytes, const LayoutPtr& before, const LayoutPtr& after) {
+        return redistribution_seconds(sizes, element_bytes, before ? before->layout : nullptr,
+                                      after ? after->layout : nullptr);
+      });
   // Called at the end of a program, for Weft's groups and these.
   def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
 }

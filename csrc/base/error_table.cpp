@@ -223,6 +223,12 @@ constexpr ErrorKind kKinds[] = {
     {"W072", "warning", "an operand is laid out anew for an op",
      "`weft.warn_relayout` is on, and the op needs parts of it that other ranks hold.",
      "Choose layouts that go together, or leave it where it costs little."},
+    {"W073", "NotImplementedError", "a value is asked for on a simulated mesh",
+     "What is laid out over a mesh without processes has shapes and no values; `weft.plan` and `weft.search` run steps "
+     "on "
+     "such meshes.",
+     "Leave item(), printing, branches by values and ops whose results' shapes depend on values out of what is "
+     "planned."},
 
     // Rules
     {"W080", "ValueError", "a rule's text is not valid",

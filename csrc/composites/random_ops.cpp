@@ -15,6 +15,7 @@
 #include "tensor/identity.h"
 #include "tensor/sharded.h"
 #include "tensor/traced.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 namespace {
@@ -61,7 +62,7 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool gat
     at::Tensor t = arguments[a].toTensor();
     if (!t.defined()) continue;
     const Mesh mesh = target.layout->mesh();
-    if (!holds_shards(t)) t = make_sharded(t, TensorLayout::replicated(mesh, t.dim()), geometry_of(t));
+    if (!holds_shards(t)) t = make_sharded(plain_on(mesh, t), TensorLayout::replicated(mesh, t.dim()), geometry_of(t));
     if (t.dim() != ndim || !t.sizes().equals(target.geometry.sizes)) t = t.expand(target.geometry.sizes);
     const Layout to = gathered ? TensorLayout::replicated(mesh, ndim) : target.layout;
     arguments[a] = redistribute_local(sharded(t).local(), t.sizes(), sharded(t).layout(), to);
@@ -149,7 +150,7 @@ void run_random(const OpInfo& op, Stack& stack) {
   BelowAutograd guard;
   const Target target = target_of(op, arguments);
   const auto& coordinates = context().bind(target.layout->mesh()).coordinates;
-  const at::TensorOptions options = at::TensorOptions().dtype(target.dtype).device(target.device);
+  const auto options = options_on(target.layout->mesh(), at::TensorOptions().dtype(target.dtype).device(target.device));
   at::Tensor local;
   // A compiler records ops, not what a generator gives: torch's own stream then, whichever the mode.
   const bool replay = random::mode() == random::Mode::replay || has_traced(arguments);
@@ -184,7 +185,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     if (in_place) arguments[written] = local;
     const uint64_t key = random::draw_key(generator, target.device);
     // Parameters that are tensors are checked by value.
-    comm::run_local(op.short_name, [&] { sampler.fill(local, index, arguments, key); });
+    if (!local.is_meta()) comm::run_local(op.short_name, [&] { sampler.fill(local, index, arguments, key); });
   }
   if (!in_place) {
     stack.push_back(make_sharded(std::move(local), target.layout, target.geometry));

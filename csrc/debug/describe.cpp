@@ -53,9 +53,12 @@ std::string describe(const at::Tensor& tensor) {
   if (const std::string pending = pending_of(layout); !pending.empty()) {
     return c10::str("pending ", pending, "\n  (", facts, "; weft::full_tensor(x), on every rank, gives the value)");
   }
-  const std::string held = layout->is_replicated() ? "the whole value"
-                                                   : c10::str("rank ", context().rank(), "'s part, of shape ",
-                                                              shape_of(impl.local().sizes()));
+  const Mesh mesh = layout->mesh();
+  const int64_t rank = mesh->is_simulated() ? mesh->simulated_rank() : context().rank();
+  const std::string held = layout->is_replicated()
+                               ? "the whole value"
+                               : c10::str("rank ", rank, "'s part, of shape ", shape_of(impl.local().sizes()));
+  if (impl.local().is_meta()) return c10::str("sharded, without values\n  (", facts, "; shown is ", held, ")");
   return c10::str("sharded\n", values_of(impl.local()), "\n  (", facts, "; shown is ", held, ")");
 }
 

@@ -9,6 +9,7 @@
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 namespace {
@@ -38,6 +39,7 @@ std::optional<c10::List<Index>> positions(const OpInfo& op, const at::Tensor& se
         !index->sizes().equals(self.sizes().slice(from, index->dim()))) {
       return std::nullopt;
     }
+    if (holds_shards(*index)) need_values(op.short_name, sharded(*index).layout()->mesh());
     if (watches_relayouts() && holds_shards(*index)) {
       const Layout layout = sharded(*index).layout();
       watch_relayout(op.short_name, *index, layout, TensorLayout::replicated(layout->mesh(), index->dim()));

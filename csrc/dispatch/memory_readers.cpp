@@ -4,6 +4,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <weft/tensor.h>
 
+#include "layout/type_text.h"
 #include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/key.h"
@@ -60,9 +61,9 @@ at::Tensor max_pool1d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArr
 // object.
 bool has_compatible_shallow_copy_type(const at::Tensor& self, const at::Tensor& from) {
   if (holds_shards(self)) return true;
-  TORCH_CHECK_NOT_IMPLEMENTED(python_sets_data.load(), "[W056] [set_data] the data of a plain tensor of shape ",
-                              self.sizes(), " cannot be set to a sharded one of shape ", from.sizes(), ", layout ",
-                              sharded(from).layout()->describe(),
+  TORCH_CHECK_NOT_IMPLEMENTED(python_sets_data.load(), "[W056] [set_data] the data of a plain tensor ",
+                              type_text(self.scalar_type(), self.sizes(), nullptr), " cannot be set to a sharded one ",
+                              type_text(from.scalar_type(), from.sizes(), sharded(from).layout()),
                               "; put the sharded tensor itself where the plain one is, or copy its value with copy_");
   return false;
 }

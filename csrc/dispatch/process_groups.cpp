@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "comm/wire/reduction.h"
+#include "layout/type_text.h"
 #include "mesh/context.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -134,8 +135,9 @@ std::string refusal_of_collective(const std::string& op, const at::Tensor& t, co
   const std::string reason =
       why.empty() ? "that is one value, which the ranks hold together, and no rank has one of its own to exchange"
                   : why;
-  return c10::str("[", op, "] got a sharded tensor, ", t.scalar_type(), " of shape ", t.sizes(), ", layout ",
-                  sharded(t).layout()->describe(), ": ", reason,
+  const Layout layout = sharded(t).layout();
+  return c10::str("[", op, "] got a sharded tensor, ", type_text(t.scalar_type(), t.sizes(), layout), " over ",
+                  layout->mesh()->str(), ": ", reason,
                   ". Leave the call out, as in a program of one process, where the tensor is meant; else pass plain "
                   "tensors: weft.local_tensor(x), this rank's part, or weft.full_tensor(x), the whole on every rank");
 }

@@ -9,6 +9,7 @@
 #include "dispatch/handler.h"
 #include "gradient/gradient_buckets.h"
 #include "gradient/pending_copy.h"
+#include "layout/type_text.h"
 #include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
@@ -123,9 +124,11 @@ void run_is_set_to(const OpInfo& op, Stack& stack) {
 void run_set(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   const at::Tensor self = call[0].toTensor(), source = call[1].toTensor();
-  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[W056] [", op.short_name, "] a plain tensor of shape ", self.sizes(),
-                              " cannot share the data of a sharded one of shape ", source.sizes(), ", layout ",
-                              sharded(source).layout()->describe(), "; in Python `plain.data = sharded` makes it one");
+  TORCH_CHECK_NOT_IMPLEMENTED(holds_shards(self), "[W056] [", op.short_name, "] a plain tensor ",
+                              type_text(self.scalar_type(), self.sizes(), nullptr),
+                              " cannot share the data of a sharded one ",
+                              type_text(source.scalar_type(), source.sizes(), sharded(source).layout()),
+                              "; in Python `plain.data = sharded` makes it one");
   TORCH_CHECK(self.scalar_type() == source.scalar_type() && self.device() == source.device(), "[W068] [", op.short_name,
               "] self is ", self.scalar_type(), " on ", self.device(), ", the source ", source.scalar_type(), " on ",
               source.device(), "; they must be the same");
@@ -153,7 +156,8 @@ void run_resize(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   const at::Tensor self = call[0].toTensor();
   const auto sizes = call[1].toIntVector();
-  TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[W061] [resize_] a sharded tensor of shape ", self.sizes(),
+  TORCH_CHECK_NOT_IMPLEMENTED(self.sizes().equals(sizes), "[W061] [resize_] a sharded tensor ",
+                              type_text(self.scalar_type(), self.sizes(), sharded(self).layout()),
                               " cannot be resized to ", c10::IntArrayRef(sizes),
                               "; make a new one with weft.distribute_tensor");
   call.finish(self);

@@ -25,6 +25,22 @@ std::string short_dtype(c10::ScalarType dtype) {
       return "i64";
     case c10::ScalarType::Byte:
       return "u8";
+    case c10::ScalarType::UInt16:
+      return "u16";
+    case c10::ScalarType::UInt32:
+      return "u32";
+    case c10::ScalarType::UInt64:
+      return "u64";
+    case c10::ScalarType::Float8_e4m3fn:
+      return "f8e4m3fn";
+    case c10::ScalarType::Float8_e5m2:
+      return "f8e5m2";
+    case c10::ScalarType::Float8_e4m3fnuz:
+      return "f8e4m3fnuz";
+    case c10::ScalarType::Float8_e5m2fnuz:
+      return "f8e5m2fnuz";
+    case c10::ScalarType::Float8_e8m0fnu:
+      return "f8e8m0fnu";
     case c10::ScalarType::Bool:
       return "b8";
     case c10::ScalarType::ComplexHalf:

@@ -5,12 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <unistd.h>
 
 #include "base/quote.h"
+#include "base/write_file.h"
 #include "paths/json_reader.h"
 
 namespace weft {
@@ -135,22 +134,7 @@ LayoutMap LayoutMap::from_json(const std::string& text, Mesh mesh, const std::st
   return map;
 }
 
-void LayoutMap::save(const std::string& file) const {
-  const std::string text = to_json();
-  // Ranks may save to one file at the same time; each writes its own and puts it in place.
-  char unique[32];
-  std::snprintf(unique, sizeof unique, ".%ld.new", static_cast<long>(::getpid()));
-  const std::string draft = file + unique;
-  errno = 0;
-  std::ofstream out(draft, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  if (!out || std::rename(draft.c_str(), file.c_str()) != 0) {
-    const int error = errno;
-    std::remove(draft.c_str());
-    TORCH_CHECK_VALUE(false, "[W110] cannot write ", quote(file), ": ", std::strerror(error != 0 ? error : EIO));
-  }
-}
+void LayoutMap::save(const std::string& file) const { write_file(file, to_json()); }
 
 LayoutMap LayoutMap::load(const std::string& file, Mesh mesh) {
   std::ifstream in(file, std::ios::binary);

@@ -89,8 +89,11 @@ namespace {
 // Rules that no variable has, large variables without one, and rules that seem to be meant for these.
 void note_rules(const std::vector<LayoutRule>& rules, const std::set<std::string>& used,
                 const std::vector<const VariableInfo*>& unmatched, PathReport& out) {
+  std::vector<std::string> patterns, unused;
   for (const LayoutRule& rule : rules) {
+    patterns.push_back(rule.pattern);
     if (rule.matches > 0 || used.count(rule.pattern) > 0) continue;
+    unused.push_back(rule.pattern);
     out.notes.push_back(
         {ReportNote::unused_rule, rule.pattern,
          "rule " + quote(rule.pattern) +
@@ -103,14 +106,12 @@ void note_rules(const std::vector<LayoutRule>& rules, const std::set<std::string
                          c10::str("variable ", quote(variable->path), " of ", bytes,
                                   " bytes is matched by no rule: every rank holds all of it")});
   }
-  std::vector<std::string> patterns;
-  for (const LayoutRule& rule : rules) patterns.push_back(rule.pattern);
-  for (const NearMiss& miss : near_misses(patterns, unmatched)) {
-    const char* how = miss.as_glob ? " matches, read as a shell pattern and not as an expression, "
-                                   : " matches a part, but not the whole, of ";
+  constexpr const char* kHow[] = {" matches, read as a shell pattern and not as an expression, ",
+                                  " matches a part, but not the whole, of ", " has nearly the names of "};
+  for (const NearMiss& miss : near_misses(patterns, unused, unmatched)) {
     out.notes.push_back(
         {ReportNote::near_miss, miss.pattern,
-         c10::str("rule ", quote(miss.pattern), how, miss.paths, miss.paths == 1 ? " path" : " paths",
+         c10::str("rule ", quote(miss.pattern), kHow[miss.kind], miss.paths, miss.paths == 1 ? " path" : " paths",
                   " that no rule matches, as ", quote(miss.example), "; ", quote(miss.instead), " would")});
   }
 }

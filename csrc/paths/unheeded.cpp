@@ -23,7 +23,7 @@ std::string unused_patterns(const LayoutMap& map, const std::vector<const Variab
     if (rule.matches == 0) unused.push_back(rule.pattern);
   }
   if (unused.empty()) return "";
-  const std::vector<NearMiss> misses = near_misses(unused, unmatched);
+  const std::vector<NearMiss> misses = near_misses(unused, unused, unmatched);
   std::string text = unused.size() == 1 ? "\na pattern matches no variable:"
                                         : c10::str("\n", unused.size(), " patterns match no variable:");
   for (size_t i = 0; i < std::min(unused.size(), kShown); ++i) {

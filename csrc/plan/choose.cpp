@@ -205,8 +205,10 @@ void consider_uninvited(const Call& call, const BoundRule& bound, int axis, cons
                         const std::vector<AxisChoice>& chosen, const Candidates& candidates, Best& best) {
   const double moves = best.moves();
   // Not where the op sums over what flows: such a sum is reduced once for all its readers, or in a bucket, and its
-  // backward moves nothing; another split is paid for again by the gradients.
-  if (flow.factor < 0 || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view) return;
+  // backward moves nothing; another split is paid for again by the gradients. Nor where it is a variable that is
+  // gathered: all that follows would go on in the other split.
+  if (flow.factor < 0 || flow.meets_variable || bound.factors[flow.factor].contracted || moves <= 0 || call.op.is_view)
+    return;
   for (int f = 0; f < static_cast<int>(bound.factors.size()); ++f) {
     if (bound.factors[f].contracted || bound.factors[f].halo || f == flow.factor) continue;
     if (!may_split(call, bound, axis, f, 0, chosen)) continue;
@@ -214,8 +216,7 @@ void consider_uninvited(const Call& call, const BoundRule& bound, int axis, cons
     const AxisChoice choice{AxisChoice::split, f, 0, Reduction::none, nullptr};
     const auto is_it = [&](const Candidate& c) { return c.choice.kind == AxisChoice::split && c.choice.factor == f; };
     if (std::any_of(candidates.begin(), candidates.end(), is_it)) continue;
-    const double back = flow.meets_variable ? 0 : return_cost(call, bound, axis, choice, flow, chosen);
-    best.consider({choice, 4}, moves * kUninvited + back);
+    best.consider({choice, 4}, moves * kUninvited + return_cost(call, bound, axis, choice, flow, chosen));
   }
 }
 

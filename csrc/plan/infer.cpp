@@ -1,12 +1,13 @@
-// Shapes of results by core's own meta kernels.
+#include "plan/infer.h"
+
 #include <ATen/ops/empty_strided.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
 
+#include "base/quote.h"
 #include "mesh/log.h"
 #include "plan/meta_kernels.h"
-#include "plan/plan.h"
 #include "tensor/below_autograd.h"
 #include "tensor/traced.h"
 #include "tensor/unreal.h"
@@ -49,9 +50,19 @@ bool results_are_written(Call& call) {
   return true;
 }
 
+std::string first_line(std::string_view text) {
+  constexpr size_t kShown = 120;
+  return printable(text.substr(0, text.find('\n')), kShown);
+}
+
 }  // namespace
 
 bool infer_results(Call& call) {
+  std::string why;
+  return infer_results(call, why);
+}
+
+bool infer_results(Call& call, std::string& why) {
   call.results.clear();
   const auto& declared = call.op.results;
   const bool values = std::all_of(declared.begin(), declared.end(),
@@ -94,8 +105,10 @@ bool infer_results(Call& call) {
     if (!run_compiled_meta(call.op.handle, stack)) call.op.handle.callBoxed(&stack);
   } catch (const c10::Error& e) {
     log(LogLevel::debug, "[", call.op.short_name, "] no shapes from the meta kernel: ", e.what_without_backtrace());
+    why = first_line(e.what_without_backtrace());
     return false;
-  } catch (const std::exception&) {  // a kernel of Python's raises its own kind
+  } catch (const std::exception& e) {  // a kernel of Python's raises its own kind
+    why = first_line(e.what());
     return false;
   }
   for (size_t r = 0; r < stack.size(); ++r) {

@@ -1,15 +1,18 @@
 // From a call to its plan: bind a rule, let each mesh axis choose, put the choices together into layouts.
+#include <ATen/core/enum_tag.h>
 #include <ATen/core/jit_type.h>
 
 #include <algorithm>
 
 #include "plan/axis.h"
+#include "plan/infer.h"
 #include "plan/layouts.h"
 #include "plan/localize.h"
 #include "plan/meta_call.h"
 #include "plan/plan.h"
 #include "plan/written.h"
 #include "rules/registry.h"
+#include "tensor/unreal.h"
 
 namespace weft {
 
@@ -181,11 +184,12 @@ namespace {
 
 Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
   Plan plan;
+  std::string why;
   if (call.op.rules.empty() && !call.op.is_foreach) {
     plan.reason = "it has no rule";
     if (call.op.is_view) infer_results(call);
-  } else if (!infer_results(call)) {
-    plan.reason = "its results' shapes depend on values, or it has no meta kernel";
+  } else if (!infer_results(call, why)) {
+    plan.reason = "its results' shapes are not known beforehand (" + why + ")";
   } else if (plan_by_rule(call, coordinates, plan)) {
     return plan;
   }
@@ -218,7 +222,11 @@ Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
 
 Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
   Plan plan = plan_of(call, coordinates);
-  if (!call.mesh->is_simulated() || plan.composite != nullptr) return plan;
+  if (!call.mesh->is_simulated()) return plan;
+  // Values get known as numbers, or by the shape of a result.
+  const bool by_shape = plan.gathered && call.op.handle.hasTag(at::Tag::dynamic_output_shape);
+  if (call.op.tells || by_shape) need_values(call.op.short_name, call.mesh);
+  if (plan.composite != nullptr) return plan;
   // Results are where the shards are, whatever device the caller names.
   const auto& arguments = call.op.handle.schema().arguments();
   for (size_t a = 0; a < arguments.size(); ++a) {

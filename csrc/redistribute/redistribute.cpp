@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/util/hash.h>
+#include <weft/cost.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -131,7 +132,11 @@ void redistribute_content(Cell& cell, Layout to) {
                   to);
 }
 
-double redistribution_cost(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to) {
+double redistribution_seconds(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to) {
+  TORCH_CHECK_VALUE(from != nullptr && to != nullptr, "[W030] redistribution_seconds: no layout given");
+  const bool is_shape = std::all_of(global_sizes.begin(), global_sizes.end(), [](int64_t n) { return n >= 0; });
+  TORCH_CHECK_VALUE(is_shape && element_bytes > 0, "[W039] redistribution_seconds: a tensor of shape ", global_sizes,
+                    " with elements of ", element_bytes, " bytes");
   if (from == to) return 0;
   check(from, to, global_sizes);
   if (is_empty(global_sizes)) return 0;

@@ -25,8 +25,4 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
 /// Brings the root of a cell to layout `to` for all its aliases and views: the same value, in memory of its own.
 void redistribute_content(Cell& cell, Layout to);
 
-/// Estimated seconds of redistribute_local (alpha-beta model, constants equal on all ranks); 0 where no collective
-/// runs.
-double redistribution_cost(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to);
-
 }  // namespace weft

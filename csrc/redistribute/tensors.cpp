@@ -80,6 +80,10 @@ struct Moves : ContextState {
     std::lock_guard<std::mutex> lock(mutex);
     compared.emplace(from, to);
   }
+  void forget_simulated() {
+    std::lock_guard<std::mutex> lock(mutex);
+    std::erase_if(compared, [](const auto& move) { return move.first->mesh()->is_simulated(); });
+  }
 };
 
 constexpr int64_t kSampled = 4096;  // words of what is laid out: it happens a few times a step
@@ -186,6 +190,8 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
   }
   check_rank(tensor, layout, what);
 }
+
+void forget_simulated_moves() { context().state<Moves>().forget_simulated(); }
 
 at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
   check_layout(tensor, layout, "distribute_tensor");

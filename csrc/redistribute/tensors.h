@@ -15,6 +15,9 @@ std::string compared_by(const std::string& function);
 /// Raises ValueError where the layout is not for the tensor: none, another rank, or what `compared_by` names differs
 /// between ranks. That of a sharded tensor is compared only when it is first sent from its layout to that one.
 void check_layout(const at::Tensor& tensor, Layout layout, const char* what);
+/// Which redistributions over simulated meshes were compared is not remembered any more: another program over one
+/// begins as a real one.
+void forget_simulated_moves();
 
 /// full_tensor that may share the memory of a replicated tensor: nobody may write to it.
 at::Tensor full_or_alias(const at::Tensor& tensor);

@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 #include <weft/mesh.h>
 
+#include <string>
+
 namespace weft {
 
 /// The options of a plain tensor or shard on that mesh.
@@ -25,5 +27,8 @@ class ForPlanning {
 
 /// The plain tensor as it can be laid out over that mesh: itself, over a simulated one a meta tensor of its geometry.
 at::Tensor plain_on(Mesh mesh, const at::Tensor& tensor);
+
+/// Raises NotImplementedError where the mesh is simulated: the op needs values.
+void need_values(const std::string& op, Mesh mesh);
 
 }  // namespace weft

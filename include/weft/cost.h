@@ -1,7 +1,8 @@
 #pragma once
 // What the planner takes collectives to cost.
+#include <c10/util/ArrayRef.h>
 #include <weft/export.h>
-#include <weft/mesh.h>
+#include <weft/layout.h>
 
 #include <cstdint>
 #include <string>
@@ -18,8 +19,13 @@ namespace weft {
 /// Raises ValueError for another kind, axis or less than 0 bytes; for a file that cannot be read or is of another mesh.
 WEFT_API double collective_seconds(Mesh mesh, const std::string& kind, const std::string& axis, int64_t bytes);
 
-/// The same as JSON text: per axis and kind nanoseconds for the sizes in "bytes", and the products per second that a
-/// rank is taken to compute.
+/// Seconds that the planner takes a tensor of that global shape to need from one layout to another, on the way that
+/// `distribute_tensor` and ops take: the sum of its collectives, 0 where none runs. All ranks get the same.
+/// Raises ValueError where the layouts are on two meshes, not for that number of dimensions, or undefined.
+WEFT_API double redistribution_seconds(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to);
+
+/// Collectives' costs as JSON text: per axis and kind nanoseconds for the sizes in "bytes", and the products per second
+/// that a rank is taken to compute.
 WEFT_API std::string cost(Mesh mesh);
 
 }  // namespace weft

@@ -54,7 +54,7 @@ TEST(SetData, OfAPlainTensorToAShardedOneIsRefused) {
   run_ranks(3, [](int) {
     const at::Tensor x = distribute_tensor(waves({5, 4}), layout(kRows)), plain = waves({5, 4});
     EXPECT_THAT(error_of<c10::NotImplementedError>([&] { plain.set_data(x); }),
-                HasSubstr("the data of a plain tensor of shape [5, 4] cannot be set to a sharded one"));
+                HasSubstr("the data of a plain tensor f32[5, 4] cannot be set to a sharded one"));
     EXPECT_EQ(difference({plain}, {waves({5, 4})}), "");
   });
 }

@@ -41,7 +41,7 @@ TEST(ProcessGroupCollectives, ThatWouldCountTheValueOncePerRankAreRefused) {
     const at::Tensor x = rows();
     EXPECT_THAT(
         error_of([&] { all_reduce(list({x}), c10d::ReduceOp::SUM); }),
-        AllOf(HasSubstr("[c10d::allreduce_] got a sharded tensor"), HasSubstr("of shape [5, 4], layout (x, None)"),
+        AllOf(HasSubstr("[c10d::allreduce_] got a sharded tensor"), HasSubstr(", f32[5@x, 4] over mesh (x=3): "),
               HasSubstr("a sum over 3 ranks would count it 3 times")));
     EXPECT_EQ(difference({x}, {numbers({5, 4})}), "");
   });

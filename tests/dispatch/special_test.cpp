@@ -60,7 +60,7 @@ TEST(Set, RefusesOtherDtypesAndPlainTensors) {
     const at::Tensor x = rows(), plain = numbers({5, 4});
     EXPECT_THAT(error_of<c10::Error>([&] { x.set_(rows().to(at::kDouble)); }), HasSubstr("self is Float"));
     EXPECT_THAT(error_of<c10::NotImplementedError>([&] { plain.set_(x); }),
-                HasSubstr("a plain tensor of shape [5, 4] cannot share the data of a sharded one"));
+                HasSubstr("a plain tensor f32[5, 4] cannot share the data of a sharded one"));
     EXPECT_EQ(difference({x, plain}, {numbers({5, 4}), numbers({5, 4})}), "");
   });
 }
@@ -70,7 +70,7 @@ TEST(Memory, IsNotSetOrResized) {
     const at::Tensor x = rows();
     EXPECT_TRUE(x.resize_({5, 4}).is_same(x));
     EXPECT_THAT(error_of<c10::NotImplementedError>([&] { x.resize_({4, 5}); }),
-                HasSubstr("a sharded tensor of shape [5, 4] cannot be resized to"));
+                HasSubstr("a sharded tensor f32[5@x, 4] cannot be resized to"));
     for (const auto& change :
          {+[](const at::Tensor& t) { t.set_(); }, +[](const at::Tensor& t) { t.resize_as_(at::ones({2})); }}) {
       EXPECT_THAT(error_of<c10::NotImplementedError>([&] { change(x); }), HasSubstr("has no memory of its own"));

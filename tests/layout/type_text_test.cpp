@@ -24,7 +24,9 @@ TEST(TypeText, AxesByDimensionAndWhatIsPending) {
     blocks[0].push_back({1, 4});
     EXPECT_EQ(text(at::kComplexDouble, {8}, TensorLayout::get(mesh, blocks)), "c128[8@model/4]");
     EXPECT_EQ(text(at::kHalf, {2, 3}, nullptr), "f16[2, 3]");
-    EXPECT_EQ(text(at::kFloat8_e5m2, {1}, nullptr), "Float8_e5m2[1]");
+    EXPECT_EQ(text(at::kFloat8_e5m2, {1}, nullptr), "f8e5m2[1]");
+    EXPECT_EQ(text(at::kUInt16, {1}, nullptr), "u16[1]");
+    EXPECT_EQ(text(at::kQInt8, {1}, nullptr), "QInt8[1]");
   });
 }
 

@@ -4,6 +4,7 @@
 #include <weft/layout_map.h>
 
 #include "paths/near_misses.h"
+#include "paths/respelt.h"
 #include "paths/unheeded.h"
 
 namespace weft {
@@ -143,19 +144,59 @@ TEST(NearMisses, ReadAsGlob) {
   EXPECT_EQ(read_as_glob("a/.*/[bc]*d"), "a/.*/[bc]*d");
 }
 
+TEST(Report, NamesThatAreNearlySpeltRightAreNearMisses) {
+  LayoutMap map(mesh());
+  map.insert("layers/.*/atention/kernel", {{}, {"model"}});
+  map.insert(R"(layers\.\d+\.(q|k)_porj\.kernel)", {{}, {"model"}});
+  map.insert("layers/*/norm/gama", {{"model"}});
+  map.insert("decoder/.*", {{}});                     // like nothing that there is
+  map.insert("layers/.*/mlp/down/kernel", {{}, {}});  // right, and like what is not matched
+  const PathReport r = report(map, {{"layers/0/attention/kernel", {4, 4}, 4},
+                                    {"layers/1/attention/kernel", {4, 4}, 4},
+                                    {"layers/0/q_proj/kernel", {4, 4}, 4},
+                                    {"layers/0/norm/gamma", {4}, 4},
+                                    {"layers/0/mlp/down/kernel", {4, 4}, 4},
+                                    {"layers/0/mlp/dawn/kernel", {4, 4}, 4}});
+  EXPECT_THAT(
+      notes_of(r, ReportNote::near_miss),
+      testing::ElementsAre("rule 'layers/.*/atention/kernel' has nearly the names of 2 paths that no rule "
+                           "matches, as 'layers/0/attention/kernel'; 'layers/.*/attention/kernel' would",
+                           R"(rule 'layers\.\d+\.(q|k)_porj\.kernel' has nearly the names of 1 path that no )"
+                           R"(rule matches, as 'layers/0/q_proj/kernel'; 'layers\.\d+\.(q|k)_proj\.kernel' would)",
+                           HasSubstr("'layers/.*/norm/gamma' would")));
+}
+
+TEST(Respelt, TakesNamesAndLeavesExpressions) {
+  std::set<std::string> names;
+  for (const char* path : {"layers/12/self_attn/q_proj/weight", "embed_tokens"}) {
+    add_names(path, NameUnit::name, names);
+  }
+  EXPECT_THAT(names, testing::ElementsAre("embed_tokens", "layers", "q_proj", "self_attn", "weight"));
+  const auto now = [&](const char* pattern) { return respelt(pattern, NameUnit::name, names); };
+  EXPECT_EQ(now(R"(layer\/\w+/[weigth]+/(?P<wieght>x)/selfattn{1}/weigth)"),
+            R"(layers\/\w+/[weigth]+/(?P<wieght>x)/self_attn{1}/weight)");
+  EXPECT_EQ(now("layers/.*/weight"), "layers/.*/weight");
+  EXPECT_EQ(now("x/y/experts"), "x/y/experts");
+  EXPECT_EQ(now("weigth(?i"), "weight(?i");
+  EXPECT_EQ(now(R"(\)"), R"(\)");
+  EXPECT_EQ(now("[weigth"), "[weigth");
+}
+
 TEST(Unheeded, NamesPatternsAndLargeVariables) {
   LayoutMap map(mesh());
   map.insert("net/q/kernel", {{}, {"model"}});
   map.insert("q/kernel", {{}, {"model"}});
   map.insert("nowhere", {{}});
+  map.insert(".*/bios", {{}});
   map.lookup("net/q/kernel");
   const std::vector<VariableInfo> unmatched{
       {"a/q/kernel", {4, 4}, 4}, {"b/q/kernel", {4, 4}, 4}, {"bias", {4}, 4}, {"big", {1 << 20, 2}, 4}};
   EXPECT_EQ(unheeded(map, unmatched, 8 << 20, false),
             "[W047] distribute_module: the layout map does not fit the whole module:\n"
-            "2 patterns match no variable:\n"
+            "3 patterns match no variable:\n"
             "  'q/kernel'; '.*q/kernel' would match 'a/q/kernel' and 1 other\n"
             "  'nowhere'\n"
+            "  '.*/bios'\n"
             "no pattern matches a large variable, which every rank holds whole, 8.0 MiB in all (if that is meant: an "
             "entry with None for each dimension):\n"
             "  big [1048576, 2]");

@@ -100,6 +100,8 @@ def test_report(place, capsys):
     pytest.importorskip("matplotlib")
     code, out, _ = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.svg")
     assert code == 0 and out.endswith("\n\nwrote net.svg\n")
+    code, _, errors = said(capsys, "report", "fits.json", "cli_model:Net", "--draw", "net.xyz")
+    assert code == 2 and errors.startswith("weft: [W039] draw: 'net.xyz' is no picture's name; such names end in ")
     assert "<svg" in (place / "net.svg").read_text()
 
 
@@ -120,6 +122,8 @@ def test_search(place, capsys):
     code, out, _ = said(capsys, "search", "cli_model:Runs", "cli_model:batch", *options)
     assert code == 0 and out.startswith("mesh (data=2, model=2), batch over ") and "next best" in out
     assert said(capsys, "plan", "found.json", "cli_model:Runs", "cli_model:batch")[0] == 0
+    code, out, errors = said(capsys, "search", "cli_model:Runs", "cli_model:batch", *options[:5], "no/such.json")
+    assert code == 2 and "next best" in out and errors.startswith("weft: [W110] cannot write 'no/such.json': ")
     found = json.loads(said(capsys, "search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--json")[1])
     assert found["planned"]["mesh"]["data"] * found["planned"]["mesh"]["model"] == 2
 

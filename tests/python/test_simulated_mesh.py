@@ -1,11 +1,13 @@
 """Meshes without processes."""
 
+import io
 import json
 
 import pytest
 import torch
 import weft
 from torch._subclasses.fake_tensor import FakeTensorMode
+from weft.planning import Step, made_on_meta, planned_step
 
 
 def mesh_of(rank=0, **axes):
@@ -21,9 +23,9 @@ def test_another_mesh_than_the_real_one():
     assert mesh_of(6).coordinates == {"data": 1, "model": 2}
 
 
-@pytest.mark.parametrize("rank", [-1, 8])
+@pytest.mark.parametrize("rank", [-1, 8, "0", 1.0])
 def test_no_such_rank(rank):
-    with pytest.raises(ValueError, match="simulate"):
+    with pytest.raises(ValueError, match=r"W\d+.*simulate"):
         mesh_of(rank)
 
 
@@ -56,10 +58,58 @@ def test_fake_tensors_are_laid_out():
     assert tuple(part.shape) == (32, 6)
 
 
-def test_values_are_nowhere():
-    x = weft.distribute_tensor(torch.ones(4), ("model",), mesh_of())
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        x.sum().item()
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 0),
+        lambda x: float(x.sum()),
+        lambda x: torch.equal(x, x),
+        lambda x: torch.allclose(x, x),
+        lambda x: x.tolist(),
+        lambda x: x.numpy(),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 0],
+        lambda x: torch.unique(x),
+        lambda x: torch.save(x, io.BytesIO()),
+    ],
+)
+def test_values_are_nowhere(read):
+    x = weft.distribute_tensor(torch.ones(4, 4), ("model", None), mesh_of())
+    with pytest.raises(NotImplementedError, match=r"^\[W073\] .* over mesh \(data=2, model=4\), which is simulated"):
+        read(x)
+
+
+def test_indices_are_known_by_their_shape():
+    x = weft.distribute_tensor(torch.ones(8, 4), ("model", None), mesh_of())
+    assert tuple(x[torch.tensor([1, 2, 3])].shape) == (3, 4)
+
+
+@pytest.mark.parametrize("mode", ["counter", "replay"])
+def test_random_values_take_no_memory(mode):
+    size = 1 << 40
+    x = weft.distribute_tensor(torch.empty(size, device="meta"), ("model",), mesh_of())
+    parameters = weft.distribute_tensor(torch.empty(8, 4), ("model", None), mesh_of())
+    with weft.random_mode(mode):
+        drawn = [
+            torch.rand_like(x),
+            torch.randn_like(x) + x,
+            torch.nn.functional.dropout(x),
+            x.clone().uniform_(),
+            torch.bernoulli(x),
+            x.clone().bernoulli_(0.5),
+            x.clone().exponential_(),
+        ]
+        noise = torch.normal(parameters, torch.ones(8, 4))
+    for y in drawn:
+        assert weft.local_tensor(y).is_meta and tuple(y.shape) == (size,)
+        assert tuple(weft.local_tensor(y).shape) == (size // 4,)
+    assert weft.local_tensor(noise).is_meta
+
+
+def test_the_part_that_is_shown_is_of_the_rank_that_is_simulated():
+    x = weft.distribute_tensor(torch.ones(4), ("model",), mesh_of(3))
+    assert "shown is rank 3's part, of shape (1,)" in str(x)
 
 
 def test_devices_named_by_the_program():
@@ -100,7 +150,85 @@ def test_gathers_and_notes_of_a_plan():
     assert (gathered.calls, gathered.bytes) == (1, 6 * 6 * 4)
 
 
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(16, 64), torch.nn.Linear(64, 16)
+
+    def forward(self, x):
+        return x + torch.nn.functional.dropout(self.down(self.up(x).relu()), 0.1) + torch.rand_like(x)
+
+
+NET = {"up/weight": ("model", "data"), "up/bias": ("model",), "down/weight": ("data", "model")}
+
+
+def test_a_plan_does_not_depend_on_what_was_planned_before():
+    def planned(make_model=Net, layouts=NET, shape=None):
+        found = weft.plan(
+            make_model, shape or {"data": 2, "model": 2}, layouts, torch.zeros(8, 16), optimizer=torch.optim.AdamW
+        )
+        return found.json(), first_step()
+
+    def first_step():
+        mesh = weft.DeviceMesh((2, 2), ("data", "model"), device_type="cpu", simulate=0)
+        step = Step(torch.zeros(8, 16), torch.optim.AdamW, batch_axis="data")
+        return planned_step(made_on_meta(Net, "plan"), weft.LayoutMap(mesh, NET), step, steps=1).json()
+
+    before = planned()
+    planned(layouts={}, shape={"data": 3})
+    with pytest.raises(ValueError, match="W028"):
+        planned(layouts={"up/weight": ("model",)})
+    assert planned() == before
+    with torch.no_grad():
+        assert planned() == before
+    with torch.inference_mode():
+        assert planned() == before
+
+
+def test_the_models_of_a_plan_stay_as_they_are():
+    net = Net()
+    before = [p.detach().clone() for p in net.parameters()]
+    planned = [weft.plan(make, {"model": 2}, {}, torch.zeros(8, 16)).json() for make in (Net, lambda: net, lambda: net)]
+    assert planned == planned[:1] * 3
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
+    weft.distribute_module(net, mesh=weft.DeviceMesh((1,), ("m",)))
+    with pytest.raises(ValueError, match="W053.*distributed already"):
+        weft.plan(lambda: net, {"model": 2}, {}, torch.zeros(8, 16))
+
+
+def test_weights_are_gathered_for_a_batch_that_is_smaller():
+    """Each is larger than what flows: all the same it is the weights that move, and the batch stays split."""
+
+    class Language(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(1 << 16, 1024)
+            self.net = torch.nn.Sequential(*(torch.nn.Linear(1024, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 1024)))
+            self.head = torch.nn.Linear(1024, 1 << 16)
+
+        def forward(self, tokens):
+            return self.head(self.net(self.embed(tokens)))
+
+    fsdp = lambda model, mesh: weft.layouts.fsdp(model, mesh, "data")  # noqa: E731
+    tokens = torch.empty(64, 2048, dtype=torch.long, device="meta")
+    planned = weft.plan(Language, {"data": 64}, fsdp, tokens)
+    largest = max(row.bytes for row in planned.trace.rows if not row.path and row.op not in ("gradient", "gather"))
+    assert largest < 1 << 20, planned.trace
+    assert planned.trace.total_bytes < 3 * 64 * sum(v.weight for v in planned.variables)
+
+
 def test_wrong_arguments_of_a_plan():
+    linear = lambda: torch.nn.Linear(2, 2)  # noqa: E731
+    for wrong in (
+        {"optimizer": torch.optim.SGD(linear().parameters())},
+        {"optimizer": "AdamW"},
+        {"loss": "mse"},
+        {"rank": "0"},
+        {"rank": None},
+        {"batch_axis": 3},
+    ):
+        with pytest.raises(ValueError, match=r"^\[W0\d\d\] "):
+            weft.plan(linear, {"data": 2}, {}, torch.ones(2, 2), **wrong)
     with pytest.raises(ValueError, match="function that makes the model"):
         weft.plan(torch.nn.Linear(2, 2), {"data": 2}, {}, torch.ones(2, 2))
     with pytest.raises(ValueError, match="how many ranks each axis has"):

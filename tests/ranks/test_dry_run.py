@@ -145,3 +145,44 @@ def plan_on_one_rank():
 
 def test_one_rank_may_plan_alone(ranks4):
     assert all(ranks4(plan_on_one_rank))
+
+
+class Reads(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = make_net()
+
+    def forward(self, x):
+        return self.net(x) * self.net[0].weight.sum().item()
+
+
+class Fails(Reads):
+    """A kernel refuses its shapes."""
+
+    def forward(self, x):
+        return torch.nn.functional.max_pool1d(self.net(x), 9)
+
+
+def fail_on_one_rank():
+    mesh = weft.DeviceMesh(tuple(SHAPE.values()), tuple(SHAPE))
+    model = weft.distribute_module(make_net(), weft.LayoutMap(mesh, NET))
+    found = []
+    calls = [
+        lambda: weft.plan(Reads, SHAPE, {}, torch.ones(9, 5)),
+        lambda: weft.plan(Fails, SHAPE, {}, torch.ones(9, 5)),
+        lambda: weft.plan(make_net, {1: 2}, {}, torch.ones(9, 5)),
+        lambda: weft.plan(make_net, SHAPE, {}, torch.ones(9, 5), rank=4),
+    ]
+    for call in calls:
+        if weft.rank() == 0:
+            with pytest.raises((RuntimeError, ValueError)) as error:
+                call()
+            found.append(str(error.value))
+        model(torch.ones(9, 5)).sum().item()
+    return found
+
+
+def test_one_rank_may_fail_to_plan_alone(ranks4):
+    first, *others = ranks4(fail_on_one_rank)
+    assert len(first) == 4 and "W073" in first[0]
+    assert others == [[]] * 3

@@ -170,6 +170,8 @@ def refusals():
     net = weft.distribute_module(nn.Sequential(nn.Linear(4, 4)), {"0/weight": ("a", None)}, mesh=mesh)
     calls = {
         "DistributedDataParallel": lambda: nn.parallel.DistributedDataParallel(net),
+        "DataParallel": lambda: nn.DataParallel(net),
+        "data_parallel": lambda: nn.parallel.data_parallel(net, torch.ones(2, 4)),
         "FullyShardedDataParallel": lambda: FullyShardedDataParallel(module=net),
         "fully_shard": lambda: fully_shard(net),
         "parallelize_module": lambda: parallelize_module(net, None, {}),
@@ -186,6 +188,7 @@ def refusals():
             call()
         except ValueError as e:
             out[name] = str(e)
+    assert nn.DataParallel(nn.Linear(2, 2))(torch.ones(1, 2)).shape == (1, 2)
     plain = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
     plain(torch.ones(1, 2)).sum().backward()
     before = plain.module.bias.detach().clone()
@@ -196,7 +199,8 @@ def refusals():
 
 def test_wrappers_are_refused(ranks2):
     for found in ranks2(refusals):
-        for name in ("DistributedDataParallel", "FullyShardedDataParallel", "fully_shard", "parallelize_module"):
+        ways = ("DistributedDataParallel", "FullyShardedDataParallel", "fully_shard", "parallelize_module")
+        for name in (*ways, "DataParallel", "data_parallel"):
             assert found[name].startswith(f"[W053] {name}: the module is sharded already (0.weight); ")
             assert "weft." in found[name]
         for name in ("ZeroRedundancyOptimizer", "ZeroRedundancyOptimizer of groups"):

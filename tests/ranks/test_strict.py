@@ -74,6 +74,8 @@ def refused(mesh):
         lambda: written.add_(columns),
         lambda: torch.histc(rows, 4),
     ]
+    with weft.strict(), pytest.raises(NotImplementedError, match=r"\[mm\] .*mat1 and mat2 shapes cannot be multiplied"):
+        rows @ columns  # a mistake that plain torch refuses, too
     with weft.strict():
         for call in calls:
             with pytest.raises(NotImplementedError) as error:

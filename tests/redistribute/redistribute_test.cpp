@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <weft/cost.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -214,7 +215,7 @@ void check(const Case& c) {
     }
     ASSERT_EQ(c.collectives[rank], c.collectives[0]) << "rank " << rank;
   }
-  const double cost = redistribution_cost(c.sizes, static_cast<int64_t>(c10::elementSize(c.dtype)), c.from, c.to);
+  const double cost = redistribution_seconds(c.sizes, static_cast<int64_t>(c10::elementSize(c.dtype)), c.from, c.to);
   ASSERT_EQ(cost == 0, c.collectives[0] == 0) << cost << " for " << c.collectives[0] << " collectives";
 }
 

@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <weft/cost.h>
 
 #include "comm/wire/collectives.h"
 #include "layout/shard.h"
@@ -78,7 +79,7 @@ TEST(Route, TakesTheFewestCollectives) {
     Layout to = TensorLayout::from_names(two_by_two(), known.to_axes, known.to_pending);
     SCOPED_TRACE(from->str() + " -> " + to->str());
     EXPECT_EQ(collectives({8, 8}, from, to), known.expected);
-    const double cost = redistribution_cost({8, 8}, 4, from, to);
+    const double cost = redistribution_seconds({8, 8}, 4, from, to);
     EXPECT_NEAR(cost, 20e-6 * static_cast<double>(known.expected.size()), 1e-6);
   }
 }
@@ -134,7 +135,7 @@ TEST(Route, AnAxisOfSizeOneIsFree) {
   Layout plain = TensorLayout::from_names(mesh, {{"two"}});
   Layout whole = TensorLayout::replicated(mesh, 1);
   EXPECT_TRUE(collectives({5}, split, plain).empty());
-  EXPECT_EQ(redistribution_cost({5}, 4, split, plain), 0);
+  EXPECT_EQ(redistribution_seconds({5}, 4, split, plain), 0);
   EXPECT_EQ(collectives({5}, split, whole), std::vector<std::string>{"all_gather two"});
 }
 
@@ -142,7 +143,7 @@ TEST(Route, NothingMovesForAnEmptyTensor) {
   Layout from = TensorLayout::from_names(two_by_two(), {{"data"}, {}}, {{"model", "sum"}});
   Layout to = TensorLayout::from_names(two_by_two(), {{}, {"data"}});
   EXPECT_TRUE(collectives({4, 0}, from, to).empty());
-  EXPECT_EQ(redistribution_cost({4, 0}, 4, from, to), 0);
+  EXPECT_EQ(redistribution_seconds({4, 0}, 4, from, to), 0);
 }
 
 // With a third dimension to park an axis in, the order of two axes changes without anyone holding the full tensor of a
@@ -189,12 +190,21 @@ TEST(Route, CostsGrowWithTheBytesThatMove) {
   Layout rows = TensorLayout::from_names(mesh, {{"x"}, {}}), columns = TensorLayout::from_names(mesh, {{}, {"x"}});
   Layout sum = TensorLayout::from_names(mesh, {{}, {}}, {{"x", "sum"}});
   const std::vector<int64_t> sizes{1000, 1000};  // 4 MB: 3 MB of it through a link of 10 GB/s take 300 us
-  EXPECT_NEAR(redistribution_cost(sizes, 4, rows, whole), 320e-6, 1e-9);
-  EXPECT_NEAR(redistribution_cost(sizes, 4, sum, rows), 320e-6, 1e-9);
-  EXPECT_NEAR(redistribution_cost(sizes, 4, sum, whole), 620e-6, 1e-9);
-  EXPECT_NEAR(redistribution_cost(sizes, 4, rows, columns), 95e-6, 1e-9);
-  EXPECT_EQ(redistribution_cost(sizes, 4, whole, columns), 0);
-  EXPECT_EQ(redistribution_cost(sizes, 4, whole, sum), 0);
+  EXPECT_NEAR(redistribution_seconds(sizes, 4, rows, whole), 320e-6, 1e-9);
+  EXPECT_NEAR(redistribution_seconds(sizes, 4, sum, rows), 320e-6, 1e-9);
+  EXPECT_NEAR(redistribution_seconds(sizes, 4, sum, whole), 620e-6, 1e-9);
+  EXPECT_NEAR(redistribution_seconds(sizes, 4, rows, columns), 95e-6, 1e-9);
+  EXPECT_EQ(redistribution_seconds(sizes, 4, whole, columns), 0);
+  EXPECT_EQ(redistribution_seconds(sizes, 4, whole, sum), 0);
+}
+
+TEST(Route, CostsAreOfTensorsThatThereAre) {
+  const Layout rows = TensorLayout::from_names(two_by_two(), {{"data"}, {}});
+  const Layout vector = TensorLayout::replicated(two_by_two(), 1);
+  EXPECT_THROW(redistribution_seconds({4, 3}, 4, rows, nullptr), c10::ValueError);
+  EXPECT_THROW(redistribution_seconds({4, 3}, 4, rows, vector), c10::ValueError);
+  EXPECT_THROW(redistribution_seconds({4, -3}, 4, rows, rows), c10::ValueError);
+  EXPECT_THROW(redistribution_seconds({4, 3}, 0, rows, rows), c10::ValueError);
 }
 
 TEST(Route, TheSameLayoutIsTheSameTensor) {

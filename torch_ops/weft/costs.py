@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 
 from . import _library  # noqa: F401
 from .arguments import needed
-from .mesh import DeviceMesh
+from .axes import Axes
+from .files import file_name, write_file
+from .mesh import DeviceMesh, TensorLayout
+from .tensors import as_layout
 from .text_table import human, table
 
 
@@ -19,6 +22,7 @@ class Cost:
 
         print(weft.cost(mesh))                      # a table
         weft.cost(mesh).seconds("all_gather", "data", 1 << 20)
+        weft.cost(mesh).redistribution((4096, 4096), ("data", None), (None, "data"))
         weft.cost(mesh).save("cost.json")           # WEFT_COST=cost.json: later runs take it from there
 
     Attributes:
@@ -44,11 +48,31 @@ class Cost:
         """
         return torch.ops.weft.collective_seconds(self._mesh._object, kind, axis, bytes)
 
+    def redistribution(
+        self,
+        shape: Sequence[int],
+        before: Axes | TensorLayout,
+        after: Axes | TensorLayout,
+        dtype: torch.dtype = torch.float32,
+    ) -> float:
+        """Seconds that a tensor of that shape needs from one layout to another: of all collectives on the way that
+        `distribute_tensor` and ops take; 0 where nothing is sent.
+
+            weft.cost(mesh).redistribution((4096, 4096), ("model", None), (None, "model"))
+
+        Raises ValueError where a layout is not for that number of dimensions or on another mesh.
+        """
+        sizes = [needed(n, int, "redistribution: a size") for n in needed(shape, Sequence, "redistribution: shape")]
+        layouts = [as_layout(given, self._mesh)._object for given in (before, after)]
+        size = needed(dtype, torch.dtype, "redistribution: dtype").itemsize
+        return torch.ops.weft.redistribution_seconds(sizes, size, *layouts)
+
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the JSON file that the environment variable WEFT_COST may name. Any rank may, or all to one path."""
-        made = f"{os.fspath(path)}.{torch.ops.weft.rank()}"
-        Path(made).write_text(self._text, encoding="utf-8")
-        os.replace(made, path)
+        """Writes the JSON file that the environment variable WEFT_COST may name. Any rank may, or all to one path.
+
+        Raises ValueError where it cannot be written; one that was there is as it was.
+        """
+        write_file(file_name(path, "Cost.save: path"), self._text.encode())
 
     def __str__(self) -> str:
         lines = [("axis", "collective", *(human(size) for size in self._bytes))]

@@ -52,7 +52,9 @@ def _describe(tensor: torch.Tensor) -> str:
         pending = ", ".join(f"{kind} over {axis}" for axis, kind in partial.items())
         return f"pending {pending}\n  ({', '.join(facts)}; weft.full_tensor(x), on every rank, gives the value)"
     if any(layout.axes()):
-        held = f"rank {torch.ops.weft.rank()}'s part, of shape {tuple(local.shape)}"
+        simulated = layout.mesh().simulated_rank()
+        rank = torch.ops.weft.rank() if simulated < 0 else simulated
+        held = f"rank {rank}'s part, of shape {tuple(local.shape)}"
     else:
         held = "the whole value"
     return f"sharded {values}\n  ({', '.join(facts)}; shown is {held})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
-from .mesh import DeviceMesh
+from .mesh import DeviceMesh, adopt_world
 
 
 @contextmanager
@@ -41,6 +41,24 @@ def agree(what: str, error: Exception | None) -> None:
             if rank != torch.ops.weft.rank():
                 e.add_note(f"raised on rank {rank}, {what}")
             raise e
+
+
+def by_first_rank(what: str, write: Callable[[], None]) -> None:
+    """The first rank writes; raises on all of them what it raises. Every rank calls it.
+
+    Raises:
+        ValueError: a rank is elsewhere.
+    """
+    if torch.ops.weft.world_size() > 1:
+        adopt_world()
+        torch.ops.weft.check_same([0], what, None)
+    error: Exception | None = None
+    try:
+        if torch.ops.weft.rank() == 0:
+            write()
+    except Exception as e:
+        error = e
+    agree(what, error)
 
 
 def picklable(error: Exception | None) -> Exception | None:

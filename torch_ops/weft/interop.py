@@ -71,6 +71,7 @@ _ANEW = "lay it out anew instead: weft.distribute_module(model, weft.layouts.fsd
 _STATE = "an optimizer's state is split as the weights are: take the optimizer itself"
 _WRAPPERS = {  # module -> classes and functions of it that take a module, or an optimizer's parameters
     "torch.nn.parallel.distributed": {"DistributedDataParallel": _BATCH},
+    "torch.nn.parallel.data_parallel": {"DataParallel": _BATCH, "data_parallel": _BATCH},
     "torch.distributed.fsdp": {"FullyShardedDataParallel": _BATCH, "fully_shard": _ANEW},
     "torch.distributed.tensor.parallel": {"parallelize_module": _ANEW},
     "torch.distributed.optim.zero_redundancy_optimizer": {"ZeroRedundancyOptimizer": _STATE},
@@ -105,7 +106,8 @@ def _refuse(wrappers: dict[str, str], module: Any) -> None:
         if isinstance(wrapper, type):
             type.__setattr__(wrapper, "__init__", _refusing(vars(wrapper)["__init__"], name, instead, at=1))
         else:
-            replace_everywhere(wrapper, _refusing(wrapper, name, instead), "torch.distributed")
+            package = ".".join(module.__name__.split(".")[:2])
+            replace_everywhere(wrapper, _refusing(wrapper, name, instead), package)
 
 
 def _refusing(function: Callable, name: str, instead: str, at: int = 0) -> Callable:

@@ -10,6 +10,7 @@ import torch
 
 from .arguments import needed
 from .axes import Axes, axes_tuple
+from .files import file_name
 from .handle import Handle
 from .mesh import DeviceMesh, TensorLayout
 from .strings import checked, shown
@@ -154,14 +155,18 @@ class LayoutMap(Handle, MutableMapping):
         return cls._wrap(torch.classes.weft.LayoutMap.from_json(checked(text, "LayoutMap: a plan"), mesh, "layout map"))
 
     def save(self, file: str | os.PathLike) -> None:
-        """Writes a plan file, replacing one that is there in one step."""
-        self._object.save(_file(file))
+        """Writes a plan file, replacing one that is there in one step.
+
+        Raises:
+            ValueError: it cannot be written; one that was there is as it was.
+        """
+        self._object.save(file_name(file, "LayoutMap: file"))
 
     @classmethod
     def load(cls, file: str | os.PathLike, device_mesh: DeviceMesh | None = None) -> LayoutMap:
         """Reads a plan file."""
         mesh = device_mesh._object if device_mesh else None
-        return cls._wrap(torch.classes.weft.LayoutMap.load(_file(file), mesh))
+        return cls._wrap(torch.classes.weft.LayoutMap.load(file_name(file, "LayoutMap: file"), mesh))
 
     def __or__(self, other: LayoutMap) -> LayoutMap:
         """Each variable with the axes of both maps: `fsdp(...) | megatron(...)`.
@@ -201,7 +206,3 @@ class LayoutMap(Handle, MutableMapping):
 
 def _names(path: Any, module_type: Any) -> tuple[str, str]:
     return checked(path, "LayoutMap: path"), checked(module_type, "LayoutMap: module type")
-
-
-def _file(file: str | os.PathLike) -> str:
-    return checked(os.fsdecode(file), "LayoutMap: file")

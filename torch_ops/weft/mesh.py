@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import torch
@@ -49,10 +50,12 @@ class DeviceMesh(Interned):
             names = list(names_tuple(axis_names, "DeviceMesh: axis name"))
             sizes = _sizes(shape)
             ranks = _ranks(devices)
+            needed(simulate, (int, NoneType), "DeviceMesh: simulate")
             if simulate is not None and (ranks or simulate < 0):
                 raise ValueError("[W022] DeviceMesh: simulate takes a rank, from 0 on, and no devices")
-        except ValueError as error:  # the others may be waiting to compare theirs
-            torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
+        except ValueError as error:
+            if simulate is None:  # the others may be waiting to compare theirs
+                torch.ops.weft.check_same(list(str(error).encode()), "the device mesh")
             raise
         self._object = torch.classes.weft.DeviceMesh(sizes, names, ranks, kind, -1 if simulate is None else simulate)
 

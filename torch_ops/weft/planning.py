@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .arguments import needed
 from .axes import Axes
 from .check_steps import called, loss_of
 from .computing import ComputeLog
@@ -21,7 +23,7 @@ from .planned import Gathered, Planned, PlannedVariable
 from .reporting import report
 from .slots import slots_of
 from .strings import shown
-from .tensors import layout_of, local_tensor, path_of, shard_batch
+from .tensors import is_sharded, layout_of, local_tensor, path_of, shard_batch
 from .tracing import trace
 
 _STEPS = 2  # the first makes the optimizer's state, the second is as all that follow
@@ -76,11 +78,13 @@ def plan(
         raise ValueError(
             f'[W038] plan: mesh_shape says how many ranks each axis has, {{"data": 2}}, not {shown(mesh_shape)}'
         )
+    needed(rank, int, "plan: rank")
     mesh = DeviceMesh(tuple(mesh_shape.values()), tuple(mesh_shape), device_type="cpu", simulate=rank)
     if batch_axis is None:
         batch_axis = tuple(axis for axis in mesh_shape if axis in _BATCH_AXES)
+    step = Step(example_inputs, optimizer, loss, batch_axis).checked("plan")
     model = made_on_meta(make_model, "plan")
-    return planned_step(model, _map_for(model, mesh, layouts), Step(example_inputs, optimizer, loss, batch_axis))
+    return planned_step(model, _map_for(model, mesh, layouts), step)
 
 
 class Step(NamedTuple):
@@ -91,14 +95,47 @@ class Step(NamedTuple):
     loss: Callable[[Any, Any], torch.Tensor] | None = None
     batch_axis: str | tuple[str, ...] = ()
 
+    def checked(self, function: str) -> Step:
+        """Raises ValueError where the optimizer or the loss is no function."""
+        if isinstance(self.optimizer, torch.optim.Optimizer) or not callable(self.optimizer or print):
+            raise ValueError(
+                f"[W038] {function}: optimizer must make one of parameters, as torch.optim.AdamW does, not be a "
+                f"{type(self.optimizer).__name__}"
+            )
+        if not callable(self.loss or print):
+            raise ValueError(
+                f"[W038] {function}: loss must be a function of (output, batch), not {type(self.loss).__name__}"
+            )
+        return self
+
 
 def made_on_meta(make_model: Callable[[], torch.nn.Module], function: str) -> torch.nn.Module:
-    """Raises ValueError where it makes something else than a module."""
+    """A copy of what it makes, which may have memory all the same, or be a model that the program goes on using.
+
+    Raises ValueError where it makes something else than a module.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = make_model()
     if not isinstance(model, torch.nn.Module):
         raise ValueError(f"[W038] {function}: make_model must give a torch.nn.Module, not {type(model).__name__}")
-    return model
+    return copied_on_meta(model, function)
+
+
+def copied_on_meta(model: torch.nn.Module, function: str) -> torch.nn.Module:
+    """The model with variables that have no memory. It stays as it is itself.
+
+    Raises ValueError where it is distributed.
+    """
+    memo: dict[int, torch.Tensor] = {}
+    for variable in (*model.parameters(), *model.buffers()):
+        if is_sharded(variable):
+            raise ValueError(f"[W053] {function}: the model is distributed already; pass one that is not")
+        if torch.nn.parameter.is_lazy(variable):
+            continue  # without a shape, as is told where it is laid out
+        empty = torch.empty_like(variable, device="meta")
+        is_parameter = isinstance(variable, torch.nn.Parameter)
+        memo[id(variable)] = torch.nn.Parameter(empty, variable.requires_grad) if is_parameter else empty
+    return copy.deepcopy(model, memo)
 
 
 def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, steps: int = _STEPS) -> Planned:
@@ -205,12 +242,13 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 @contextmanager
 def _apart() -> Iterator[None]:
     """One rank may plan while the others do not, and each plan begins as a program does."""
-    torch.ops.weft._history_aside()
+    torch.ops.weft._begin_apart()
     torch.ops.weft._forget_simulated()
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad():  # a step is one of training wherever it is planned
+            yield
     finally:
-        torch.ops.weft._history_back()
+        torch.ops.weft._end_apart()
 
 
 class _Gathers:

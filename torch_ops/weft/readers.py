@@ -12,11 +12,20 @@ from typing import Any
 
 import torch
 
-from .tensors import is_sharded
+from .tensors import is_sharded, layout_of
 
 
 def full_copy(x: torch.Tensor) -> torch.Tensor:
-    """The whole value in memory of its own, with all that core's conditions ask for: grad, conjugate, negative."""
+    """The whole value in memory of its own, with all that core's conditions ask for: grad, conjugate, negative.
+
+    Raises:
+        NotImplementedError: the mesh is simulated.
+    """
+    mesh = layout_of(x.detach()).device_mesh
+    if mesh.simulated_rank is not None:
+        raise NotImplementedError(
+            f"[W073] a tensor's values are asked for, and over {mesh}, which is simulated, tensors have shapes alone"
+        )
     with torch.no_grad():
         value = torch.ops.weft.full_tensor(x.detach())
         if x.is_sparse:

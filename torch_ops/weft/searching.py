@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from .axes import names_tuple
 from .layout_map import LayoutMap
 from .mesh import DeviceMesh
 from .planned import Planned
-from .planning import Step, made_on_meta, planned_step
+from .planning import Step, copied_on_meta, made_on_meta, planned_step
 from .progress import progress
 from .search_estimate import Estimate, Estimator, simulated
 from .search_folding import runs_of
@@ -70,11 +71,13 @@ def search(
         raise ValueError(f"[W039] search: tries must be a number from 1 on, not {shown(tries)}")
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory <= 0):
         raise ValueError(f"[W039] search: memory must be a number of bytes, not {shown(memory)}")
+    step = Step(example_inputs, optimizer, loss).checked("search")
     plain = _on_meta(model)
     runs = runs_of(plain)
-    step = Step(example_inputs, optimizer, loss)
     estimator = Estimator(plain, runs, step)
     batch = (batch_axis,) if isinstance(batch_axis, str) else batch_axis
+    if batch is not None:
+        batch = names_tuple(batch, "search: batch axis")
     spaces = [Space(plain, simulated(shape), runs) for shape in _meshes(mesh)]
     with progress("looking at layouts", tries) as advance:
         searches = [
@@ -202,12 +205,7 @@ def _on_meta(model: torch.nn.Module | Callable[[], torch.nn.Module]) -> torch.nn
                 f"[W038] search: a torch.nn.Module or a function that makes one is needed, not {type(model).__name__}"
             )
         return made_on_meta(model, "search")
-    memo: dict[int, torch.Tensor] = {}
-    for variable in (*model.parameters(), *model.buffers()):
-        empty = torch.empty_like(variable, device="meta")
-        is_parameter = isinstance(variable, torch.nn.Parameter)
-        memo[id(variable)] = torch.nn.Parameter(empty, variable.requires_grad) if is_parameter else empty
-    return copy.deepcopy(model, memo)
+    return copied_on_meta(model, "search")
 
 
 def _meshes(mesh: DeviceMesh | Mapping[str, int] | int) -> list[dict[str, int]]:

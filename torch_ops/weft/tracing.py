@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from . import _library, compiling  # noqa: F401
+from .files import file_name, write_file
 from .maps import distributed_modules
 from .process import rank, world_size
 from .text_table import human, table
@@ -137,8 +138,13 @@ class Trace:
     def chrome(self, path: str | os.PathLike) -> None:
         """Writes this rank's collectives as a Chrome trace: a line of events for each mesh axis.
 
-        Ranks are different processes in it, with the clock of their machine: files of several can be put together.
+        Ranks are different processes in it, with the clock of their machine: files of several can be put together. Of
+        ranks that are given one path the last one's file stays, whole.
+
+        Raises:
+            ValueError: it cannot be written; a file that was there is as it was.
         """
+        file = file_name(path, "chrome: path")
         events: list[dict] = []
         lines = {axis: line for line, axis in enumerate(dict.fromkeys(row.axis for row in self.rows))}
         for row, module, moment in zip(self.rows, self.modules, self.moments, strict=True):
@@ -149,10 +155,7 @@ class Trace:
         names = [(0, "process_name", f"rank {rank()}"), *((n, "thread_name", f"axis {a}") for a, n in lines.items())]
         for line, kind, name in names:
             events.append({"name": kind, "ph": "M", "pid": rank(), "tid": line, "args": {"name": name}})
-        made = f"{os.fspath(path)}.{rank()}"  # ranks may be given one name: the last one's file stays, whole
-        with open(made, "w", encoding="utf-8") as file:
-            json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, file)
-        os.replace(made, path)
+        write_file(file, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode())
 
     def _sum(self, field: str) -> dict[str, int]:
         sums: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 #include <c10/util/StringUtil.h>
 
 #include "base/hash.h"
+#include "layout/type_text.h"
 
 namespace weft::comm {
 
@@ -32,9 +33,8 @@ std::string Call::str() const {
   if (op != nullptr) text += c10::str(" for [", op, "]");
   if (path != nullptr) text += c10::str(" of ", *path);
   if (!comparing.empty()) return text + " that compares \"" + comparing + '"';
-  text += c10::str(", ", c10::toString(event.dtype));
-  if (from == nullptr) return text;
-  return text + c10::str(" of shape (", c10::Join(", ", sizes), ") from ", from->str(), " to ", to->str());
+  if (from == nullptr) return text + ", " + c10::toString(event.dtype);
+  return text + ", " + type_text(event.dtype, sizes, from) + " to " + type_text(event.dtype, sizes, to);
 }
 
 uint64_t Call::hash() const {

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "comm/lockstep/apart.h"
 #include "comm/lockstep/error_types.h"
 #include "comm/lockstep/failures.h"
 #include "comm/world/fork.h"
@@ -15,11 +16,15 @@ namespace weft::comm {
 namespace {
 
 thread_local uint64_t last_asked = 0;
+thread_local int apart = 0;
 
 }  // namespace
 
+void begin_apart() { ++apart; }
+void end_apart() { --apart; }
+
 void report_failure(const std::string& op, bool in_collective) {
-  if (context().world_size() == 1 || is_forked()) return;
+  if (context().world_size() == 1 || is_forked() || apart > 0) return;
   if (c10::impl::TorchDispatchModeTLS::any_modes_set()) return;  // a compiler asked: all ranks' do, and nobody waits
   Failure failure;
   failure.op = op;

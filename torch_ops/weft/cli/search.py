@@ -45,9 +45,9 @@ def _run(options: Namespace) -> int:
         **step,
         tries=options.tries,
     )
-    if options.save:
-        found.save(options.save)
     print(found.json() if options.json else found)
+    if options.save:  # after it is told, as the file may be refused
+        found.save(options.save)
     return 0
 
 

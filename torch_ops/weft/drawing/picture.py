@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..mesh import DeviceMesh
+from ..strings import shown
 from .colours import FAINT, INK
 from .layers import Layer
 
@@ -16,6 +19,16 @@ if TYPE_CHECKING:
 WIDTH, MARGIN, HEAD, TITLE = 700.0, 26.0, 100.0, 46.0
 TOP, BELOW = 8.0, 64.0  # where the legend begins, beside the heading and below it
 BESIDE = 210.0  # what the heading takes
+
+
+@contextmanager
+def _needing_matplotlib() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            "[W003] draw: pictures need matplotlib: pip install matplotlib (or weft[pictures])"
+        ) from error
 
 
 class Section(NamedTuple):
@@ -39,13 +52,9 @@ class Picture:
     def __init__(
         self, heading: str, sections: Sequence[Section], mesh: DeviceMesh, width: float = WIDTH, in_order: bool = False
     ) -> None:
-        try:
+        with _needing_matplotlib():
             from .cards import Card, Flow
             from .legend import Legend
-        except ImportError as error:
-            raise ImportError(
-                "[W003] draw: pictures need matplotlib: pip install matplotlib (or weft[pictures])"
-            ) from error
         self._heading = heading
         sizes = [v.rows for s in sections for layer in s.layers for group in layer.groups for v in group.variables]
         sizes += [v.columns for s in sections for layer in s.layers for group in layer.groups for v in group.variables]
@@ -89,3 +98,20 @@ class Picture:
         figure = Figure(figsize=(self.width / 72, self.height / 72), facecolor="white")
         self.paint(figure)
         figure.savefig(file, dpi=150, format=format)
+
+
+def kind_of(path: str) -> str:
+    """Of picture that the file's name asks for.
+
+    Raises:
+        ValueError: matplotlib writes none of that kind.
+        ImportError: matplotlib is not installed; says how to.
+    """
+    with _needing_matplotlib():
+        from matplotlib.backend_bases import FigureCanvasBase
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    kind = os.path.splitext(path)[1][1:].lower()
+    if kind not in kinds:
+        known = ", ".join(f".{k}" for k in sorted(kinds))
+        raise ValueError(f"[W039] draw: {shown(path)} is no picture's name; such names end in {known}")
+    return kind
