@@ -203,8 +203,10 @@ constexpr ErrorKind kKinds[] = {
      "Leave the call out, or pass it weft.local_tensor(x) or weft.full_tensor(x)."},
     {"W067", "NotImplementedError, ValueError, warning", "sharded tensors do not run there under torch.compile",
      "Something in the code cannot be recorded on sharded tensors (or this release of torch is not known, or it is "
-     "torch.export, or Keras's jit_compile); it runs op by op, unless a whole graph was asked for.",
-     "Leave torch.compile (jit_compile in Keras) off, or keep that part out of it with torch.compiler.disable."},
+     "torch.export, or Keras's jit_compile without weft.compile_graphs, or a size is to be a symbol); it runs op by "
+     "op, unless a whole graph was asked for.",
+     "Leave torch.compile (jit_compile in Keras) off, or keep that part out of it with torch.compiler.disable; leave "
+     "out mark_dynamic and dynamic=True."},
     {"W068", "RuntimeError, ValueError, NotImplementedError, IndexError", "an op's arguments are not valid",
      "Plain torch refuses them alike: a dtype, a shape, an index or a parameter of a distribution is not one the op "
      "takes.",

@@ -5,6 +5,7 @@
 #include <weft/tensor.h>
 
 #include "comm/lockstep/failure.h"
+#include "composites/recorded_draws.h"
 #include "layout/shard.h"
 #include "mesh/context.h"
 #include "plan/plan.h"
@@ -78,14 +79,6 @@ bool draws_in_order(const random::Sampler& sampler, const Target& target) {
          row_major(target.geometry.sizes, target.geometry.strides);
 }
 
-bool has_traced(const Stack& arguments) {
-  return std::any_of(arguments.begin(), arguments.end(), [](const c10::IValue& v) {
-    if (!v.isTensor()) return false;
-    const ShardedTensorImpl* impl = sharded_impl(v.toTensor());
-    return impl != nullptr && is_traced(impl->local());
-  });
-}
-
 void know(const at::Tensor& drawn) {
   constexpr int64_t kSampled = 128;
   random::note_drawn(sample(drawn, kSampled));
@@ -127,6 +120,28 @@ at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t wri
   return local;
 }
 
+// This rank's part by global index. What a compiler records is drawn anew at each run.
+at::Tensor draw_by_index(const OpInfo& op, const random::Sampler& sampler, Stack& arguments, size_t written,
+                         const Target& target, const Coordinates& coordinates, const at::TensorOptions& options) {
+  const Sizes sizes = local_sizes(target.layout, target.geometry.sizes, coordinates);
+  at::Tensor local = at::empty_strided(sizes, dense_strides(sizes, target.geometry.strides), options);
+  random::GlobalIndex index;
+  index.global_sizes = target.geometry.sizes;
+  for (int64_t d = 0; d < target.layout->ndim(); ++d) {
+    index.dims.push_back(local_indices(target.layout, d, target.geometry.sizes[d], coordinates));
+  }
+  if (is_traced(local)) return record_draw(op, sampler, arguments, index, local);
+  std::optional<at::Generator> generator;
+  if (sampler.generator >= 0 && arguments[sampler.generator].isGenerator()) {
+    generator = arguments[sampler.generator].toGenerator();
+  }
+  if (op.writes) arguments[written] = local;
+  const uint64_t key = random::draw_key(generator, target.device);
+  // Parameters that are tensors are checked by value.
+  if (!local.is_meta()) comm::run_local(op.short_name, [&] { sampler.fill(local, index, arguments, key); });
+  return local;
+}
+
 // Brings this rank's part of what was drawn into self, which is plain, has a sum pending, or is sharded otherwise.
 void write_drawn(const at::Tensor& self, at::Tensor local, const Target& target) {
   if (!holds_shards(self)) {
@@ -152,8 +167,7 @@ void run_random(const OpInfo& op, Stack& stack) {
   const auto& coordinates = context().bind(target.layout->mesh()).coordinates;
   const auto options = options_on(target.layout->mesh(), at::TensorOptions().dtype(target.dtype).device(target.device));
   at::Tensor local;
-  // A compiler records ops, not what a generator gives: torch's own stream then, whichever the mode.
-  const bool replay = random::mode() == random::Mode::replay || has_traced(arguments);
+  const bool replay = random::mode() == random::Mode::replay;
   const bool in_place = op.writes;
   size_t written = 0;  // self, or out=
   while (in_place && !op.arguments[written].written) ++written;
@@ -171,21 +185,7 @@ void run_random(const OpInfo& op, Stack& stack) {
     local = redistribute_local(full, target.geometry.sizes, replicated, target.layout);
   } else {
     localize(op, arguments, target, false);
-    const Sizes sizes = local_sizes(target.layout, target.geometry.sizes, coordinates);
-    local = at::empty_strided(sizes, dense_strides(sizes, target.geometry.strides), options);
-    random::GlobalIndex index;
-    index.global_sizes = target.geometry.sizes;
-    for (int64_t d = 0; d < target.layout->ndim(); ++d) {
-      index.dims.push_back(local_indices(target.layout, d, target.geometry.sizes[d], coordinates));
-    }
-    std::optional<at::Generator> generator;
-    if (sampler.generator >= 0 && arguments[sampler.generator].isGenerator()) {
-      generator = arguments[sampler.generator].toGenerator();
-    }
-    if (in_place) arguments[written] = local;
-    const uint64_t key = random::draw_key(generator, target.device);
-    // Parameters that are tensors are checked by value.
-    if (!local.is_meta()) comm::run_local(op.short_name, [&] { sampler.fill(local, index, arguments, key); });
+    local = draw_by_index(op, sampler, arguments, written, target, coordinates, options);
   }
   if (!in_place) {
     stack.push_back(make_sharded(std::move(local), target.layout, target.geometry));

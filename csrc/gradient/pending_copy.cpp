@@ -6,6 +6,7 @@
 #include "comm/wire/reduction.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
+#include "tensor/traced.h"
 
 namespace weft {
 namespace {
@@ -58,6 +59,7 @@ int pending_axis(Layout layout) {
 bool copy_when_reduced(const at::Tensor& destination, const at::Tensor& source) {
   if (!holds_shards(destination) || !holds_shards(source)) return false;
   const ShardedTensorImpl& to = sharded(destination);
+  if (is_traced(to.local())) return false;  // a compiler records its own reduction
   const Layout from = sharded(source).layout();
   if (!from->has_partial() || !to.layout()->is_replicated() || to.chain() || from->mesh() != to.layout()->mesh()) {
     return false;

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 import weft
 from faults.part import Part
 from faults.row import DIFFERENT, row
@@ -78,4 +79,16 @@ def one_goes_back_op_by_op(p: Part) -> None:
     loss.backward()
     energy(plain).backward()
     p.check_full(x.grad, plain.grad)
+    p.go_on()
+
+
+@row(*DIFFERENT)
+def generators_came_apart_in_a_program(p: Part) -> None:
+    """one rank drew a random number more, before dropout in a compiled program."""
+    plain, x = p.rows(1)
+    run = compiled(lambda x: F.dropout(x * 3, 0.5), x)
+    if p.odd():
+        torch.rand(1)
+    dropped = weft.full_tensor(run(x))
+    p.check(dropped * (dropped - 6 * plain), torch.zeros_like(plain), "dropout")
     p.go_on()

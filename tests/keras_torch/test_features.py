@@ -158,25 +158,6 @@ def test_half_precision(keras4: RankPool, policy: str) -> None:
         assert 0 < sharded < 1.5 * in_one_process
 
 
-def compiled_by_torch() -> str:
-    distribute((1, 2), MLP_RULES)
-    try:
-        model = mlp()
-        model.compile(optimizer="sgd", loss="mse", jit_compile=True)
-        x, y = features(8, 8)
-        model.fit(x, y, verbose=0)
-    except ValueError as e:
-        return str(e)
-    finally:
-        plain()
-    return "no error"
-
-
-def test_jit_compile_is_refused(keras2: RankPool) -> None:
-    for message in keras2(compiled_by_torch):
-        assert "jit_compile=True under ModelParallel" in message and "jit_compile=False" in message
-
-
 def unseeded() -> list[np.ndarray]:
     """No seed, and each rank's generators have been drawn from differently."""
     import random

@@ -95,8 +95,8 @@ def trains(mesh, backend="aot_eager", given=lambda mesh, *tensors: tensors):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-def trains_split_batch(mesh):
-    trains(mesh, given=split)
+def trains_split_batch(mesh, backend="aot_eager"):
+    trains(mesh, backend, split)
 
 
 def collectives(mesh):
@@ -187,6 +187,26 @@ def in_place(mesh):
     same(x, value)
 
 
+def keeps_sums(mesh):
+    """What a metric does: a sum is added to what it keeps, which is written."""
+    torch._dynamo.reset()
+    total = weft.distribute_tensor(torch.zeros((), dtype=torch.float64), (), mesh)
+
+    def update(x):
+        total.copy_(total + x.sum())
+        return x * 2
+
+    run = torch.compile(update, backend="aot_eager", fullgraph=True)
+    expected = torch.zeros((), dtype=torch.float64)
+    for step in range(3):
+        x, _ = batches(step)
+        expected += x.sum()
+        same(run(*split(mesh, x)), x * 2)
+        update(*split(mesh, x))  # op by op, its sum not waited for
+        expected += x.sum()
+    same(total, expected)
+
+
 def traces(mesh):
     """What a compiled program sends is traced, and nothing is compiled anew for it, on whatever ranks."""
     torch._dynamo.utils.counters.clear()
@@ -233,7 +253,7 @@ CASES = {
     case.__name__: case
     for case in (
         trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
-        in_place, traces, another_order_on_a_rank, whole_values,
+        in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
     )
 }  # fmt: skip
 
@@ -243,9 +263,23 @@ def cases(world):
         return run_cases({name: lambda f=f: f(meshes(world)[0]) for name, f in CASES.items()})
 
 
+def inductor_cases(world):
+    mesh = meshes(world)[0]
+    with recorded():
+        return run_cases({f.__name__: lambda f=f: f(mesh, "inductor") for f in INDUCTOR})
+
+
+INDUCTOR = (trains, trains_split_batch)
 results = on_worlds(cases, 2, timeout=240)
+inductor = on_worlds(inductor_cases, 2, timeout=560)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_compile(results, name):
     check(results, name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [f.__name__ for f in INDUCTOR])
+def test_inductor(inductor, name):
+    check(inductor, name)

@@ -16,6 +16,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .collective_merging import GATHER, WAIT, Bucket, goes_together, rearrange
+from .traced_draws import draws
 
 _MIB = 1 << 20
 # Bytes of one collective: as eager ones have them (docs/design.md).
@@ -86,10 +87,6 @@ def _kind(node: Node) -> Any:
 def _writes(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable
-
-
-def _draws(node: Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 class _Schedule:
@@ -193,7 +190,7 @@ def _is_of_one_input(node: Node) -> bool:
             seen.add(needed)
             if needed.op == "placeholder":
                 inputs.add(needed)
-            elif needed.target is WAIT or _draws(needed) or _writes(needed):
+            elif needed.target is WAIT or draws(needed) or _writes(needed):
                 return False
             todo.append(needed)
     return len(inputs) == 1
@@ -203,7 +200,7 @@ def _last_of_all(graph: Graph, collectives: Container[Node]) -> set[Node]:
     """Waits, and what follows from one alone, that nothing but the results is made of."""
     last: set[Node] = set()
     for node in reversed(graph.nodes):
-        kept = node.op == "call_function" and len(node.all_input_nodes) == 1 and not (_writes(node) or _draws(node))
+        kept = node.op == "call_function" and len(node.all_input_nodes) == 1 and not (_writes(node) or draws(node))
         if kept and all(user.op == "output" or user in last for user in node.users):
             origin = node
             while origin.target is not WAIT and len(origin.all_input_nodes) == 1:

@@ -19,12 +19,12 @@ from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from . import first_rank
+from . import exporting, first_rank, traced_draws, traced_sizes
 from .after_import import after_import
 from .arguments import needed
 from .collective_order import order_collectives
 from .tensors import is_sharded
-from .traced import PART, Traced, as_traced, laid_out, layout_id, layout_of, named, of_part, part_of, set_part
+from .traced import PART, Traced, as_traced, compiled_for, laid_out, layout_of, named, of_part, part_of, set_part
 
 _WHY = (
     "[W067] weft: torch.compile does not record this code on sharded tensors, so it runs op by op, as without it, and "
@@ -32,12 +32,9 @@ _WHY = (
     "tensors alone. The reason: "
 )
 _OFF = "weft.compile_graphs, an experiment, is off"
-_EXPORT = (
-    "[W067] weft: torch.export of sharded tensors is not there; a program that is saved knows no processes. Export the "
-    "model before it is distributed, or one of full tensors (weft.full_tensor)"
-)
-_LAYOUT = "_weft_layout_id"
-# What is compiled: whether it has sharded tensors (met), and which collectives (program).
+_COMPILED_FOR = "_weft_compiled_for"
+# What is compiled: whether it has sharded tensors (met), and which collectives (program); whether what was compiled
+# last had sharded tensors (last).
 _met = threading.local()
 _told = False
 _records = False
@@ -46,6 +43,7 @@ _fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDic
 
 def install() -> None:
     """Hooks into torch.compile, once."""
+    exporting.install()
     converter: Any = FakeTensorConverter
     if getattr(converter, "_weft_compiling", False):
         return
@@ -57,9 +55,9 @@ def compile_graphs(on: bool = True) -> bool:
     """Whether torch.compile records sharded programs, with their collectives as c10d's functional ops.
 
     An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What
-    works is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Inside a compiled program
-    random values are of torch's own stream. Every rank calls this alike, before it compiles, and compiles the same
-    programs at the same points: the ranks compare each one's collectives then.
+    works is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Random values
+    are those of the same code op by op. Every rank calls this alike, before it compiles, and compiles the same programs
+    at the same points: the ranks compare each one's collectives then.
 
     Returns:
         The setting before.
@@ -75,9 +73,10 @@ def compile_graphs(on: bool = True) -> bool:
             raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
         # What guards and compiled programs read of a sharded tensor.
         setattr(torch.Tensor, PART, property(part_of, set_part))
-        setattr(torch.Tensor, _LAYOUT, property(layout_id))
-        after_import("torch._dynamo.variables.builder", _keep_shapes)
-        after_import("torch._dynamo.convert_frame", _fall_back)
+        setattr(torch.Tensor, _COMPILED_FOR, property(compiled_for))
+        traced_draws.install()
+        after_import("torch._dynamo.variables.builder", _keep_sizes)
+        after_import("torch._dynamo.convert_frame", _convert_frames)
         after_import("torch._functorch._aot_autograd.graph_compile", _order)
         after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
         after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
@@ -114,16 +113,16 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
     def from_real_tensor(self: Any, fake_mode: Any, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not _is_real(t):
             return original(self, fake_mode, t, *args, **kwargs)
+        if torch.compiler.is_exporting():
+            raise exporting.refused("a tensor that it uses")
         if not _records:
-            if TracingContext.try_get() is not None and not torch.compiler.is_exporting():
+            if TracingContext.try_get() is not None:
                 _skip_frame()
             return original(self, fake_mode, t, *args, **kwargs)
-        if torch.compiler.is_exporting():
-            raise NotImplementedError(_EXPORT)
         _met.met = True
         source = kwargs.get("source")
         if source is not None and TracingContext.try_get() is not None:
-            _guard_layout(source)
+            _guard(source)
         memo = _fakes.setdefault(self, WeakIdKeyDictionary())
         if t not in memo:
             # Sizes are numbers: another shape is another program.
@@ -138,32 +137,52 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
     return from_real_tensor
 
 
-def _guard_layout(source: Any) -> None:
+def _guard(source: Any) -> None:
     from torch._dynamo.guards import GuardBuilder, install_guard
     from torch._dynamo.source import AttrSource
 
-    install_guard(AttrSource(source, _LAYOUT).make_guard(GuardBuilder.EQUALS_MATCH))
+    install_guard(AttrSource(source, _COMPILED_FOR).make_guard(GuardBuilder.EQUALS_MATCH))
 
 
-def _fall_back(convert_frame: ModuleType) -> None:
+def _convert_frames(convert_frame: ModuleType) -> None:
+    """What is done with frames that have sharded tensors."""
+    numbers, or_python = convert_frame.ConvertFrameAssert, convert_frame.ConvertFrame
+    numbers.__call__ = _with_numbers(numbers.__call__)
+    or_python.__call__ = _or_python(or_python.__call__, convert_frame.ConvertFrameReturn)
+
+
+def _with_numbers(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(self: Any, frame: Any, cache_entry: Any, *args: Any, **kwargs: Any) -> Any:
+        outer, _met.met = getattr(_met, "met", False), False
+        try:
+            return traced_sizes.compile_with_numbers(
+                lambda: original(self, frame, cache_entry, *args, **kwargs),
+                frame.f_code,
+                cache_entry is not None,
+                lambda: _met.met,
+            )
+        finally:
+            _met.last, _met.met = _met.met, outer
+
+    return call
+
+
+def _or_python(original: Callable[..., Any], left: Callable[[], Any]) -> Callable[..., Any]:
     """A frame with sharded tensors that cannot be compiled is left to Python, said once; not under fullgraph=True."""
-    cls = convert_frame.ConvertFrame
-    original = cls.__call__
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        outer, _met.met = getattr(_met, "met", False), False
+        _met.last = False
         try:
             return original(self, *args, **kwargs)
         except Exception as error:
-            if not _met.met or self._inner_convert._box.error_on_graph_break:
+            if not _met.last or self._inner_convert._box.error_on_graph_break:
                 raise
             _tell((str(error).strip().splitlines() or [type(error).__name__])[0][:400])
-            return convert_frame.ConvertFrameReturn()
-        finally:
-            _met.met = outer
+            return left()
 
-    cls.__call__ = call
+    return call
 
 
 def _tell(reason: str) -> None:
@@ -187,41 +206,19 @@ def _keep_out_of_caches(cache: ModuleType) -> None:
     cls._reduce_tensor = reduce_tensor
 
 
-def _keep_shapes(builder: ModuleType) -> None:
-    """No size of a sharded tensor becomes a symbol."""
-    original = builder._automatic_dynamic
-
-    @functools.wraps(original)
-    def automatic_dynamic(e: Any, tx: Any, source: Any, static_shapes: bool, *args: Any, **kwargs: Any) -> Any:
-        if not _is_real(e):
-            return original(e, tx, source, static_shapes, *args, **kwargs)
-        from torch._dynamo.source import AttrSource
-        from torch.fx.experimental.symbolic_shapes import SubclassSymbolicContext
-
-        outer = original(e, tx, source, True, *args, **kwargs)
-        part = original(part_of(e), tx, AttrSource(source, PART), True)
-        return SubclassSymbolicContext(
-            dynamic_sizes=outer.dynamic_sizes,
-            dynamic_strides=outer.dynamic_strides,
-            constraint_sizes=outer.constraint_sizes,
-            constraint_strides=outer.constraint_strides,
-            view_base_context=outer.view_base_context,
-            tensor_source=outer.tensor_source,
-            shape_env_to_source_to_symbol_cache=outer.shape_env_to_source_to_symbol_cache,
-            inner_contexts={PART: part},
-        )
-
-    vars(builder)["_automatic_dynamic"] = automatic_dynamic
+def _keep_sizes(builder: ModuleType) -> None:
+    traced_sizes.keep_sizes(builder, _is_real, part_of, PART)
 
 
 def _order(graph_compile: ModuleType) -> None:
-    """The collectives of each graph are ordered before a backend compiles it."""
+    """The collectives of each graph are ordered before a backend compiles it, and its draws keep their order."""
 
-    def ordering(compiler: Callable[..., Any]) -> Callable[..., Any]:
+    def ordering(compiler: Callable[..., Any], met: bool) -> Callable[..., Any]:
         @functools.wraps(compiler)
         def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
             _met.program = order_collectives(module)
-            return compiler(module, *args, **kwargs)
+            with traced_draws.as_op_by_op(module.graph, met):
+                return compiler(module, *args, **kwargs)
 
         return compile_graph
 
@@ -230,7 +227,10 @@ def _order(graph_compile: ModuleType) -> None:
 
         @functools.wraps(original)
         def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
-            return original(state, capture, partition, *map(ordering, compilers))
+            graph, met = capture.graph_module.graph, getattr(_met, "met", False)
+            traced_draws.keep_in_forward(graph)
+            with traced_draws.as_op_by_op(graph, met):
+                return original(state, capture, partition, *(ordering(c, met) for c in compilers))
 
         vars(graph_compile)[name] = stage
 

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from .mesh import TensorLayout
 from .tensors import is_sharded
+from .traced_sizes import refuse_symbols
 
 # Past modes, types and autograd, at Weft's kernel.
 _ENGINE = torch._C.DispatchKey.PrivateUse3
@@ -27,6 +28,7 @@ def _call(op: Any, *args: Any) -> Any:
 
 
 def _run(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    refuse_symbols(args, kwargs)
     # The one takes numbers for tensors, the other finds the kernels of ops that are made of others.
     # Without autograd the engine's own calls are known; their key is above Python, so left out where Python is called.
     with torch._C._ExcludeDispatchKeyGuard(_AUTOGRAD), torch._C._SetExcludeDispatchKeyGuard(_OWN, False):
@@ -120,11 +122,14 @@ def path_of(tensor: torch.Tensor) -> str:
     return _call(torch.ops.weft.path_of, tensor)
 
 
-def layout_id(tensor: torch.Tensor) -> int:
-    """The layout's number in this process; 0 for a plain tensor. Compiled programs ask for it in each call."""
+def compiled_for(tensor: torch.Tensor) -> int:
+    """A number of its layout in this process, and of the random mode; 0 for a plain tensor.
+
+    Compiled programs ask for it in each call.
+    """
     if type(tensor) is Traced:
-        return _call(torch.ops.weft._layout_id, tensor)
-    return torch.ops.weft._layout_id.default.redispatch(_BELOW, tensor) if is_sharded(tensor) else 0
+        return _call(torch.ops.weft._compiled_for, tensor)
+    return torch.ops.weft._compiled_for.default.redispatch(_BELOW, tensor) if is_sharded(tensor) else 0
 
 
 def of_part(part: torch.Tensor, layout: TensorLayout, sizes: Sequence[int], strides: Sequence[int]) -> torch.Tensor:

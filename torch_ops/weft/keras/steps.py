@@ -10,6 +10,7 @@ import torch
 
 import weft
 
+from .. import compiling
 from . import data, reporting, values, variables, versions
 from .hooks import wrap
 
@@ -109,8 +110,9 @@ def install(keras: versions.Keras) -> None:
 
 
 def _refuse_compilation(model: Any, distribution: Any) -> None:
-    if distribution is not None and model.jit_compile and not model.run_eagerly:
+    if distribution is not None and model.jit_compile and not model.run_eagerly and not compiling.records():
         raise ValueError(
-            f"[W067] jit_compile=True under {type(distribution).__name__}: sharded tensors do not run under "
-            "torch.compile; compile the model with jit_compile=False (or 'auto', which means the same on torch)"
+            f"[W067] jit_compile=True under {type(distribution).__name__}: sharded tensors run under torch.compile "
+            "after weft.compile_graphs() alone, an experiment, with torch 2.15; call it on every rank before, or "
+            "compile the model with jit_compile=False (or 'auto', which means the same on torch)"
         )
