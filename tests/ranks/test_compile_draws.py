@@ -104,6 +104,21 @@ def plain_torchs_own(mesh):
         same(run(x), plain, exact=True)
 
 
+def own_generator(mesh):
+    """Dynamo leaves such draws to Python: they are made op by op, between two programs."""
+    torch._dynamo.reset()
+    generator = torch.Generator()
+
+    def function(x):
+        return x.exp() * torch.rand_like(x, generator=generator).square()
+
+    found = []
+    for run in (function, torch.compile(function, backend="aot_eager")):
+        generator.manual_seed(7)
+        found.append(run(weft.distribute_tensor(value(), ROWS, mesh)))
+    same(found[1], weft.full_tensor(found[0]), exact=True)
+
+
 def cases(world, backend):
     mesh = meshes(world)[0]
     with recorded():
@@ -113,7 +128,7 @@ def cases(world, backend):
         return run_cases(found)
 
 
-OTHERS = (ranks_agree, plain_torchs_own)
+OTHERS = (ranks_agree, plain_torchs_own, own_generator)
 results = on_worlds(cases, 2, args=("aot_eager",), timeout=240)
 inductor = on_worlds(cases, 2, args=("inductor",), timeout=560)
 
