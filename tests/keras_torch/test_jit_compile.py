@@ -49,13 +49,14 @@ def recorded(backend: str) -> Iterator[None]:
         torch.compile = original
 
 
-def trains(network: Callable[[], Any], optimizer: str) -> dict:
-    """fit with validation and a smaller last batch, evaluate, predict."""
+def trains(network: Callable[[], Any], optimizer: str, rows: int = 20) -> dict:
+    """fit, evaluate and predict; of 20 rows with validation and smaller last batches, which are more programs."""
     model = network()
     jit_compile = keras.distribution.distribution() is not None
     model.compile(optimizer=optimizer, loss="mse", metrics=["mae"], jit_compile=jit_compile)
-    x, y = features(20, 8)
-    history = model.fit(x, y, batch_size=8, epochs=2, validation_split=0.2, shuffle=False, verbose=0).history
+    x, y = features(rows, 8)
+    validation = {"validation_split": 0.2} if rows % 8 else {}
+    history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, **validation).history
     return {
         "history": history,
         "evaluated": model.evaluate(x, y, batch_size=8, verbose=0),
@@ -69,7 +70,8 @@ def compiled_runs(backend: str, shape: tuple[int, ...] | None, network: str) -> 
 
     The next Keras leaves torch.compile out under ModelParallel, and says so.
     """
-    run = {"mlp": lambda: trains(mlp, "sgd"), "residual": lambda: trains(residual_mlp, "adam")}[network]
+    rows = 16 if backend == "inductor" else 20  # which takes long for each program
+    run = {"mlp": lambda: trains(mlp, "sgd", rows), "residual": lambda: trains(residual_mlp, "adam", rows)}[network]
     with recorded(backend):
         torch._dynamo.utils.counters.clear()
         expected, got = side_by_side(run, shape, MLP_RULES)
@@ -78,6 +80,8 @@ def compiled_runs(backend: str, shape: tuple[int, ...] | None, network: str) -> 
 
 
 @needed
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.one_keras  # the same steps are compiled
 @pytest.mark.parametrize("network", ["mlp", pytest.param("residual", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
