@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .collective_merging import GATHER, WAIT, Bucket, goes_together, rearrange
 
 _MIB = 1 << 20
-# Bytes of one collective: as eager ones have them (docs/design.md).
+# Bytes of one collective: the most that eager ones have (docs/design.md).
 _FIRST, _REDUCED, _GATHERED = _MIB, 25 * _MIB, 4 * _MIB
 _COMPARED = "the collectives of a compiled program"
 
