@@ -82,6 +82,11 @@ bool has_sparse_kernel(const c10::OperatorHandle& op) {
 void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::jit::Stack* stack) {
   const OpInfo& op = op_info(handle);
   BoxedCall call(op, *stack);
+  if (op.special == &run_add && is_dense_sharded(call.tensor(0)) && sharded(call.tensor(0)).takes_sum()) {
+    const at::Tensor sum = call.tensor(0);
+    become_sum(sum, call.tensor(1), call[2].toScalar());
+    return call.finish(sum);
+  }
   const CallIdentity identity = comm::guarded() ? identify(op, &call[0]) : CallIdentity();
   RunningOp running(op.short_name.c_str(), identity.identity, identity.path);
   for (size_t i = 0; i < call.size(); ++i) {

@@ -77,6 +77,12 @@ void run_add(const OpInfo& op, Stack& stack) {
   Handler(op, stack).run();
 }
 
+void become_sum(const at::Tensor& sum, const at::Tensor& gradient, const at::Scalar& alpha) {
+  const BelowAutograd guard;
+  sharded(sum).end_sum();
+  sharded(sum).swap_impl(sharded(at::add(sum, gradient, alpha)));
+}
+
 // A small value that is still pending is not waited for.
 void run_copy(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);

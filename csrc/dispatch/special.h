@@ -21,6 +21,9 @@ void run_in_place_view(const OpInfo& op, std::vector<c10::IValue>& stack);
 void run_reshape_alias(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// add_ of a gradient to one that is still on its way: not waited for.
 void run_add(const OpInfo& op, std::vector<c10::IValue>& stack);
+/// An add_ by which autograd's engine adds up gradients is what `add` would be, as other ranks may have that
+/// (ShardedTensorImpl::takes_sum): `sum` becomes its result.
+void become_sum(const at::Tensor& sum, const at::Tensor& gradient, const at::Scalar& alpha);
 /// copy_ of a small value that is still pending: not waited for.
 void run_copy(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// The decomposition that stands for the op.

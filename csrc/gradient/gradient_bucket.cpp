@@ -31,9 +31,8 @@ relayout::Place GradientBucket::place(const Part& part) const {
 void GradientBucket::add(Part part, const std::string& path) {
   std::lock_guard<std::mutex> lock(mutex_);
   BelowAutograd guard;
-  const int64_t bytes = part.shard.numel() * static_cast<int64_t>(part.shard.element_size());
-  bytes_ += bytes;
-  unpacked_bytes_ += bytes;
+  bytes_ += part.bytes;
+  unpacked_bytes_ += part.shard.numel() * static_cast<int64_t>(part.shard.element_size());
   if (path_.empty()) path_ = path;
   identity_ = mix(identity_, part.cell->identity.load(std::memory_order_relaxed));
   slice(part);

@@ -38,6 +38,7 @@ class GradientBucket final : public Incoming,
     c10::intrusive_ptr<Cell> accumulated;  // what autograd adds it to; null: nothing
     Layout layout;                         // when it has arrived
     Sizes sizes;                           // global
+    int64_t bytes = 0;                     // of the largest rank's shard: so all send a bucket at once
     Sizes position;  // of each dimension among those of `shard`, which lie as memory has them; empty: the same
     at::Tensor shard;
     relayout::State state;  // of the shard

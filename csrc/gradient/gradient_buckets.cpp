@@ -15,9 +15,12 @@ namespace {
 using Bucket = GradientBucket;
 using Reduce = GradientBucket::Reduce;
 
-// DistributedDataParallel's sizes: the first bucket is small so that the sending starts early.
+// DistributedDataParallel's sizes: the first bucket is small so that the sending starts early. Nothing is left to
+// compute while the last one travels: so the others are that large only where it is a small part of all.
 constexpr int64_t kFirstBucketBytes = int64_t{1} << 20;
-constexpr int64_t kBucketBytes = int64_t{25} << 20;
+constexpr int64_t kLeastBucketBytes = int64_t{4} << 20;
+constexpr int64_t kMostBucketBytes = int64_t{25} << 20;
+constexpr int64_t kBucketsOfAPass = 8;
 
 // The buckets of one rank.
 struct Buckets : ContextState {
@@ -28,6 +31,7 @@ struct Buckets : ContextState {
   bool any_sent = false;                      // in that pass
   // The length of each bucket, in the order in which a pass opens them, which the next pass will likely repeat.
   std::vector<int64_t> elements;
+  int64_t full = kMostBucketBytes;              // bytes of a bucket behind the first, by what the last pass sent
   std::vector<std::shared_ptr<Bucket>> opened;  // in that pass
 
   std::shared_ptr<Bucket> bucket_for(Bucket::Kind kind) {
@@ -70,7 +74,12 @@ void finish_backward() {
   comm::begin_settling();
   std::lock_guard<std::mutex> lock(buckets.mutex);
   buckets.elements.clear();
-  for (const auto& bucket : std::exchange(buckets.opened, {})) buckets.elements.push_back(bucket->elements());
+  int64_t bytes = 0;
+  for (const auto& bucket : std::exchange(buckets.opened, {})) {
+    buckets.elements.push_back(bucket->elements());
+    bytes += bucket->bytes();
+  }
+  buckets.full = std::clamp(bytes / kBucketsOfAPass, kLeastBucketBytes, kMostBucketBytes);
 }
 
 // The engine runs its callbacks when the pass is over.
@@ -105,6 +114,7 @@ void forget_last_backward() {
   Buckets& buckets = context().state<Buckets>();
   std::lock_guard<std::mutex> lock(buckets.mutex);
   buckets.elements.clear();
+  buckets.full = kMostBucketBytes;
 }
 
 at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf) {
@@ -114,8 +124,8 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   if (from->mesh() != to->mesh() || !sums(*from)) return {};
   const at::Tensor local = impl.local();
   const relayout::State start = relayout::state_of(from, grad.sizes()), goal = relayout::state_of(to, grad.sizes());
-  auto steps =
-      relayout::only_reductions(start, goal, {to->mesh(), grad.sizes(), static_cast<int64_t>(local.element_size())});
+  const relayout::Subject subject{to->mesh(), grad.sizes(), static_cast<int64_t>(local.element_size())};
+  auto steps = relayout::only_reductions(start, goal, subject);
   if (!steps) return {};
 
   Buckets& buckets = context().state<Buckets>();
@@ -130,6 +140,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   if (holds_shards(leaf.grad())) part.accumulated = sharded(leaf.grad()).shared_cell();
   part.layout = to;
   part.sizes = root.sizes;
+  part.bytes = relayout::shard_bytes(start, subject);
   part.shard = local;
   if (!std::is_sorted(root.strides.rbegin(), root.strides.rend())) {
     const Sizes order = memory_order(root.strides);
@@ -140,7 +151,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   part.state = start;
   part.steps = std::move(*steps);
   bucket->add(std::move(part), sharded(leaf).path());
-  if (bucket->bytes() >= (buckets.any_sent ? kBucketBytes : kFirstBucketBytes)) bucket->send();
+  if (bucket->bytes() >= (buckets.any_sent ? buckets.full : kFirstBucketBytes)) bucket->send();
   return out;
 }
 

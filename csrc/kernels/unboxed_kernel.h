@@ -20,6 +20,7 @@
 #include "gradient/gradient.h"
 #include "kernels/direct_call.h"
 #include "kernels/install.h"
+#include "kernels/sum_of_gradients.h"
 #include "tensor/below_autograd.h"
 #include "views/views.h"
 
@@ -48,6 +49,9 @@ class UnboxedKernel<Result(Arguments...)> {
   Result operator()(Arguments... arguments) const {
     register_queued_ops();
     const OpInfo& op = op_->info();
+    if constexpr (std::is_same_v<Result(Arguments...), SumOfGradients>) {
+      if (op.special == &run_add && C10_UNLIKELY(is_sum_of_gradients(arguments...))) return add_gradient(arguments...);
+    }
     std::shared_ptr<const Plan> plan;
     if (C10_LIKELY(may_run_unboxed(op))) {
       DirectCall call(op);

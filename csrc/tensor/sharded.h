@@ -122,7 +122,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// share its content are known by one storage, which has no memory.
   void become_traced();
   void share_storage(const ShardedTensorImpl& other) {
-    if (C10_UNLIKELY(other.storage_)) set_empty_storage(other.storage_);
+    if (C10_UNLIKELY(other.storage_ && !other.offers_memory_)) set_empty_storage(other.storage_);
   }
 
   /// Makes this a view of its cell's root, `chain` leading to it.
@@ -131,6 +131,15 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   void swap_impl(const ShardedTensorImpl& other);
   /// The same tensor anew, its content not waited for.
   c10::intrusive_ptr<ShardedTensorImpl> alias() const;
+  /// A sharded tensor has none, but for one: autograd's engine adds up the gradients of a tensor's uses in the memory
+  /// of the first where nobody else holds its storage. One that nobody else holds, nor its shard, in the midst of a
+  /// backward pass has such a storage, of its own and without memory, when the engine asks.
+  bool has_storage() const override;
+  /// Whether it was asked for that, so that an `add_` is that sum (kernels/sum_of_gradients.h).
+  bool takes_sum() const { return offers_memory_ && known_cell() == nullptr && pyobj_slot()->load_pyobj() == nullptr; }
+  void end_sum() { offer_memory(false); }
+  /// Whether nobody else looks into the shard's memory, each element of which is one of the shard.
+  bool owns_shard_alone() const;
   /// After the local shard was written in place.
   void wrote() {
     set_identity(new_identity());
@@ -153,6 +162,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   }
   void refresh() const;
   void set_empty_storage(const c10::Storage& storage);
+  void offer_memory(bool on);
   ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity);
   void set_geometry(const Geometry& geometry);
   template <class Version>
@@ -161,8 +171,9 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
   c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
   bool moved_ = false;
-  Identity identity_;  // while there is no cell
-  uint64_t view_ = 0;  // which part of the root a view is
+  bool offers_memory_ = false;  // storage_ is there for the sum of gradients
+  Identity identity_;           // while there is no cell
+  uint64_t view_ = 0;           // which part of the root a view is
   // Caches of the cell's content seen through the chain.
   mutable at::Tensor local_;
   mutable Layout layout_;

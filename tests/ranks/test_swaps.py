@@ -1,6 +1,7 @@
 """Two ranks send each other what they gather and reduce; more of them have Gloo do it."""
 
 import torch
+import torch.distributed as dist
 import weft
 from support.cases import cases_on_worlds, same
 
@@ -58,7 +59,27 @@ def uneven_gradients(mesh):
         same(got, want)
 
 
-CASES = {f.__name__: f for f in (asks_for_swaps, large_and_small, uneven_gradients)}
+def same_bits_on_all_ranks(mesh):
+    """Of 16-bit floats of every size, subnormals and infinities among them: those of a sum in float32, rounded once."""
+    axis, n = mesh.axis_names[0], mesh.shape[0]
+    for size in (1 << 12, 3 << 20):  # some KiB, and 6 MiB
+        for dtype in (torch.float16, torch.bfloat16):
+            generator = torch.Generator().manual_seed(size)
+            bits = [
+                torch.randint(-(1 << 15), 1 << 15, (size,), generator=generator, dtype=torch.int16) for _ in range(n)
+            ]
+            parts = [b.view(dtype).nan_to_num(nan=1.0, posinf=torch.inf, neginf=torch.inf) for b in bits]
+            layout = weft.TensorLayout((None,), mesh, partial={axis: "sum"})
+            got = weft.full_tensor(weft.from_local(parts[weft.rank()].clone(), layout, (size,)))
+            of_ranks = [torch.empty(size, dtype=dtype).view(torch.int32) for _ in range(n)]
+            dist.all_gather(of_ranks, got.view(torch.int32))
+            assert all(torch.equal(of_ranks[0], other) for other in of_ranks), f"{size} {dtype}"
+            if n == 2:
+                want = (parts[0].float() + parts[1].float()).to(dtype)
+                assert torch.equal(got.view(torch.int16), want.view(torch.int16)), f"{size} {dtype}"
+
+
+CASES = {f.__name__: f for f in (asks_for_swaps, large_and_small, uneven_gradients, same_bits_on_all_ranks)}
 
 
 results, test_swaps = cases_on_worlds(globals(), 2, 3)

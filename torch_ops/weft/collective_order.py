@@ -19,7 +19,7 @@ from .collective_merging import GATHER, WAIT, Bucket, goes_together, rearrange
 from .traced_draws import draws
 
 _MIB = 1 << 20
-# Bytes of one collective: as eager ones have them (docs/design.md).
+# Bytes of one collective: the most that eager ones have (docs/design.md).
 _FIRST, _REDUCED, _GATHERED = _MIB, 25 * _MIB, 4 * _MIB
 _COMPARED = "the collectives of a compiled program"
 
