@@ -130,7 +130,7 @@ void define_logs(torch::Library& m) {
   def("_compute_log_start() -> ()", []() { compute_log_start(); });
   def("_compute_log_stop() -> (str[] op, int[] calls, int[] ends)", &stop_compute_log);
   def("_forget_simulated() -> ()", []() {
-    forget_last_backward();
+    forget_simulated_backward();
     forget_simulated_gathers();
     forget_simulated_moves();
     comm::drop_simulated_buffers();

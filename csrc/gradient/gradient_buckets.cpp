@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/engine.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include "comm/lockstep/settle.h"
@@ -22,6 +24,16 @@ constexpr int64_t kLeastBucketBytes = int64_t{4} << 20;
 constexpr int64_t kMostBucketBytes = int64_t{25} << 20;
 constexpr int64_t kBucketsOfAPass = 8;
 
+// What a pass was like, as the next one of the same program will likely be.
+struct Passed {
+  std::vector<int64_t> elements;    // of each bucket, in the order in which the pass opened them
+  int64_t full = kMostBucketBytes;  // bytes of a bucket behind the first, by what the pass sent
+};
+
+// A program is known by the leaf that it begins with, by what is the same on all ranks: path, layout and sizes. Those
+// of two models take turns in a step of some training loops.
+using Beginning = std::tuple<const std::string*, Layout, Sizes>;
+
 // The buckets of one rank.
 struct Buckets : ContextState {
   std::mutex mutex;
@@ -29,9 +41,8 @@ struct Buckets : ContextState {
   std::vector<std::shared_ptr<Bucket>> sent;  // in that order
   int task = -1;                              // the backward pass that knows of us
   bool any_sent = false;                      // in that pass
-  // The length of each bucket, in the order in which a pass opens them, which the next pass will likely repeat.
-  std::vector<int64_t> elements;
-  int64_t full = kMostBucketBytes;              // bytes of a bucket behind the first, by what the last pass sent
+  std::map<Beginning, Passed> passed;
+  Passed* like = nullptr;                       // what that pass goes by
   std::vector<std::shared_ptr<Bucket>> opened;  // in that pass
 
   std::shared_ptr<Bucket> bucket_for(Bucket::Kind kind) {
@@ -41,7 +52,7 @@ struct Buckets : ContextState {
       if (bucket->kind() == kind) return bucket;
     }
     const size_t i = opened.size();
-    const int64_t expected = i < elements.size() ? elements[i] : 0;
+    const int64_t expected = i < like->elements.size() ? like->elements[i] : 0;
     return open.emplace_back(opened.emplace_back(std::make_shared<Bucket>(std::move(kind), expected)));
   }
   // Some were sent off because one of their gradients was used.
@@ -73,17 +84,18 @@ void finish_backward() {
   }
   comm::begin_settling();
   std::lock_guard<std::mutex> lock(buckets.mutex);
-  buckets.elements.clear();
+  Passed& passed = *buckets.like;
+  passed.elements.clear();
   int64_t bytes = 0;
   for (const auto& bucket : std::exchange(buckets.opened, {})) {
-    buckets.elements.push_back(bucket->elements());
+    passed.elements.push_back(bucket->elements());
     bytes += bucket->bytes();
   }
-  buckets.full = std::clamp(bytes / kBucketsOfAPass, kLeastBucketBytes, kMostBucketBytes);
+  passed.full = std::clamp(bytes / kBucketsOfAPass, kLeastBucketBytes, kMostBucketBytes);
 }
 
 // The engine runs its callbacks when the pass is over.
-void begin_backward(Buckets& buckets) {
+void begin_backward(Buckets& buckets, const ShardedTensorImpl& leaf) {
   const int task = torch::autograd::get_current_graph_task_id();
   std::lock_guard<std::mutex> lock(buckets.mutex);
   if (buckets.task == task) return;
@@ -91,6 +103,7 @@ void begin_backward(Buckets& buckets) {
   buckets.task = task;
   buckets.any_sent = false;
   buckets.opened.clear();
+  buckets.like = &buckets.passed[{leaf.interned_path(), leaf.layout(), Sizes(leaf.sizes())}];
 }
 
 bool sums(const TensorLayout& layout) {
@@ -110,11 +123,11 @@ std::vector<Reduce> reduces_of(const relayout::Steps& steps) {
 
 }  // namespace
 
-void forget_last_backward() {
+void forget_simulated_backward() {
   Buckets& buckets = context().state<Buckets>();
   std::lock_guard<std::mutex> lock(buckets.mutex);
-  buckets.elements.clear();
-  buckets.full = kMostBucketBytes;
+  std::erase_if(buckets.passed,
+                [](const auto& passed) { return std::get<Layout>(passed.first)->mesh()->is_simulated(); });
 }
 
 at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf) {
@@ -129,7 +142,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   if (!steps) return {};
 
   Buckets& buckets = context().state<Buckets>();
-  begin_backward(buckets);
+  begin_backward(buckets, sharded(leaf));
   const auto bucket = buckets.bucket_for({to->mesh(), reduces_of(*steps), local.scalar_type(), local.device()});
   // It has the leaf's memory order, in which AccumulateGrad wants it.
   const Geometry root{Sizes(grad.sizes()), dense_strides(grad.sizes(), leaf.strides()), 0};
@@ -151,7 +164,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   part.state = start;
   part.steps = std::move(*steps);
   bucket->add(std::move(part), sharded(leaf).path());
-  if (bucket->bytes() >= (buckets.any_sent ? buckets.full : kFirstBucketBytes)) bucket->send();
+  if (bucket->bytes() >= (buckets.any_sent ? buckets.like->full : kFirstBucketBytes)) bucket->send();
   return out;
 }
 

@@ -16,7 +16,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
 /// from reduce_in_bucket for a leaf whose .grad is `sum`, as AccumulateGrad adds it. False: nothing was done.
 bool add_on_arrival(const at::Tensor& sum, const at::Tensor& gradient);
 
-/// The next backward pass does not expect what the last one sent: another program runs it.
-void forget_last_backward();
+/// What passes over simulated meshes sent is not expected of later ones: another program runs them.
+void forget_simulated_backward();
 
 }  // namespace weft
