@@ -17,18 +17,12 @@ namespace {
 using Bucket = GradientBucket;
 using Reduce = GradientBucket::Reduce;
 
-// DistributedDataParallel's sizes: the first bucket is small so that the sending starts early. Nothing is left to
-// compute while the last one travels: so the others are that large only where it is a small part of all.
+// The first bucket is small so that the sending starts early, as DistributedDataParallel's is. Nothing is left to
+// compute while the last one travels: so a bucket is a part of what went before it, up to that one's 25 MiB.
 constexpr int64_t kFirstBucketBytes = int64_t{1} << 20;
 constexpr int64_t kLeastBucketBytes = int64_t{4} << 20;
 constexpr int64_t kMostBucketBytes = int64_t{25} << 20;
-constexpr int64_t kBucketsOfAPass = 8;
-
-// What a pass was like, as the next one of the same program will likely be.
-struct Passed {
-  std::vector<int64_t> elements;    // of each bucket, in the order in which the pass opened them
-  int64_t full = kMostBucketBytes;  // bytes of a bucket behind the first, by what the pass sent
-};
+constexpr int64_t kBucketOfAllBefore = 4;
 
 // A program is known by the leaf that it begins with, by what is the same on all ranks: path, layout and sizes. Those
 // of two models take turns in a step of some training loops.
@@ -40,9 +34,11 @@ struct Buckets : ContextState {
   std::vector<std::shared_ptr<Bucket>> open;  // in the order of their first gradients
   std::vector<std::shared_ptr<Bucket>> sent;  // in that order
   int task = -1;                              // the backward pass that knows of us
-  bool any_sent = false;                      // in that pass
-  std::map<Beginning, Passed> passed;
-  Passed* like = nullptr;                       // what that pass goes by
+  int64_t bytes_sent = 0;                     // in that pass
+  // The length of each bucket, in the order in which a pass of a program opened them, which its next pass will likely
+  // repeat.
+  std::map<Beginning, std::vector<int64_t>> passed;
+  std::vector<int64_t>* elements = nullptr;     // of the program whose pass that is
   std::vector<std::shared_ptr<Bucket>> opened;  // in that pass
 
   std::shared_ptr<Bucket> bucket_for(Bucket::Kind kind) {
@@ -52,15 +48,19 @@ struct Buckets : ContextState {
       if (bucket->kind() == kind) return bucket;
     }
     const size_t i = opened.size();
-    const int64_t expected = i < like->elements.size() ? like->elements[i] : 0;
+    const int64_t expected = i < elements->size() ? (*elements)[i] : 0;
     return open.emplace_back(opened.emplace_back(std::make_shared<Bucket>(std::move(kind), expected)));
   }
   // Some were sent off because one of their gradients was used.
   void take_sent() {
     const auto still_open = std::stable_partition(open.begin(), open.end(), [](auto& b) { return !b->is_sent(); });
-    any_sent = any_sent || still_open != open.end();
+    for (auto bucket = still_open; bucket != open.end(); ++bucket) bytes_sent += (*bucket)->bytes();
     std::move(still_open, open.end(), std::back_inserter(sent));
     open.erase(still_open, open.end());
+  }
+  int64_t full() const {
+    if (bytes_sent == 0) return kFirstBucketBytes;
+    return std::clamp(bytes_sent / kBucketOfAllBefore, kLeastBucketBytes, kMostBucketBytes);
   }
 };
 
@@ -84,14 +84,8 @@ void finish_backward() {
   }
   comm::begin_settling();
   std::lock_guard<std::mutex> lock(buckets.mutex);
-  Passed& passed = *buckets.like;
-  passed.elements.clear();
-  int64_t bytes = 0;
-  for (const auto& bucket : std::exchange(buckets.opened, {})) {
-    passed.elements.push_back(bucket->elements());
-    bytes += bucket->bytes();
-  }
-  passed.full = std::clamp(bytes / kBucketsOfAPass, kLeastBucketBytes, kMostBucketBytes);
+  buckets.elements->clear();
+  for (const auto& bucket : std::exchange(buckets.opened, {})) buckets.elements->push_back(bucket->elements());
 }
 
 // The engine runs its callbacks when the pass is over.
@@ -101,9 +95,9 @@ void begin_backward(Buckets& buckets, const ShardedTensorImpl& leaf) {
   if (buckets.task == task) return;
   torch::autograd::Engine::get_default_engine().queue_callback(&finish_backward);
   buckets.task = task;
-  buckets.any_sent = false;
+  buckets.bytes_sent = 0;
   buckets.opened.clear();
-  buckets.like = &buckets.passed[{leaf.interned_path(), leaf.layout(), Sizes(leaf.sizes())}];
+  buckets.elements = &buckets.passed[{leaf.interned_path(), leaf.layout(), Sizes(leaf.sizes())}];
 }
 
 bool sums(const TensorLayout& layout) {
@@ -164,7 +158,7 @@ at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor&
   part.state = start;
   part.steps = std::move(*steps);
   bucket->add(std::move(part), sharded(leaf).path());
-  if (bucket->bytes() >= (buckets.any_sent ? buckets.like->full : kFirstBucketBytes)) bucket->send();
+  if (bucket->bytes() >= buckets.full()) bucket->send();
   return out;
 }
 

@@ -33,13 +33,12 @@ def sent_while_backward_runs(mesh):
     same_gradients(model, plain)
 
 
-def smaller_than_the_last_pass(mesh):
-    """Of 12 MiB a second pass sends the first one, then 4 at a time: little is left when backward ends."""
+def small_beside_what_went_before(mesh):
+    """Of 12 MiB a pass sends the first one, then 4 at a time: little is left when backward ends."""
     (plain, x), (model, xs) = pair(mesh, batch=2048, width=362, depth=12)
-    for _ in range(2):
-        plain(x).square().sum().backward()
-        with weft.trace() as trace:
-            model(xs).square().sum().backward()
+    plain(x).square().sum().backward()
+    with weft.trace() as trace:
+        model(xs).square().sum().backward()
     per_axis = [r for r in gradients(trace) if r.axis == mesh.axis_names[0]]
     assert len(per_axis) == 4, f"{trace}"
     same_gradients(model, plain)
@@ -211,7 +210,7 @@ CASES = {
     for f in (
         one_collective,
         sent_while_backward_runs,
-        smaller_than_the_last_pass,
+        small_beside_what_went_before,
         used_in_backward,
         scattered,
         scattered_while_backward_runs,
