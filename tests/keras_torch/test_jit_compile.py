@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from keras_torch.cases import MLP_RULES, features
 from keras_torch.fitting import wrong
 from keras_torch.harness import NIGHTLY_IS_USED, distribute, keras, plain, side_by_side, torch, weft
-from keras_torch.networks import mlp
+from keras_torch.networks import mlp, residual_mlp
 from support.ranks import RankPool
 from support.versions import COMPILED_GRAPHS
 
@@ -48,11 +49,11 @@ def recorded(backend: str) -> Iterator[None]:
         torch.compile = original
 
 
-def trains(rows: int) -> dict:
+def trains(network: Callable[[], Any], optimizer: str, rows: int = 20) -> dict:
     """fit, evaluate and predict; of 20 rows with validation and smaller last batches, which are more programs."""
-    model = mlp()
+    model = network()
     jit_compile = keras.distribution.distribution() is not None
-    model.compile(optimizer="sgd", loss="mse", metrics=["mae"], jit_compile=jit_compile)
+    model.compile(optimizer=optimizer, loss="mse", metrics=["mae"], jit_compile=jit_compile)
     x, y = features(rows, 8)
     validation = {"validation_split": 0.2} if rows % 8 else {}
     history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, **validation).history
@@ -64,15 +65,16 @@ def trains(rows: int) -> dict:
     }
 
 
-def compiled_runs(backend: str, shape: tuple[int, ...] | None) -> tuple[dict, int, bool]:
+def compiled_runs(backend: str, shape: tuple[int, ...] | None, network: str) -> tuple[dict, int, bool]:
     """How it differs from plain Keras, how many programs there are, and whether Keras compiles any.
 
     The next Keras leaves torch.compile out under ModelParallel, and says so.
     """
     rows = 16 if backend == "inductor" else 20  # which takes long for each program
+    run = {"mlp": lambda: trains(mlp, "sgd", rows), "residual": lambda: trains(residual_mlp, "adam", rows)}[network]
     with recorded(backend):
         torch._dynamo.utils.counters.clear()
-        expected, got = side_by_side(lambda: trains(rows), shape, MLP_RULES)
+        expected, got = side_by_side(run, shape, MLP_RULES)
         programs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         return wrong(expected, got), programs, shape is None or not NIGHTLY_IS_USED
 
@@ -81,11 +83,12 @@ def compiled_runs(backend: str, shape: tuple[int, ...] | None) -> tuple[dict, in
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.one_keras  # the same steps are compiled
+@pytest.mark.parametrize("network", ["mlp", pytest.param("residual", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "shape", [(1, 2), pytest.param(None, marks=pytest.mark.long)], ids=["ModelParallel", "DataParallel"]
 )
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
-def test_jit_compile(keras2: RankPool, backend: str, shape: tuple[int, ...] | None) -> None:
-    for differences, programs, compiles in keras2(compiled_runs, backend, shape, timeout=560):
+def test_jit_compile(keras2: RankPool, backend: str, shape: tuple[int, ...] | None, network: str) -> None:
+    for differences, programs, compiles in keras2(compiled_runs, backend, shape, network, timeout=560):
         assert differences == {}
         assert programs > 3 if compiles else programs == 0
