@@ -74,7 +74,7 @@ void data(weft::Mesh mesh) {
   } catch (const c10::NotImplementedError& e) {
     error = e.what_without_backtrace();
   }
-  check(error.find("[set_data] the data of a plain tensor of shape [4, 6]") != std::string::npos, "set_data of plain");
+  check(error.find("[set_data] the data of a plain tensor f32[4, 6] ") != std::string::npos, "set_data of plain");
   check(!weft::is_sharded(plain) && plain.sum().item<double>() == 24, "plain after set_data");
 }
 
