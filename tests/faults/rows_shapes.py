@@ -7,7 +7,7 @@ from faults.row import DIFFERENT, row
 from torch import nn
 
 
-@row(*DIFFERENT, r"\(2, 4\)", r"\(2, 2\)")
+@row(*DIFFERENT, r"f32\[2, 4\]", r"f32\[2, 2\]")
 def gather_of_other_shapes(p: Part) -> None:
     """another slice on one rank, then a gather."""
     plain, sharded = p.rows()
@@ -15,13 +15,13 @@ def gather_of_other_shapes(p: Part) -> None:
     p.check_full(sharded[:, :stop], plain[:, :stop])
 
 
-@row(*DIFFERENT, r"\(4, 4\)", r"\(4, 2\)", ranks=4)
+@row(*DIFFERENT, r"f32\[4, 4\]", r"f32\[4, 2\]", ranks=4)
 def gather_of_other_shapes_on_four(p: Part) -> None:
     """another slice on one rank, then a gather, four ranks."""
     gather_of_other_shapes(p)
 
 
-@row(*DIFFERENT, r"\(256\b", r"\(128\b")
+@row(*DIFFERENT, r"f32\[256\]", r"f32\[128\]")
 def sum_of_other_shapes(p: Part) -> None:
     """another slice on one rank of a pending sum."""
     plain, sharded = p.pending(width=256)
@@ -29,7 +29,7 @@ def sum_of_other_shapes(p: Part) -> None:
     p.check_full(sharded[:stop], plain[:stop])
 
 
-@row(*DIFFERENT, r"\(524288\b", r"\(262144\b")
+@row(*DIFFERENT, r"f32\[524288\]", r"f32\[262144\]")
 def large_sum_of_other_shapes(p: Part) -> None:
     """an all_reduce of 2 MiB against one of 1 MiB."""
     plain, sharded = p.pending(width=2**19)
@@ -37,7 +37,7 @@ def large_sum_of_other_shapes(p: Part) -> None:
     p.check_full(sharded[:stop], plain[:stop])
 
 
-@row(*DIFFERENT, r"\(524288\b", r"\(262144\b", ranks=4)
+@row(*DIFFERENT, r"f32\[524288\]", r"f32\[262144\]", ranks=4)
 def large_sum_of_other_shapes_on_four(p: Part) -> None:
     """an all_reduce of 2 MiB against one of 1 MiB, four ranks."""
     large_sum_of_other_shapes(p)
