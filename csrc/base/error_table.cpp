@@ -227,8 +227,7 @@ constexpr ErrorKind kKinds[] = {
      "Choose layouts that go together, or leave it where it costs little."},
     {"W073", "NotImplementedError", "a value is asked for on a simulated mesh",
      "What is laid out over a mesh without processes has shapes and no values; `weft.plan` and `weft.search` run steps "
-     "on "
-     "such meshes.",
+     "on such meshes.",
      "Leave item(), printing, branches by values and ops whose results' shapes depend on values out of what is "
      "planned."},
 

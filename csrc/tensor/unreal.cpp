@@ -15,7 +15,7 @@ at::Tensor plain_on(Mesh mesh, const at::Tensor& tensor) {
 
 void need_values(const std::string& op, Mesh mesh) {
   TORCH_CHECK_NOT_IMPLEMENTED(!mesh->is_simulated(), "[W073] [", op,
-                              "] needs values, as item(), bool(x) and nonzero() ", "do, and over ", mesh->str(),
+                              "] needs values, as item(), bool(x) and nonzero() do, and over ", mesh->str(),
                               ", which is simulated, tensors have shapes alone");
 }
 

@@ -21,27 +21,27 @@ def one_collective(mesh):
     same_gradients(model, plain)
 
 
-def sent_while_backward_runs(mesh):
-    """362 x 362 doubles and a bias fill the first bucket (1 MiB): it leaves before the next layer's backward."""
-    (plain, x), (model, xs) = pair(mesh, batch=2048, width=362, depth=4)
+def sent_by(mesh, depth):
+    """What a net of layers of 362 x 362 doubles and a bias, 1 MiB each, sends over the first axis; and the trace."""
+    (plain, x), (model, xs) = pair(mesh, batch=2048, width=362, depth=depth)
     plain(x).square().sum().backward()
     with weft.trace() as trace:
         model(xs).square().sum().backward()
-    per_axis = [r for r in gradients(trace) if r.axis == mesh.axis_names[0]]
+    same_gradients(model, plain)
+    return [r for r in gradients(trace) if r.axis == mesh.axis_names[0]], trace
+
+
+def sent_while_backward_runs(mesh):
+    """One layer fills the first bucket (1 MiB): it leaves before the next layer's backward."""
+    per_axis, trace = sent_by(mesh, depth=4)
     assert len(per_axis) == 2, f"{trace}"
     assert per_axis[0].bytes < per_axis[1].bytes
-    same_gradients(model, plain)
 
 
 def small_beside_what_went_before(mesh):
     """Of 12 MiB a pass sends the first one, then 4 at a time: little is left when backward ends."""
-    (plain, x), (model, xs) = pair(mesh, batch=2048, width=362, depth=12)
-    plain(x).square().sum().backward()
-    with weft.trace() as trace:
-        model(xs).square().sum().backward()
-    per_axis = [r for r in gradients(trace) if r.axis == mesh.axis_names[0]]
+    per_axis, trace = sent_by(mesh, depth=12)
     assert len(per_axis) == 4, f"{trace}"
-    same_gradients(model, plain)
 
 
 def used_in_backward(mesh):

@@ -51,8 +51,7 @@ def measure(options: argparse.Namespace) -> list[tuple[str, int, float, float]]:
                 move()
             if turn >= 0:
                 times[case].append((time.perf_counter() - begin) / IN_A_ROW)
-    rows = [(kind, size, cost.seconds(kind, "x", size), statistics.median(of)) for (kind, size), of in times.items()]
-    return rows
+    return [(kind, size, cost.seconds(kind, "x", size), statistics.median(of)) for (kind, size), of in times.items()]
 
 
 def main() -> None:

@@ -76,8 +76,13 @@ def _name(symbol: torch.SymInt) -> str:
     sources = node.shape_env.var_to_sources
     for part in sorted(node.expr.free_symbols, key=str):
         for source in sources.get(part, ()):
-            return source.name.replace("L['", "").replace("']", "", 1)
+            return _as_written(source)
     return str(symbol)
+
+
+def _as_written(source: Any) -> str:
+    """What a frame calls it, without Dynamo's look-up among the locals."""
+    return source.name.replace("L['", "").replace("']", "", 1)
 
 
 def keep_sizes(
@@ -112,7 +117,7 @@ def keep_sizes(
 def _refuse_marks(tensor: torch.Tensor, source: Any, static_shapes: bool) -> None:
     marks = ("_dynamo_dynamic_indices", "_dynamo_unbacked_indices", "_dynamo_strict_unbacked_indices")
     marked = sorted({i for mark in marks for i in getattr(tensor, mark, ())})
-    name = source.name.replace("L['", "").replace("']", "", 1)
+    name = _as_written(source)
     if marked:
         raise NotImplementedError(f"[W067] weft: size {marked[0]} of {name} is marked as a symbol; {_NUMBERS}")
     if not static_shapes and not torch._dynamo.config.assume_static_by_default:

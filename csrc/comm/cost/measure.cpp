@@ -40,7 +40,7 @@ class Measuring {
  private:
   struct Timed {
     std::function<void()> run;
-    std::vector<Ticks> times;
+    std::vector<Ticks> times{};
   };
 
   static constexpr int64_t kWidth = 128;
@@ -56,7 +56,6 @@ class Measuring {
     do {
       for (size_t m = 0; m < kMoves.size(); ++m) {
         Timed& timed = of_size[known].emplace_back(of(static_cast<Moves>(m), AxisCost::kSizes[known], axis));
-        timed.run();  // buffers and connections are made in it
         round += time(timed);
       }
       round = agreed({round})[0];
@@ -98,21 +97,21 @@ class Measuring {
     switch (moves) {
       case Moves::all_gather: {
         const at::Tensor x = floats({part});
-        return {[=, mesh = mesh_] { all_gather(x, 0, parts, mesh, axis); }, {}};
+        return {[=, mesh = mesh_] { all_gather(x, 0, parts, mesh, axis); }};
       }
       case Moves::all_to_all: {
         const int64_t side = std::max(part / n, int64_t{1});
         const at::Tensor x = floats({n * n, side});
         const std::vector<int64_t> rows(n, n), columns(n, side);
-        return {[=, mesh = mesh_] { all_to_all(x, 0, rows, 1, columns, mesh, axis); }, {}};
+        return {[=, mesh = mesh_] { all_to_all(x, 0, rows, 1, columns, mesh, axis); }};
       }
       case Moves::all_reduce: {
         const at::Tensor x = floats({full});
-        return {[=, mesh = mesh_] { all_reduce(x, Reduction::sum, mesh, axis); }, {}};
+        return {[=, mesh = mesh_] { all_reduce(x, Reduction::sum, mesh, axis); }};
       }
       case Moves::reduce_scatter: {
         const at::Tensor x = floats({full});
-        return {[=, mesh = mesh_] { reduce_scatter(x, 0, parts, Reduction::sum, mesh, axis); }, {}};
+        return {[=, mesh = mesh_] { reduce_scatter(x, 0, parts, Reduction::sum, mesh, axis); }};
       }
     }
     return {};
@@ -130,12 +129,12 @@ class Measuring {
 
   template <class F>
   Ticks time_alone(F&& f) const {
-    Timed timed{f, {}};
+    Timed timed{f};
     for (int i = 0; i < kRepeats; ++i) time(timed);
     return median(timed.times);
   }
 
-  // In the first of a row ranks wait for the one that comes last, whatever kept it.
+  // In the first of a row buffers and connections are made, and ranks wait for the one that comes last.
   Ticks time(Timed& timed) const {
     timed.run();
     synchronize();
