@@ -1,44 +1,152 @@
-// Softmax, losses, means and norms over split dimensions.
+// Softmax, means and variances over split dimensions.
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
 #include <cmath>
 #include <limits>
 
+#include "comm/cost/cost.h"
 #include "composites/arguments.h"
 #include "composites/composites.h"
+#include "redistribute/redistribute.h"
+#include "tensor/sharded.h"
 
 namespace weft::rules {
 
 using Op = const c10::OperatorHandle&;
 
+namespace {
+
+using comm::Moves;
+
+// Zeros in place of minus infinity, which is the largest where all is masked out.
+at::Tensor finite(const at::Tensor& top) {
+  return top.masked_fill(top.eq(-std::numeric_limits<double>::infinity()), 0);
+}
+
+// exp(x) along a split dimension of which this rank has a part, and the sum over all of it. Each part's exponents are
+// taken from its own largest, and the parts' sums brought to the largest of all when both are here (the online softmax
+// of Milakov and Gimelshein, 2018): one collective. Where it is the dearer way, the largest is reduced first.
+class SplitExp {
+ public:
+  SplitExp(const at::Tensor& whole, at::ScalarType dtype, int64_t dim)
+      : dim_(wrapped_dims({dim}, whole.dim()).at(0)), sizes_(whole.sizes().begin(), whole.sizes().end()) {
+    const ShardedTensorImpl& impl = sharded(whole);
+    layout_ = impl.layout()->without_partial();
+    part_ = redistribute_local(impl.local(), sizes_, impl.layout(), layout_).to(accumulation_type(dtype));
+    own_top_ = part_.size(dim_) > 0 ? part_.amax(dim_, true) : lowest();
+    if (gathering_is_cheaper()) {
+      take_exp();
+      gather();
+    } else {
+      own_top_ = top_ = reduced(own_top_, Reduction::max);
+      take_exp();
+      sum_ = reduced(exp_.sum(dim_, true), Reduction::sum);
+    }
+  }
+
+  // NaN where all is minus infinity.
+  at::Tensor softmax() const { return exp_ * (own_top_ - finite(top_)).exp_().div_(sum_); }
+  at::Tensor safe_softmax() const {
+    return exp_ * (own_top_ - finite(top_)).exp_().div_(sum_.masked_fill(sum_.eq(0), 1));
+  }
+  at::Tensor log_softmax() const { return (part_ - finite(top_)).sub_(sum_.log()); }
+
+  at::Tensor result(const at::Tensor& part, at::ScalarType dtype) const {
+    Geometry geometry{sizes_, row_major_strides(sizes_)};
+    return make_sharded(part.to(dtype).contiguous(), layout_, geometry);
+  }
+
+ private:
+  void take_exp() { exp_ = (part_ - finite(own_top_)).exp_(); }
+
+  at::Tensor lowest() const {
+    Sizes sizes(part_.sizes().begin(), part_.sizes().end());
+    sizes[dim_] = 1;
+    return at::full(sizes, -std::numeric_limits<double>::infinity(), part_.options());
+  }
+
+  // Of one value for each row that this rank has.
+  double row_bytes() const { return static_cast<double>(own_top_.numel() * own_top_.element_size()); }
+
+  bool gathering_is_cheaper() const {
+    const comm::MeshCost& cost = comm::cost_of(layout_->mesh());
+    double gathered = 0, reductions = 0, bytes = 2 * row_bytes();
+    for (const Split& s : layout_->dim(dim_)) {
+      const comm::AxisCost& axis = cost.axes[s.axis];
+      bytes *= static_cast<double>(axis.ranks());
+      gathered += axis.seconds(Moves::all_gather, bytes);
+      reductions += 2 * axis.seconds(Moves::all_reduce, row_bytes());
+    }
+    return gathered <= reductions;
+  }
+
+  // Over the axes that split the dimension.
+  at::Tensor reduced(const at::Tensor& rows, Reduction reduction) const {
+    TensorLayout::Dims dims = layout_->dims();
+    TensorLayout::Partial partial{};
+    for (const Split& s : dims[dim_]) partial[s.axis] = reduction;
+    dims[dim_].clear();
+    const Mesh mesh = layout_->mesh();
+    Sizes sizes = sizes_;
+    sizes[dim_] = 1;
+    return redistribute_local(rows, sizes, TensorLayout::get(mesh, dims, partial), TensorLayout::get(mesh, dims));
+  }
+
+  // Of each part its largest and its sum: [parts, 2, rows...].
+  void gather() {
+    TensorLayout::Dims dims = layout_->dims();
+    Sizes sizes = sizes_;
+    sizes[dim_] = 1;
+    int64_t parts = 1;
+    std::vector<Split> over;
+    for (const Split& s : dims[dim_]) {
+      parts *= layout_->mesh()->axis_size(s.axis);
+      over.push_back({s.axis, 0});
+    }
+    dims[dim_].clear();
+    dims.insert(dims.begin(), {over, {}});
+    sizes.insert(sizes.begin(), {parts, 2});
+    const Layout from = TensorLayout::get(layout_->mesh(), dims);
+    dims[0].clear();
+    const at::Tensor own = at::stack({own_top_, exp_.sum(dim_, true)}).unsqueeze(0);
+    const at::Tensor all = redistribute_local(own, sizes, from, TensorLayout::get(layout_->mesh(), dims));
+    const at::Tensor tops = all.select(1, 0);
+    top_ = tops.amax(0);
+    sum_ = (tops - finite(top_)).exp_().mul_(all.select(1, 1)).sum(0);
+  }
+
+  int64_t dim_;
+  Sizes sizes_;
+  Layout layout_ = nullptr;
+  at::Tensor part_, exp_;
+  at::Tensor own_top_, top_, sum_;  // [rows...], the dimension 1 long
+};
+
+}  // namespace
+
 void run_softmax(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  const int64_t dim = a[1].toInt();
-  const at::Tensor x = accumulated(a.tensor(0));
-  const at::Tensor e = (x - x.amax(dim, true)).exp_();
-  at::Tensor out = e / e.sum(dim, true);
-  a.finish(a[2].toBool() ? out : out.to(a.tensor(0).scalar_type()));
+  const at::Tensor x = a.tensor(0);
+  const SplitExp split(x, x.scalar_type(), a[1].toInt());
+  const at::ScalarType dtype = a[2].toBool() ? accumulation_type(x.scalar_type()) : x.scalar_type();
+  a.finish(split.result(split.softmax(), dtype));
 }
 
 void run_safe_softmax(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  const int64_t dim = a[1].toInt();
-  const at::ScalarType dtype = a.dtype(2).value_or(a.tensor(0).scalar_type());
-  const at::Tensor x = accumulated(a.tensor(0).to(dtype));
-  const at::Tensor top = x.amax(dim, true);
-  const at::Tensor masked = top.eq(-std::numeric_limits<double>::infinity());
-  const at::Tensor e = (x - top.masked_fill(masked, 0)).exp_();
-  a.finish((e / e.sum(dim, true).masked_fill(masked, 1)).to(dtype));
+  const at::Tensor x = a.tensor(0);
+  const at::ScalarType dtype = a.dtype(2).value_or(x.scalar_type());
+  const SplitExp split(x, dtype, a[1].toInt());
+  a.finish(split.result(split.safe_softmax(), dtype));
 }
 
 void run_log_softmax(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  const int64_t dim = a[1].toInt();
-  const at::Tensor x = accumulated(a.tensor(0));
-  const at::Tensor z = x - x.amax(dim, true);
-  at::Tensor out = z - z.exp().sum(dim, true).log();
-  a.finish(a[2].toBool() ? out : out.to(a.tensor(0).scalar_type()));
+  const at::Tensor x = a.tensor(0);
+  const SplitExp split(x, x.scalar_type(), a[1].toInt());
+  const at::ScalarType dtype = a[2].toBool() ? accumulation_type(x.scalar_type()) : x.scalar_type();
+  a.finish(split.result(split.log_softmax(), dtype));
 }
 
 void run_softmax_backward(Op op, CompositeStack& stack) {
@@ -105,52 +213,10 @@ void spread(Op op, CompositeStack& stack, bool root) {
   a.finish(out, mean.to(a.tensor(0).scalar_type()));
 }
 
-// Position of the argument `reduction`: none 0, mean 1, sum 2.
-size_t reduction_argument(Op op) {
-  const auto& arguments = op.schema().arguments();
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i].name() == "reduction") return i;
-  }
-  TORCH_INTERNAL_ASSERT(false, op.operator_name(), " has no reduction");
-}
-constexpr int64_t kSum = 2;
-
 }  // namespace
 
 void run_variance(Op op, CompositeStack& stack) { spread(op, stack, false); }
 void run_deviation(Op op, CompositeStack& stack) { spread(op, stack, true); }
-
-void run_mean_loss(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  const auto sizes = at::infer_size(a.tensor(0).sizes(), a.tensor(1).sizes());
-  double count = 1;
-  for (int64_t s : sizes) count *= static_cast<double>(s);
-  stack[stack.size() - op.schema().arguments().size() + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
-  stack.back() = stack.back().toTensor().div(count);
-}
-
-void run_mean_loss_backward(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  const auto sizes = at::infer_size(a.tensor(1).sizes(), a.tensor(2).sizes());
-  double count = 1;
-  for (int64_t s : sizes) count *= static_cast<double>(s);
-  const size_t base = stack.size() - op.schema().arguments().size();
-  stack[base] = a.tensor(0).div(count);
-  stack[base + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
-}
-
-void run_nll_loss(Op op, CompositeStack& stack) {
-  // The sum and the weight of all shards, reduced in one.
-  stack[stack.size() - op.schema().arguments().size() + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
-  const size_t base = stack.size() - 2;
-  const at::Tensor both = at::stack({stack[base].toTensor(), stack[base + 1].toTensor()});
-  const at::Tensor weight = both.select(0, 1).clone();
-  stack[base] = both.select(0, 0).div(weight);
-  stack[base + 1] = weight;
-}
 
 void run_native_dropout(Op op, CompositeStack& stack) {
   Arguments a(op, stack);

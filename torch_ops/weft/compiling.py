@@ -218,7 +218,8 @@ def _order(graph_compile: ModuleType) -> None:
         def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
             _met.program = order_collectives(module)
             with traced_draws.as_op_by_op(module.graph, met):
-                return compiler(module, *args, **kwargs)
+                compiled = compiler(module, *args, **kwargs)
+            return _below_autograd(compiled) if met and getattr(compiled, "_boxed_call", False) else compiled
 
         return compile_graph
 
@@ -233,6 +234,17 @@ def _order(graph_compile: ModuleType) -> None:
                 return original(state, capture, partition, *(ordering(c, met) for c in compilers))
 
         vars(graph_compile)[name] = stage
+
+
+def _below_autograd(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python."""
+
+    def run(given: list[Any]) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return compiled(given)
+
+    run._boxed_call = True  # type: ignore[attr-defined]
+    return run
 
 
 def _unwrap_inputs(codegen: ModuleType) -> None:
