@@ -1,4 +1,4 @@
-// Softmax, losses and means over split dimensions.
+// Softmax and means over split dimensions.
 #include <weft/tensor.h>
 
 #include "composites/case.h"
@@ -26,6 +26,26 @@ TEST(SoftmaxComposite, OfARowThatIsMaskedOutIsZeroWhereItIsSafe) {
   x[2].slice(0, 0, 3).fill_(-kInfinity);  // the first rank's part
   expect_same({{&run_safe_softmax, "_safe_softmax", {x, 1, kNone}, kColumns},
                {&run_safe_softmax, "_safe_softmax", {x, 1, at::kDouble}, kColumns}});
+}
+
+// Of so many rows the largest and the sum are reduced, one after the other: parts of all ranks are more bytes.
+TEST(SoftmaxComposite, OfManyRowsIsTheSame) {
+  at::Tensor x = waves({40000, 5});
+  x[1].fill_(-kInfinity);
+  x[2].slice(0, 0, 2).fill_(-kInfinity);
+  const at::Tensor rows = x.slice(0, 2);
+  expect_same({{&run_softmax, "_softmax", {rows, 1, false}, kColumns},
+               {&run_safe_softmax, "_safe_softmax", {x, 1, kNone}, kColumns},
+               {&run_log_softmax, "_log_softmax", {rows, 1, false}, kColumns}});
+}
+
+TEST(SoftmaxComposite, IsNaNWhereAnElementIs) {
+  at::Tensor x = waves({4, 5});
+  x[0][4] = kInfinity;
+  x[1][0] = std::numeric_limits<float>::quiet_NaN();
+  x[2].fill_(-kInfinity);
+  expect_same({{&run_softmax, "_softmax", {x, 1, false}, kColumns},
+               {&run_log_softmax, "_log_softmax", {x, 1, false}, kColumns}});
 }
 
 TEST(SoftmaxComposite, IsAccumulatedInFloatForHalfPrecision) {
@@ -73,26 +93,6 @@ TEST(VarianceComposite, CentersAtTheMeanOfTheWhole) {
                  {&run_variance, "var_mean.correction", {x, rows, correction, false}, kRows, 1e-4},
                  {&run_deviation, "std_mean.correction", {x, kNone, correction, true}, kRows, 1e-4},
                  {&run_variance, "var.correction", {z, rows, correction, false}, kRows, 1e-4}});
-  }
-}
-
-TEST(LossComposite, OfMeansIsTheSumByTheGlobalCount) {
-  const at::Tensor x = waves({5, 4}), target = waves({5, 4}).cos(), row = waves({4}), grad = at::full({}, 2.f);
-  constexpr int64_t kMean = 1;
-  const auto& split = kRows[0];
-  expect_same({{&run_mean_loss, "mse_loss", {x, target, kMean}, {split, split}},
-               {&run_mean_loss, "mse_loss", {x, row, kMean}, {split, {}}},
-               {&run_mean_loss_backward, "mse_loss_backward", {grad, x, target, kMean}, {{}, split, split}}});
-}
-
-TEST(LossComposite, OfClassesDividesByTheWeightOfAllRows) {
-  const at::Tensor scores = waves({5, 4}).log_softmax(1), target = at::tensor({1, 3, 0, 3, 2}, at::kLong);
-  const at::Tensor weight = at::tensor({0.5, 2., 1., 4.}, at::kFloat);
-  constexpr int64_t kMean = 1;
-  const test::Splits rows{kRows[0], {{"x"}}};
-  for (const int64_t ignored : {-100, 3}) {
-    expect_same({{&run_nll_loss, "nll_loss_forward", {scores, target, kNone, kMean, ignored}, rows},
-                 {&run_nll_loss, "nll_loss_forward", {scores, target, weight, kMean, ignored}, rows}});
   }
 }
 

@@ -56,6 +56,18 @@ TEST(Bind, BroadcastDimensionIsNotSplit) {
   EXPECT_EQ(b.factor(b.result(0, 2)).size, 5);
 }
 
+// One mask for all heads, or for each.
+TEST(Bind, FoldedDimensionThatBroadcastsIsNotSplit) {
+  const at::Tensor q = at::empty({2, 6, 3, 8}), k = at::empty({2, 2, 3, 8});
+  for (const int64_t heads : {1, 6}) {
+    const Bound b("_scaled_dot_product_flash_attention_for_cpu", "",
+                  {q, k, k, 0.0, false, at::zeros({1, heads, 3, 3}), c10::IValue()});
+    ASSERT_TRUE(b.ok) << b.why;
+    EXPECT_EQ(b.rule.tensors[3].dims[1].size(), heads == 1 ? 0U : 2U);
+    for (const int factor : b.rule.tensors[0].dims[1]) EXPECT_TRUE(b.factor(factor).splittable) << factor;
+  }
+}
+
 TEST(Bind, ReducedDimensionsWithAndWithoutKeepdim) {
   for (const bool keepdim : {false, true}) {
     const Bound b("sum", "dim_IntList", {at::empty({2, 3, 4}), std::vector<int64_t>{1}, keepdim, c10::IValue()});

@@ -18,6 +18,7 @@
 
 #include "base/quote.h"
 #include "comm/world/fork.h"
+#include "comm/world/gloo_threads.h"
 #include "comm/world/gloo_world.h"
 #include "comm/world/last_work.h"
 #include "comm/world/share_random_state.h"
@@ -191,6 +192,7 @@ std::chrono::milliseconds own_timeout(c10d::ProcessGroup& world) {
 
 void join(Group world) {
   context().set_world(std::move(world));
+  comm::let_gloo_wait_its_turn();
   comm::watch_forks();
   comm::finish_last_work_at_exit();
 }
