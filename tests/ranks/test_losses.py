@@ -93,7 +93,12 @@ def masked_heads(mesh):
     for groups in (1, 2):
         q = torch.randn(2, heads, 5, 8, requires_grad=True)
         k, v = (torch.randn(2, heads // groups, 5, 8, requires_grad=True) for _ in range(2))
-        for mask in (torch.randn(5, 5) > 0, torch.randn(2, 1, 5, 5), torch.randn(1, 1, 1, 5), torch.randn(2, heads, 5, 5)):
+        for mask in (
+            torch.randn(5, 5) > 0,
+            torch.randn(2, 1, 5, 5),
+            torch.randn(1, 1, 1, 5),
+            torch.randn(2, heads, 5, 5),
+        ):
             if mask.dtype == torch.bool:
                 mask.fill_diagonal_(True)
             want = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=groups > 1)

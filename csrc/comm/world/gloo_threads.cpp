@@ -1,11 +1,10 @@
 #include "comm/world/gloo_threads.h"
 
 #ifdef __linux__
-#include <sched.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sched.h>
 #include <string>
 #include <system_error>
 #endif

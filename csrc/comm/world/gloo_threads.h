@@ -1,7 +1,7 @@
 #pragma once
 // Gloo's thread that watches the sockets, beside those that compute and send. A message wakes it, and where cores are
-// few the kernel lets it preempt the very thread that is sending and holds the lock of the pair: it then asks epoll over
-// and over, some thousand times a step, until its slice is over and the sender goes on.
+// few the kernel lets it preempt the very thread that is sending and holds the lock of the pair: it then asks epoll
+// over and over, some thousand times a step, until its slice is over and the sender goes on.
 
 namespace weft::comm {
 

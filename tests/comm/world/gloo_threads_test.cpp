@@ -5,13 +5,12 @@
 #include <torch/version.h>
 
 #ifdef __linux__
-#include <sched.h>
-
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <sched.h>
 #include <string>
 
 #include "comm/world/gloo_world.h"
