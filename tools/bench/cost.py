@@ -3,13 +3,13 @@
     python tools/bench/cost.py [--ranks N] [--repeats N]
 
 Predicted and measured seconds for each kind and for sizes between and beyond those that are measured at the start, as
-redistributions issue them. The ratio to reach is 0.8 to 1.3; on a machine whose cores are shared it scatters.
+redistributions issue them: of each the collective alone is timed, as traces tell it. The ratio to reach is 0.8 to 1.3;
+on a machine whose cores are shared it scatters.
 """
 
 import argparse
 import os
 import statistics
-import time
 
 os.environ["WEFT_COST"] = "measure"
 
@@ -46,11 +46,11 @@ def measure(options: argparse.Namespace) -> list[tuple[str, int, float, float]]:
     for turn in range(-2, options.repeats):
         for case, move in moves.items():
             move()  # in it ranks wait for the one that comes last
-            begin = time.perf_counter()
-            for _ in range(IN_A_ROW):
-                move()
+            with weft.trace() as trace:
+                for _ in range(IN_A_ROW):
+                    move()
             if turn >= 0:
-                times[case].append((time.perf_counter() - begin) / IN_A_ROW)
+                times[case].append(sum(m.duration for m in trace.moments) * 1e-9 / IN_A_ROW)
     return [(kind, size, cost.seconds(kind, "x", size), statistics.median(of)) for (kind, size), of in times.items()]
 
 

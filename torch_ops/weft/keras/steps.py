@@ -113,6 +113,6 @@ def _refuse_compilation(model: Any, distribution: Any) -> None:
     if distribution is not None and model.jit_compile and not model.run_eagerly and not compiling.records():
         raise ValueError(
             f"[W067] jit_compile=True under {type(distribution).__name__}: sharded tensors run under torch.compile "
-            "with torch 2.15 and weft.compile_graphs() on alone; call it on every rank, or compile the model with "
+            "after weft.compile_graphs() alone, an experiment; call it on every rank before, or compile the model with "
             "jit_compile=False (or 'auto', which means the same on torch)"
         )
