@@ -1,6 +1,6 @@
 // Losses that are means over all shards.
+#include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
-#include <c10/util/Exception.h>
 
 #include "composites/arguments.h"
 #include "composites/composites.h"
@@ -13,37 +13,38 @@ using Op = const c10::OperatorHandle&;
 
 namespace {
 
-// Position of the argument `reduction`: none 0, mean 1, sum 2.
-size_t reduction_argument(Op op) {
+constexpr int64_t kSum = 2;  // of the argument `reduction`: none 0, mean 1
+
+// Runs the op as the sum that it takes the mean of.
+void run_sum(Op op, CompositeStack& stack) {
   const auto& arguments = op.schema().arguments();
   for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i].name() == "reduction") return i;
+    if (arguments[i].name() == "reduction") stack[stack.size() - arguments.size() + i] = kSum;
   }
-  TORCH_INTERNAL_ASSERT(false, op.operator_name(), " has no reduction");
+  op.callBoxed(&stack);
 }
-constexpr int64_t kSum = 2;
+
+// Entries of the two tensors, broadcast.
+double count_of(const at::Tensor& a, const at::Tensor& b) {
+  double count = 1;
+  for (int64_t size : at::infer_size(a.sizes(), b.sizes())) count *= static_cast<double>(size);
+  return count;
+}
 
 }  // namespace
 
 void run_mean_loss(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  const auto sizes = at::infer_size(a.tensor(0).sizes(), a.tensor(1).sizes());
-  double count = 1;
-  for (int64_t s : sizes) count *= static_cast<double>(s);
-  stack[stack.size() - op.schema().arguments().size() + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
+  const double count = count_of(a.tensor(0), a.tensor(1));
+  run_sum(op, stack);
   stack.back() = stack.back().toTensor().div(count);
 }
 
 void run_mean_loss_backward(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  const auto sizes = at::infer_size(a.tensor(1).sizes(), a.tensor(2).sizes());
-  double count = 1;
-  for (int64_t s : sizes) count *= static_cast<double>(s);
-  const size_t base = stack.size() - op.schema().arguments().size();
-  stack[base] = a.tensor(0).div(count);
-  stack[base + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
+  const double count = count_of(a.tensor(1), a.tensor(2));
+  stack[stack.size() - op.schema().arguments().size()] = a.tensor(0).div(count);
+  run_sum(op, stack);
 }
 
 namespace {
@@ -76,12 +77,11 @@ void run_nll_loss(Op op, CompositeStack& stack) {
   const bool weighted = a.tensor(2).defined();
   const int64_t ignored = a[4].toInt();
   const at::ScalarType dtype = a.tensor(0).scalar_type(), wide = accumulation_type(dtype);
-  stack[stack.size() - op.schema().arguments().size() + reduction_argument(op)] = kSum;
-  op.callBoxed(&stack);
+  run_sum(op, stack);
   const size_t base = stack.size() - 2;
-  at::Tensor sum = stack[base].toTensor().to(wide), total = stack[base + 1].toTensor().to(wide);
+  at::Tensor sum = stack[base].toTensor().to(wide);
   // Who has a part of the classes has all targets.
-  if (!weighted) total = target.ne(ignored).sum(wide);
+  at::Tensor total = weighted ? stack[base + 1].toTensor().to(wide) : target.ne(ignored).sum(wide);
   reduce_together(sum, total);
   stack[base] = sum.div(total).to(dtype);
   stack[base + 1] = total.to(dtype);

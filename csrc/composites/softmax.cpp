@@ -46,18 +46,17 @@ class SplitExp {
   }
 
   // NaN where all is minus infinity.
-  at::Tensor softmax() const { return exp_ * (own_top_ - finite(top_)).exp_().div_(sum_); }
-  at::Tensor safe_softmax() const {
-    return exp_ * (own_top_ - finite(top_)).exp_().div_(sum_.masked_fill(sum_.eq(0), 1));
-  }
+  at::Tensor softmax() const { return exp_over(sum_); }
+  at::Tensor safe_softmax() const { return exp_over(sum_.masked_fill(sum_.eq(0), 1)); }
   at::Tensor log_softmax() const { return (part_ - finite(top_)).sub_(sum_.log()); }
 
   at::Tensor result(const at::Tensor& part, at::ScalarType dtype) const {
-    Geometry geometry{sizes_, row_major_strides(sizes_)};
-    return make_sharded(part.to(dtype).contiguous(), layout_, geometry);
+    return make_sharded(part.to(dtype).contiguous(), layout_, {sizes_, row_major_strides(sizes_)});
   }
 
  private:
+  at::Tensor exp_over(const at::Tensor& sum) const { return exp_ * (own_top_ - finite(top_)).exp_().div_(sum); }
+
   void take_exp() { exp_ = (part_ - finite(own_top_)).exp_(); }
 
   at::Tensor lowest() const {
@@ -123,14 +122,19 @@ class SplitExp {
   at::Tensor own_top_, top_, sum_;  // [rows...], the dimension 1 long
 };
 
+// Of (self, dim, half_to_float).
+at::ScalarType result_type(const Arguments& a) {
+  const at::ScalarType dtype = a.tensor(0).scalar_type();
+  return a[2].toBool() ? accumulation_type(dtype) : dtype;
+}
+
 }  // namespace
 
 void run_softmax(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const SplitExp split(x, x.scalar_type(), a[1].toInt());
-  const at::ScalarType dtype = a[2].toBool() ? accumulation_type(x.scalar_type()) : x.scalar_type();
-  a.finish(split.result(split.softmax(), dtype));
+  a.finish(split.result(split.softmax(), result_type(a)));
 }
 
 void run_safe_softmax(Op op, CompositeStack& stack) {
@@ -145,8 +149,7 @@ void run_log_softmax(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const SplitExp split(x, x.scalar_type(), a[1].toInt());
-  const at::ScalarType dtype = a[2].toBool() ? accumulation_type(x.scalar_type()) : x.scalar_type();
-  a.finish(split.result(split.log_softmax(), dtype));
+  a.finish(split.result(split.log_softmax(), result_type(a)));
 }
 
 void run_softmax_backward(Op op, CompositeStack& stack) {

@@ -148,18 +148,18 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
       if (!same(way->after, way->now)) cost += links.seconds(Moves::all_reduce, 0);
     }
   }
-  double pending = -1;  // bytes of all results together, as they are reduced: with each other, or in a bucket
+  std::optional<double> pending;  // bytes of all results together, as they are reduced: with each other, or in a bucket
   for (size_t r = 0; r < call.results.size(); ++r) {
     if (!call.results[r].defined) continue;
     const ChoiceState target = result_state(bound, static_cast<int>(r), choice);
     if (!target.ok) return -1;
     if (target.state.kind == AxisState::partial && written_argument(call, call.results[r]) < 0) {
-      pending = std::max(pending, 0.0) + result_bytes(call, bound, static_cast<int>(r), axis, chosen);
+      pending = pending.value_or(0) + result_bytes(call, bound, static_cast<int>(r), axis, chosen);
     }
   }
-  if (pending >= 0) {
+  if (pending) {
     // A sum over what flows alone is most often a variable's gradient, which is scattered in the end.
-    cost += links.seconds(flow.meets_variable || flow.factor < 0 ? Moves::all_reduce : Moves::reduce_scatter, pending);
+    cost += links.seconds(flow.meets_variable || flow.factor < 0 ? Moves::all_reduce : Moves::reduce_scatter, *pending);
   }
   return cost;
 }

@@ -63,20 +63,9 @@ bool Binding::place(BoundRule::Tensor& t, c10::IntArrayRef sizes, const std::vec
   return true;
 }
 
-// The product of factors whose sizes are known; 0: one is not.
-int64_t Binding::length_of(const std::vector<std::string>& parts) const {
-  int64_t length = 1;
-  for (const std::string& part : parts) {
-    const auto it = names_.find(part);
-    length *= it == names_.end() ? 0 : std::max<int64_t>(bound_.factors[it->second].size, 0);
-  }
-  return length;
-}
-
 // A folded dimension tells at most one of its factors' sizes; arguments and other dimensions tell the others. One that
 // broadcasts, as that of a mask for all heads, has none of them.
 bool Binding::place_folded(BoundRule::Dim& dim, const Token& token, int64_t size, bool operand) {
-  if (size == 1 && operand && !exact_ && length_of(token.parts) > 1) return true;
   int64_t known = 1;
   int unknown = -1;
   for (const std::string& part : token.parts) {
@@ -92,7 +81,9 @@ bool Binding::place_folded(BoundRule::Dim& dim, const Token& token, int64_t size
       return false;
     }
   }
-  if (unknown >= 0 && known > 0 && size % known == 0) {
+  if (unknown < 0 && known > 1 && size == 1 && operand && !exact_) {
+    dim.clear();
+  } else if (unknown >= 0 && known > 0 && size % known == 0) {
     bound_.factors[unknown].size = size / known;
     bound_.factors[unknown].splittable = true;
   } else if (unknown >= 0 || known != size) {

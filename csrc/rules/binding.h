@@ -34,7 +34,6 @@ class Binding {
   // Placing (bind_place.cpp).
   bool place_all(std::vector<BoundRule::Tensor>& tensors, const std::vector<Operand>& operands, bool operand);
   bool place(BoundRule::Tensor& t, c10::IntArrayRef sizes, const std::vector<Operand>& operands, bool operand);
-  int64_t length_of(const std::vector<std::string>& parts) const;
   bool place_folded(BoundRule::Dim& dim, const Token& token, int64_t size, bool operand);
   void place_entries(BoundRule::Tensor& t, const Token& token, c10::IntArrayRef sizes, int64_t first);
   bool place_batch(BoundRule::Tensor& t, const Token& token, c10::IntArrayRef sizes, int64_t first, int64_t count,
