@@ -41,5 +41,6 @@ void register_classes();
 void register_layout_map_class();
 void register_variables_class();
 void register_checkpoint_classes();
+void register_traced_classes();
 
 }  // namespace weft

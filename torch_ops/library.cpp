@@ -205,7 +205,9 @@ void define_knowledge(torch::Library& m) {
   install([](torch::Library& library) {
     register_classes();
     register_checkpoint_classes();
+    register_traced_classes();
     define_tensor_ops(library);
+    define_traced_ops(library);
     define_process_ops(library);
     define_layout_ops(library);
     define_checkpoint_ops(library);

@@ -16,6 +16,7 @@ void define_op(torch::Library& library, const char* schema, Function&& function)
 }
 
 void define_tensor_ops(torch::Library& library);
+void define_traced_ops(torch::Library& library);
 void define_process_ops(torch::Library& library);
 void define_layout_ops(torch::Library& library);
 void define_checkpoint_ops(torch::Library& library);

@@ -86,6 +86,14 @@ std::vector<std::string> bases(const std::string& op) {
   return out;
 }
 
+RuleEntry pointwise_rule() {
+  RuleEntry entry;
+  entry.op = "pointwise";
+  entry.text = "*... -> *...";
+  entry.rule = parse(entry.text);
+  return entry;
+}
+
 }  // namespace
 
 RegisterFamily::RegisterFamily(const Family& family) { table().pending.push_back(family); }
@@ -147,11 +155,18 @@ std::vector<const RuleEntry*> find(const std::string& op) {
   const std::string name_space = op.find("::") == std::string::npos ? "aten::" : "";
   const auto variant = c10::Dispatcher::singleton().findSchema(
       {name_space + op.substr(0, dot), dot == std::string::npos ? "" : op.substr(dot + 1)});
-  if (!variant || !variant->schema().is_mutable()) return out;
-  const auto functional = functional_of(variant->schema());
-  if (!functional) return out;
-  const auto& name = functional->operator_name();
-  return own_rules(name.name.substr(name_space.size()) + (name.overload_name.empty() ? "" : "." + name.overload_name));
+  if (!variant) return out;
+  if (variant->schema().is_mutable()) {
+    if (const auto functional = functional_of(variant->schema())) {
+      const auto& name = functional->operator_name();
+      out =
+          own_rules(name.name.substr(name_space.size()) + (name.overload_name.empty() ? "" : "." + name.overload_name));
+    }
+  }
+  // Aten's are in the table, family pointwise.
+  static const RuleEntry pointwise = pointwise_rule();
+  if (out.empty() && name_space.empty() && variant->hasTag(at::Tag::pointwise)) out.push_back(&pointwise);
+  return out;
 }
 
 const std::atomic<uint64_t>& version() { return table().version; }

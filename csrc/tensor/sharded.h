@@ -88,6 +88,8 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// Made where there is none yet.
   Cell& cell() const;
   c10::intrusive_ptr<Cell> shared_cell() const;
+  /// null: it is shared with nobody.
+  Cell* known_cell() const { return cell_.load(std::memory_order_acquire); }
   /// What its content still waits for; null: nothing. Does not wait itself.
   std::shared_ptr<Incoming> incoming() const {
     if (C10_LIKELY(!stale())) return nullptr;
@@ -154,7 +156,6 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   void shallow_copy_from(const c10::intrusive_ptr<TensorImpl>& impl) override;
 
  private:
-  Cell* known_cell() const { return cell_.load(std::memory_order_acquire); }
   bool stale() const {
     const Cell* cell = known_cell();
     return cell != nullptr && (generation_ != cell->generation.load(std::memory_order_acquire) ||

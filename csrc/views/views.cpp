@@ -10,6 +10,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/view_as_real.h>
 
+#include <algorithm>
+
 #include "mesh/context.h"
 #include "redistribute/redistribute.h"
 #include "tensor/below_autograd.h"
@@ -19,14 +21,25 @@
 namespace weft {
 namespace {
 
-at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
-  std::vector<c10::IValue> stack;
-  stack.emplace_back(step.previous ? replay(root, *step.previous) : root);
+at::Tensor run(const ViewStep& step, const at::Tensor& base) {
+  std::vector<c10::IValue> stack{base};
   stack.insert(stack.end(), step.arguments.begin(), step.arguments.end());
-  BelowAutograd guard;
   step.op->callBoxed(&stack);
   return step.output < 0 ? stack[0].toTensor() : stack[0].toTensorList().get(step.output);
 }
+
+at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
+  const at::Tensor base = step.previous ? replay(root, *step.previous) : root;
+  BelowAutograd guard;
+  return run(step, base);
+}
+ViewSteps steps_from_root(const at::Tensor& view) {
+  ViewSteps steps;
+  for (auto step = sharded(view).chain(); step; step = step->previous) steps.push_back(step);
+  std::reverse(steps.begin(), steps.end());
+  return steps;
+}
+
 [[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
 
 // What of a range of one dimension lies in this rank's part: at which positions of the range, and where in the shard.
@@ -178,6 +191,31 @@ at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, con
 }
 
 at::Tensor share(const at::Tensor& self) { return at::Tensor(sharded(self).alias()); }
+
+std::optional<ViewSteps> steps_between(const at::Tensor& base, const at::Tensor& view) {
+  if (sharded(base).shared_cell() != sharded(view).shared_cell()) return std::nullopt;
+  const ViewSteps to_base = steps_from_root(base), to_view = steps_from_root(view);
+  const auto end = std::mismatch(to_base.begin(), to_base.end(), to_view.begin(), to_view.end());
+  if (end.first != to_base.end()) return std::nullopt;
+  return ViewSteps(end.second, to_view.end());
+}
+
+bool are_tied(const at::Tensor& a, const at::Tensor& b) {
+  if (!sharded(a).is_moved() && !sharded(b).is_moved()) return false;
+  const ViewSteps one = steps_from_root(a), other = steps_from_root(b);
+  size_t k = 0;
+  while (k < one.size() && k < other.size() && one[k] == other[k]) ++k;
+  if (k == one.size() || k == other.size()) return true;
+  return one[k]->op != other[k]->op || one[k]->output == other[k]->output ||
+         !std::equal(one[k]->arguments.begin(), one[k]->arguments.end(), other[k]->arguments.begin(),
+                     other[k]->arguments.end());
+}
+
+at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps) {
+  at::Tensor view = base;
+  for (const auto& step : steps) view = run(*step, view);
+  return view;
+}
 
 void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) {
   ShardedTensorImpl& impl = sharded(tensor);

@@ -1,5 +1,8 @@
 #pragma once
 // Views of sharded tensors: chains to the root, writes through views whose data had to be moved.
+#include <optional>
+#include <vector>
+
 #include "rules/op_info.h"
 #include "tensor/sharded.h"
 
@@ -26,5 +29,18 @@ at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef
 
 /// A view with the same elements, sharing everything (detach, alias).
 at::Tensor share(const at::Tensor& self);
+
+/// View ops, the first one first.
+using ViewSteps = std::vector<c10::intrusive_ptr<ViewStep>>;
+
+/// What leads from `base` to `view`, both sharded; nullopt: it is no view of it.
+std::optional<ViewSteps> steps_between(const at::Tensor& base, const at::Tensor& view);
+
+/// Whether a write to the one view would have to be carried to the other one, of the same root: either is a copy, and
+/// they are not two results of one op.
+bool are_tied(const at::Tensor& a, const at::Tensor& b);
+
+/// The same view of another tensor, as a program makes it: autograd sees each op. `base` itself where there is none.
+at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps);
 
 }  // namespace weft

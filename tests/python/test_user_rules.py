@@ -11,6 +11,7 @@ import weft
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.cases import check, meshes, on_worlds, run_cases, same  # noqa: E402
+from support.versions import COMPILED_GRAPHS  # noqa: E402
 from user_ops import add_to, cube, ops, product  # noqa: E402
 
 X = torch.linspace(-2, 2, 42).view(7, 6)
@@ -148,6 +149,28 @@ def without_a_rule(mesh):
     assert ops.count(x.detach()) == 42
 
 
+def tagged_pointwise(mesh):
+    """An op that its program tagged as pointwise needs no rule."""
+    a, b = weft.distribute_tensor(X, ("a", None), mesh), weft.distribute_tensor(X[:1] * 2, (None, None), mesh)
+    kinds, y = moved(lambda: ops.mixed(a, b, 3.0))
+    assert kinds == [] and weft.layout_of(y) == weft.layout_of(a)
+    same(y, X + 3 * X[:1] * 2)
+    kinds, _ = moved(lambda: ops.mixed_(a, b, 2.0))
+    assert kinds == []
+    same(a, X + 2 * X[:1] * 2)
+
+
+def prims(mesh):
+    """Torch's, whose tags Python alone knows; torch.compile has optimizers use one."""
+    import torch._inductor.inductor_prims  # noqa: F401
+
+    a, b = weft.distribute_tensor(X, ("a", None), mesh), weft.distribute_tensor(X * 2, ("a", None), mesh)
+    for op, args in ((torch.ops.prims.fma, 3), (torch.ops.prims.maximum, 2)):
+        kinds, y = moved(lambda op=op, args=args: op(*(a, b, a)[:args]))
+        assert kinds == [] and weft.layout_of(y) == weft.layout_of(a)
+        same(y, op(*(X, X * 2, X)[:args]))
+
+
 CASES = (
     runs_on_shards,
     pending_sums_stay,
@@ -157,6 +180,8 @@ CASES = (
     masked_by_place,
     after_a_plan,
     without_a_rule,
+    tagged_pointwise,
+    *((prims,) if COMPILED_GRAPHS else ()),  # torch before that has no prims.fma
 )
 
 

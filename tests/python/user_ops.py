@@ -70,6 +70,11 @@ define(
     lambda x, by: [torch.empty_like(t) for t in x],
 )
 define("_foreach_scale_(Tensor(a!)[] x, float by) -> ()", lambda x, by: [t.mul_(by) for t in x] and None)
+LIBRARY.define("mixed(Tensor x, Tensor y, float by) -> Tensor", tags=(torch.Tag.pointwise,))
+LIBRARY.define("mixed_(Tensor(a!) x, Tensor y, float by) -> Tensor(a!)", tags=(torch.Tag.pointwise,))
+LIBRARY.impl("mixed", lambda x, y, by: x + by * y, "CPU")
+LIBRARY.impl("mixed", lambda x, y, by: torch.empty_like(x + y), "Meta")
+LIBRARY.impl("mixed_", lambda x, y, by: x.add_(y, alpha=by), "CPU")
 define("late(Tensor x) -> Tensor", lambda x: x + 1, lambda x: torch.empty_like(x))
 define("late_(Tensor(a!) x) -> Tensor(a!)", lambda x: x.add_(1), lambda x: x)
 define("square(Tensor x) -> Tensor", lambda x: x * x)  # no meta kernel

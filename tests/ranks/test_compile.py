@@ -207,6 +207,31 @@ def keeps_sums(mesh):
     same(total, expected)
 
 
+def optimizers(mesh):
+    """Their compiled steps are plain torch's, and send nothing."""
+    for make in (
+        torch.optim.AdamW,
+        lambda p: torch.optim.Adam(p, foreach=False),
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+        torch.optim.Adagrad,
+    ):
+        torch._dynamo.reset()
+        plain, model = net(), net(mesh)
+        expected, optimizer = make(plain.parameters()), make(model.parameters())
+        run = torch.compile(optimizer.step, backend="aot_eager")
+        for step in range(3):
+            x, y = batches(step)
+            for m in (plain, model):
+                m.zero_grad()
+                loss_of(m, x, y).backward()
+            expected.step()
+            with weft.trace() as trace:
+                run()
+            assert trace.total_bytes == 0, trace
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            same(p, q)
+
+
 def traces(mesh):
     """What a compiled program sends is traced, and nothing is compiled anew for it, on whatever ranks."""
     torch._dynamo.utils.counters.clear()
@@ -254,6 +279,7 @@ CASES = {
     for case in (
         trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
         in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
+        optimizers,
     )
 }  # fmt: skip
 

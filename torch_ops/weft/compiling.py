@@ -19,10 +19,11 @@ from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from . import exporting, first_rank, traced_draws, traced_sizes
+from . import exporting, first_rank, traced_draws, traced_sizes, traced_views, traced_writes
 from .after_import import after_import
 from .arguments import needed
 from .collective_order import order_collectives
+from .rules import know_prims
 from .tensors import is_sharded
 from .traced import PART, Traced, as_traced, compiled_for, laid_out, layout_of, named, of_part, part_of, set_part
 
@@ -48,6 +49,7 @@ def install() -> None:
     if getattr(converter, "_weft_compiling", False):
         return
     converter._weft_compiling = True
+    after_import("torch._inductor.inductor_prims", know_prims)
     converter.from_real_tensor = _making_fakes(converter.from_real_tensor)
 
 
@@ -77,10 +79,11 @@ def compile_graphs(on: bool = True) -> bool:
         traced_draws.install()
         after_import("torch._dynamo.variables.builder", _keep_sizes)
         after_import("torch._dynamo.convert_frame", _convert_frames)
+        after_import("torch._functorch.aot_autograd", traced_views.hook)
         after_import("torch._functorch._aot_autograd.graph_compile", _order)
         after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
         after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
-        after_import("torch._functorch._aot_autograd.runtime_wrappers", _lay_out_tangents)
+        after_import("torch._functorch._aot_autograd.runtime_wrappers", _at_run_time)
     before, _records = _records, bool(on)
     return before
 
@@ -127,11 +130,16 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
         if t not in memo:
             # Sizes are numbers: another shape is another program.
             part = original(self, fake_mode, part_of(t))
-            fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), torch.ops.weft.path_of(t))
+            path = torch.ops.weft.path_of(t)
+            fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), path)
             fake.requires_grad_(t.requires_grad)
+            if t.requires_grad and not t.is_leaf:
+                with torch.enable_grad():
+                    fake = named(fake.clone(), path)
             if isinstance(t, torch.nn.Parameter):
                 fake._is_param = True
             memo[t] = fake
+            traced_writes.stands_for(fake, t)
         return memo[t]
 
     return from_real_tensor
@@ -179,10 +187,17 @@ def _or_python(original: Callable[..., Any], left: Callable[[], Any]) -> Callabl
         except Exception as error:
             if not _met.last or self._inner_convert._box.error_on_graph_break:
                 raise
-            _tell((" ".join(str(error).split()) or type(error).__name__)[:400])
+            _tell(_reason(error))
             return left()
 
     return call
+
+
+def _reason(error: Exception) -> str:
+    """Weft's own, where it is one; else the first 400 characters of it. Without what Dynamo says around it."""
+    text = " ".join(str(error).split()).split(" Set TORCHDYNAMO_VERBOSE")[0] or type(error).__name__
+    own = text.rpartition("[W067] weft: ")
+    return own[2] if own[1] else text[:400]
 
 
 def _tell(reason: str) -> None:
@@ -265,16 +280,21 @@ def _unwrap_inputs(codegen: ModuleType) -> None:
         for i in ours:
             metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
         run, program = original(compiled_fn, metas, *args, **kwargs), getattr(_met, "program", 0)
-        enter = torch.ops.weft._enter.default
+        enter, written = torch.ops.weft._enter.default, traced_writes.of(len(inp_metas), ours) if ours else []
 
         def unwrapped(given: list[Any]) -> Any:
-            for i, part in zip(ours, enter([given[i] for i in ours], program), strict=True):
+            for i, part in zip(ours, enter([given[i] for i in ours], program, written), strict=True):
                 given[i] = part
             return run(given)
 
         return unwrapped if ours else run
 
     vars(codegen)["codegen_subclass_wrapper"] = codegen_subclass_wrapper
+
+
+def _at_run_time(wrappers: ModuleType) -> None:
+    traced_views.make_again(wrappers)
+    _lay_out_tangents(wrappers)
 
 
 def _lay_out_tangents(wrappers: ModuleType) -> None:
@@ -288,8 +308,8 @@ def _lay_out_tangents(wrappers: ModuleType) -> None:
             return original(x, meta, *args, **kwargs)
         if expected is Traced:
             layout = meta.meta.layout
-            part = part_of(of_part(part_of(laid_out(x, layout)), layout, meta.outer_size, meta.outer_stride))
-            return x, [part]
+            form = meta.attrs[PART].memory_format
+            return x, [wrappers.coerce_to_expected_memory_format(part_of(laid_out(x, layout)), form)]
         if _is_real(x):  # of a plain result
             x = torch.ops.weft.full_tensor(x)
         return original(x, meta, *args, **kwargs)

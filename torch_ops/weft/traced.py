@@ -142,5 +142,15 @@ def laid_out(tensor: torch.Tensor, layout: TensorLayout) -> torch.Tensor:
     return as_traced(_call(torch.ops.weft._laid_out, tensor, layout._id))
 
 
+def view_steps(base: torch.Tensor, view: torch.Tensor) -> Any:
+    """The view ops that lead from the one to the other, `of` another tensor; None: it is no view of it."""
+    return _call(torch.ops.weft._view_steps, base, view)
+
+
+def are_tied(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether a write to the one view must be carried to the other one, of the same root."""
+    return _call(torch.ops.weft._are_tied, a, b)
+
+
 _kernels = torch.library.Library("weft", "IMPL")
 _kernels.impl("_as_traced", as_traced, "PrivateUse3")

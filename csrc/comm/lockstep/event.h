@@ -11,11 +11,11 @@ namespace weft::comm {
 /// Told of each collective as it is issued.
 struct Event {
   const char* kind;  // "all_reduce", "all_gather", ...
-  Mesh mesh;
-  int axis;
-  int64_t bytes;     // that this rank sends, by the ring/pairwise formula: all-reduce 2(n-1)/n S, the others (n-1)/n S
-  int64_t elements;  // that it is about, the same on all ranks in the line
-  c10::ScalarType dtype;
+  Mesh mesh = nullptr;
+  int axis = -1;
+  int64_t bytes = 0;  // that this rank sends, by the ring/pairwise formula: all-reduce 2(n-1)/n S, the others (n-1)/n S
+  int64_t elements = 0;  // that it is about, the same on all ranks in the line
+  c10::ScalarType dtype = c10::ScalarType::Undefined;
   Reduction reduction = Reduction::none;
 };
 

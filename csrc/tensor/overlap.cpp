@@ -1,0 +1,51 @@
+#include "tensor/overlap.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "tensor/sharded.h"
+
+namespace weft {
+namespace {
+
+// Bytes of its storage that a part lies in: from the first to past the last.
+std::pair<int64_t, int64_t> range_of(const at::Tensor& part) {
+  int64_t last = part.storage_offset();
+  for (int64_t d = 0; d < part.dim(); ++d) last += (part.size(d) - 1) * part.stride(d);
+  return {part.storage_offset() * part.element_size(), (last + 1) * part.element_size()};
+}
+
+bool overlap(const at::Tensor& a, const at::Tensor& b) {
+  if (sharded(a).is_moved() || sharded(b).is_moved()) return true;
+  const auto [first, end] = range_of(sharded(a).local());
+  const auto [other_first, other_end] = range_of(sharded(b).local());
+  return first < other_end && other_first < end;
+}
+
+}  // namespace
+
+std::optional<std::pair<size_t, size_t>> written_overlap(const std::vector<at::Tensor>& tensors,
+                                                         c10::IntArrayRef written) {
+  // By what they share, then by index.
+  std::vector<std::tuple<const void*, size_t>> sharing;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const ShardedTensorImpl& impl = sharded(tensors[i]);
+    if (const at::Tensor& part = impl.local(); part.numel() > 0) {
+      sharing.emplace_back(part.storage().unsafeGetStorageImpl(), i);
+    }
+    if (impl.known_cell() != nullptr && impl.numel() > 0) sharing.emplace_back(impl.known_cell(), i);
+  }
+  std::sort(sharing.begin(), sharing.end());
+  const auto is_written = [&](size_t i) {
+    return std::find(written.begin(), written.end(), static_cast<int64_t>(i)) != written.end();
+  };
+  for (size_t first = 0; first < sharing.size(); ++first) {
+    for (size_t k = first + 1; k < sharing.size() && std::get<0>(sharing[k]) == std::get<0>(sharing[first]); ++k) {
+      const size_t a = std::get<1>(sharing[first]), b = std::get<1>(sharing[k]);
+      if ((is_written(a) || is_written(b)) && overlap(tensors[a], tensors[b])) return std::pair{a, b};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace weft
