@@ -202,9 +202,9 @@ constexpr ErrorKind kKinds[] = {
      "It would combine the ranks' parts as if each were a whole tensor.",
      "Leave the call out, or pass it weft.local_tensor(x) or weft.full_tensor(x)."},
     {"W067", "NotImplementedError, ValueError, warning", "sharded tensors do not run there under torch.compile",
-     "Something in the code cannot be recorded on sharded tensors (or this release of torch is not known, or it is "
-     "torch.export, or Keras's jit_compile without weft.compile_graphs, or a size is to be a symbol); it runs op by "
-     "op, unless a whole graph was asked for.",
+     "Something in the code cannot be recorded on sharded tensors (or torch is older than 2.15, or "
+     "weft.compile_graphs(False) was called, or it is torch.export, or a size is to be a symbol); it runs op by op, "
+     "unless a whole graph was asked for.",
      "Leave torch.compile (jit_compile in Keras) off, or keep that part out of it with torch.compiler.disable; leave "
      "out mark_dynamic and dynamic=True."},
     {"W068", "RuntimeError, ValueError, NotImplementedError, IndexError", "an op's arguments are not valid",

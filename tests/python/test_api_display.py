@@ -107,7 +107,10 @@ def test_plain_tensors_keep_their_own_errors_and_results(x, tmp_path):
     assert torch.equal(torch.load(tmp_path / "x.pt"), weft.full_tensor(x))
 
 
-def test_compile_is_refused_or_runs_right(x):
+def test_compile_is_refused_or_runs_right(x, request):
+    if weft.compile_graphs(False):
+        request.addfinalizer(weft.compile_graphs)
+
     @torch.compile(backend="eager", fullgraph=True)
     def double(t):
         return t * 2

@@ -13,10 +13,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(not COMPILED_GRAPHS, reason="torch 2.15"))])
 def graphs(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = weft.compile_graphs(request.param) if request.param else False
+    before = weft.compile_graphs(request.param)
     yield
-    if request.param:
-        weft.compile_graphs(before)
+    weft.compile_graphs(before)
 
 
 @pytest.fixture

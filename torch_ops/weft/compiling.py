@@ -7,10 +7,11 @@ gets the parts, and sharded tensors are made of what it returns.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,18 +33,19 @@ _WHY = (
     "so does the same code on plain tensors from then on. Leave torch.compile off, or keep it to code that gets plain "
     "tensors alone. The reason: "
 )
-_OFF = "weft.compile_graphs, an experiment, is off"
 _COMPILED_FOR = "_weft_compiled_for"
 # What is compiled: whether it has sharded tensors (met), and which collectives (program); whether what was compiled
 # last had sharded tensors (last).
 _met = threading.local()
 _told = False
 _records = False
+_has_recorded = False
 _fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
 
 
 def install() -> None:
-    """Hooks into torch.compile, once."""
+    """Hooks into torch.compile, once; sharded programs are recorded from then on where torch's release is known."""
+    global _records
     exporting.install()
     converter: Any = FakeTensorConverter
     if getattr(converter, "_weft_compiling", False):
@@ -51,15 +53,34 @@ def install() -> None:
     converter._weft_compiling = True
     after_import("torch._inductor.inductor_prims", know_prims)
     converter.from_real_tensor = _making_fakes(converter.from_real_tensor)
+    if not _is_known():
+        return
+    _records = True
+    # What guards and compiled programs read of a sharded tensor.
+    setattr(torch.Tensor, PART, property(part_of, set_part))
+    setattr(torch.Tensor, _COMPILED_FOR, property(compiled_for))
+    traced_draws.install()
+    after_import("torch._dynamo.variables.builder", _keep_sizes)
+    after_import("torch._dynamo.convert_frame", _convert_frames)
+    after_import("torch._functorch.aot_autograd", traced_views.hook)
+    after_import("torch._functorch._aot_autograd.graph_compile", _order)
+    after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
+    after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
+    after_import("torch._functorch._aot_autograd.runtime_wrappers", _at_run_time)
+
+
+def _is_known() -> bool:
+    """Whether this torch has what the hooks are made for, told without importing it."""
+    return (Path(torch.__file__).parent / "_functorch/_aot_autograd/subclass_codegen.py").exists()
 
 
 def compile_graphs(on: bool = True) -> bool:
     """Whether torch.compile records sharded programs, with their collectives as c10d's functional ops.
 
-    An experiment, off by default: without it, what touches sharded tensors runs op by op under torch.compile. What
-    works is in docs/results/compile.md; what cannot be recorded runs op by op, said once. Random values
-    are those of the same code op by op. Every rank calls this alike, before it compiles, and compiles the same programs
-    at the same points: the ranks compare each one's collectives then.
+    It does, from torch 2.15 on. Switched off, and with torch before that, what touches sharded tensors runs op by op
+    under torch.compile. What works is in docs/results/compile.md; what cannot be recorded runs op by op, said once.
+    Random values are those of the same code op by op. Every rank calls this alike, before it compiles, and compiles the
+    same programs at the same points: the ranks compare each one's collectives then.
 
     Returns:
         The setting before.
@@ -70,20 +91,8 @@ def compile_graphs(on: bool = True) -> bool:
     """
     global _records
     needed(on, (bool, int), "compile_graphs: on")
-    if on and not hasattr(torch.Tensor, PART):
-        if importlib.util.find_spec("torch._functorch._aot_autograd.subclass_codegen") is None:
-            raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
-        # What guards and compiled programs read of a sharded tensor.
-        setattr(torch.Tensor, PART, property(part_of, set_part))
-        setattr(torch.Tensor, _COMPILED_FOR, property(compiled_for))
-        traced_draws.install()
-        after_import("torch._dynamo.variables.builder", _keep_sizes)
-        after_import("torch._dynamo.convert_frame", _convert_frames)
-        after_import("torch._functorch.aot_autograd", traced_views.hook)
-        after_import("torch._functorch._aot_autograd.graph_compile", _order)
-        after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
-        after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
-        after_import("torch._functorch._aot_autograd.runtime_wrappers", _at_run_time)
+    if on and not _is_known():
+        raise NotImplementedError(f"[W067] weft.compile_graphs needs torch 2.15, this is {torch.__version__}")
     before, _records = _records, bool(on)
     return before
 
@@ -91,6 +100,17 @@ def compile_graphs(on: bool = True) -> bool:
 def records() -> bool:
     """Whether sharded programs are recorded."""
     return _records
+
+
+def has_recorded() -> bool:
+    """Whether one was, in this process."""
+    return _has_recorded
+
+
+def _why_off() -> str:
+    if _is_known():
+        return "weft.compile_graphs(False) was called"
+    return f"that needs torch 2.15, this is {torch.__version__}"
 
 
 def _skip_frame() -> None:
@@ -102,9 +122,9 @@ def _skip_frame() -> None:
     from torch._dynamo.symbolic_convert import InstructionTranslator
 
     if getattr(InstructionTranslator.current_tx(), "one_graph", False):
-        raise NotImplementedError(_WHY + _OFF)
-    _tell(_OFF)
-    raise torch._dynamo.exc.SkipFrame(_WHY + _OFF)
+        raise NotImplementedError(_WHY + _why_off())
+    _tell(_why_off())
+    raise torch._dynamo.exc.SkipFrame(_WHY + _why_off())
 
 
 def _is_real(tensor: Any) -> bool:
@@ -187,24 +207,27 @@ def _or_python(original: Callable[..., Any], left: Callable[[], Any]) -> Callabl
         except Exception as error:
             if not _met.last or self._inner_convert._box.error_on_graph_break:
                 raise
-            _tell(_reason(error))
+            _tell_error(error)
             return left()
 
     return call
 
 
-def _reason(error: Exception) -> str:
-    """Weft's own, where it is one; else the first 400 characters of it. Without what Dynamo says around it."""
+def _tell_error(error: Exception) -> None:
+    """Weft's own reason, where it is one; else the first 400 characters. Without what Dynamo says around it."""
     text = " ".join(str(error).split()).split(" Set TORCHDYNAMO_VERBOSE")[0] or type(error).__name__
     own = text.rpartition("[W067] weft: ")
-    return own[2] if own[1] else text[:400]
+    if own[1] or isinstance(error, torch._dynamo.exc.Unsupported):  # the code's, so every rank's
+        _tell(own[2] or text[:400])
+    else:  # of a compiler or of what it wrote, perhaps on this rank alone
+        _tell(f"(rank {torch.ops.weft.rank()}) {text[:400]}", warnings.warn)
 
 
-def _tell(reason: str) -> None:
+def _tell(reason: str, warn: Callable[..., None] = first_rank.warn) -> None:
     global _told
     if not _told:
         _told = True
-        first_rank.warn(_WHY + reason, stacklevel=2)
+        warn(_WHY + reason, stacklevel=3)
 
 
 def _keep_out_of_caches(cache: ModuleType) -> None:
@@ -231,6 +254,8 @@ def _order(graph_compile: ModuleType) -> None:
     def ordering(compiler: Callable[..., Any], met: bool) -> Callable[..., Any]:
         @functools.wraps(compiler)
         def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
+            global _has_recorded
+            _has_recorded = _has_recorded or met
             _met.program = order_collectives(module)
             with traced_draws.as_op_by_op(module.graph, met):
                 compiled = compiler(module, *args, **kwargs)

@@ -44,8 +44,8 @@ class Trace:
     Attributes:
         rows: the collectives, in order.
         modules: for each row the path of the innermost module that was running or, in a backward pass, in which the op
-            ran whose gradient was computed; else the module of the row's variable; empty: none. With
-            `weft.compile_graphs()` that of the row's variable only.
+            ran whose gradient was computed; else the module of the row's variable; empty: none. Once torch.compile
+            has recorded a sharded program, that of the row's variable only.
         moments: for each row when it was issued, and how long it took, what else was done meanwhile included.
     """
 
@@ -64,7 +64,7 @@ class Trace:
         if self._number is not None:
             raise RuntimeError("[W150] this trace is running already; make another with weft.trace()")
         # Hooks of modules are part of compiled programs, so that this rank alone would compile them anew.
-        watched = [] if compiling.records() else [self._root] if self._root is not None else distributed_modules()
+        watched = [] if compiling.has_recorded() else [self._root] if self._root is not None else distributed_modules()
         self._calls = ModuleCalls(watched)
         self._calls.start()
         self._number = torch.ops.weft.trace_start()

@@ -113,6 +113,7 @@ def _refuse_compilation(model: Any, distribution: Any) -> None:
     if distribution is not None and model.jit_compile and not model.run_eagerly and not compiling.records():
         raise ValueError(
             f"[W067] jit_compile=True under {type(distribution).__name__}: sharded tensors run under torch.compile "
-            "after weft.compile_graphs() alone, an experiment; call it on every rank before, or compile the model with "
+            "only while weft.compile_graphs() is on, which this torch may be too old for; call it on every rank, or "
+            "compile the model with "
             "jit_compile=False (or 'auto', which means the same on torch)"
         )
