@@ -31,6 +31,21 @@ void define_draws(torch::Library& m) {
     m.impl(name.c_str(), torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, function));
   };
   def("_draw_key(Device device) -> Tensor", {at::Tag::nondeterministic_seeded}, &drawn_key);
+  def("_replayed(str op, str overload, Scalar[] numbers, int[] number_places, Tensor[] tensors, int[] tensor_places, "
+      "int[] sizes, int[] strides, ScalarType dtype, Device device) -> Tensor",
+      {at::Tag::nondeterministic_seeded},
+      [](std::string op, std::string overload, at::ArrayRef<at::Scalar> numbers, at::IntArrayRef number_places,
+         at::TensorList tensors, at::IntArrayRef tensor_places, at::IntArrayRef sizes, at::IntArrayRef strides,
+         at::ScalarType dtype, at::Device device) {
+        const RecordedDraw draw{std::move(op),
+                                std::move(overload),
+                                numbers.vec(),
+                                number_places.vec(),
+                                tensors.vec(),
+                                tensor_places.vec(),
+                                {}};
+        return replayed(draw, sizes, strides, at::TensorOptions().dtype(dtype).device(device));
+      });
   // `sizes`: of the whole; `part` and `strides`: of what this rank has of it.
   def("_drawn(Tensor key, str op, str overload, Scalar[] numbers, int[] number_places, Tensor[] tensors, "
       "int[] tensor_places, int[] ranges, int[] sizes, int[] part, int[] strides, ScalarType dtype, Device device) -> "
@@ -52,6 +67,16 @@ std::string described(const at::Tensor& t) {
   const ShardedTensorImpl& impl = sharded(t);
   const std::string type = type_text(t.scalar_type(), t.sizes(), impl.layout());
   return impl.path().empty() ? type : "'" + impl.path() + "' (" + type + ")";
+}
+
+bool has_version(const at::Tensor& t) { return !t.is_inference(); }
+
+// The part as a program is given it, which keeps it for its backward pass: a write to the tensor is one to it.
+at::Tensor part_to_save(const at::Tensor& t) {
+  const at::Tensor& part = sharded(t).local();
+  if (!has_version(t) || !has_version(part)) return part;
+  return at::Tensor(
+      part.unsafeGetTensorImpl()->shallow_copy_and_detach(t.unsafeGetTensorImpl()->version_counter(), true));
 }
 
 // A program knows each tensor that it is given by itself.
@@ -95,7 +120,7 @@ void define_programs(torch::Library& m) {
           comm::count_collective({comm::kCompiledProgram, nullptr});
         }
         for (int64_t i : written) sharded(tensors[i]).wrote();
-        for (at::Tensor& t : tensors) t = sharded(t).local();
+        for (at::Tensor& t : tensors) t = part_to_save(t);
         return tensors;
       });
   def("_refuse_overlap(Tensor[] tensors, int[] written) -> ()", &refuse_overlap);
@@ -106,13 +131,18 @@ void define_programs(torch::Library& m) {
   });
   // Its strides may have gaps, as those of views have.
   def("_of_part(Tensor part, int layout, int[] sizes, int[] strides) -> Tensor",
-      [](at::Tensor part, int64_t layout, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+      [](const at::Tensor& part, int64_t layout, const std::vector<int64_t>& sizes,
+         const std::vector<int64_t>& strides) {
         // What a program returns may be of values that it drew.
         const RunningOp running(comm::kCompiledProgram, drawn_so_far(), nullptr);
         Geometry geometry;
         geometry.sizes.assign(sizes.begin(), sizes.end());
         geometry.strides.assign(strides.begin(), strides.end());
-        return make_sharded(std::move(part), TensorLayout::from_id(layout), geometry);
+        const at::Tensor out = make_sharded(part, TensorLayout::from_id(layout), geometry);
+        if (has_version(out) && has_version(part)) {
+          out.unsafeGetTensorImpl()->set_version_counter(part.unsafeGetTensorImpl()->version_counter());
+        }
+        return out;
       });
   def("_laid_out(Tensor tensor, int layout) -> Tensor",
       [](const at::Tensor& t, int64_t layout) { return lay_out(t, TensorLayout::from_id(layout)); });

@@ -130,7 +130,7 @@ at::Tensor draw_by_index(const OpInfo& op, const random::Sampler& sampler, Stack
   for (int64_t d = 0; d < target.layout->ndim(); ++d) {
     index.dims.push_back(local_indices(target.layout, d, target.geometry.sizes[d], coordinates));
   }
-  if (is_traced(local)) return record_draw(op, sampler, arguments, index, local);
+  if (is_traced(local)) return record_draw(op, arguments, index, local);
   std::optional<at::Generator> generator;
   if (sampler.generator >= 0 && arguments[sampler.generator].isGenerator()) {
     generator = arguments[sampler.generator].toGenerator();
@@ -178,9 +178,15 @@ void run_random(const OpInfo& op, Stack& stack) {
   } else if (replay) {
     localize(op, arguments, target, true);
     const Layout replicated = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
-    if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
-    op.handle.callBoxed(&arguments);
-    const at::Tensor full = arguments[0].toTensor();
+    at::Tensor full;
+    if (in_place) full = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
+    if (in_place && is_traced(full) && !row_major(target.geometry.sizes, target.geometry.strides)) {
+      full = record_replay(op, arguments, full);
+    } else {
+      if (in_place) arguments[written] = full;
+      op.handle.callBoxed(&arguments);
+      full = arguments[0].toTensor();
+    }
     know(full);
     local = redistribute_local(full, target.geometry.sizes, replicated, target.layout);
   } else {

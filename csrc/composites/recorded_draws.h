@@ -31,8 +31,16 @@ struct RecordedDraw {
 /// Fills `out`, this rank's part of a tensor of those global sizes.
 void fill_drawn(at::Tensor& out, const at::Tensor& key, const RecordedDraw& draw, const Sizes& global_sizes);
 
-/// Records what `sampler` would fill a part like `local` with, for the op's arguments.
-at::Tensor record_draw(const OpInfo& op, const random::Sampler& sampler, const std::vector<c10::IValue>& arguments,
-                       const random::GlobalIndex& index, const at::Tensor& local);
+/// The whole tensor in torch's own stream, as the op that `draw` names writes it where it is.
+at::Tensor replayed(const RecordedDraw& draw, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                    const at::TensorOptions& options);
+
+/// Records the in-place op in replay mode, on a tensor like `whole`: functionalized, core's op would write another one,
+/// whose dimensions lie in another order.
+at::Tensor record_replay(const OpInfo& op, const std::vector<c10::IValue>& arguments, const at::Tensor& whole);
+
+/// Records what the op's sampler would fill a part like `local` with.
+at::Tensor record_draw(const OpInfo& op, const std::vector<c10::IValue>& arguments, const random::GlobalIndex& index,
+                       const at::Tensor& local);
 
 }  // namespace weft

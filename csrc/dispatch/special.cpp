@@ -13,6 +13,7 @@
 #include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
+#include "tensor/traced.h"
 #include "views/views.h"
 
 namespace weft {
@@ -86,8 +87,14 @@ void become_sum(const at::Tensor& sum, const at::Tensor& gradient, const at::Sca
 // A small value that is still pending is not waited for.
 void run_copy(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
-  const at::Tensor& self = call[0].toTensor();
-  if (copy_when_reduced(self, call[1].toTensor())) return call.finish(self);
+  const at::Tensor &self = call[0].toTensor(), &source = call[1].toTensor();
+  if (copy_when_reduced(self, source)) return call.finish(self);
+  if (holds_shards(self) && holds_shards(source) && is_traced(sharded(self).local()) &&
+      self.sizes().equals(source.sizes()) && self.scalar_type() == source.scalar_type()) {
+    // A program writes what it is given once, not first as a place for what is laid out then.
+    write_into(self, sharded(source).local(), sharded(source).layout());
+    return call.finish(self);
+  }
   Handler(op, stack).run();
 }
 

@@ -2,7 +2,8 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/full_like.h>
-#include <ATen/ops/ones.h>
+#include <ATen/ops/logical_not.h>
+#include <ATen/ops/logical_or.h>
 
 #include "tensor/sharded.h"
 
@@ -15,7 +16,10 @@ void take_nothing(const at::Tensor& target, const at::Tensor& value) {
 
 at::Tensor filled_like(const at::Tensor& value, int64_t number) {
   if (!is_traced(value)) return at::full_like(value, number);
-  return value.masked_fill(at::ones({}, value.options().dtype(at::kBool)), number);
+  // Of nothing but the value: what is made anew while a program is functionalized may not be written to what it is
+  // given.
+  const at::Tensor is_number = value.eq(value);
+  return value.masked_fill(is_number.logical_or(is_number.logical_not()), number);
 }
 
 at::Tensor for_program(const at::Tensor& tensor) {

@@ -12,7 +12,7 @@ import torch
 import weft
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from weft import compiling
+from weft import traced_programs
 
 
 def step(layouts):
@@ -113,7 +113,7 @@ def blocks():
 
 
 def traced_modules(file):
-    compiling._has_recorded = False  # by other tests in this process
+    traced_programs._has_recorded = False  # by other tests in this process
     net, x = blocks()
     begin = time.monotonic_ns()
     with weft.trace() as forward:

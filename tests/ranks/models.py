@@ -173,11 +173,15 @@ def drawn_plan(model: torch.nn.Module) -> dict[str, tuple]:
     return plan
 
 
+def record_no_warnings() -> None:
+    """In compiled programs: transformers tells of losses that it does not know, once."""
+    torch._dynamo.config.ignore_logging_functions.add(logging.Logger.warning_once)  # type: ignore[attr-defined]
+
+
 def compiled(model: torch.nn.Module, backend: str) -> Callable[..., Any]:
     """The model as one graph forward and one backward."""
     torch._dynamo.reset()
-    # transformers tells of losses that it does not know, once.
-    torch._dynamo.config.ignore_logging_functions.add(logging.Logger.warning_once)  # type: ignore[attr-defined]
+    record_no_warnings()
     return torch.compile(model, backend=backend, fullgraph=True)
 
 

@@ -1,56 +1,18 @@
 """torch.compile of distributed models: values, gradients and collectives as in eager, one graph, no values baked in."""
 
-import operator
-from collections import Counter
+import contextlib
 
 import pytest
 import torch
 import weft
-from ranks.compiling import needed, recorded
+from ranks.compiling import moved, needed, recorded
 from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
-from weft import collective_order
+from weft import collective_order, traced_programs
 
 pytestmark = needed
 
 LAYOUTS = {"0/weight": ("a", None), "0/bias": ("a",), "2/weight": (None, "a")}
-
-
-class Recorded:
-    """A backend that keeps the graphs of AOTAutograd and runs them."""
-
-    def __init__(self):
-        self.graphs = []
-
-    def __call__(self, module, inputs):
-        from functorch.compile import make_boxed_func
-        from torch._dynamo.backends.common import aot_autograd
-
-        def keep(graph, _):
-            self.graphs.append(graph)
-            return make_boxed_func(graph.forward)
-
-        return aot_autograd(fw_compiler=keep, bw_compiler=keep)(module, inputs)
-
-    def collectives(self):
-        """How many tensors move by each kind, several at once or not; each collective is waited for."""
-        found: Counter[str] = Counter()
-        for node in (n for g in self.graphs for n in g.graph.nodes if "_c10d" in str(n.target)):
-            name, tensors = node.target._opname, node.args[0]
-            if name == "wait_tensor":
-                continue
-            users = {u for user in node.users for u in (user.users if user.target is operator.getitem else [user])}
-            assert users and all(user.target._opname == "wait_tensor" for user in users), users
-            if getattr(tensors, "target", None) is torch.ops.aten.cat.default:  # several in one buffer
-                tensors = tensors.args[0]
-            together = len(tensors) if isinstance(tensors, list | tuple) else 1
-            found[name.removesuffix("_coalesced")] += together
-        return found
-
-    def constants(self):
-        """Tensors with values in them that a program would use again."""
-        baked = [(g, n) for g in self.graphs for n in g.graph.nodes if n.op == "get_attr"]
-        return [n.target for g, n in baked if getattr(g, n.target).numel() > 0]
 
 
 def net(mesh=None):
@@ -102,23 +64,10 @@ def trains_split_batch(mesh, backend="aot_eager"):
 def collectives(mesh):
     """Those of the eager plan, of each kind as many; nothing baked in."""
     for given in (lambda mesh, *tensors: tensors, split):
-        backend = Recorded()
-        model, run = net(mesh), compiled(backend)
-        batch = given(mesh, *batches(0))
-        layouts = [weft.layout_of(p) for p in model.parameters()]
-        with weft.overlap(0), weft.trace() as trace:
-            grads = torch.autograd.grad(loss_of(model, *batch), list(model.parameters()))
-            for grad, layout in zip(grads, layouts, strict=True):
-                torch.ops.weft._laid_out(grad, layout._id)
-        with torch._functorch.config.patch(cse=False):  # which gathers a weight once for forward and backward
-            run(model, *batch).backward()
-        moved = Counter(row.kind for row in trace.rows)
-        names = {"all_gather": "all_gather_into_tensor", "reduce_scatter": "reduce_scatter_tensor"}
-        assert backend.constants() == []
-        assert backend.collectives() == Counter({names.get(k, k): n for k, n in moved.items()}), (
-            backend.collectives(),
-            moved,
-        )
+        model, batch = net(mesh), given(mesh, *batches(0))
+        expected, got, baked = moved(lambda b=batch, m=model: loss_of(m, *b), model)
+        assert baked == []
+        assert got == expected, (got, expected)
 
 
 def another_batch(mesh):
@@ -207,6 +156,20 @@ def keeps_sums(mesh):
     same(total, expected)
 
 
+def types(mesh):
+    """Code that asks what a tensor is takes the way that it takes op by op."""
+
+    def asks(w, x):
+        y = w * 2 if isinstance(w, nn.Parameter) and type(w) is not type(x) else w
+        return y + 1 if type(x) is torch.Tensor and type(y) is torch.Tensor else y
+
+    torch._dynamo.reset()
+    value = torch.randn(6, 4, dtype=torch.float64)
+    w = nn.Parameter(weft.distribute_tensor(value, ("a", None), mesh))
+    x = weft.distribute_tensor(value, (None, "a"), mesh)
+    same(torch.compile(asks, backend="aot_eager", fullgraph=True)(w, x), value * 2 + 1)
+
+
 def optimizers(mesh):
     """Their compiled steps are plain torch's, and send nothing."""
     for make in (
@@ -248,6 +211,20 @@ def traces(mesh):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+def traces_the_first(mesh):
+    """One rank's trace is no part of what is compiled within it."""
+    torch._dynamo.utils.counters.clear()
+    torch._dynamo.reset()
+    model = net(mesh)
+    run = torch.compile(model, backend="aot_eager", fullgraph=True)
+    x, _ = split(mesh, *batches(0))
+    traced_programs._has_recorded = False  # by other cases
+    with weft.trace() if weft.rank() == 0 else contextlib.nullcontext():
+        run(x)
+    same(run(x), net()(batches(0)[0]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 def another_order_on_a_rank(mesh):
     """Where one rank would put its collectives into another order, all keep the program's."""
     kept = collective_order._FIRST
@@ -279,7 +256,7 @@ CASES = {
     for case in (
         trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
         in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
-        optimizers,
+        optimizers, types, traces_the_first,
     )
 }  # fmt: skip
 

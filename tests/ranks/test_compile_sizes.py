@@ -114,6 +114,11 @@ def asked_for_in_vain(mesh):
         run = compiled(model, dynamic=True)
         for n in (6, 4):
             is_as_plain(run, model, plain, rows(n))
+        for on in (True, False):
+            weft.compile_graphs(on)
+            run = compiled(lambda x: x.exp() * x.shape[0], dynamic=True)
+            for n in (6, 4):
+                same(run(weft.distribute_tensor(rows(n), ("a", None), mesh)), rows(n).exp() * n, f"{on}")
 
 
 CASES = {

@@ -97,9 +97,62 @@ def not_a_leaf(mesh):
     same(x.grad, plain.grad)
 
 
+def pending(mesh):
+    """A pending sum that is written holds on each rank what it is to hold there, and is written once."""
+    layout = weft.TensorLayout((None, None), mesh, {"a": "sum"})
+    other = torch.randn(6, 4, dtype=torch.float64)
+    for program in (
+        lambda a: a.add_(1),
+        lambda a: a.mul_(2),
+        lambda a: a.add_(a),
+        lambda a: a.relu_(),
+        lambda a: a.copy_(other),
+        lambda a: a[1:3].add_(1),
+    ):
+        torch._dynamo.reset()
+        part = torch.randn(6, 4, dtype=torch.float64)
+        x, plain = weft.from_local(part.clone(), layout), part * 2
+        same(torch.compile(program, backend="aot_eager", fullgraph=True)(x), program(plain))
+        same(x, plain)
+
+
+def in_inference_mode(mesh):
+    torch._dynamo.reset()
+    run = torch.compile(lambda a: a.add_(1)[1:3] * 2, backend="aot_eager", fullgraph=True)
+    with torch.inference_mode():
+        plain, x = values(mesh, ("a", None))
+        same(run(x), plain.add_(1)[1:3] * 2)
+        same(x, plain)
+
+
+def saved_for_backward(mesh):
+    """What backward needs must not be written in between: the error that plain torch gives."""
+    for program, write in ((torch.exp, lambda x, y: y), (torch.square, lambda x, y: x)):
+        torch._dynamo.reset()
+        run = torch.compile(program, backend="aot_eager", fullgraph=True)
+        for tensor in values(mesh, ("a", None)):
+            x = tensor.requires_grad_()
+            y = run(x)
+            with torch.no_grad():
+                write(x, y).mul_(2)
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                y.sum().backward()
+
+
 CASES = {
     **{f"{p.__name__}-{name}": pairs(p, pair) for p in (adds, reads_first) for name, pair in PAIRS.items()},
-    **{f.__name__: f for f in (alike_later, moved_view, seen_through_views, not_a_leaf)},
+    **{
+        f.__name__: f
+        for f in (
+            alike_later,
+            moved_view,
+            seen_through_views,
+            not_a_leaf,
+            saved_for_backward,
+            pending,
+            in_inference_mode,
+        )
+    },
 }
 
 

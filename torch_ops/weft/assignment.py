@@ -88,6 +88,8 @@ def _variables(module: torch.nn.Module) -> Iterator[tuple[str, dict[str, Any], s
 
 def _place_module(parent: torch.nn.Module, name: str, child: Any) -> None:
     """A module in the place of another: its variables take the layouts of those of the same names."""
+    if torch.compiler.is_compiling():  # Dynamo looks into modules that it makes in another way
+        return
     old = parent._modules.get(name)
     if old is None or child is None or old is child:
         return

@@ -1,7 +1,7 @@
 """torch.compile of what works on sharded tensors: how they come into its graphs, and out of them.
 
-Dynamo and AOTAutograd meet a sharded tensor as `Traced` (traced.py), a wrapper around its part; the compiled program
-gets the parts, and sharded tensors are made of what it returns.
+Dynamo and AOTAutograd meet a sharded tensor as `Traced` (traced.py), a wrapper around its part. What AOTAutograd does
+then is in traced_programs.py.
 """
 
 from __future__ import annotations
@@ -16,17 +16,29 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from . import exporting, first_rank, traced_draws, traced_sizes, traced_views, traced_writes
+from . import exporting, first_rank, trace_modules, traced_draws, traced_programs, traced_sizes, traced_writes
 from .after_import import after_import
 from .arguments import needed
-from .collective_order import order_collectives
 from .rules import know_prims
 from .tensors import is_sharded
-from .traced import PART, Traced, as_traced, compiled_for, laid_out, layout_of, named, of_part, part_of, set_part
+from .traced import (
+    PART,
+    Traced,
+    as_traced,
+    compiled_for,
+    layout_of,
+    named,
+    of_part,
+    part_of,
+    path_of,
+    set_part,
+)
+from .traced_programs import compiled
 
 _WHY = (
     "[W067] weft: torch.compile does not record this code on sharded tensors, so it runs op by op, as without it, and "
@@ -34,12 +46,9 @@ _WHY = (
     "tensors alone. The reason: "
 )
 _COMPILED_FOR = "_weft_compiled_for"
-# What is compiled: whether it has sharded tensors (met), and which collectives (program); whether what was compiled
-# last had sharded tensors (last).
-_met = threading.local()
+_last = threading.local()  # .met: whether the frame that was compiled last had sharded tensors
 _told = False
 _records = False
-_has_recorded = False
 _fakes: weakref.WeakKeyDictionary[Any, WeakIdKeyDictionary] = weakref.WeakKeyDictionary()  # of each converter
 
 
@@ -60,13 +69,9 @@ def install() -> None:
     setattr(torch.Tensor, PART, property(part_of, set_part))
     setattr(torch.Tensor, _COMPILED_FOR, property(compiled_for))
     traced_draws.install()
-    after_import("torch._dynamo.variables.builder", _keep_sizes)
+    after_import("torch._dynamo.variables.builder", _build_variables)
     after_import("torch._dynamo.convert_frame", _convert_frames)
-    after_import("torch._functorch.aot_autograd", traced_views.hook)
-    after_import("torch._functorch._aot_autograd.graph_compile", _order)
-    after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
-    after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
-    after_import("torch._functorch._aot_autograd.runtime_wrappers", _at_run_time)
+    traced_programs.install()
 
 
 def _is_known() -> bool:
@@ -100,11 +105,6 @@ def compile_graphs(on: bool = True) -> bool:
 def records() -> bool:
     """Whether sharded programs are recorded."""
     return _records
-
-
-def has_recorded() -> bool:
-    """Whether one was, in this process."""
-    return _has_recorded
 
 
 def _why_off() -> str:
@@ -142,7 +142,7 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
             if TracingContext.try_get() is not None:
                 _skip_frame()
             return original(self, fake_mode, t, *args, **kwargs)
-        _met.met = True
+        compiled.met = True
         source = kwargs.get("source")
         if source is not None and TracingContext.try_get() is not None:
             _guard(source)
@@ -150,9 +150,11 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
         if t not in memo:
             # Sizes are numbers: another shape is another program.
             part = original(self, fake_mode, part_of(t))
-            path = torch.ops.weft.path_of(t)
+            path = path_of(t)
             fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), path)
-            fake.requires_grad_(t.requires_grad)
+            if t.requires_grad:
+                with temporarily_clear_interpreter_stack():  # torch.func's transforms are not about it
+                    fake.requires_grad_()
             if t.requires_grad and not t.is_leaf:
                 with torch.enable_grad():
                     fake = named(fake.clone(), path)
@@ -182,16 +184,18 @@ def _convert_frames(convert_frame: ModuleType) -> None:
 def _with_numbers(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(self: Any, frame: Any, cache_entry: Any, *args: Any, **kwargs: Any) -> Any:
-        outer, _met.met = getattr(_met, "met", False), False
+        if _records:
+            trace_modules.stop_watching()
+        outer, compiled.met = getattr(compiled, "met", False), False
         try:
             return traced_sizes.compile_with_numbers(
                 lambda: original(self, frame, cache_entry, *args, **kwargs),
                 frame.f_code,
                 cache_entry is not None,
-                lambda: _met.met,
+                lambda: compiled.met,
             )
         finally:
-            _met.last, _met.met = _met.met, outer
+            _last.met, compiled.met = compiled.met, outer
 
     return call
 
@@ -201,11 +205,11 @@ def _or_python(original: Callable[..., Any], left: Callable[[], Any]) -> Callabl
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _met.last = False
+        _last.met = False
         try:
             return original(self, *args, **kwargs)
         except Exception as error:
-            if not _met.last or self._inner_convert._box.error_on_graph_break:
+            if not _last.met or self._inner_convert._box.error_on_graph_break:
                 raise
             _tell_error(error)
             return left()
@@ -215,7 +219,9 @@ def _or_python(original: Callable[..., Any], left: Callable[[], Any]) -> Callabl
 
 def _tell_error(error: Exception) -> None:
     """Weft's own reason, where it is one; else the first 400 characters. Without what Dynamo says around it."""
-    text = " ".join(str(error).split()).split(" Set TORCHDYNAMO_VERBOSE")[0] or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    for around in (" from user code: ", " Set TORCHDYNAMO_VERBOSE"):
+        text = text.split(around)[0]
     own = text.rpartition("[W067] weft: ")
     if own[1] or isinstance(error, torch._dynamo.exc.Unsupported):  # the code's, so every rank's
         _tell(own[2] or text[:400])
@@ -230,113 +236,28 @@ def _tell(reason: str, warn: Callable[..., None] = first_rank.warn) -> None:
         warn(_WHY + reason, stacklevel=3)
 
 
-def _keep_out_of_caches(cache: ModuleType) -> None:
-    """Keeps programs with sharded tensors out of AOTAutograd's cache, whose keys tell shapes and no layouts."""
-    cls = cache.AOTAutogradCachePickler
-    original = cls._reduce_tensor
+def _build_variables(builder: ModuleType) -> None:
+    traced_sizes.keep_sizes(builder, _meets, part_of, PART)
+    _keep_types(builder)
+
+
+def _meets(tensor: Any) -> bool:
+    """Whether the frame that is recorded has this tensor, and that it is sharded."""
+    meets = _records and _is_real(tensor)
+    if meets:
+        compiled.met = True
+    return meets
+
+
+def _keep_types(builder: ModuleType) -> None:
+    """Code that asks for the type of a sharded tensor is told that of the real one."""
+    original = builder.get_specialized_props
 
     @functools.wraps(original)
-    def reduce_tensor(self: Any, t: torch.Tensor) -> Any:
-        if is_sharded(t):
-            raise cache.BypassAOTAutogradCache("sharded tensors are not in the cache's keys")
-        return original(self, t)
+    def get_specialized_props(cls: Any, tx: Any, example_value: Any, *args: Any) -> Any:
+        props = original(cls, tx, example_value, *args)
+        if type(example_value) is Traced:
+            props["class_type"] = torch.nn.Parameter if isinstance(example_value, torch.nn.Parameter) else torch.Tensor
+        return props
 
-    cls._reduce_tensor = reduce_tensor
-
-
-def _keep_sizes(builder: ModuleType) -> None:
-    traced_sizes.keep_sizes(builder, _is_real, part_of, PART)
-
-
-def _order(graph_compile: ModuleType) -> None:
-    """The collectives of each graph are ordered before a backend compiles it, and its draws keep their order."""
-
-    def ordering(compiler: Callable[..., Any], met: bool) -> Callable[..., Any]:
-        @functools.wraps(compiler)
-        def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
-            global _has_recorded
-            _has_recorded = _has_recorded or met
-            _met.program = order_collectives(module)
-            with traced_draws.as_op_by_op(module.graph, met):
-                compiled = compiler(module, *args, **kwargs)
-            return _below_autograd(compiled) if met and getattr(compiled, "_boxed_call", False) else compiled
-
-        return compile_graph
-
-    for name in ("aot_stage2_autograd", "aot_stage2_inference"):
-        original = vars(graph_compile)[name]
-
-        @functools.wraps(original)
-        def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
-            graph, met = capture.graph_module.graph, getattr(_met, "met", False)
-            traced_draws.keep_in_forward(graph)
-            with traced_draws.as_op_by_op(graph, met):
-                return original(state, capture, partition, *(ordering(c, met) for c in compilers))
-
-        vars(graph_compile)[name] = stage
-
-
-def _below_autograd(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python."""
-
-    def run(given: list[Any]) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            return compiled(given)
-
-    run._boxed_call = True  # type: ignore[attr-defined]
-    return run
-
-
-def _unwrap_inputs(codegen: ModuleType) -> None:
-    """What a compiled program is given of a sharded tensor is its part."""
-    original = codegen.codegen_subclass_wrapper
-
-    @functools.wraps(original)
-    def codegen_subclass_wrapper(compiled_fn: Any, inp_metas: list[Any], *args: Any, **kwargs: Any) -> Any:
-        from torch._functorch._aot_autograd.schemas import PlainTensorMeta
-
-        ours = [
-            i
-            for i, meta in enumerate(inp_metas)
-            if getattr(meta, "original_subclass_type", None) is Traced
-            or type(getattr(meta, "original_subclass", None)) is Traced
-        ]
-        metas = list(inp_metas)
-        for i in ours:
-            metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
-        run, program = original(compiled_fn, metas, *args, **kwargs), getattr(_met, "program", 0)
-        enter, written = torch.ops.weft._enter.default, traced_writes.of(len(inp_metas), ours) if ours else []
-
-        def unwrapped(given: list[Any]) -> Any:
-            for i, part in zip(ours, enter([given[i] for i in ours], program, written), strict=True):
-                given[i] = part
-            return run(given)
-
-        return unwrapped if ours else run
-
-    vars(codegen)["codegen_subclass_wrapper"] = codegen_subclass_wrapper
-
-
-def _at_run_time(wrappers: ModuleType) -> None:
-    traced_views.make_again(wrappers)
-    _lay_out_tangents(wrappers)
-
-
-def _lay_out_tangents(wrappers: ModuleType) -> None:
-    """Gradients that come into a compiled backward pass are brought to the layouts it was compiled for."""
-    cls = wrappers.AOTDispatchAutograd
-    original = cls.process_runtime_tangent
-
-    def process_runtime_tangent(x: Any, meta: Any, *args: Any, **kwargs: Any) -> Any:
-        expected = getattr(meta, "original_subclass_type", None)
-        if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
-            return original(x, meta, *args, **kwargs)
-        if expected is Traced:
-            layout = meta.meta.layout
-            form = meta.attrs[PART].memory_format
-            return x, [wrappers.coerce_to_expected_memory_format(part_of(laid_out(x, layout)), form)]
-        if _is_real(x):  # of a plain result
-            x = torch.ops.weft.full_tensor(x)
-        return original(x, meta, *args, **kwargs)
-
-    cls.process_runtime_tangent = staticmethod(process_runtime_tangent)
+    vars(builder)["get_specialized_props"] = get_specialized_props

@@ -33,6 +33,15 @@ class _Call:
         self.end, self.last = time.monotonic_ns(), torch.autograd._get_sequence_nr()
 
 
+_watching: set[ModuleCalls] = set()
+
+
+def stop_watching() -> None:
+    """Before Dynamo looks at code: hooks of modules would be part of its programs, on this rank alone."""
+    for calls in list(_watching):
+        calls.stop()
+
+
 class ModuleCalls:
     """Watches the calls that one thread makes of the modules inside `roots`."""
 
@@ -52,8 +61,10 @@ class ModuleCalls:
                 nn_module.register_module_forward_pre_hook(self._before),
                 nn_module.register_module_forward_hook(self._after, always_call=True),
             ]
+            _watching.add(self)
 
     def stop(self) -> None:
+        _watching.discard(self)
         for handle in self._handles:
             handle.remove()
         for call in self._open:

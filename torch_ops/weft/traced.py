@@ -152,5 +152,10 @@ def are_tied(a: torch.Tensor, b: torch.Tensor) -> bool:
     return _call(torch.ops.weft._are_tied, a, b)
 
 
+def refuse_overlap(tensors: Sequence[torch.Tensor], written: Sequence[int]) -> None:
+    """Raises NotImplementedError where a write to one of the `written` must be carried to another of these tensors."""
+    _call(torch.ops.weft._refuse_overlap, list(tensors), list(written))
+
+
 _kernels = torch.library.Library("weft", "IMPL")
 _kernels.impl("_as_traced", as_traced, "PrivateUse3")

@@ -12,18 +12,19 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-_KEY = "weft::_draw_key"
+_KEY, _REPLAYED = "weft::_draw_key", "weft::_replayed"
 
 
 def install() -> None:
     """How compilers see the recorded ops."""
     torch.library.register_fake(_KEY)(lambda device: torch.empty((), dtype=torch.int64))
-    torch.library.register_fake("weft::_drawn")(_empty_part)
+    for name in ("weft::_drawn", _REPLAYED):
+        torch.library.register_fake(name)(_empty)
 
 
-def _empty_part(*args: Any) -> torch.Tensor:
-    part, strides, dtype, device = args[-4:]
-    return torch.empty_strided(part, strides, dtype=dtype, device=device)
+def _empty(*args: Any) -> torch.Tensor:
+    sizes, strides, dtype, device = args[-4:]
+    return torch.empty_strided(sizes, strides, dtype=dtype, device=device)
 
 
 def draws(node: Node) -> bool:
@@ -31,12 +32,9 @@ def draws(node: Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
-def keep_in_forward(graph: Graph) -> None:
-    """Keys that forward draws backward does not draw again. (It would, as they need nothing that it lacks.)"""
-    for node in graph.nodes:
-        backward = node.meta.get("partitioner_tag") == "is_backward" or "recompute" in node.meta
-        if getattr(node.target, "_name", "") == _KEY and not backward:
-            node.meta["partitioner_tag"] = "must_be_in_forward"
+def begins_draw(node: Node) -> bool:
+    """Whether it draws the key of a draw, or in replay mode the values themselves."""
+    return getattr(node.target, "_name", "") in (_KEY, _REPLAYED)
 
 
 def as_op_by_op(graph: Graph, sharded: bool) -> contextlib.AbstractContextManager[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .traced import Traced
+from .traced import Traced, refuse_overlap
 
 _real = WeakIdKeyDictionary()  # of a traced tensor: the real one, weakly
 _last = threading.local()  # .written: of the arguments of the program that is compiled, which ones it writes
@@ -33,7 +33,7 @@ def found(given: Sequence[Any], written: Sequence[bool]) -> None:
     reals = [(i, _real[x]()) for i, x in enumerate(given) if type(x) is Traced and x in _real]
     known = [(i, real) for i, real in reals if real is not None]
     if any(written[i] for i, _ in known):
-        torch.ops.weft._refuse_overlap([r for _, r in known], [k for k, (i, _) in enumerate(known) if written[i]])
+        refuse_overlap([real for _, real in known], [k for k, (i, _) in enumerate(known) if written[i]])
 
 
 def of(arguments: int, ours: Sequence[int]) -> list[int]:

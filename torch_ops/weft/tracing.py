@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import _library, compiling  # noqa: F401
+from . import _library, traced_programs  # noqa: F401
 from .files import file_name, write_file
 from .maps import distributed_modules
 from .process import rank, world_size
@@ -64,7 +64,9 @@ class Trace:
         if self._number is not None:
             raise RuntimeError("[W150] this trace is running already; make another with weft.trace()")
         # Hooks of modules are part of compiled programs, so that this rank alone would compile them anew.
-        watched = [] if compiling.has_recorded() else [self._root] if self._root is not None else distributed_modules()
+        watched = (
+            [] if traced_programs.has_recorded() else [self._root] if self._root is not None else distributed_modules()
+        )
         self._calls = ModuleCalls(watched)
         self._calls.start()
         self._number = torch.ops.weft.trace_start()

@@ -1,0 +1,160 @@
+"""Compiled programs on sharded tensors: what AOTAutograd makes of a traced one.
+
+A program gets the parts of what it is given, and sharded tensors are made of what it returns.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch.fx import Graph
+
+from . import traced_draws, traced_views, traced_writes
+from .after_import import after_import
+from .collective_order import order_collectives
+from .tensors import is_sharded
+from .traced import PART, Traced, laid_out, part_of
+
+# Of what is compiled: whether it has sharded tensors (.met), and which collectives (.program).
+compiled = threading.local()
+_has_recorded = False
+
+
+def install() -> None:
+    """Hooks into AOTAutograd, once."""
+    after_import("torch._functorch.aot_autograd", traced_views.hook)
+    after_import("torch._functorch._aot_autograd.graph_compile", _order)
+    after_import("torch._functorch._aot_autograd.subclass_codegen", _unwrap_inputs)
+    after_import("torch._functorch._aot_autograd.autograd_cache", _keep_out_of_caches)
+    after_import("torch._functorch._aot_autograd.runtime_wrappers", _at_run_time)
+
+
+def has_recorded() -> bool:
+    """Whether a program on sharded tensors was compiled in this process."""
+    return _has_recorded
+
+
+def _keep_out_of_caches(cache: ModuleType) -> None:
+    """Keeps programs with sharded tensors out of AOTAutograd's cache, whose keys tell shapes and no layouts."""
+    cls = cache.AOTAutogradCachePickler
+    original = cls._reduce_tensor
+
+    @functools.wraps(original)
+    def reduce_tensor(self: Any, t: torch.Tensor) -> Any:
+        if is_sharded(t):
+            raise cache.BypassAOTAutogradCache("sharded tensors are not in the cache's keys")
+        return original(self, t)
+
+    cls._reduce_tensor = reduce_tensor
+
+
+def _order(graph_compile: ModuleType) -> None:
+    """The collectives of each graph are ordered before a backend compiles it, and its draws keep their order."""
+
+    def ordering(compiler: Callable[..., Any], met: bool) -> Callable[..., Any]:
+        @torch.compiler.disable  # a backward pass is compiled as its program runs, which Dynamo may be watching
+        @functools.wraps(compiler)
+        def compile_graph(module: Any, *args: Any, **kwargs: Any) -> Any:
+            global _has_recorded
+            _has_recorded = _has_recorded or met
+            compiled.program = order_collectives(module)
+            with traced_draws.as_op_by_op(module.graph, met):
+                run = compiler(module, *args, **kwargs)
+            return _below_autograd(run) if met and getattr(run, "_boxed_call", False) else run
+
+        return compile_graph
+
+    for name in ("aot_stage2_autograd", "aot_stage2_inference"):
+        original = vars(graph_compile)[name]
+
+        @functools.wraps(original)
+        def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
+            graph, met = capture.graph_module.graph, getattr(compiled, "met", False)
+            _keep_in_forward(graph)
+            with traced_draws.as_op_by_op(graph, met):
+                return original(state, capture, partition, *(ordering(c, met) for c in compilers))
+
+        vars(graph_compile)[name] = stage
+
+
+def _keep_in_forward(graph: Graph) -> None:
+    """What forward draws and moves backward does not draw and move again. (It would where it has all that this needs:
+    such ops are never left out as unused.)"""
+    for node in graph.nodes:
+        moves = getattr(node.target, "namespace", "") == "_c10d_functional"
+        backward = node.meta.get("partitioner_tag") == "is_backward" or "recompute" in node.meta
+        if (moves or traced_draws.begins_draw(node)) and not backward:
+            node.meta["partitioner_tag"] = "must_be_in_forward"
+
+
+def _below_autograd(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python."""
+
+    def run(given: list[Any]) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return program(given)
+
+    torch._dynamo.eval_frame.skip_code(run.__code__)
+    run._boxed_call = True  # type: ignore[attr-defined]
+    return run
+
+
+def _unwrap_inputs(codegen: ModuleType) -> None:
+    """What a compiled program is given of a sharded tensor is its part."""
+    original = codegen.codegen_subclass_wrapper
+
+    @functools.wraps(original)
+    def codegen_subclass_wrapper(compiled_fn: Any, inp_metas: list[Any], *args: Any, **kwargs: Any) -> Any:
+        from torch._functorch._aot_autograd.schemas import PlainTensorMeta
+
+        ours = [
+            i
+            for i, meta in enumerate(inp_metas)
+            if getattr(meta, "original_subclass_type", None) is Traced
+            or type(getattr(meta, "original_subclass", None)) is Traced
+        ]
+        metas = list(inp_metas)
+        for i in ours:
+            metas[i] = PlainTensorMeta(metas[i].flat_tensor_start_idx)
+        run, program = original(compiled_fn, metas, *args, **kwargs), getattr(compiled, "program", 0)
+        enter, written = torch.ops.weft._enter.default, traced_writes.of(len(inp_metas), ours) if ours else []
+
+        def unwrapped(given: list[Any]) -> Any:
+            for i, part in zip(ours, enter([given[i] for i in ours], program, written), strict=True):
+                given[i] = part
+            return run(given)
+
+        return unwrapped if ours else run
+
+    vars(codegen)["codegen_subclass_wrapper"] = codegen_subclass_wrapper
+
+
+def _at_run_time(wrappers: ModuleType) -> None:
+    traced_views.make_again(wrappers)
+    _lay_out_tangents(wrappers)
+
+
+def _lay_out_tangents(wrappers: ModuleType) -> None:
+    """Gradients that come into a compiled backward pass are brought to the layouts it was compiled for."""
+    cls = wrappers.AOTDispatchAutograd
+    original = cls.process_runtime_tangent
+
+    def process_runtime_tangent(x: Any, meta: Any, *args: Any, **kwargs: Any) -> Any:
+        expected = getattr(meta, "original_subclass_type", None)
+        if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
+            return original(x, meta, *args, **kwargs)
+        if expected is Traced:
+            layout = meta.meta.layout
+            form = meta.attrs[PART].memory_format
+            return x, [wrappers.coerce_to_expected_memory_format(part_of(laid_out(x, layout)), form)]
+        if is_sharded(x) and type(x) is not Traced:  # of a plain result
+            x = torch.ops.weft.full_tensor(x)
+        return original(x, meta, *args, **kwargs)
+
+    torch._dynamo.eval_frame.skip_code(process_runtime_tangent.__code__)
+    cls.process_runtime_tangent = staticmethod(process_runtime_tangent)
