@@ -170,6 +170,23 @@ def types(mesh):
     same(torch.compile(asks, backend="aot_eager", fullgraph=True)(w, x), value * 2 + 1)
 
 
+def transforms(mesh):
+    """torch.func within compiled code."""
+    w, x = (torch.randn(n, m, dtype=torch.float64) for n, m in ((6, 4), (4, 6)))
+
+    def gradient(w, x):
+        return torch.func.grad(lambda w: (x @ w).square().sum())(w)
+
+    def product(w, x):
+        return torch.func.vjp(lambda w: (x @ w).square(), w)[1](torch.ones_like(x @ w))[0]
+
+    for program in (gradient, product):
+        for wanted in (False, True):
+            torch._dynamo.reset()
+            given = [weft.distribute_tensor(t, ("a", None), mesh).requires_grad_(wanted) for t in (w, x)]
+            same(torch.compile(program, backend="aot_eager", fullgraph=True)(*given), program(w, x))
+
+
 def optimizers(mesh):
     """Their compiled steps are plain torch's, and send nothing."""
     for make in (
@@ -256,7 +273,7 @@ CASES = {
     for case in (
         trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
         in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
-        optimizers, types, traces_the_first,
+        optimizers, types, traces_the_first, transforms,
     )
 }  # fmt: skip
 

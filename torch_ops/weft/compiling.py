@@ -148,23 +148,26 @@ def _making_fakes(original: Callable[..., Any]) -> Callable[..., Any]:
             _guard(source)
         memo = _fakes.setdefault(self, WeakIdKeyDictionary())
         if t not in memo:
-            # Sizes are numbers: another shape is another program.
-            part = original(self, fake_mode, part_of(t))
-            path = path_of(t)
-            fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), path)
-            if t.requires_grad:
-                with temporarily_clear_interpreter_stack():  # torch.func's transforms are not about it
-                    fake.requires_grad_()
-            if t.requires_grad and not t.is_leaf:
-                with torch.enable_grad():
-                    fake = named(fake.clone(), path)
-            if isinstance(t, torch.nn.Parameter):
-                fake._is_param = True
-            memo[t] = fake
-            traced_writes.stands_for(fake, t)
+            with temporarily_clear_interpreter_stack():  # transforms of torch.func are not about it
+                memo[t] = _fake(t, original(self, fake_mode, part_of(t)))
+            traced_writes.stands_for(memo[t], t)
         return memo[t]
 
     return from_real_tensor
+
+
+def _fake(t: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """Stands for `t` while a frame is recorded; sizes are numbers: another shape is another program."""
+    path = path_of(t)
+    fake = named(as_traced(of_part(part, layout_of(t), t.shape, t.stride())), path)
+    if t.requires_grad:
+        fake.requires_grad_()
+        if not t.is_leaf:
+            with torch.enable_grad():
+                fake = named(fake.clone(), path)
+    if isinstance(t, torch.nn.Parameter):
+        fake._is_param = True
+    return fake
 
 
 def _guard(source: Any) -> None:

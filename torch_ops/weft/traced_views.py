@@ -1,7 +1,7 @@
 """Views that compiled programs return, of what they are given and of other results.
 
-AOTAutograd makes such a view anew outside of the program, from the memory that it looks into, and a sharded tensor has
-none. Its engine knows which view ops led to it: these are done again.
+AOTAutograd makes such a view again outside of the program, from the memory that it looks into, and a sharded tensor has
+none. Weft knows which view ops led to it: these are done again.
 """
 
 from __future__ import annotations
