@@ -133,6 +133,20 @@ void run_is_set_to(const OpInfo& op, Stack& stack) {
   call.finish(same);
 }
 
+void run_is_same_size(const OpInfo& op, Stack& stack) {
+  BoxedCall call(op, stack);
+  call.finish(call[0].toTensor().sizes() == call[1].toTensor().sizes());
+}
+
+void run_copy_data(const OpInfo& op, Stack& stack) {
+  BoxedCall call(op, stack);
+  const at::Tensor self = call[0].toTensor(), source = call[1].toTensor();
+  if (self.sizes() != source.sizes() || self.scalar_type() != source.scalar_type()) return Handler(op, stack).run();
+  BelowAutograd guard;
+  self.copy_(source);
+  call.finish(self);
+}
+
 // Does what `self.data = source` does: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);

@@ -34,6 +34,10 @@ void run_out(const OpInfo& op, std::vector<c10::IValue>& stack);
 void run_embedding_bag_backward(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// is_set_to: whether both are one value seen alike.
 void run_is_set_to(const OpInfo& op, std::vector<c10::IValue>& stack);
+/// is_same_size: nothing of the values is asked for.
+void run_is_same_size(const OpInfo& op, std::vector<c10::IValue>& stack);
+/// `self.data = source` as compilers record it: a write where it can be one.
+void run_copy_data(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// set_(source), as `self.data = source`: a sharded self shares a sharded source, and lays out a plain one.
 void run_set(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// resize_ to the size that it has; another one is refused.

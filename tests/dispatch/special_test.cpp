@@ -32,6 +32,17 @@ TEST(InPlaceViews, ReturnTheTensorItself) {
   });
 }
 
+TEST(IsSameSize, AsksForNoValues) {
+  const test::Sent sent;
+  run_ranks(3, [](int rank) {
+    const at::Tensor x = rows(), y = numbers({5, 4});
+    const size_t before = test::Sent::count(rank);
+    EXPECT_TRUE(x.is_same_size(y));
+    EXPECT_FALSE(x.is_same_size(x.t()));
+    EXPECT_EQ(test::Sent::count(rank), before);
+  });
+}
+
 TEST(IsSetTo, TellsWhetherBothAreOneValueSeenAlike) {
   run_ranks(3, [](int) {
     const at::Tensor x = rows(), part = x.slice(1, 0, 2), other = x.slice(1, 2, 4);

@@ -116,6 +116,25 @@ def pending(mesh):
         same(x, plain)
 
 
+def data(mesh):
+    """`.data = ` is such a write, and moves nothing."""
+    torch._dynamo.reset()
+
+    def program(a, b):
+        a.data = a.data * 2 + b
+        return a * 3
+
+    run = torch.compile(program, backend="aot_eager", fullgraph=True)
+    plain, x = values(mesh, ("a", None))
+    plain.requires_grad_(), x.requires_grad_()
+    for _ in range(2):
+        with weft.trace() as trace:
+            got = run(x, x.detach().clone())
+        assert trace.total_bytes == 0, trace
+        same(got, program(plain, plain.detach().clone()))
+        same(x, plain)
+
+
 def in_inference_mode(mesh):
     torch._dynamo.reset()
     run = torch.compile(lambda a: a.add_(1)[1:3] * 2, backend="aot_eager", fullgraph=True)

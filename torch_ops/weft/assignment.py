@@ -72,6 +72,8 @@ def _placed(members: dict[str, Any], name: str, new: Any) -> Any:
     old = members.get(name)
     if old is None or old is new or not is_sharded(old) or not isinstance(new, torch.Tensor):
         return None
+    if torch.compiler.is_dynamo_compiling() and is_sharded(new):  # its path is not recorded
+        return None
     return _keep_layout(old, new, name)
 
 
@@ -88,7 +90,7 @@ def _variables(module: torch.nn.Module) -> Iterator[tuple[str, dict[str, Any], s
 
 def _place_module(parent: torch.nn.Module, name: str, child: Any) -> None:
     """A module in the place of another: its variables take the layouts of those of the same names."""
-    if torch.compiler.is_compiling():  # Dynamo looks into modules that it makes in another way
+    if torch.compiler.is_dynamo_compiling():  # Dynamo looks into modules that it makes in another way
         return
     old = parent._modules.get(name)
     if old is None or child is None or old is child:

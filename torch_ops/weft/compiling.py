@@ -21,10 +21,18 @@ from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeTensorConverter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from . import exporting, first_rank, trace_modules, traced_draws, traced_programs, traced_sizes, traced_writes
+from . import (
+    exporting,
+    first_rank,
+    known_to_dynamo,
+    trace_modules,
+    traced_draws,
+    traced_programs,
+    traced_sizes,
+    traced_writes,
+)
 from .after_import import after_import
 from .arguments import needed
-from .rules import know_prims
 from .tensors import is_sharded
 from .traced import (
     PART,
@@ -60,7 +68,7 @@ def install() -> None:
     if getattr(converter, "_weft_compiling", False):
         return
     converter._weft_compiling = True
-    after_import("torch._inductor.inductor_prims", know_prims)
+    known_to_dynamo.install(is_sharded, lambda recorded: type(recorded) is Traced)
     converter.from_real_tensor = _making_fakes(converter.from_real_tensor)
     if not _is_known():
         return

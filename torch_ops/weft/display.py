@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library, readers  # noqa: F401
+from .known_to_dynamo import left_alone
 
 _WAY_OUT = (
     "a sharded tensor has no memory of its own. weft.full_tensor(x) gives the whole value as a plain tensor (a "
@@ -65,6 +66,7 @@ def _guard(cls: type, name: str) -> None:
     original = getattr(cls, name)
     message = _MESSAGES[name]
 
+    @left_alone
     @functools.wraps(original)
     def guarded(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -80,6 +82,7 @@ def _guard(cls: type, name: str) -> None:
 def _guard_deepcopy(cls: Any) -> None:
     original = cls.__deepcopy__
 
+    @left_alone
     @functools.wraps(original)
     def deepcopied(self: torch.Tensor, memo: dict) -> Any:
         if id(self) in memo or not torch.ops.weft.is_sharded(self) or not self.is_leaf:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .known_to_dynamo import left_alone
 from .tensors import is_sharded, layout_of
 
 
@@ -45,6 +46,7 @@ def _with_weft(core: Callable, instead: Callable) -> Callable:
     """Core's own where it can, so that plain tensors pay nothing; of a sharded one it raises, before it has read or
     written anything, that this has no memory, or what it raises of the whole value too."""
 
+    @left_alone
     @functools.wraps(core)
     def call(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -39,14 +38,6 @@ def register_rule(op: Any, text: str) -> None:
             results that are no tensors).
     """
     torch.ops.weft.register_rule(op_name(op), checked(text, "register_rule: the rule"))
-
-
-def know_prims(_module: ModuleType) -> None:
-    """Torch's prims have tags in Python alone: those that are pointwise are known by them as aten's are."""
-    for name in dir(torch.ops.prims):
-        op = getattr(getattr(torch.ops.prims, name), "default", None)
-        if torch.Tag.pointwise in getattr(op, "tags", ()):
-            register_rule(op, "*... -> *...")
 
 
 def check_rule(

@@ -13,6 +13,7 @@ import torch
 
 from .arguments import needed
 from .axes import Axes
+from .known_to_dynamo import recorded_as_sharded
 from .mesh import DeviceMesh, TensorLayout, adopt_world
 
 # The backend's bit, whatever kind of tensor it is.
@@ -192,6 +193,8 @@ def is_sharded(tensor: Any) -> bool:
 
     Without a call of the dispatcher, in which modes and subclasses of other libraries have a say.
     """
+    if torch.compiler.is_dynamo_compiling():
+        return isinstance(tensor, torch.Tensor) and recorded_as_sharded(tensor)
     return isinstance(tensor, torch.Tensor) and bool(torch._C._dispatch_keys(tensor).raw_repr() & _KEY)
 
 

@@ -54,6 +54,8 @@ RULES(pointwise, Family::supports_empty_shards | Family::last) {
         "hardswish",
         "_prelu_kernel"},
        "*... -> *...");
+  // As torch.compile records addcmul in optimizers. Its tag is known to Python alone.
+  rule("prims::fma", "*... -> *...");
   rule("isin.Tensor_Tensor", "... -> ...");  // the set is whole
 
   for (const std::string& op : ops_tagged_pointwise()) {
