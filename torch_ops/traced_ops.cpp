@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "comm/lockstep/failure.h"
 #include "comm/wire/recorded_group.h"
 #include "composites/recorded_draws.h"
 #include "layout/type_text.h"
