@@ -3,16 +3,12 @@
 
 #include <tuple>
 
-#include "comm/lockstep/failure.h"
-#include "comm/wire/recorded_group.h"
-#include "composites/recorded_draws.h"
 #include "dispatch/memory_readers.h"
 #include "layout/type_text.h"
 #include "module/set_data.h"
 #include "module/variables.h"
 #include "ops.h"
 #include "paths/adapter.h"
-#include "random/mode.h"
 #include "redistribute/tensors.h"
 #include "tensor/sharded.h"
 

@@ -132,14 +132,10 @@ void define_programs(torch::Library& m) {
   });
   // Its strides may have gaps, as those of views have.
   def("_of_part(Tensor part, int layout, int[] sizes, int[] strides) -> Tensor",
-      [](const at::Tensor& part, int64_t layout, const std::vector<int64_t>& sizes,
-         const std::vector<int64_t>& strides) {
+      [](const at::Tensor& part, int64_t layout, at::IntArrayRef sizes, at::IntArrayRef strides) {
         // What a program returns may be of values that it drew.
         const RunningOp running(comm::kCompiledProgram, drawn_so_far(), nullptr);
-        Geometry geometry;
-        geometry.sizes.assign(sizes.begin(), sizes.end());
-        geometry.strides.assign(strides.begin(), strides.end());
-        const at::Tensor out = make_sharded(part, TensorLayout::from_id(layout), geometry);
+        const at::Tensor out = make_sharded(part, TensorLayout::from_id(layout), {Sizes(sizes), Sizes(strides)});
         if (has_version(out) && has_version(part)) {
           out.unsafeGetTensorImpl()->set_version_counter(part.unsafeGetTensorImpl()->version_counter());
         }

@@ -178,12 +178,12 @@ void run_random(const OpInfo& op, Stack& stack) {
   } else if (replay) {
     localize(op, arguments, target, true);
     const Layout replicated = TensorLayout::replicated(target.layout->mesh(), target.layout->ndim());
+    if (in_place) arguments[written] = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
     at::Tensor full;
-    if (in_place) full = at::empty_strided(target.geometry.sizes, target.geometry.strides, options);
-    if (in_place && is_traced(full) && !row_major(target.geometry.sizes, target.geometry.strides)) {
-      full = record_replay(op, arguments, full);
+    if (in_place && is_traced(arguments[written].toTensor()) &&
+        !row_major(target.geometry.sizes, target.geometry.strides)) {
+      full = record_replay(op, arguments, arguments[written].toTensor());
     } else {
-      if (in_place) arguments[written] = full;
       op.handle.callBoxed(&arguments);
       full = arguments[0].toTensor();
     }

@@ -20,6 +20,16 @@ using torch::autograd::variable_list;
 at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
                      const std::vector<int64_t>& strides);
 
+// Shares the part's memory where its dimensions lie as the full tensor's do, else copies it.
+at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
+  const Sizes own = dense_strides(part.sizes(), strides);
+  for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
+    if (part.size(d) == 1 || part.stride(d) == own[d]) continue;
+    part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);
+  }
+  return make_sharded(std::move(part), layout, {Sizes(sizes), Sizes(strides)});
+}
+
 struct Local : torch::autograd::Function<Local> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor) {
     const ShardedTensorImpl& impl = sharded(tensor);
@@ -60,18 +70,6 @@ at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<i
 }
 
 }  // namespace
-
-at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
-  const Sizes own = dense_strides(part.sizes(), strides);
-  for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
-    if (part.size(d) == 1 || part.stride(d) == own[d]) continue;
-    part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);
-  }
-  Geometry geometry;
-  geometry.sizes.assign(sizes.begin(), sizes.end());
-  geometry.strides.assign(strides.begin(), strides.end());
-  return make_sharded(std::move(part), layout, geometry);
-}
 
 at::Tensor local_tensor(const at::Tensor& tensor) { return holds_shards(tensor) ? Local::apply(tensor) : tensor; }
 

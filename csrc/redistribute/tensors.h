@@ -29,9 +29,6 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
 /// Tensors that every rank has, each in its layout; nothing moves. That their shapes and dtypes are the same is a check
 /// that is not waited for (check_same_soon). Plain tensors only, at least one, all layouts on one mesh; no autograd.
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts);
-/// A sharded tensor of the global geometry from this rank's part, which has the part's sizes: not compared between
-/// ranks. Its memory is shared where its dimensions lie as the full tensor's do, else copied. No autograd.
-at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::IntArrayRef strides);
 /// Uninitialized memory for each rank's part; the full tensor exists nowhere.
 at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorOptions& options);
 

@@ -1,7 +1,6 @@
 #include "tensor/overlap.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "tensor/sharded.h"
 
@@ -27,7 +26,7 @@ bool overlap(const at::Tensor& a, const at::Tensor& b) {
 std::optional<std::pair<size_t, size_t>> written_overlap(const std::vector<at::Tensor>& tensors,
                                                          c10::IntArrayRef written) {
   // By what they share, then by index.
-  std::vector<std::tuple<const void*, size_t>> sharing;
+  std::vector<std::pair<const void*, size_t>> sharing;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const ShardedTensorImpl& impl = sharded(tensors[i]);
     if (const at::Tensor& part = impl.local(); part.numel() > 0) {
@@ -40,8 +39,8 @@ std::optional<std::pair<size_t, size_t>> written_overlap(const std::vector<at::T
     return std::find(written.begin(), written.end(), static_cast<int64_t>(i)) != written.end();
   };
   for (size_t first = 0; first < sharing.size(); ++first) {
-    for (size_t k = first + 1; k < sharing.size() && std::get<0>(sharing[k]) == std::get<0>(sharing[first]); ++k) {
-      const size_t a = std::get<1>(sharing[first]), b = std::get<1>(sharing[k]);
+    for (size_t k = first + 1; k < sharing.size() && sharing[k].first == sharing[first].first; ++k) {
+      const size_t a = sharing[first].second, b = sharing[k].second;
       if ((is_written(a) || is_written(b)) && overlap(tensors[a], tensors[b])) return std::pair{a, b};
     }
   }

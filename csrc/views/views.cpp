@@ -33,14 +33,14 @@ at::Tensor replay(const at::Tensor& root, const ViewStep& step) {
   BelowAutograd guard;
   return run(step, base);
 }
+[[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
+
 ViewSteps steps_from_root(const at::Tensor& view) {
   ViewSteps steps;
   for (auto step = sharded(view).chain(); step; step = step->previous) steps.push_back(step);
   std::reverse(steps.begin(), steps.end());
   return steps;
 }
-
-[[maybe_unused]] const bool replay_is_set = (set_replay(&replay), true);
 
 // What of a range of one dimension lies in this rank's part: at which positions of the range, and where in the shard.
 struct Held {
@@ -203,12 +203,10 @@ std::optional<ViewSteps> steps_between(const at::Tensor& base, const at::Tensor&
 bool are_tied(const at::Tensor& a, const at::Tensor& b) {
   if (!sharded(a).is_moved() && !sharded(b).is_moved()) return false;
   const ViewSteps one = steps_from_root(a), other = steps_from_root(b);
-  size_t k = 0;
-  while (k < one.size() && k < other.size() && one[k] == other[k]) ++k;
-  if (k == one.size() || k == other.size()) return true;
-  return one[k]->op != other[k]->op || one[k]->output == other[k]->output ||
-         !std::equal(one[k]->arguments.begin(), one[k]->arguments.end(), other[k]->arguments.begin(),
-                     other[k]->arguments.end());
+  const auto [p, q] = std::mismatch(one.begin(), one.end(), other.begin(), other.end());
+  if (p == one.end() || q == other.end()) return true;
+  const ViewStep &to_a = **p, &to_b = **q;
+  return to_a.op != to_b.op || to_a.output == to_b.output || to_a.arguments != to_b.arguments;
 }
 
 at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps) {

@@ -97,4 +97,5 @@ def compiled_runs(backend: str, shape: tuple[int, ...] | None, network: str) -> 
 def test_jit_compile(keras2: RankPool, backend: str, shape: tuple[int, ...] | None, network: str) -> None:
     for differences, programs, left, compiles in keras2(compiled_runs, backend, shape, network, timeout=560):
         assert differences == {} and not left
-        assert programs >= 3 if compiles else programs == 0, programs  # of fit, evaluate and predict
+        least = 3 if backend == "inductor" else 4  # whose fit has no smaller last batch and no validation
+        assert programs >= least if compiles else programs == 0, programs

@@ -169,6 +169,7 @@ CASES = {
             not_a_leaf,
             saved_for_backward,
             pending,
+            data,
             in_inference_mode,
         )
     },

@@ -17,6 +17,7 @@ from torch.fx import Graph
 from . import traced_draws, traced_views, traced_writes
 from .after_import import after_import
 from .collective_order import order_collectives
+from .known_to_dynamo import left_alone
 from .tensors import is_sharded
 from .traced import PART, Traced, laid_out, part_of
 
@@ -75,7 +76,8 @@ def _order(graph_compile: ModuleType) -> None:
         @functools.wraps(original)
         def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
             graph, met = capture.graph_module.graph, getattr(compiled, "met", False)
-            _keep_in_forward(graph)
+            if met:
+                _keep_in_forward(graph)
             with traced_draws.as_op_by_op(graph, met):
                 return original(state, capture, partition, *(ordering(c, met) for c in compilers))
 
@@ -95,11 +97,11 @@ def _keep_in_forward(graph: Graph) -> None:
 def _below_autograd(program: Callable[..., Any]) -> Callable[..., Any]:
     """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python."""
 
+    @left_alone
     def run(given: list[Any]) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             return program(given)
 
-    torch._dynamo.eval_frame.skip_code(run.__code__)
     run._boxed_call = True  # type: ignore[attr-defined]
     return run
 
@@ -144,6 +146,7 @@ def _lay_out_tangents(wrappers: ModuleType) -> None:
     cls = wrappers.AOTDispatchAutograd
     original = cls.process_runtime_tangent
 
+    @left_alone
     def process_runtime_tangent(x: Any, meta: Any, *args: Any, **kwargs: Any) -> Any:
         expected = getattr(meta, "original_subclass_type", None)
         if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
@@ -156,5 +159,4 @@ def _lay_out_tangents(wrappers: ModuleType) -> None:
             x = torch.ops.weft.full_tensor(x)
         return original(x, meta, *args, **kwargs)
 
-    torch._dynamo.eval_frame.skip_code(process_runtime_tangent.__code__)
     cls.process_runtime_tangent = staticmethod(process_runtime_tangent)

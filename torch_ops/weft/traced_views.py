@@ -67,6 +67,8 @@ def _keep_steps(aot_autograd: ModuleType) -> None:
             traced_writes.found(args, [info.mutates_data or info.mutates_metadata for info in meta.input_info])
             given, outs, groups, hidden = seen
             seen.clear()
+            if not any(type(x) is Traced for x in outs):
+                return meta
             infos = list(meta.output_info)
             for i in hidden:
                 infos[i] = dataclasses.replace(infos[i], output_type=type(infos[i].output_type).unsafe_view_alias)
