@@ -65,7 +65,7 @@ def judge(row: Row, ends: list[RankEnd]) -> Verdict:
         needed = [r for r in living if r not in row.silent]
         failures += [f"rank {r}: NO ERROR" for r in needed if r not in texts]
         if seconds is not None and seconds > row.within * SLACK:
-            failures.append(f"LATE: {seconds:.2f} s")
+            failures.append(f"LATE: {seconds:.2f} s: {texts}")
         if row.same and len(set(texts.values())) > 1:
             failures.append(f"not the same words: {texts}")
     if row.expect != "right":

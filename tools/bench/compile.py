@@ -4,8 +4,8 @@
 
 Each model `d x tokens` has hidden size d, 2 layers, and 2 sequences of that many tokens for each part of the batch. On
 mesh 2 the weights are split by columns and rows over two ranks; on mesh 2x2 so are they, and the batch over the other
-axis. A step is forward and backward. Candidates take turns in the same processes, in every other round the other way
-round; the ratios are of steps of the same round, their median and the interval that it lies in. Losses and gradients
+axis. A step is forward and backward. Candidates take turns in the same processes, each round in an order of
+its own; the ratios are of steps of the same round, their median and the interval that it lies in. Losses and gradients
 are compared before: exit code 1 where they differ. Compiling takes some ten seconds for each model and mesh.
 
 With --cold it is the first step of a newly compiled model that is timed, without anything in compilers' caches, beside

@@ -1,10 +1,11 @@
 """What collectives take beside what the planner takes them to take, on Gloo ranks of this machine.
 
-    python tools/bench/cost.py [--ranks N] [--repeats N]
+    python tools/bench/cost.py [--ranks N] [--rounds N] [--repeats N]
 
-Predicted and measured seconds for each kind and for sizes between and beyond those that are measured at the start, as
-redistributions issue them: of each the collective alone is timed, as traces tell it. The ratio to reach is 0.8 to 1.3;
-on a machine whose cores are shared it scatters.
+Predicted and measured seconds for each kind and for several sizes, as redistributions issue them: of each the
+collective alone is timed, as traces tell it. Each round is a program of its own, which measures costs at its start. Of
+each case the median of the rounds' ratios is told, and between what they lie: a machine whose cores are shared may be
+another one from a second to the next. The ratio to reach is 0.8 to 1.3.
 """
 
 import argparse
@@ -57,15 +58,22 @@ def measure(options: argparse.Namespace) -> list[tuple[str, int, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=21, help="of each case in a round (default 21)")
     options = parser.parse_args()
-    rows = timing.gloo_ranks(options.ranks, measure, options)
-    print(f"{'collective':16}{'bytes':>10}{'predicted us':>14}{'measured us':>13}{'ratio':>8}")
-    for kind, size, predicted, measured in rows:
-        print(f"{kind:16}{size:>10}{predicted * 1e6:>14.0f}{measured * 1e6:>13.0f}{predicted / measured:>8.2f}")
+    rounds = [timing.gloo_ranks(options.ranks, measure, options) for _ in range(options.rounds)]
+    print(f"{'collective':16}{'bytes':>10}{'predicted us':>14}{'measured us':>13}  ratio")
+    medians = []
+    for rows in zip(*rounds, strict=True):
+        kind, size = rows[0][:2]
+        predicted, measured = [row[2] for row in rows], [row[3] for row in rows]
+        ratios = [p / m for p, m in zip(predicted, measured, strict=True)]
+        medians.append(statistics.median(ratios))
+        us = "".join(f"{statistics.median(of) * 1e6:{w}.0f}" for of, w in ((predicted, 14), (measured, 13)))
+        print(f"{kind:16}{size:>10}{us}  {timing.median_between(ratios)}")
         figures.note(f"{kind} of {size} bytes, predicted", "measured", "s", predicted, measured, headline=False)
-    ratios = sorted(predicted / measured for _, _, predicted, measured in rows)
-    print(f"ratio: median {statistics.median(ratios):.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+    within = sum(0.8 <= r <= 1.3 for r in medians)
+    print(f"medians: {min(medians):.2f} to {max(medians):.2f}, {within} of {len(medians)} within 0.8 to 1.3")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 What collectives, arithmetic and memory take is measured first (WEFT_COST=measure) and searched by. Each model is laid
 out over a mesh (data=2, model=2): as found, and by hand: the batch over "data" and the layers' columns and rows over
 "model", with weights whole or split over the batch's axis; the batch over both axes, with weights whole or split. All
-take turns in the same processes, in every other round the other way round; a ratio is of steps of the same round. The
+take turns in the same processes, each round in an order of its own; a ratio is of steps of the same round. The
 peer is the layout by hand whose median is the least. First of all a Llama of 32 layers (7 billion parameters) is
 searched on a mesh (8, 8), by one process.
 """

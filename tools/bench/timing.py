@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -42,10 +43,11 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int, nu
 
 
 def in_turns(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each candidate's turn returns, round by round; every other round goes in the other order."""
+    """What each candidate's turn returns, round by round. Each round has an order of its own, the same on all ranks, so
+    that all follow upon all others, and upon themselves, as often."""
     values: dict[str, list[float]] = {who: [] for who in turns}
     for r in range(rounds):
-        for who, turn in list(turns.items())[:: -1 if r % 2 else 1]:
+        for who, turn in random.Random(r).sample(list(turns.items()), len(turns)):
             values[who].append(turn())
     return values
 

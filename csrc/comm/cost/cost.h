@@ -22,7 +22,7 @@ constexpr double kSecondsPerTick = 1e-10;
 class AxisCost {
  public:
   /// Buffers that are measured: bytes that a rank holds before or after, whichever are more.
-  static constexpr std::array<int64_t, 4> kSizes{1 << 10, 32 << 10, 256 << 10, 2 << 20};
+  static constexpr std::array<int64_t, 5> kSizes{1 << 10, 32 << 10, 256 << 10, 1 << 20, 4 << 20};
   using Table = std::array<std::array<Ticks, kSizes.size()>, kMoves.size()>;
 
   /// The fixed model: 20 us, and 10 GB/s for what a ring or pairwise exchange sends.
@@ -61,8 +61,8 @@ struct MeshCost {
 /// of such a mesh, or differs between ranks.
 const MeshCost& cost_of(Mesh mesh);
 
-/// Takes half a second for most meshes of a quiet machine, and a second for any: larger buffers are left out where time
-/// is short, and what they take follows from the smaller ones.
+/// Takes a second for most meshes, less where collectives are quick: larger buffers are left out where time is short,
+/// and what they take follows from the smaller ones.
 MeshCost measure_cost(Mesh mesh);
 
 /// JSON text: {"weft_cost": 1, "bytes": [sizes], "axes": {name: {"ranks": n, kind: [nanoseconds per size]}}, ...}.

@@ -78,7 +78,11 @@ MeshCost cost_from_json(const std::string& text, const std::string& source, Mesh
   const JsonValue& bytes = reader.need(root, "bytes", JsonValue::array);
   bool same = bytes.items.size() == AxisCost::kSizes.size();
   for (size_t i = 0; same && i < AxisCost::kSizes.size(); ++i) same = bytes.items[i].number == AxisCost::kSizes[i];
-  if (!same) reader.fail(bytes, "these are not the sizes that this version measures");
+  if (!same) {
+    reader.fail(bytes,
+                "these are not the sizes that this version measures: write the file anew, by WEFT_COST=measure "
+                "and weft.cost(mesh).save(path)");
+  }
   MeshCost cost;
   cost.source = source;
   const JsonValue& products = reader.need(root, kProductsKey, JsonValue::integer);

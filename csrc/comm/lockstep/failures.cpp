@@ -20,7 +20,9 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kShortestPause{1};  // of one that failed
-constexpr milliseconds kLostLog{10000};    // it is tried again after that
+// After so long a log that could not be used is tried again; ever longer, while it cannot.
+constexpr milliseconds kFirstRetry{250};
+constexpr milliseconds kLastRetry{10000};
 
 }  // namespace
 
@@ -42,20 +44,20 @@ std::optional<milliseconds> Failures::patience() const {
 
 // False where the world has no store, or does not reach it: the process that keeps it may have ended.
 bool Failures::use_log(c10::function_ref<void(FailureLog&)> use) {
-  if (!store_calls_ || (log_lost_ && std::chrono::steady_clock::now() < lost_at_ + kLostLog)) return false;
+  if (!store_calls_ || (lost_for_ && std::chrono::steady_clock::now() < lost_at_ + *lost_for_)) return false;
   try {
-    if (!log_ || log_lost_) {
+    if (!log_ || lost_for_) {
       log_.emplace(context().world()->getStore(), context().world_size(), *store_calls_);
       read_.clear();  // it is read from its beginning
       told_calls_ = {};
     }
     use(*log_);
-    log_lost_ = false;
+    lost_for_.reset();
   } catch (const std::exception&) {
-    log_lost_ = true;
+    lost_for_ = lost_for_ ? std::min(2 * *lost_for_, kLastRetry) : kFirstRetry;
     lost_at_ = std::chrono::steady_clock::now();
   }
-  return !log_lost_;
+  return !lost_for_;
 }
 
 bool Failures::read_log() {

@@ -57,9 +57,9 @@ class Failures : public ContextState {
   std::atomic<bool> finished_one_{false};
   std::atomic<bool> unsettled_{false};  // failed, and it is open whether all have; or parted
   std::mutex mutex_;
-  std::optional<TimedCalls> store_calls_;  // none: there is no store
-  std::optional<FailureLog> log_;          // opened when first needed
-  bool log_lost_ = false;
+  std::optional<TimedCalls> store_calls_;              // none: there is no store
+  std::optional<FailureLog> log_;                      // opened when first needed
+  std::optional<std::chrono::milliseconds> lost_for_;  // set: the log cannot be used, and is left alone for so long
   std::chrono::steady_clock::time_point lost_at_;
   int64_t meetings_ = 0;
   FailureLog::Calls told_calls_;

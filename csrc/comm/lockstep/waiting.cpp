@@ -78,7 +78,7 @@ void Failures::lose(const std::string& why) {
     compare_calls();
     std::this_thread::sleep_for(kLostLook);
   }
-  if (log_lost_) {
+  if (lost_for_) {
     part(broken(number, call,
                 c10::str(reason(why),
                          "; the job's store, which rank 0 or torchrun keeps, is gone too or cannot be reached")),

@@ -31,8 +31,10 @@ TEST(CollectiveCost, IsStraightBetweenMeasuredSizesAndBeyond) {
   }
   EXPECT_EQ(measured.of(Moves::all_gather, 0), 1000);
   EXPECT_EQ(measured.of(Moves::all_gather, (sizes[0] + sizes[1]) / 2), 2500);
-  const int64_t run = sizes[3] - sizes[2];
-  EXPECT_EQ(measured.of(Moves::all_gather, sizes[3] + 10 * run), 64000 + 10 * 48000);
+  const size_t last = sizes.size() - 1;
+  const int64_t run = sizes[last] - sizes[last - 1];
+  const Ticks of_last = 1000 << (2 * last);
+  EXPECT_EQ(measured.of(Moves::all_gather, sizes[last] + 10 * run), of_last + 10 * (of_last / 4 * 3));
 }
 
 TEST(CollectiveCost, NeverFallsWithTheSize) {
