@@ -179,6 +179,38 @@ TEST(Failure, StoreIsLeftAloneWhileNothingFails) {
   EXPECT_EQ(store->getNumKeys(), 1);  // which collectives the rank that waited has asked for
 }
 
+// Does not let itself be reached the first time.
+class LateStore : public CountingStore {
+ public:
+  c10::intrusive_ptr<c10d::Store> clone() override {
+    TORCH_CHECK(uses++ > 0, "not yet");
+    return CountingStore::clone();
+  }
+};
+
+TEST(Failure, IsToldThoughTheStoreOnceDidNotAnswer) {
+  LoopbackOptions options;
+  const auto store = c10::make_intrusive<LateStore>();
+  options.store = store;
+  std::barrier together(2);
+  auto body = [&](int rank) {
+    std::string error;
+    const double took = seconds([&] {
+      error = error_of<c10::IndexError>([&] {
+        if (rank == 1) {
+          while (store->uses == 0) std::this_thread::sleep_for(milliseconds(10));  // rank 0 waits, and looked in vain
+          refuse("embedding");
+        }
+        sum(2);
+      });
+    });
+    EXPECT_LT(took, 5);
+    EXPECT_THAT(error, HasSubstr(rank == 0 ? "[embedding] failed on rank 1: index 9" : "the other ranks are told"));
+    together.arrive_and_wait();
+  };
+  run_ranks(2, body, options);
+}
+
 TEST(Failure, AloneIsNobodysBusiness) {
   const Context alone({});
   const ContextGuard guard(const_cast<Context*>(&alone));
