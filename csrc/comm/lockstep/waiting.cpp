@@ -72,6 +72,7 @@ void Failures::lose(const std::string& why) {
   if (parted_) raise_parted();
   const int64_t number = calls_.count() - 1;
   const Call call = calls_.last().value_or(Call{});
+  if (lost_for_) lost_for_ = milliseconds{0};  // it is asked once more, however lately it did not answer
   const auto deadline = std::chrono::steady_clock::now() + kLostPatience;
   while (read_log() && std::chrono::steady_clock::now() < deadline) {
     check();
