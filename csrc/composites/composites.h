@@ -26,6 +26,8 @@ void run_layer_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_layer_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_rms_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_rms_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_group_norm(const c10::OperatorHandle& op, CompositeStack& stack);
+void run_group_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_batch_norm_backward(const c10::OperatorHandle& op, CompositeStack& stack);
 void run_cudnn_batch_norm(const c10::OperatorHandle& op, CompositeStack& stack);

@@ -6,6 +6,8 @@
 
 #include "composites/arguments.h"
 #include "composites/composites.h"
+#include "composites/moments.h"
+#include "composites/split_parts.h"
 
 namespace weft::rules {
 
@@ -38,14 +40,16 @@ std::vector<int64_t> all_but_channels(int64_t ndim) {
   return dims;
 }
 
-// The dtype of what is saved for backward: that of the input in CPU kernels, unless a parameter is wider.
-at::ScalarType statistics_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
-  const at::ScalarType wide = accumulation_type(input.scalar_type());
-  if (!input.is_cpu()) return wide;
+// The dtype of what kernels save for backward: that of the input, unless a parameter is wider.
+at::ScalarType saved_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
   for (const at::Tensor& p : parameters) {
-    if (p.defined() && p.scalar_type() != input.scalar_type()) return wide;
+    if (p.defined() && p.scalar_type() != input.scalar_type()) return accumulation_type(input.scalar_type());
   }
   return input.scalar_type();
+}
+// Of those of layers and batches on GPUs: always the wide one.
+at::ScalarType statistics_dtype(const at::Tensor& input, std::initializer_list<at::Tensor> parameters) {
+  return input.is_cpu() ? saved_dtype(input, parameters) : accumulation_type(input.scalar_type());
 }
 
 }  // namespace
@@ -54,13 +58,13 @@ void run_layer_norm(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const at::Tensor x = accumulated(a.tensor(0)), weight = a.tensor(2), bias = a.tensor(3);
   const auto dims = last_dims(x.dim(), a.ints(1).size());
-  const at::Tensor mean = x.mean(dims, true), centered = x - mean;
-  const at::Tensor rstd = (centered * centered).mean(dims, true).add_(a[4].toDouble()).rsqrt_();
-  at::Tensor out = centered * rstd;
+  const Moments of_x = moments(x, dims);
+  const at::Tensor rstd = (of_x.square + a[4].toDouble()).rsqrt_();
+  at::Tensor out = of_x.centered * rstd;
   if (weight.defined()) out = out * weight;
   if (bias.defined()) out = out + bias;
   const at::ScalarType saved = statistics_dtype(a.tensor(0), {weight, bias});
-  a.finish(out.to(a.tensor(0).scalar_type()), mean.to(saved), rstd.to(saved));
+  a.finish(out.to(a.tensor(0).scalar_type()), of_x.mean.to(saved), rstd.to(saved));
 }
 
 void run_layer_norm_backward(Op op, CompositeStack& stack) {
@@ -74,7 +78,8 @@ void run_layer_norm_backward(Op op, CompositeStack& stack) {
   const at::Tensor g = weight.defined() ? grad * weight : grad;
   at::Tensor gx, gw, gb;
   if (mask[0]) {
-    gx = ((g - g.mean(dims, true)) - hat * (g * hat).mean(dims, true)) * rstd;
+    const auto means = reduced_together({g.mean(dims, true), (g * hat).mean(dims, true)});
+    gx = ((g - means[0]) - hat * means[1]) * rstd;
     gx = gx.to(a.tensor(1).scalar_type());
   }
   if (mask[1]) gw = sum_over(grad * hat, batch).to(weight.defined() ? weight.scalar_type() : grad.scalar_type());
@@ -109,6 +114,60 @@ void run_rms_norm_backward(Op op, CompositeStack& stack) {
   a.finish(gx, gw);
 }
 
+namespace {
+
+// Shape [b, c, ...] as [b, groups, c / groups, ...], and the dimensions of a group.
+at::Tensor in_groups(const at::Tensor& x, int64_t groups) {
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes[1] /= groups;
+  sizes.insert(sizes.begin() + 1, groups);
+  return x.reshape(sizes);
+}
+std::vector<int64_t> dims_of_group(const at::Tensor& grouped) {
+  return last_dims(grouped.dim(), static_cast<size_t>(grouped.dim() - 2));
+}
+// Shape [b, groups] against [b, groups, c / groups, ...].
+at::Tensor per_group(const at::Tensor& t, int64_t ndim) {
+  std::vector<int64_t> sizes(ndim, 1);
+  sizes[0] = t.size(0), sizes[1] = t.size(1);
+  return t.reshape(sizes);
+}
+
+}  // namespace
+
+void run_group_norm(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor input = a.tensor(0), x = accumulated(input), weight = a.tensor(1), bias = a.tensor(2);
+  const at::Tensor grouped = in_groups(x, a[6].toInt());
+  const Moments of_x = moments(grouped, dims_of_group(grouped));
+  const at::Tensor rstd = (of_x.square + a[7].toDouble()).rsqrt_();
+  at::Tensor out = (of_x.centered * rstd).reshape(x.sizes());
+  if (weight.defined()) out = out * per_channel(weight, x.dim());
+  if (bias.defined()) out = out + per_channel(bias, x.dim());
+  const at::ScalarType saved = saved_dtype(input, {weight, bias});
+  a.finish(out.to(input.scalar_type()), of_x.mean.flatten(1).clone().to(saved), rstd.flatten(1).clone().to(saved));
+}
+
+void run_group_norm_backward(Op op, CompositeStack& stack) {
+  Arguments a(op, stack);
+  const at::Tensor grad = accumulated(a.tensor(0)), x = accumulated(a.tensor(1)), weight = a.tensor(4);
+  const int64_t n = x.dim(), groups = a[8].toInt();
+  const auto mask = a[9].toBoolList();
+  const at::Tensor grouped = in_groups(x, groups), rstd = per_group(accumulated(a.tensor(3)), grouped.dim());
+  const at::Tensor hat = (grouped - per_group(accumulated(a.tensor(2)), grouped.dim())) * rstd;
+  at::Tensor gx, gw, gb;
+  if (mask[0]) {
+    const at::Tensor g = in_groups(weight.defined() ? grad * per_channel(weight, n) : grad, groups);
+    const auto dims = dims_of_group(grouped);
+    const auto means = reduced_together({g.mean(dims, true), (g * hat).mean(dims, true)});
+    gx = (((g - means[0]) - hat * means[1]) * rstd).reshape(x.sizes()).to(a.tensor(1).scalar_type());
+  }
+  const at::ScalarType saved = weight.defined() ? weight.scalar_type() : a.tensor(0).scalar_type();
+  if (mask[1]) gw = (grad * hat.reshape(x.sizes())).sum(all_but_channels(n)).to(saved);
+  if (mask[2]) gb = grad.sum(all_but_channels(n)).to(saved);
+  a.finish(gx, gw, gb);
+}
+
 void run_batch_norm(Op op, CompositeStack& stack) {
   // Training: statistics over the batch of all shards.
   Arguments a(op, stack);
@@ -117,9 +176,9 @@ void run_batch_norm(Op op, CompositeStack& stack) {
   const double momentum = a[6].toDouble(), eps = a[7].toDouble();
   const auto dims = all_but_channels(x.dim());
   const double count = static_cast<double>(x.numel()) / static_cast<double>(x.size(1));
-  const at::Tensor mean = x.mean(dims, false), centered = x - per_channel(mean, x.dim());
-  const at::Tensor var = (centered * centered).mean(dims, false), rstd = (var + eps).rsqrt_();
-  at::Tensor out = centered * per_channel(rstd, x.dim());
+  const Moments of_x = moments(x, dims);
+  const at::Tensor mean = of_x.mean.flatten().clone(), var = of_x.square.flatten(), rstd = (var + eps).rsqrt_();
+  at::Tensor out = of_x.centered * per_channel(rstd, x.dim());
   if (weight.defined()) out = out * per_channel(weight, x.dim());
   if (bias.defined()) out = out + per_channel(bias, x.dim());
   if (running_mean.defined()) running_mean.mul_(1 - momentum).add_(mean, momentum);
@@ -137,9 +196,10 @@ void run_batch_norm_backward(Op op, CompositeStack& stack) {
   const auto dims = all_but_channels(n);
   const double count = static_cast<double>(x.numel()) / static_cast<double>(x.size(1));
   const at::Tensor hat = (x - per_channel(mean, n)) * per_channel(rstd, n);
-  const at::Tensor gw = (grad * hat).sum(dims), gb = grad.sum(dims);
-  at::Tensor gx;
+  at::Tensor gw = (grad * hat).sum(dims), gb = grad.sum(dims), gx;
   if (mask[0]) {
+    const auto sums = reduced_together({gw, gb});
+    gw = sums[0], gb = sums[1];
     at::Tensor scale = weight.defined() ? rstd * weight : rstd;
     gx = (grad - per_channel(gb, n) / count - hat * (per_channel(gw, n) / count)) * per_channel(scale, n);
     gx = gx.to(a.tensor(1).scalar_type());

@@ -1,23 +1,19 @@
-// Softmax, means and variances over split dimensions.
+// Softmax over a split dimension.
 #include <ATen/Functions.h>
 #include <c10/util/Exception.h>
 
 #include <cmath>
 #include <limits>
 
-#include "comm/cost/cost.h"
 #include "composites/arguments.h"
 #include "composites/composites.h"
-#include "redistribute/redistribute.h"
-#include "tensor/sharded.h"
+#include "composites/split_parts.h"
 
 namespace weft::rules {
 
 using Op = const c10::OperatorHandle&;
 
 namespace {
-
-using comm::Moves;
 
 // Zeros in place of minus infinity, which is the largest where all is masked out.
 at::Tensor finite(const at::Tensor& top) {
@@ -30,18 +26,16 @@ at::Tensor finite(const at::Tensor& top) {
 class SplitExp {
  public:
   SplitExp(const at::Tensor& whole, at::ScalarType dtype, int64_t dim)
-      : dim_(wrapped_dims({dim}, whole.dim()).at(0)), sizes_(whole.sizes().begin(), whole.sizes().end()) {
-    const ShardedTensorImpl& impl = sharded(whole);
-    layout_ = impl.layout()->without_partial();
-    part_ = redistribute_local(impl.local(), sizes_, impl.layout(), layout_).to(accumulation_type(dtype));
+      : parts_(whole, wrapped_dims({dim}, whole.dim())), dim_(wrapped_dims({dim}, whole.dim()).at(0)) {
+    part_ = parts_.part().to(accumulation_type(dtype));
     own_top_ = part_.size(dim_) > 0 ? part_.amax(dim_, true) : lowest();
-    if (gathering_is_cheaper()) {
+    if (parts_.gathering_is_cheaper(own_top_, 2, 2)) {
       take_exp();
       gather();
     } else {
-      own_top_ = top_ = reduced(own_top_, Reduction::max);
+      own_top_ = top_ = parts_.reduced(own_top_, Reduction::max);
       take_exp();
-      sum_ = reduced(exp_.sum(dim_, true), Reduction::sum);
+      sum_ = parts_.reduced(exp_.sum(dim_, true), Reduction::sum);
     }
   }
 
@@ -51,7 +45,7 @@ class SplitExp {
   at::Tensor log_softmax() const { return (part_ - finite(top_)).sub_(sum_.log()); }
 
   at::Tensor result(const at::Tensor& part, at::ScalarType dtype) const {
-    return make_sharded(part.to(dtype).contiguous(), layout_, {sizes_, row_major_strides(sizes_)});
+    return parts_.like_whole(part.to(dtype).contiguous());
   }
 
  private:
@@ -60,64 +54,19 @@ class SplitExp {
   void take_exp() { exp_ = (part_ - finite(own_top_)).exp_(); }
 
   at::Tensor lowest() const {
-    Sizes sizes(part_.sizes().begin(), part_.sizes().end());
-    sizes[dim_] = 1;
-    return at::full(sizes, -std::numeric_limits<double>::infinity(), part_.options());
+    return at::full(parts_.row_sizes(), -std::numeric_limits<double>::infinity(), part_.options());
   }
 
-  // Of one value for each row that this rank has.
-  double row_bytes() const { return static_cast<double>(own_top_.numel() * own_top_.element_size()); }
-
-  bool gathering_is_cheaper() const {
-    const comm::MeshCost& cost = comm::cost_of(layout_->mesh());
-    double gathered = 0, reductions = 0, bytes = 2 * row_bytes();
-    for (const Split& s : layout_->dim(dim_)) {
-      const comm::AxisCost& axis = cost.axes[s.axis];
-      bytes *= static_cast<double>(axis.ranks());
-      gathered += axis.seconds(Moves::all_gather, bytes);
-      reductions += 2 * axis.seconds(Moves::all_reduce, row_bytes());
-    }
-    return gathered <= reductions;
-  }
-
-  // Over the axes that split the dimension.
-  at::Tensor reduced(const at::Tensor& rows, Reduction reduction) const {
-    TensorLayout::Dims dims = layout_->dims();
-    TensorLayout::Partial partial{};
-    for (const Split& s : dims[dim_]) partial[s.axis] = reduction;
-    dims[dim_].clear();
-    const Mesh mesh = layout_->mesh();
-    Sizes sizes = sizes_;
-    sizes[dim_] = 1;
-    return redistribute_local(rows, sizes, TensorLayout::get(mesh, dims, partial), TensorLayout::get(mesh, dims));
-  }
-
-  // Of each part its largest and its sum: [parts, 2, rows...].
+  // Of each part its largest and its sum.
   void gather() {
-    TensorLayout::Dims dims = layout_->dims();
-    Sizes sizes = sizes_;
-    sizes[dim_] = 1;
-    int64_t parts = 1;
-    std::vector<Split> over;
-    for (const Split& s : dims[dim_]) {
-      parts *= layout_->mesh()->axis_size(s.axis);
-      over.push_back({s.axis, 0});
-    }
-    dims[dim_].clear();
-    dims.insert(dims.begin(), {over, {}});
-    sizes.insert(sizes.begin(), {parts, 2});
-    const Layout from = TensorLayout::get(layout_->mesh(), dims);
-    dims[0].clear();
-    const at::Tensor own = at::stack({own_top_, exp_.sum(dim_, true)}).unsqueeze(0);
-    const at::Tensor all = redistribute_local(own, sizes, from, TensorLayout::get(layout_->mesh(), dims));
+    const at::Tensor all = parts_.gathered(at::stack({own_top_, exp_.sum(dim_, true)}));
     const at::Tensor tops = all.select(1, 0);
     top_ = tops.amax(0);
     sum_ = (tops - finite(top_)).exp_().mul_(all.select(1, 1)).sum(0);
   }
 
-  int64_t dim_;
-  Sizes sizes_;
-  Layout layout_ = nullptr;
+  const SplitParts parts_;
+  const int64_t dim_;
   at::Tensor part_, exp_;
   at::Tensor own_top_, top_, sum_;  // [rows...], the dimension 1 long
 };
@@ -181,45 +130,6 @@ void run_logsumexp(Op op, CompositeStack& stack) {
   }
   a.finish(out.to(dtype));
 }
-
-void run_mean(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  const at::Tensor x = a.tensor(0);
-  const bool all = op.schema().arguments().size() == 2;  // mean(self, *, dtype)
-  const auto dims = wrapped_dims(all ? std::vector<int64_t>() : a.ints(1), x.dim());
-  const bool keepdim = !all && a[2].toBool();
-  const at::ScalarType dtype = a.dtype(all ? 1 : 3).value_or(x.scalar_type());
-  int64_t count = 1;
-  for (int64_t d : dims) count *= x.size(d);
-  at::Tensor out = at::sum(x, dims, keepdim, accumulation_type(dtype));
-  a.finish(out.div_(static_cast<double>(count)).to(dtype));
-}
-
-namespace {
-
-// var.correction, std.correction, and with the mean (self, dim, *, correction, keepdim)
-void spread(Op op, CompositeStack& stack, bool root) {
-  Arguments a(op, stack);
-  const at::Tensor x = accumulated(a.tensor(0));
-  const auto dims = wrapped_dims(a.ints(1), x.dim());
-  const double correction = a[2].isNone() ? 1.0 : a[2].toScalar().toDouble();
-  int64_t count = 1;
-  for (int64_t d : dims) count *= x.size(d);
-  at::Tensor mean = x.mean(dims, true);
-  const at::Tensor centered = x - mean;
-  at::Tensor square = at::isComplexType(x.scalar_type()) ? at::real(centered * centered.conj()) : centered * centered;
-  at::Tensor out = square.sum(dims, a[3].toBool()) / std::max(0.0, static_cast<double>(count) - correction);
-  if (root) out = out.sqrt();
-  out = out.to(c10::toRealValueType(a.tensor(0).scalar_type()));
-  if (op.schema().returns().size() == 1) return a.finish(out);
-  for (size_t d = dims.size(); !a[3].toBool() && d-- > 0;) mean = mean.squeeze(dims[d]);
-  a.finish(out, mean.to(a.tensor(0).scalar_type()));
-}
-
-}  // namespace
-
-void run_variance(Op op, CompositeStack& stack) { spread(op, stack, false); }
-void run_deviation(Op op, CompositeStack& stack) { spread(op, stack, true); }
 
 void run_native_dropout(Op op, CompositeStack& stack) {
   Arguments a(op, stack);

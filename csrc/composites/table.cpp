@@ -18,6 +18,8 @@ RULES(composites) {
   composite("layer_norm_backward", &run_layer_norm_backward);
   composite("rms_norm", &run_rms_norm);
   composite("rms_norm_backward", &run_rms_norm_backward);
+  composite("group_norm", &run_group_norm);
+  composite("group_norm_backward", &run_group_norm_backward);
   composite("batch_norm", &run_batch_norm);
   composite("batch_norm_backward", &run_batch_norm_backward);
   composite("cudnn_batch_norm", &run_cudnn_batch_norm);

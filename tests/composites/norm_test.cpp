@@ -90,6 +90,29 @@ TEST(LayerNormComposite, ForwardAndBackward) {
   }
 }
 
+TEST(GroupNormComposite, ForwardAndBackward) {
+  const at::Tensor x = waves({2, 6, 5, 4}) + 2, weight = waves({6}).cos(), bias = waves({6}),
+                   grad = waves({2, 6, 5, 4}).cos();
+  const Axes image{{}, {}, {"x"}, {}}, channels{{}, {"x"}, {}, {}};
+  for (const int64_t groups : {1, 2, 6}) {
+    const auto [out, mean, rstd] = at::native_group_norm(x, weight, bias, 2, 6, 20, groups, kEpsilon);
+    for (const Axes& axes : {image, channels}) {
+      expect_same({{&run_group_norm,
+                    "native_group_norm",
+                    {x, weight, bias, 2, 6, 20, groups, kEpsilon},
+                    {axes, kWhole, kWhole}},
+                   {&run_group_norm, "native_group_norm", {x, kNone, kNone, 2, 6, 20, groups, kEpsilon}, {axes}}});
+      for (const auto& some : {wanted(true, true, true), wanted(true, false, false), wanted(false, true, true)}) {
+        expect_same({{&run_group_norm_backward,
+                      "native_group_norm_backward",
+                      {grad, x, mean, rstd, weight, 2, 6, 20, groups, some},
+                      {axes, axes, kWholeRows, kWholeRows, kWhole},
+                      1e-4}});
+      }
+    }
+  }
+}
+
 TEST(RmsNormComposite, IsTakenOverTheWholeDimension) {
   const at::Tensor x = waves({3, 5}) + 2, weight = waves({5}).cos();
   const std::vector<int64_t> shape{5};

@@ -1,4 +1,4 @@
-// Softmax and means over split dimensions.
+// Softmax over split dimensions, and dropout.
 #include <weft/tensor.h>
 
 #include "composites/case.h"
@@ -71,28 +71,6 @@ TEST(LogSumExpComposite, TakesInfinitiesAndWholeNumbers) {
     expect_same({{&run_logsumexp, "logsumexp", {x, columns, keepdim}, kColumns},
                  {&run_logsumexp, "logsumexp", {waves({4, 5}), both, keepdim}, kColumns},
                  {&run_logsumexp, "logsumexp", {at::arange(20).view({4, 5}), columns, keepdim}, kColumns}});
-  }
-}
-
-TEST(MeanComposite, IsThatOfTheWhole) {
-  const at::Tensor x = waves({5, 4}), half = waves({5, 400}, at::kHalf) + 100;
-  const std::vector<int64_t> rows{0}, all{0, 1};
-  expect_same({{&run_mean, "mean", {x, kNone}, kRows},
-               {&run_mean, "mean", {x, at::kDouble}, kColumns},
-               {&run_mean, "mean.dim", {x, rows, true, kNone}, kRows},
-               {&run_mean, "mean.dim", {x, kNone, false, kNone}, kColumns},
-               {&run_mean, "mean.dim", {half, all, false, kNone}, kColumns, 1e-3}});  // the sum is beyond Half's range
-}
-
-TEST(VarianceComposite, CentersAtTheMeanOfTheWhole) {
-  const at::Tensor x = waves({5, 4}) + 50, z = at::complex(waves({5, 4}), waves({5, 4}).cos());
-  const std::vector<int64_t> rows{0};
-  for (const c10::IValue& correction : {c10::IValue(), c10::IValue(0), c10::IValue(2)}) {
-    expect_same({{&run_variance, "var.correction", {x, rows, correction, false}, kRows, 1e-4},
-                 {&run_deviation, "std.correction", {x, rows, correction, true}, kRows, 1e-4},
-                 {&run_variance, "var_mean.correction", {x, rows, correction, false}, kRows, 1e-4},
-                 {&run_deviation, "std_mean.correction", {x, kNone, correction, true}, kRows, 1e-4},
-                 {&run_variance, "var.correction", {z, rows, correction, false}, kRows, 1e-4}});
   }
 }
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     shape = tuple(int(n) for n in args.mesh.split(",")) if args.mesh else (args.ranks,)
     table: list[dict] = []
     tmp = tempfile.TemporaryDirectory(prefix="weft-opinfo-")
-    with tmp, RankPool(args.ranks, env={"WEFT_LOG": "debug"}) as pool:
+    with tmp, RankPool(math.prod(shape), env={"WEFT_LOG": "debug"}) as pool:
         progress = os.path.join(tmp.name, "progress")
         pool(warm_up, timeout=300)
         for name, dtype, fn, arguments in calls(args, shape, progress):

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--ranks", type=int, default=2)
-    p.add_argument("--mesh", help="shape, as 2,2; default: one axis of all ranks")
+    p.add_argument("--mesh", help="shape, as 2,2, in place of --ranks")
     p.add_argument("--only", help="names or patterns of ops, by commas; of a family's samples: a part of the name")
     p.add_argument("--family", help="of tests/oracle/extra.py, by commas")
     p.add_argument("--dtype", default=",".join(DTYPES), help="by commas (default: %(default)s)")

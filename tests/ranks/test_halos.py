@@ -1,5 +1,6 @@
 """Convolution and pooling over split spatial dimensions: the plain op's values, and only halos move."""
 
+import copy
 import functools
 import itertools
 from typing import Any
@@ -200,3 +201,32 @@ def test_bytes_are_those_of_the_halo(ranks2):
         # The input's halo; for its gradient that once more, and the gradient's halo back; for the weight's the former.
         assert convolved == [[row], [row, row], [row]]
         assert pooled == 0
+
+
+def normalized() -> list[list[tuple[str, int]]]:
+    where, found = mesh((2,)), []
+    for norm in (torch.nn.GroupNorm(2, 4), torch.nn.BatchNorm2d(4)):
+        plain = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, padding=1), norm, torch.nn.SiLU()).double()
+        model = weft.distribute_module(copy.deepcopy(plain), {}, mesh=where)
+        x = torch.randn(2, 4, 16, 8, dtype=torch.float64, requires_grad=True)
+        split = lay_out(x, where, {2: "m"})
+        want, head = plain(x), torch.randn(2, 4, 16, 8, dtype=torch.float64)
+        split_head = lay_out(head, where, {2: "m"})
+        with weft.trace() as forward:
+            got = model(split)
+        with weft.trace() as backward:
+            got.backward(split_head)
+        want.backward(head)
+        torch.testing.assert_close(weft.full_tensor(got), want)
+        torch.testing.assert_close(weft.full_tensor(split.grad), x.grad)
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(weft.full_tensor(p.grad), q.grad)
+        found.append([(r.kind, r.op) for t in (forward, backward) for r in t.rows])
+    return found
+
+
+def test_normalizations_of_a_split_image_move_statistics_alone(ranks2):
+    for group, batch in ranks2(normalized):
+        for found, name in ((group, "native_group_norm"), (batch, "native_batch_norm")):
+            moved_by_norm = [kind for kind, op in found if op.startswith(name)]
+            assert moved_by_norm == ["all_gather", "all_reduce"], found

@@ -26,10 +26,11 @@ RULES(norm) {
   rule("_weight_norm_interface_backward",
        "... c, ... c, ... c, ... c -> ... c, ... c;  whole ...;  linear 0;  when dim");
   rule("native_group_norm",
-       "b (g i) ..., ?(g i), ?(g i) -> b (g i) ..., b g, b g;  whole i;  whole ...;"
+       "b (g i) ..., ?(g i), ?(g i) -> b (g i) ..., b g, b g;  whole i via group_norm;  whole ... via group_norm;"
        "  size b @N;  size g @group;  size g i @C");
   rule("native_group_norm_backward",
-       "b (g i) ..., b (g i) ..., b g, b g, ?(g i) -> b (g i) ..., (g i), (g i);  sum b;  whole i;  whole ...;"
+       "b (g i) ..., b (g i) ..., b g, b g, ?(g i) -> b (g i) ..., (g i), (g i);  sum b;"
+       "  whole i via group_norm_backward;  whole ... via group_norm_backward;"
        "  size b @N;  size g @group;  size g i @C");
   rule({"native_batch_norm", "_native_batch_norm_legit"},
        "b c ..., ?c, ?c, ?c, ?c -> b c ..., c, c;  whole b via batch_norm;  whole ... via batch_norm;  when training");
