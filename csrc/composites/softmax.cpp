@@ -114,21 +114,40 @@ void run_log_softmax_backward(Op op, CompositeStack& stack) {
   a.finish((g - y.exp() * g.sum(a[2].toInt(), true)).to(a[3].toScalarType()));
 }
 
+namespace {
+
+// Zeros in place of infinities, from which nothing can be subtracted.
+at::Tensor bounded(const at::Tensor& top) {
+  return top.masked_fill(top.abs().eq(std::numeric_limits<double>::infinity()), 0);
+}
+
+// log(sum(exp(x))) over the dimensions, which stay, 1 long. As in SplitExp.
+at::Tensor log_sum_exp(const at::Tensor& x, const std::vector<int64_t>& dims) {
+  if (holds_shards(x) && !x.is_complex()) {
+    const SplitParts parts(x, dims);
+    const at::Tensor& part = parts.part();
+    const at::Tensor lowest = at::full(parts.row_sizes(), -std::numeric_limits<double>::infinity(), part.options());
+    const at::Tensor own_top = part.numel() > 0 ? part.amax(dims, true) : lowest;
+    if (parts.gathering_is_cheaper(own_top, 2, 2)) {
+      const at::Tensor own_sum = (part - bounded(own_top)).exp_().sum(dims, true);
+      const at::Tensor all = parts.gathered(at::stack({own_top, own_sum})), tops = all.select(1, 0);
+      const at::Tensor top = bounded(tops.amax(0)), sums = all.select(1, 1);
+      return parts.of_rows((tops - top).exp_().mul_(sums).sum(0).log_().add_(top));
+    }
+  }
+  const at::Tensor top = bounded((x.is_complex() ? at::real(x) : x).amax(dims, true));
+  return (x - top).exp_().sum(dims, true).log_().add(top);
+}
+
+}  // namespace
+
 void run_logsumexp(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
-  at::Tensor x = a.tensor(0);
+  const at::Tensor x = a.tensor(0);
   const auto dims = wrapped_dims(a.ints(1), x.dim());
-  const bool keepdim = a[2].toBool();
   const at::ScalarType dtype = at::isIntegralType(x.scalar_type(), true) ? at::kFloat : x.scalar_type();
-  x = accumulated(x.to(dtype));
-  at::Tensor top = (x.is_complex() ? at::real(x) : x).amax(dims, true);
-  top = top.masked_fill(top.abs().eq(std::numeric_limits<double>::infinity()), 0);
-  const at::Tensor sum = (x - top).exp_().sum(dims, true).log_();
-  at::Tensor out = sum + top;
-  if (!keepdim) {
-    for (auto d = dims.rbegin(); d != dims.rend(); ++d) out = out.squeeze(*d);
-  }
-  a.finish(out.to(dtype));
+  const at::Tensor out = log_sum_exp(accumulated(x.to(dtype)), dims);
+  a.finish((a[2].toBool() ? out : out.squeeze(dims)).to(dtype));
 }
 
 void run_native_dropout(Op op, CompositeStack& stack) {

@@ -62,6 +62,16 @@ TEST(SoftmaxBackwardComposite, SumsOverTheWholeDimension) {
                {&run_log_softmax_backward, "_log_softmax_backward_data", {grad, y.log(), 0, at::kFloat}, both}});
 }
 
+// Beside a part in which all is masked out, the others' sums are not lost; of many rows the largest is reduced first.
+TEST(LogSumExpComposite, OfPartsThatAreFarApart) {
+  const std::vector<int64_t> columns{1};
+  at::Tensor x = waves({4, 5}) - 1000;
+  x.slice(1, 0, 2).fill_(-kInfinity);
+  x[3][4] = std::numeric_limits<float>::quiet_NaN();
+  expect_same({{&run_logsumexp, "logsumexp", {x, columns, false}, kColumns},
+               {&run_logsumexp, "logsumexp", {waves({40000, 5}) - 1000, columns, true}, kColumns, 1e-3}});
+}
+
 TEST(LogSumExpComposite, TakesInfinitiesAndWholeNumbers) {
   const std::vector<int64_t> columns{1}, both{0, 1};
   at::Tensor x = waves({4, 5});
