@@ -2,12 +2,14 @@
 #include <weft/weft.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "comm/lockstep/failure.h"
 #include "comm/wire/recorded_group.h"
 #include "composites/recorded_draws.h"
 #include "layout/type_text.h"
+#include "local/finite.h"
 #include "ops.h"
 #include "random/mode.h"
 #include "redistribute/tensors.h"
@@ -96,6 +98,15 @@ void refuse_overlap(const std::vector<at::Tensor>& tensors, const std::vector<in
                               ", and would not see the write in the other one: give it a clone() of one of them");
 }
 
+Identity identity_of(const at::Tensor& t) {
+  constexpr int64_t kSampled = 128;  // words, as of an op's plain operand
+  return holds_shards(t) ? sharded(t).identity() : sample(t, kSampled);
+}
+
+uint64_t word_of(const at::Scalar& number) {
+  return number.isFloatingPoint() ? std::bit_cast<uint64_t>(number.toDouble()) : number.to<int64_t>();
+}
+
 // No autograd, no collective.
 void define_programs(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
@@ -109,14 +120,28 @@ void define_programs(torch::Library& m) {
   });
   def("_reduced(Tensor tensor) -> Tensor",
       [](const at::Tensor& t) { return lay_out(t, sharded(t).layout()->without_partial()); });
+  // Before a compiled program: a number of its code, and what meets sharded tensors in it of the plain values that it
+  // is given. All of it is the same on all ranks.
+  def("_begin(int code, Tensor[] plain, Scalar[] numbers) -> ()",
+      [](int64_t code, const std::vector<at::Tensor>& plain, const std::vector<at::Scalar>& numbers) {
+        Identity program = static_cast<Identity>(code);
+        for (const at::Tensor& t : plain) program = mix(program, identity_of(t));
+        for (const at::Scalar& number : numbers) program = mix(program, word_of(number));
+        comm::set_running_program(program);
+      });
+  // Before its backward pass: a gradient that comes into it.
+  def("_begin_backward(Tensor gradient) -> ()", [](const at::Tensor& gradient) {
+    comm::set_running_program(mix(comm::running_program(), identity_of(gradient)));
+  });
   // The parts that a compiled program is given. `program`: tells those with collectives apart, the same on all ranks;
   // 0: one without, which the other ranks need not run. `written`: which ones it writes.
   def("_enter(Tensor[] tensors, int program, int[] written) -> Tensor[]",
       [](std::vector<at::Tensor> tensors, int64_t program, const std::vector<int64_t>& written) {
         if (!written.empty()) refuse_overlap(tensors, written);
+        Identity identity = mix(mix(comm::running_program(), static_cast<Identity>(program)), drawn_so_far());
+        for (const at::Tensor& t : tensors) identity = mix(identity, sharded(t).identity());
+        comm::set_running_program(identity);
         if (program != 0) {
-          Identity identity = mix(static_cast<Identity>(program), drawn_so_far());
-          for (const at::Tensor& t : tensors) identity = mix(identity, sharded(t).identity());
           const RunningOp running(comm::kCompiledProgram, identity, nullptr);
           comm::count_collective({comm::kCompiledProgram, nullptr});
         }
@@ -125,16 +150,20 @@ void define_programs(torch::Library& m) {
         return tensors;
       });
   def("_refuse_overlap(Tensor[] tensors, int[] written) -> ()", &refuse_overlap);
-  // What a program goes by beside shapes: the layout's number, the random mode, and whether a write must be carried on.
+  // What a program goes by beside shapes: the layout's number, the random mode, whether a write must be carried on, and
+  // whether results are checked.
   def("_compiled_for(Tensor tensor) -> int", [](const at::Tensor& t) {
-    const int64_t replays = random::mode() == random::Mode::replay ? 1 : 0;
-    return 4 * sharded(t).layout()->id() + 2 * static_cast<int64_t>(sharded(t).is_moved()) + replays;
+    int64_t number = sharded(t).layout()->id();
+    for (const bool is : {checks_finite(), sharded(t).is_moved(), random::mode() == random::Mode::replay}) {
+      number = 2 * number + static_cast<int64_t>(is);
+    }
+    return number;
   });
   // Its strides may have gaps, as those of views have.
   def("_of_part(Tensor part, int layout, int[] sizes, int[] strides) -> Tensor",
       [](const at::Tensor& part, int64_t layout, at::IntArrayRef sizes, at::IntArrayRef strides) {
         // What a program returns may be of values that it drew.
-        const RunningOp running(comm::kCompiledProgram, drawn_so_far(), nullptr);
+        const RunningOp running(comm::kCompiledProgram, mix(comm::running_program(), drawn_so_far()), nullptr);
         const at::Tensor out = make_sharded(part, TensorLayout::from_id(layout), {Sizes(sizes), Sizes(strides)});
         if (has_version(out) && has_version(part)) {
           out.unsafeGetTensorImpl()->set_version_counter(part.unsafeGetTensorImpl()->version_counter());

@@ -92,3 +92,49 @@ def generators_came_apart_in_a_program(p: Part) -> None:
     dropped = weft.full_tensor(run(x))
     p.check(dropped * (dropped - 6 * plain), torch.zeros_like(plain), "dropout")
     p.go_on()
+
+
+@row(*DIFFERENT, "of another value")
+def another_plain_operand_in_a_program(p: Part) -> None:
+    """one rank gives a compiled program another plain operand; what no sharded tensor meets may differ."""
+    plain, x = p.rows(1)
+    run, rank = compiled(lambda x, scale, own: (x * scale, own + 1)), torch.full((2,), float(weft.rank()))
+    run(x, torch.ones(4), rank)
+    y, own = run(x, torch.full((4,), p.pick(2.0, 3.0)), rank)
+    p.check(own, rank + 1, "own")
+    p.check_full(y, plain * 2)
+    p.go_on()
+
+
+@row(*DIFFERENT, "of another value")
+def another_constant_in_a_program(p: Part) -> None:
+    """one rank's compiled program, without collectives, has another number in its code."""
+    plain, x = p.rows(1)
+    twice, thrice = compiled(lambda x: x * 2.0, x), compiled(lambda x: x * 3.0, x)
+    p.check_full(p.pick(twice, thrice)(x), plain * 2)
+    p.go_on()
+
+
+@row(*DIFFERENT, COMPILED)
+def another_mode_in_a_program(p: Part) -> None:
+    """one rank's dropout was in training mode when it was compiled."""
+    plain, x = p.rows(1)
+    dropouts = [torch.nn.Dropout(0.5).train(training) for training in (False, True)]
+    runs = [compiled(lambda x, drop=drop: drop(x) / x.sum(), x) for drop in dropouts]
+    p.check_full(p.pick(*runs)(x), shares(plain))
+    p.go_on()
+
+
+@row(*DIFFERENT, COMPILED)
+def another_gradient_of_a_program(p: Part) -> None:
+    """one rank brings another gradient into a compiled program's backward pass."""
+    plain, x = p.rows(1)
+    x.requires_grad_()
+    plain.requires_grad_()
+    run, ones = compiled(shares), torch.ones_like(plain)
+    run(x).backward(ones)
+    shares(plain).backward(ones)
+    run(x).backward(ones * p.pick(1.0, 2.0))
+    shares(plain).backward(torch.ones_like(plain))
+    p.check_full(x.grad, plain.grad)
+    p.go_on()

@@ -6,7 +6,7 @@ import pytest
 import torch
 import weft
 from ranks.compiling import moved, needed, recorded
-from support.cases import check, meshes, on_worlds, run_cases, same, same_gradients
+from support.cases import check, error_of, meshes, on_worlds, run_cases, same, same_gradients
 from torch import nn
 from weft import collective_order, traced_programs
 
@@ -134,6 +134,18 @@ def in_place(mesh):
     expected = step(value)
     same(got, expected)
     same(x, value)
+
+
+def checked_later(mesh):
+    """weft.check_finite holds for what was compiled before, while it is on."""
+    torch._dynamo.reset()
+    run = torch.compile(lambda x: x.log() * 2, backend="aot_eager")
+    x = weft.distribute_tensor(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), ("a", None), mesh)
+    run(x)
+    with weft.check_finite():
+        kind, text, _ = error_of(lambda: run(-x))
+    assert kind == "RuntimeError" and "[log]" in text, (kind, text)
+    assert weft.full_tensor(run(-x)).isnan().all()
 
 
 def keeps_sums(mesh):
@@ -271,7 +283,7 @@ def whole_values(mesh):
 CASES = {
     case.__name__: case
     for case in (
-        trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
+        trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers, checked_later,
         in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
         optimizers, types, traces_the_first, transforms,
     )

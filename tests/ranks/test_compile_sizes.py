@@ -121,6 +121,29 @@ def asked_for_in_vain(mesh):
                 same(run(weft.distribute_tensor(rows(n), ("a", None), mesh)), rows(n).exp() * n, f"{on}")
 
 
+def of_fewer_rows_than_parts():
+    """Ranks without rows compile what the others do, sums of nothing with it."""
+    mesh = weft.DeviceMesh((2, 2), ("a", "b"), device_type="cpu")
+    with recorded():
+        plain, layouts = net(), {"0/weight": ("b", "a"), "0/bias": ("b",), "2/weight": ("a", "b")}
+        model = weft.distribute_module(net(), layouts, mesh=mesh)
+        run = compiled(lambda x: model(x).square().mean())
+        for n in (3, 1):
+            for m in (model, plain):
+                m.zero_grad()
+            loss = run(weft.distribute_tensor(rows(n), ("a", None), mesh))
+            expected = plain(rows(n)).square().mean()
+            loss.backward()
+            expected.backward()
+            same(loss, expected, f"{n} rows")
+            for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+                same(p.grad, q.grad, f"gradient, {n} rows")
+
+
+def test_of_fewer_rows_than_parts(ranks4):
+    ranks4(of_fewer_rows_than_parts, timeout=200)
+
+
 CASES = {
     case.__name__: case
     for case in (

@@ -26,6 +26,7 @@ from . import (
     first_rank,
     known_to_dynamo,
     trace_modules,
+    traced_code,
     traced_draws,
     traced_programs,
     traced_sizes,
@@ -79,6 +80,7 @@ def install() -> None:
     traced_draws.install()
     after_import("torch._dynamo.variables.builder", _build_variables)
     after_import("torch._dynamo.convert_frame", _convert_frames)
+    after_import("torch._dynamo.output_graph", _tell_code)
     traced_programs.install()
 
 
@@ -245,6 +247,10 @@ def _tell(reason: str, warn: Callable[..., None] = first_rank.warn) -> None:
     if not _told:
         _told = True
         warn(_WHY + reason, stacklevel=3)
+
+
+def _tell_code(output_graph: ModuleType) -> None:
+    traced_code.tell(output_graph, lambda: getattr(compiled, "met", False))
 
 
 def _build_variables(builder: ModuleType) -> None:

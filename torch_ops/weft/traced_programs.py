@@ -152,6 +152,7 @@ def _lay_out_tangents(wrappers: ModuleType) -> None:
         if not isinstance(x, torch.Tensor) or isinstance(x, torch._subclasses.FakeTensor):
             return original(x, meta, *args, **kwargs)
         if expected is Traced:
+            torch.ops.weft._begin_backward(x)
             layout = meta.meta.layout
             form = meta.attrs[PART].memory_format
             return x, [wrappers.coerce_to_expected_memory_format(part_of(laid_out(x, layout)), form)]

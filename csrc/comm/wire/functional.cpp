@@ -96,13 +96,12 @@ at::Tensor exchanged(const NamedLine& line, const at::Tensor& flat, const Length
 at::Tensor parts_of_all(const NamedLine& line, const at::Tensor& input) {
   Sizes sizes(input.sizes().begin(), input.sizes().end());
   sizes.insert(sizes.begin(), line.size);
-  return gathered(line, input.contiguous().view({1, -1})).view(sizes);
+  return gathered(line, input.contiguous().view({1, input.numel()})).view(sizes);
 }
 
 }  // namespace
 
 at::Tensor all_reduce(const at::Tensor& input, Reduction reduction, Mesh mesh, int axis) {
-  if (input.numel() == 0) return input.clone();
   const NamedLine line(mesh, axis);
   const c10::ScalarType dtype = input.scalar_type();
   if (!has_lowering(dtype, reduction)) return reduce_locally(parts_of_all(line, input), reduction);
@@ -127,7 +126,6 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const Lengths& s
   const c10::ScalarType dtype = input.scalar_type();
   const Lengths starts = starts_of(sizes);
   const int64_t mine = sizes[line.coordinate];
-  if (input.numel() == 0) return input.narrow(dim, starts[line.coordinate], mine).clone();
   if (!has_lowering(dtype, reduction)) {
     return reduce_locally(parts_of_all(line, input), reduction).narrow(dim, starts[line.coordinate], mine);
   }
@@ -193,7 +191,6 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
 }
 
 at::Tensor broadcast(const at::Tensor& input, int64_t root, Mesh mesh, int axis) {
-  if (input.numel() == 0) return input.clone();
   const NamedLine line(mesh, axis);
   const at::Tensor moved = as_moved(input.contiguous());
   const at::Tensor value = waited(call("_c10d_functional::broadcast", moved, root, line.group));

@@ -1,7 +1,8 @@
 #pragma once
 // The collectives as a compiler records them: c10d's functional ops, each with a wait, over the axis's group by its
 // name. They are those of comm/wire/collectives.h otherwise, on traced tensors (tensor/traced.h); nothing is sent,
-// counted or compared while they are recorded.
+// counted or compared while they are recorded. Those of parts without elements, which send nothing, are recorded too:
+// other ranks of the program may have some.
 #include <ATen/core/Tensor.h>
 #include <weft/layout.h>
 

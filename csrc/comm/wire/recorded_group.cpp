@@ -19,10 +19,11 @@
 #include "comm/wire/coalesced_gather.h"
 #include "comm/wire/collectives.h"
 #include "mesh/context.h"
-#include "tensor/identity.h"
 
 namespace weft::comm {
 namespace {
+
+thread_local Identity program_of_thread = 0;
 
 using Started = c10::intrusive_ptr<c10d::Work>;
 using Tensors = std::vector<at::Tensor>;
@@ -99,7 +100,7 @@ class RecordedGroup : public c10d::Backend {
   const std::string getBackendName() const override { return "weft"; }
 
   Started allreduce(Tensors& tensors, const c10d::AllreduceOptions& options) override {
-    const RunningOp running(kCompiledProgram, 0, nullptr);
+    const RunningOp running(kCompiledProgram, running_program(), nullptr);
     Tensors dense;
     for (const at::Tensor& t : tensors) dense.push_back(t.contiguous());
     std::shared_ptr<Pending> pending = all_reduce_coalesced_(dense, reduction_of(options.reduceOp), mesh_, axis_);
@@ -116,7 +117,7 @@ class RecordedGroup : public c10d::Backend {
   }
 
   Started allgather_into_tensor_coalesced(Tensors& outputs, Tensors& inputs, const c10d::AllgatherOptions&) override {
-    const RunningOp running(kCompiledProgram, 0, nullptr);
+    const RunningOp running(kCompiledProgram, running_program(), nullptr);
     std::shared_ptr<PendingGathers> pending = all_gather_coalesced(rows_of(inputs, size_, false), mesh_, axis_);
     return started([pending, outputs] {
       for (size_t i = 0; i < outputs.size(); ++i) outputs[i].copy_(pending->take(i));
@@ -125,7 +126,7 @@ class RecordedGroup : public c10d::Backend {
 
   Started reduce_scatter_tensor_coalesced(Tensors& outputs, Tensors& inputs,
                                           const c10d::ReduceScatterOptions& options) override {
-    const RunningOp running(kCompiledProgram, 0, nullptr);
+    const RunningOp running(kCompiledProgram, running_program(), nullptr);
     std::shared_ptr<PendingParts> pending =
         reduce_scatter_coalesced(rows_of(inputs, size_, true), reduction_of(options.reduceOp), mesh_, axis_);
     return started([pending, outputs] {
@@ -140,7 +141,7 @@ class RecordedGroup : public c10d::Backend {
 
   Started alltoall_base(at::Tensor& output, at::Tensor& input, std::vector<int64_t>& arriving,
                         std::vector<int64_t>& leaving, const c10d::AllToAllOptions&) override {
-    const RunningOp running(kCompiledProgram, 0, nullptr);
+    const RunningOp running(kCompiledProgram, running_program(), nullptr);
     const int64_t sent = input.numel() - leaving.at(getRank());
     // Ranks send different numbers of elements, of which nobody knows how many there are.
     const Event event{"all_to_all",       mesh_, axis_, sent * static_cast<int64_t>(input.element_size()), 0,
@@ -161,13 +162,13 @@ class RecordedGroup : public c10d::Backend {
   }
 
   Started broadcast(Tensors& tensors, const c10d::BroadcastOptions& options) override {
-    const RunningOp running(kCompiledProgram, 0, nullptr);
+    const RunningOp running(kCompiledProgram, running_program(), nullptr);
     const at::Tensor& tensor = tensors.at(0);
     const int64_t bytes = tensor.numel() * static_cast<int64_t>(tensor.element_size());
     const Event event{"broadcast", mesh_, axis_, (size_ - 1) * bytes / size_, tensor.numel(), tensor.scalar_type()};
     return collective(event, [&] {
       const Axis line(mesh_, axis_);
-      broadcast_flat(line, tensor, line.group_rank(options.rootRank));
+      if (tensor.numel() > 0) broadcast_flat(line, tensor, line.group_rank(options.rootRank));
       return started({});
     });
   }
@@ -192,6 +193,9 @@ struct RecordedGroups : ContextState {
 };
 
 }  // namespace
+
+Identity running_program() { return program_of_thread; }
+void set_running_program(Identity program) { program_of_thread = program; }
 
 std::string recorded_group(Mesh mesh, int axis) {
   const std::string name = c10::str("weft/", mesh->hash(), '/', mesh->axis_name(axis));
