@@ -138,3 +138,16 @@ def another_gradient_of_a_program(p: Part) -> None:
     shares(plain).backward(torch.ones_like(plain))
     p.check_full(x.grad, plain.grad)
     p.go_on()
+
+
+@row(r"\[a compiled program\] failed on rank 1: IndexError: index out of range|^IndexError: index out", same=False)
+def index_out_of_range_in_a_program(p: Part) -> None:
+    """one rank's part has an index out of range in a compiled program."""
+    table = torch.arange(8.0).view(4, 2)
+    weight, split = p.lay(table, (None, None)), weft.TensorLayout(("a",), p.mesh)
+    index = weft.from_local(torch.tensor([1, 2]), split)
+    run = compiled(lambda i, w: F.embedding(i, w).square().sum())
+    run(index, weight)
+    index = weft.from_local(torch.tensor([p.pick(1, 7), 2]), split)
+    p.check(run(index, weight).item(), p.ranks * table[1:3].square().sum(), "sum")
+    p.go_on()

@@ -95,12 +95,19 @@ def _keep_in_forward(graph: Graph) -> None:
 
 
 def _below_autograd(program: Callable[..., Any]) -> Callable[..., Any]:
-    """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python."""
+    """Gradients are AOTAutograd's matter: without this, functional collectives pass through autograd in Python.
+
+    Where a program fails on one rank alone, the others are told, as by an op.
+    """
 
     @left_alone
     def run(given: list[Any]) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            return program(given)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                return program(given)
+        except Exception as e:
+            torch.ops.weft.report_failure("a compiled program", f"{type(e).__name__}: {e}")
+            raise
 
     run._boxed_call = True  # type: ignore[attr-defined]
     return run
