@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "comm/lockstep/failure.h"
 #include "comm/wire/recorded_group.h"
 #include "composites/recorded_draws.h"
+#include "dispatch/call_identity.h"
 #include "layout/type_text.h"
 #include "local/finite.h"
 #include "ops.h"
@@ -98,9 +100,11 @@ void refuse_overlap(const std::vector<at::Tensor>& tensors, const std::vector<in
                               ", and would not see the write in the other one: give it a clone() of one of them");
 }
 
+// As op by op: of a plain operand a sample counts, or all of it.
 Identity identity_of(const at::Tensor& t) {
-  constexpr int64_t kSampled = 128;  // words, as of an op's plain operand
-  return holds_shards(t) ? sharded(t).identity() : sample(t, kSampled);
+  constexpr int64_t kSampled = 128;  // words
+  if (holds_shards(t)) return sharded(t).identity();
+  return checks_plain() ? sample(t.cpu(), std::numeric_limits<int64_t>::max()) : sample(t, kSampled);
 }
 
 uint64_t word_of(const at::Scalar& number) {

@@ -283,8 +283,8 @@ def whole_values(mesh):
 CASES = {
     case.__name__: case
     for case in (
-        trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers, checked_later,
-        in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
+        trains, trains_split_batch, collectives, another_batch, another_layout, compiled_first, changes_buffers,
+        checked_later, in_place, traces, keeps_sums, another_order_on_a_rank, whole_values,
         optimizers, types, traces_the_first, transforms,
     )
 }  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a compiled program is, told by numbers that are the same on all ranks: its code on sharded tensors, and the plain
+"""What a compiled program is, told by numbers that all ranks have alike: its code on sharded tensors, and the plain
 values that meet them.
 
-As of code that runs op by op, what it does with plain tensors alone is the rank's own business.
+What it does with plain tensors alone is each rank's own business, as op by op.
 """
 
 from __future__ import annotations
