@@ -124,4 +124,7 @@ class _Text:
 def _name(target: Any) -> str:
     if isinstance(target, str):
         return target
-    return f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', type(target).__qualname__)}"
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None) or type(target).__qualname__
+    module = getattr(target, "__module__", None)
+    # The program's own module has another name in a process that it has started.
+    return name if module in ("__main__", "__mp_main__") else f"{module}.{name}"
