@@ -36,9 +36,13 @@ def programs():
 
 
 def is_as_plain(run, model, plain, x):
+    steps_are_same(lambda: run(x).square().mean(), model, plain, x)
+
+
+def steps_are_same(loss_of, model, plain, x):
     for m in (model, plain):
         m.zero_grad()
-    loss, expected = run(x).square().mean(), plain(x).square().mean()
+    loss, expected = loss_of(), plain(x).square().mean()
     loss.backward()
     expected.backward()
     same(loss, expected, f"{len(x)} rows")
@@ -129,15 +133,8 @@ def of_fewer_rows_than_parts():
         model = weft.distribute_module(net(), layouts, mesh=mesh)
         run = compiled(lambda x: model(x).square().mean())
         for n in (3, 1):
-            for m in (model, plain):
-                m.zero_grad()
-            loss = run(weft.distribute_tensor(rows(n), ("a", None), mesh))
-            expected = plain(rows(n)).square().mean()
-            loss.backward()
-            expected.backward()
-            same(loss, expected, f"{n} rows")
-            for p, q in zip(model.parameters(), plain.parameters(), strict=True):
-                same(p.grad, q.grad, f"gradient, {n} rows")
+            split = weft.distribute_tensor(rows(n), ("a", None), mesh)
+            steps_are_same(lambda split=split: run(split), model, plain, rows(n))
 
 
 def test_of_fewer_rows_than_parts(ranks4):

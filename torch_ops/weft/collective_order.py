@@ -7,7 +7,6 @@ What else the program computes keeps its order. Collectives are told by the name
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .collective_merging import GATHER, WAIT, Bucket, goes_together, rearrange
+from .traced_code import number_of
 from .traced_draws import draws
 
 _MIB = 1 << 20
@@ -63,7 +63,7 @@ def _number(before: list[Node], buckets: list[Bucket]) -> int:
     # Without lengths: the parts of ranks may be of different ones.
     place = {node: i for i, node in enumerate(before)}
     told = [(str(b[0].target), _told(b[0]), str(b[0].meta["val"].dtype), [place[node] for node in b]) for b in buckets]
-    return int.from_bytes(hashlib.sha256(repr(told).encode()).digest()[:7], "big") | 1
+    return number_of(told) | 1
 
 
 def _told(node: Node) -> str:

@@ -62,6 +62,11 @@ def code_of(module: GraphModule) -> tuple[int, list[int]]:
     return text.number(), places
 
 
+def number_of(told: Any) -> int:
+    """A hash of the value's text, of 56 bits: the same in every process."""
+    return int.from_bytes(hashlib.sha256(repr(told).encode()).digest()[:7], "big")
+
+
 def _is_sharded(node: Node) -> bool:
     return any(type(leaf) is Traced for leaf in pytree.tree_leaves(node.meta.get("example_value")))
 
@@ -96,7 +101,7 @@ class _Text:
         ]
 
     def number(self) -> int:
-        return int.from_bytes(hashlib.sha256(repr(self._parts).encode()).digest()[:7], "big")
+        return number_of(self._parts)
 
     def _place(self, node: Node) -> int:
         return self._places.setdefault(node, len(self._places))
