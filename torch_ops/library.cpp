@@ -21,6 +21,7 @@
 #include "kernels/install.h"
 #include "ops.h"
 #include "plan/cache.h"
+#include "plan/frozen.h"
 #include "plan/gather.h"
 #include "plan/strict.h"
 #include "random/mode.h"
@@ -167,6 +168,7 @@ void define_switches(torch::Library& m) {
         Strict before = set_strict({on, allow ? std::move(*allow) : std::vector<std::string>()});
         return std::make_tuple(before.on, std::move(before.allowed));
       });
+  def("frozen(bool on) -> bool", [](bool on) { return set_frozen(on); });
   // -1: never.
   def("warn_relayout(int bytes) -> int", [](int64_t bytes) { return warn_relayout(bytes); });
   def("overlap(int budget, bool keep=False) -> (int budget, bool keep)", [](int64_t budget, bool keep) {

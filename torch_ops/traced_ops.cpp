@@ -102,9 +102,8 @@ void refuse_overlap(const std::vector<at::Tensor>& tensors, const std::vector<in
 
 // As op by op: of a plain operand a sample counts, or all of it.
 Identity identity_of(const at::Tensor& t) {
-  constexpr int64_t kSampled = 128;  // words
   if (holds_shards(t)) return sharded(t).identity();
-  return checks_plain() ? sample(t.cpu(), std::numeric_limits<int64_t>::max()) : sample(t, kSampled);
+  return checks_plain() ? sample(t.cpu(), std::numeric_limits<int64_t>::max()) : sample(t, kOperandWords);
 }
 
 uint64_t word_of(const at::Scalar& number) {

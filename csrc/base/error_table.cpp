@@ -230,6 +230,9 @@ constexpr ErrorKind kKinds[] = {
      "on such meshes.",
      "Leave item(), printing, branches by values and ops whose results' shapes depend on values out of what is "
      "planned."},
+    {"W074", "RuntimeError", "a step that is frozen does what it has not done before",
+     "`weft.frozen()` is on, and an op meets shapes or layouts that no step before it had.",
+     "Run the whole step once or twice before it is frozen, as it will run: same shapes, same modes, backward too."},
 
     // Rules
     {"W080", "ValueError", "a rule's text is not valid",

@@ -20,8 +20,6 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr int64_t kSampled = 4096;  // words of a plain tensor's value, which must be the same on all ranks
-
 bool valid_utf8(const std::string& text) {
   for (size_t i = 0; i < text.size();) {
     const size_t length = utf8_length(std::string_view(text).substr(i));
@@ -97,7 +95,7 @@ std::vector<int64_t> facts(const std::string& folder, const Contents& contents, 
     for (const auto& [alias, target] : group.aliases) add(alias + '\0' + target);
   }
   for (const Source& source : sources) {
-    if (!holds_shards(source.value)) words.push_back(static_cast<int64_t>(sample(source.value.detach(), kSampled)));
+    if (!holds_shards(source.value)) words.push_back(static_cast<int64_t>(sample(source.value.detach(), kValueWords)));
   }
   return words;
 }

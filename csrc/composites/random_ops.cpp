@@ -79,10 +79,7 @@ bool draws_in_order(const random::Sampler& sampler, const Target& target) {
          row_major(target.geometry.sizes, target.geometry.strides);
 }
 
-void know(const at::Tensor& drawn) {
-  constexpr int64_t kSampled = 128;
-  random::note_drawn(sample(drawn, kSampled));
-}
+void know(const at::Tensor& drawn) { random::note_drawn(sample(drawn, kOperandWords)); }
 
 // This rank's part of what torch's own stream gives the full tensor, which is drawn a few rows at a time.
 at::Tensor replay_piecewise(const OpInfo& op, const Stack& arguments, size_t written, const Target& target,

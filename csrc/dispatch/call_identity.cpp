@@ -12,8 +12,6 @@
 namespace weft {
 namespace {
 
-constexpr int64_t kSampled = 128;  // words of a plain operand: as much as a small op costs
-
 std::atomic<bool> check_whole{false};
 
 // A hash of an argument that is no tensor. What may rightly differ between ranks (a device, a generator) counts as
@@ -68,7 +66,7 @@ void CallIdentifier::add_tensor(const at::Tensor& t, size_t argument) {
     if (path_ == nullptr) path_ = impl.interned_path();
     sharded_ = &impl;
   } else if (!op_.arguments[argument].written) {
-    const uint64_t h = sample(t, kSampled);
+    const uint64_t h = sample(t, kOperandWords);
     if (h == 0) return;
     call_.plain = mix(call_.plain, h);
     if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();

@@ -9,6 +9,7 @@
 #include "mesh/log.h"
 #include "plan/call_key.h"
 #include "plan/direct.h"
+#include "plan/frozen.h"
 #include "tensor/strided.h"
 #include "views/views.h"
 
@@ -104,6 +105,7 @@ void Handler::find_plan() {
   if (plan_ != nullptr) return;
   const auto begin = std::chrono::steady_clock::now();
   Call call = describe();
+  if (frozen()) refuse_new_plan(call);
   Plan plan = make_plan(call, context().bind(mesh_).coordinates);
   plan.direct = may_run_unboxed(op_) && runs_directly(call, plan);
   plan_ = std::make_shared<const Plan>(std::move(plan));

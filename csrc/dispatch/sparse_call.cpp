@@ -90,9 +90,8 @@ void run_sparse(const c10::OperatorHandle& handle, c10::DispatchKeySet, torch::j
   const CallIdentity identity = comm::guarded() ? identify(op, &call[0]) : CallIdentity();
   RunningOp running(op.short_name.c_str(), identity.identity, identity.path);
   for (size_t i = 0; i < call.size(); ++i) {
-    constexpr int64_t kWords = 128;
     if (!call.has_tensor(i) || !is_coo(call.tensor(i)) || has_pattern(call.tensor(i))) continue;
-    running.add(mix(sample(call.tensor(i)._indices(), kWords), sample(call.tensor(i)._values(), kWords)));
+    running.add(mix(sample(call.tensor(i)._indices(), kOperandWords), sample(call.tensor(i)._values(), kOperandWords)));
   }
   const BelowAutograd guard;
   if (op.is_out) return run_out(op, *stack);

@@ -18,7 +18,6 @@ namespace weft {
 namespace {
 
 constexpr const char* kName = "set_data";
-constexpr int64_t kSampled = 4096;  // words of a plain value: as of what is laid out otherwise
 
 // Splits of whole dimensions fit every shape; blocks, which views leave behind, do not.
 Layout without_blocks(Layout layout) {
@@ -49,7 +48,7 @@ Identity identify(const at::Tensor& value, const std::string* path, Mesh mesh) {
                               path == nullptr ? "" : *path, " counts as the same value on all ranks, and"),
                      mesh);
   }
-  if (filled) call.plain = mix(call.plain, sample(value, kSampled));
+  if (filled) call.plain = mix(call.plain, sample(value, kValueWords));
   OpHistory::of_thread().add(call);
   return mix(new_root(kName), call.plain);
 }

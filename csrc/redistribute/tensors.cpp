@@ -86,8 +86,6 @@ struct Moves : ContextState {
   }
 };
 
-constexpr int64_t kSampled = 4096;  // words of what is laid out: it happens a few times a step
-
 // A local tensor that shares no memory with what the user holds.
 at::Tensor owned(at::Tensor local, const at::Tensor& source) {
   return is_traced(local) || local.is_alias_of(source) ? local.clone() : local;
@@ -144,7 +142,7 @@ std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors,
   RunningOp running("shard_batch", new_root("shard_batch"), nullptr);
   OpHistory::Op call{.name = running.name()};
   for (int64_t word : words) call.values = mix(call.values, static_cast<uint64_t>(word));
-  for (const at::Tensor& t : tensors) call.plain = mix(call.plain, holds_shards(t) ? 0 : sample(t, kSampled));
+  for (const at::Tensor& t : tensors) call.plain = mix(call.plain, holds_shards(t) ? 0 : sample(t, kValueWords));
   call.plain_operand = "tensors";
   OpHistory::of_thread().add(call);
   running.add(mix(call.values, call.plain));
@@ -202,7 +200,7 @@ at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
   }
   RunningOp running("distribute_tensor", new_root("distribute_tensor"), nullptr);
   // Weights may be memory that is filled later.
-  if (!tensor.requires_grad()) running.add(sample(tensor, kSampled));
+  if (!tensor.requires_grad()) running.add(sample(tensor, kValueWords));
   return redistribute_tensor(tensor, layout);
 }
 

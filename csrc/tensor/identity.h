@@ -79,4 +79,9 @@ Identity new_root(const char* call);
 /// read for free: on a GPU, without memory, with gaps between its elements.
 uint64_t sample(const at::Tensor& plain, int64_t words);
 
+/// `words` for what an op meets: reading them takes as long as a small op does.
+inline constexpr int64_t kOperandWords = 128;
+/// `words` for what is laid out, or loaded: it happens a few times a step.
+inline constexpr int64_t kValueWords = 4096;
+
 }  // namespace weft

@@ -148,7 +148,11 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
     if (Cell* cell = known_cell()) seen_writes_ = cell->writes.fetch_add(1, std::memory_order_acq_rel) + 1;
   }
 
-  const char* tensorimpl_type_name() const override { return "weft::ShardedTensorImpl"; }
+  /// Core's errors name a tensor so where somebody asks for its memory.
+  const char* tensorimpl_type_name() const override {
+    return "a sharded tensor: [W060] it has no memory of its own to share; use weft.full_tensor(x) or "
+           "weft.local_tensor(x) first, or weft.save to save it";
+  }
   c10::intrusive_ptr<TensorImpl> shallow_copy_and_detach(const c10::VariableVersion& version_counter,
                                                          bool allow_tensor_metadata_change) const override;
   c10::intrusive_ptr<TensorImpl> shallow_copy_and_detach(c10::VariableVersion&& version_counter,

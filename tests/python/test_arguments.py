@@ -57,6 +57,7 @@ ENTRIES = {
     "random_mode": weft.random_mode,
     "register_layouts": weft.register_layouts,
     "report: module": lambda bad: weft.report(bad, weft.LayoutMap(mesh())),
+    "frozen: on": weft.frozen,
     "report: map": lambda bad: weft.report(linear(), bad),
     "save: folder": lambda bad: weft.save(bad, linear()),
     "save: step": lambda bad: weft.save("nowhere", linear(), step=bad),

@@ -139,3 +139,11 @@ def test_op_takes_scripted_modules_only():
         torch.ops.weft.distribute_module(Block(), weft.LayoutMap(mesh)._object)
     with pytest.raises(ValueError, match="register_layouts"):
         torch.ops.weft.distribute_module(torch.jit.script(Block()), None)
+
+
+def test_distributed_module_is_not_saved():
+    """Torch's archive holds memory, of which a sharded tensor has none: the error says what to do."""
+    mesh = weft.DeviceMesh((1,), ("m",), device_type="cpu")
+    scripted = weft.distribute_module(torch.jit.script(Block()), weft.LayoutMap(mesh, ENTRIES))
+    with pytest.raises(NotImplementedError, match=r"\[W060\] it has no memory .*weft\.save to save it"):
+        torch.jit.save(scripted, io.BytesIO())

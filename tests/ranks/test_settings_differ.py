@@ -60,7 +60,7 @@ def test_settings():
     first, second = run_ranks(2, settings_differ)  # processes of their own: a rule stays
     assert first == second
     assert all(
-        "strict, random_mode, check_plain, register_rule and WEFT_COST" in text and "rank 1 differs" in text
+        "strict, frozen, random_mode, check_plain, register_rule and WEFT_COST" in text and "rank 1 differs" in text
         for text in first
     ), first
 

@@ -10,9 +10,10 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tools" / "bench"), str(ROOT / "tests")]
 
-import timing  # noqa: E402  (found by the line above)
+import figures  # noqa: E402  (found by the line above)
+import timing  # noqa: E402
 
-__all__ = ["device_option", "exact", "relative", "require", "row", "timing"]
+__all__ = ["device_option", "exact", "figures", "relative", "require", "row", "timing"]
 
 
 def device_option(doc: str | None) -> str:

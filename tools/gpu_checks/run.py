@@ -1,6 +1,6 @@
 """Runs the GPU checks one after the other and prints a table of them, with the date and the card.
 
-    python tools/gpu_checks/run.py [--device cpu] [check ...]
+    python tools/gpu_checks/run.py [--device cpu] [--table FILE] [check ...]
 
 tools/gpu builds the library and calls this. Checks are the other scripts of this folder, by name, and `dispatch`: the
 host's cost per op (tools/bench/dispatch.py). Exit code 1 where one fails or takes too long.
@@ -25,6 +25,8 @@ CHECKS = {
     "models": HERE / "models.py",
     "torchscript": HERE / "torchscript.py",
     "pack": HERE / "pack.py",
+    "overlap": HERE / "overlap.py",
+    "decode": HERE / "decode.py",
     "dispatch": HERE.parent / "bench" / "dispatch.py",
 }
 
@@ -54,10 +56,29 @@ def card(device: str) -> str:
     return f"no GPU: {platform.machine()} CPU"
 
 
+def table(device: str, results: list[tuple[str, bool, list[str], float]]) -> str:
+    """Markdown, with the date, the card and the versions; of each check its name, its result, lines and seconds."""
+    rows = [f"{datetime.date.today()}, {card(device)}, torch {torch.__version__}, {os.cpu_count()} CPU cores", ""]
+    rows += ["| check | result | s |", "| --- | --- | --- |"]
+    for name, good, lines, seconds in results:
+        # The host's costs are a table of their own above; here its closing line.
+        told = lines[-1:] if name == "dispatch" else lines
+        rows.append(f"| {name}: {'passed' if good else 'FAILED'} | {'<br>'.join(told)} | {seconds:.0f} |")
+    failed = [name for name, good, _, _ in results if not good]
+    rows += [
+        "",
+        " ".join(
+            [f"{len(results) - len(failed)} of {len(results)} checks passed", *(["FAILED:"] if failed else []), *failed]
+        ),
+    ]
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try the checks themselves")
     parser.add_argument("--limit", type=float, default=120, help="seconds for one check (default 120)")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="writes the table there too, as Markdown")
     parser.add_argument("checks", nargs="*", metavar="check", help=f"which ones; default all: {' '.join(CHECKS)}")
     options = parser.parse_args()
     if unknown := set(options.checks) - set(CHECKS):
@@ -75,14 +96,11 @@ def main() -> None:
         good, lines = run(CHECKS[name], options.device, options.limit)
         results.append((name, good, lines, time.monotonic() - start))
 
-    print(f"\n{datetime.date.today()}, {card(options.device)}, torch {torch.__version__}, {os.cpu_count()} CPU cores\n")
-    print("| check | result | s |\n| --- | --- | --- |")
-    for name, good, lines, seconds in results:
-        # The host's costs are a table of their own above; here its closing line.
-        shown = lines[-1:] if name == "dispatch" else lines
-        print(f"| {name}: {'passed' if good else 'FAILED'} | {'<br>'.join(shown)} | {seconds:.0f} |")
+    shown = table(options.device, results)
+    print(f"\n{shown}")
+    if options.table is not None:
+        options.table.write_text(f"# Checks and figures of a GPU\n\n{shown}\n")
     failed = [name for name, good, _, _ in results if not good]
-    print(f"\n{len(results) - len(failed)} of {len(results)} checks passed", *["FAILED:"] * bool(failed), *failed)
     sys.exit(1 if failed else 0)
 
 

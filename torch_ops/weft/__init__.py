@@ -53,7 +53,7 @@ from .safetensors_files import install as _install_safetensors
 from .savers import install as _install_savers
 from .search_found import Candidate, Found
 from .searching import search
-from .switches import check_finite, check_plain, overlap, random_mode, strict, warn_relayout
+from .switches import check_finite, check_plain, frozen, overlap, random_mode, strict, warn_relayout
 from .tensors import (
     distribute_tensor,
     distribute_variable,
@@ -111,6 +111,7 @@ __all__ = [
     "Found",
     "from_dtensor",
     "from_local",
+    "frozen",
     "full_tensor",
     "Gathered",
     "get_device_count",

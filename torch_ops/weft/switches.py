@@ -97,6 +97,32 @@ def strict(on: bool = True, *, allow: str | Sequence[str] = ()) -> _Scope:
     return _Scope(lambda value: torch.ops.weft.strict(*value), values)
 
 
+def frozen(on: bool = True) -> _Scope:
+    """Whether an op is an error for which no step before has made a plan: a program then only repeats itself.
+
+    For a CUDA graph, or where each step has to take the same time. An op that hits its plan asks neither the store nor
+    other ranks but by the collectives that it needs, and waits for no device. Run the step once or twice before, as it
+    will run::
+
+        for _ in range(3):
+            step()
+        graph = torch.cuda.CUDAGraph()
+        with weft.frozen(), torch.cuda.graph(graph):
+            step()
+        graph.replay()
+
+    A graph with collectives in it has to be gone (`del graph`) before the process group is destroyed. A step that asks
+    for a value (`item()`, an index of unknown length, printing) waits for the device, which CUDA refuses there.
+
+    Args:
+        on: False: plans are made when they are needed, as at first.
+
+    Raises:
+        RuntimeError: later, from the op, before it does anything; it names the op and its operands' layouts.
+    """
+    return _Scope(torch.ops.weft.frozen, needed(on, (bool, int), "frozen: on"))
+
+
 def warn_relayout(bytes: int | None = 1 << 20) -> _Scope:
     """Warns of each operand that an op needs in another layout, so that parts of it are gathered or sent.
 

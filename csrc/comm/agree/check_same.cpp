@@ -49,7 +49,7 @@ std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::s
     hashes.push_back(of_rank[1]);
     all_told.push_back(of_rank[2]);
   }
-  compare(of_settings, "what is set by strict, random_mode, check_plain, register_rule and WEFT_COST", world);
+  compare(of_settings, "what is set by strict, frozen, random_mode, check_plain, register_rule and WEFT_COST", world);
   const std::string differs = difference(hashes, world);
   TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs,
                     different_meshes(mesh));

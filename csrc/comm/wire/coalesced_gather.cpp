@@ -13,6 +13,7 @@
 #include "comm/wire/axis.h"
 #include "comm/wire/buffer.h"
 #include "comm/wire/pack.h"
+#include "comm/wire/plan_copy.h"
 
 namespace weft::comm {
 namespace {
@@ -147,7 +148,7 @@ std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>&
       for (size_t i = 0; i < tensors.size(); ++i) {
         const Piece& p = pieces[i];
         if (tensors[i].input.numel() == 0) continue;
-        part_of(seen_as(sent, p.dtype), p.offset / p.width, p.sizes).copy_(tensors[i].input);
+        copy_strided(part_of(seen_as(sent, p.dtype), p.offset / p.width, p.sizes), tensors[i].input);
       }
     }
     const bool watch = uses_gloo(line, options.device().type());

@@ -11,6 +11,7 @@
 #include "comm/wire/buffer.h"
 #include "comm/wire/collectives.h"
 #include "comm/wire/pack.h"
+#include "comm/wire/plan_copy.h"
 #include "comm/wire/reduction.h"
 
 namespace weft::comm {
@@ -115,7 +116,7 @@ at::Tensor pack_parts(const Axis& line, const std::vector<Divided>& tensors, con
     for (const Divided& t : tensors) {
       const int64_t elements = elements_for(t, 0);
       const at::Tensor source = t.input.unflatten(t.dim, {line.size, t.sizes[0]}).movedim(t.dim, 0);
-      rows.narrow(1, offset, elements).unflatten(1, source.sizes().slice(1)).copy_(source);
+      copy_strided(rows.narrow(1, offset, elements).unflatten(1, source.sizes().slice(1)), source);
       offset += elements;
     }
     return flat;

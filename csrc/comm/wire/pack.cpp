@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "comm/wire/plan_copy.h"
+
 namespace weft::comm {
 namespace {
 
@@ -17,6 +19,28 @@ bool is_identity(c10::IntArrayRef order) {
 
 // Whether all data of `sizes` before `dim` is of length one, so that pieces along dim lie one after the other.
 bool is_leading(c10::IntArrayRef sizes, int64_t dim) { return product(sizes.slice(0, dim)) == 1; }
+
+// The pieces of `tensor` along `dim`, lengths[i] each, lie row-major in `flat` at element offsets[i]. Calls
+// run(in the tensor, in flat) with those side by side, as many as have one length and lie evenly apart.
+template <class Run>
+void for_runs(const at::Tensor& tensor, const at::Tensor& flat, int64_t dim, const std::vector<int64_t>& lengths,
+              const std::vector<int64_t>& offsets, const Run& run) {
+  int64_t start = 0;
+  for (size_t i = 0, end = 0; i < lengths.size(); i = end) {
+    const auto step = [&](size_t k) { return offsets[k] - offsets[k - 1]; };
+    for (end = i + 1; end < lengths.size() && lengths[end] == lengths[i] && step(end) == step(i + 1) && step(end) > 0;)
+      ++end;
+    const auto count = static_cast<int64_t>(end - i);
+    const int64_t length = lengths[i], all = count * length;
+    if (length == 0) continue;
+    const at::Tensor pieces = tensor.narrow(dim, start, all).unflatten(dim, {count, length}).movedim(dim, 0);
+    Sizes strides(pieces.dim(), 1);
+    for (int64_t d = pieces.dim() - 1; d-- > 1;) strides[d] = strides[d + 1] * pieces.size(d + 1);
+    strides[0] = count > 1 ? step(i + 1) : 0;
+    run(pieces, flat.as_strided(pieces.sizes(), strides, flat.storage_offset() + offsets[i]));
+    start += all;
+  }
+}
 
 }  // namespace
 
@@ -66,12 +90,18 @@ at::Tensor Wire::unpermuted(const at::Tensor& tensor) const {
 at::Tensor Wire::result(at::Tensor tensor) const {
   if (!strides_from_.empty()) {
     at::Tensor out = empty_result(tensor.sizes(), tensor.scalar_type());
-    return out.copy_(tensor);
+    copy_strided(out, tensor);
+    return out;
   }
   return unpermuted(tensor);
 }
 
-at::Tensor plain_contiguous(const at::Tensor& tensor) { return tensor.contiguous().resolve_conj().resolve_neg(); }
+at::Tensor plain_contiguous(const at::Tensor& tensor) {
+  if (!tensor.is_cuda() || tensor.is_contiguous()) return tensor.contiguous().resolve_conj().resolve_neg();
+  const at::Tensor out = at::empty(tensor.sizes(), tensor.options());
+  copy_strided(out, tensor);
+  return out;
+}
 
 at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>& lengths,
                 const std::vector<int64_t>& sequence, int64_t padded) {
@@ -87,18 +117,15 @@ at::Tensor pack(const at::Tensor& input, int64_t dim, const std::vector<int64_t>
   int64_t total = 0;
   for (int64_t length : lengths) total += std::max(length * row, padded);
   at::Tensor flat = at::empty({total}, input.options());
-  Sizes sizes(input.sizes().begin(), input.sizes().end());
-  std::vector<int64_t> starts(n);
-  std::exclusive_scan(lengths.begin(), lengths.end(), starts.begin(), int64_t{0});
+  std::vector<int64_t> offsets(n);
   int64_t offset = 0;
   for (int64_t p = 0; p < n; ++p) {
     const int64_t i = sequence.empty() ? p : sequence[p];
-    sizes[dim] = lengths[i];
-    if (lengths[i] > 0) {
-      flat.narrow(0, offset, lengths[i] * row).view(sizes).copy_(input.narrow(dim, starts[i], lengths[i]));
-    }
+    offsets[i] = offset;
     offset += std::max(lengths[i] * row, padded);
   }
+  for_runs(input, flat, dim, lengths, offsets,
+           [](const at::Tensor& run, const at::Tensor& packed) { copy_strided(packed, run); });
   return flat;
 }
 
@@ -118,6 +145,10 @@ at::Tensor unpack(const Wire& wire, const at::Tensor& flat, c10::IntArrayRef siz
     return wire.result(flat.narrow(0, start, next - start).view(full_sizes));
   }
   at::Tensor out = wire.empty_result(full_sizes, flat.scalar_type());
+  if (out.is_cuda()) {
+    for_runs(out, flat, dim, lengths, offsets, &copy_strided);
+    return wire.unpermuted(out);
+  }
   std::vector<at::Tensor> pieces;
   pieces.reserve(lengths.size());
   Sizes piece(sizes.begin(), sizes.end());

@@ -9,6 +9,7 @@
 #include "comm/wire/collectives.h"
 #include "comm/wire/functional.h"
 #include "comm/wire/pack.h"
+#include "comm/wire/plan_copy.h"
 #include "tensor/traced.h"
 
 namespace weft::comm {
@@ -35,7 +36,8 @@ std::vector<at::Tensor> exchange_rows(const at::Tensor& input, int64_t dim, cons
       output_splits[g] = received[c] * row;
       if (input_splits[g] == 0) continue;
       sizes[dim] = sent[c].length;
-      packed.narrow(0, offset, input_splits[g]).view(sizes).copy_(input.narrow(dim, sent[c].start, sent[c].length));
+      copy_strided(packed.narrow(0, offset, input_splits[g]).view(sizes),
+                   input.narrow(dim, sent[c].start, sent[c].length));
       offset += input_splits[g];
     }
     at::Tensor flat =
