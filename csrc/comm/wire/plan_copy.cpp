@@ -53,7 +53,7 @@ std::optional<StridedCopy> plan_copy(const at::Tensor& to, const at::Tensor& fro
   copy.words = static_cast<uint32_t>(words);
   dims[0] = {dims[0].size / width, width, width};
   for (const Dim& d : dims) {
-    copy.size[copy.dims] = static_cast<unsigned int>(d.size);
+    copy.size[copy.dims] = Divisor(static_cast<uint32_t>(d.size));
     copy.to[copy.dims] = d.to / width;
     copy.from[copy.dims++] = d.from / width;
   }

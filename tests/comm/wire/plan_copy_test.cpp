@@ -37,6 +37,20 @@ at::Tensor numbers(at::IntArrayRef sizes, at::ScalarType dtype) {
   return at::arange(product(sizes)).remainder_(113).view(sizes).to(dtype);
 }
 
+TEST(PlanCopy, DivisionWithoutADivision) {
+  constexpr uint32_t kMost = (uint32_t{1} << 31) - 1;
+  for (uint32_t by : {1u, 2u, 3u, 5u, 7u, 641u, 65536u, 65537u, 1u << 30, (1u << 30) + 1, kMost - 1, kMost}) {
+    const Divisor divisor(by);
+    for (uint64_t times = 0; times * by <= kMost; times = times * 3 + 1) {
+      const auto n = static_cast<uint32_t>(times * by);
+      for (const uint32_t near : {n, n + by - 1, n > 0 ? n - 1 : 0}) {
+        if (near <= kMost) EXPECT_EQ(divisor.quotient(near), near / by) << near << " by " << by;
+      }
+    }
+    EXPECT_EQ(divisor.quotient(kMost), kMost / by);
+  }
+}
+
 TEST(PlanCopy, PiecesOfADimension) {
   for (const auto dtype : {at::kByte, at::kBFloat16, at::kInt, at::kDouble, at::kComplexDouble}) {
     const at::Tensor x = numbers({3, 8, 16}, dtype);
