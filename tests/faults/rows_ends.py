@@ -37,8 +37,8 @@ def killed_before_a_collective_on_four(p: Part) -> None:
     killed_before_a_collective(p)
 
 
-# Gloo does not always tell a send that is under way that its connection is closed: then the time-out does.
-@row(r"rank 1\b|rank 0\b", r"number \d+", within=STOPPED_LIMIT, group_timeout=STOPPED_LIMIT, **KILLED)
+# Gloo does not always tell a send that is under way that its connection has ended: that is found by looking.
+@row(r"rank 1\b", r"number \d+", within=5, **KILLED)
 def killed_inside_a_collective(p: Part) -> None:
     """one rank is killed while a gather of 64 MiB is on its way."""
     plain = torch.ones(p.ranks, 2**23)

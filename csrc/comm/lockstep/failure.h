@@ -23,8 +23,9 @@
 #include "comm/lockstep/event.h"
 
 namespace c10d {
+class Backend;
 class Work;
-}
+}  // namespace c10d
 
 namespace weft::comm {
 
@@ -64,8 +65,9 @@ auto issue(Call&& call) {
   }
 }
 
-/// Waits for the work of a collective. `watch`: reads the log while it takes long; for backends whose wait blocks the
-/// host until the work is done (Gloo's does, NCCL's only makes the stream wait and is left alone).
-void wait_for(c10d::Work& work, bool watch);
+/// Waits for the work of a collective. `watched`: the backend that does it, if its wait blocks the host until the work
+/// is done (Gloo's does); while that takes long the log is read, and the connections are looked at. Null: NCCL's only
+/// makes the stream wait, and is left alone.
+void wait_for(c10d::Work& work, c10d::Backend* watched);
 
 }  // namespace weft::comm

@@ -10,15 +10,15 @@ namespace {
 
 constexpr const char* kSameEverywhere = "all ranks must run the same ops, on the same layouts, shapes and values";
 
-std::string named(const std::vector<int64_t>& ranks) {
-  return c10::str(ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks));
-}
-
 Failure failure_of_all(int64_t number, std::string type, std::string message) {
   return {.rank = -1, .collectives = number, .op = "", .type = std::move(type), .message = std::move(message)};
 }
 
 }  // namespace
+
+std::string named(const std::vector<int64_t>& ranks) {
+  return c10::str(ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks));
+}
 
 std::vector<int64_t> looked_at_by(int64_t rank, int64_t ranks) {
   std::set<int64_t> out;

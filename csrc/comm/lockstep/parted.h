@@ -10,6 +10,9 @@
 
 namespace weft::comm {
 
+/// "rank 2", or "ranks 1, 2".
+std::string named(const std::vector<int64_t>& ranks);
+
 /// The ranks that rank `rank` of `ranks` looks at: those at distances that are powers of two to both sides.
 std::vector<int64_t> looked_at_by(int64_t rank, int64_t ranks);
 

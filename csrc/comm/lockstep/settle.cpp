@@ -51,7 +51,7 @@ void Settling::begin() {
 }
 
 void Settling::wait() {
-  if (const auto work = std::exchange(pending, {})) wait_for(*work, /*watch=*/true);
+  if (const auto work = std::exchange(pending, {})) wait_for(*work, meeting.get());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "comm/lockstep/failure.h"
 #include "comm/lockstep/failures.h"
 #include "comm/lockstep/parted.h"
+#include "comm/world/connections.h"
 #include "comm/world/fork.h"
 #include "comm/world/python_lock.h"
 #include "mesh/log.h"
@@ -22,6 +23,30 @@ constexpr milliseconds kLongestPause{1000};                // between two looks
 constexpr milliseconds kOften{1000};                       // for so long they are kFirstLook apart
 constexpr milliseconds kLostLook{50}, kLostPatience{600};  // of one whose backend gave up: others tell at kFirstLook
 constexpr milliseconds kStraggler{5000};                   // is warned of then
+// How long a collective may still take after connections have ended. A rank that has all its data may leave; when all
+// others have, what is left is this rank's own work, else the others' with each other.
+constexpr milliseconds kAllEnded{2000}, kSomeEnded{30000};
+
+// Of one collective that takes long.
+class Ended {
+ public:
+  /// Why it will not be done; empty: it may be.
+  std::string why(c10d::Backend& backend) {
+    const Connections connections = connections_of(backend);
+    const auto now = std::chrono::steady_clock::now();
+    if (connections.ended.size() != ended_) {
+      ended_ = connections.ended.size();
+      since_ = now;
+    }
+    const bool all = static_cast<int64_t>(ended_) == connections.all;
+    if (ended_ == 0 || now - since_ < (all ? kAllEnded : kSomeEnded)) return "";
+    return "the connection to " + named(connections.ended) + " has ended";
+  }
+
+ private:
+  size_t ended_ = 0;
+  std::chrono::steady_clock::time_point since_;
+};
 
 }  // namespace
 
@@ -98,17 +123,17 @@ void Failures::warn_of_stragglers() {
   warned_at_ = number;
   const std::vector<int64_t> ranks = not_come(*call, number);
   if (ranks.empty()) return;
-  log(LogLevel::warning, "[W096] waiting for ", ranks.size() == 1 ? "rank " : "ranks ", c10::Join(", ", ranks),
-      " in collective number ", number, ", ", call->str());
+  log(LogLevel::warning, "[W096] waiting for ", named(ranks), " in collective number ", number, ", ", call->str());
 }
 
 void raise_lost(const std::string& why) { context().state<Failures>().lose(why); }
 
-void wait_for(c10d::Work& work, bool watch) {
+void wait_for(c10d::Work& work, c10d::Backend* watched) {
   check_not_forked();
   auto& failures = context().state<Failures>();
   const auto begun = std::chrono::steady_clock::now();
-  for (milliseconds pause = kFirstLook; watch;) {
+  Ended ended;
+  for (milliseconds pause = kFirstLook; watched != nullptr;) {
     try {
       work.wait(pause);
       return failures.finished_one();
@@ -116,12 +141,14 @@ void wait_for(c10d::Work& work, bool watch) {
       // Not done in time, or given up.
     }
     if (work.isCompleted()) break;
-    watch = failures.look(/*waiting=*/true);
+    const bool has_log = failures.look(/*waiting=*/true);
     const auto waited = std::chrono::steady_clock::now() - begun;
     const auto patience = failures.patience();
     if (patience && waited > *patience) raise_lost(c10::str("not done after ", patience->count() / 1e3, " s"));
     if (waited > kOften) pause = std::min(2 * pause, kLongestPause);
     if (waited > kStraggler) failures.warn_of_stragglers();
+    if (const std::string why = waited > kOften ? ended.why(*watched) : ""; !why.empty()) raise_lost(why);
+    if (!has_log) break;
   }
   try {
     work.wait();

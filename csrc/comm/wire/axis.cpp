@@ -33,7 +33,7 @@ c10::intrusive_ptr<c10d::Work> issue(const Axis& axis, const at::Tensor& tensor,
 // Some backends return no work where the caller's stream did it all.
 template <class Call>
 void run(const Axis& axis, const at::Tensor& tensor, Call&& call) {
-  if (const auto work = issue(axis, tensor, call)) wait_for(*work, uses_gloo(axis, tensor.device().type()));
+  if (const auto work = issue(axis, tensor, call)) wait_for(*work, watched_backend(axis, tensor.device().type()));
 }
 
 at::Tensor as_bytes(const at::Tensor& tensor) {
@@ -134,6 +134,10 @@ bool moves_as_is(c10::ScalarType dtype) {
 
 bool uses_gloo(const Axis& axis, c10::DeviceType device) {
   return axis.group == nullptr ? axis.simulates_gloo : backend_of(axis, device).getBackendName() == "gloo";
+}
+
+c10d::Backend* watched_backend(const Axis& axis, c10::DeviceType device) {
+  return axis.group != nullptr && uses_gloo(axis, device) ? &backend_of(axis, device) : nullptr;
 }
 
 void begin(const Event& event) {

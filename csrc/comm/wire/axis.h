@@ -45,6 +45,9 @@ bool moves_as_is(c10::ScalarType dtype);
 
 /// Whether tensors on that device travel by Gloo, which lacks some of what NCCL has, and is slower at some of it.
 bool uses_gloo(const Axis& axis, c10::DeviceType device);
+/// That Gloo, which is watched while it is waited for (comm/lockstep/failure.h); null: another backend, or none. Lives
+/// as long as the mesh's groups.
+c10d::Backend* watched_backend(const Axis& axis, c10::DeviceType device);
 
 /// Whether the axis has two ranks, and what they gather or reduce they best send each other. Gloo gathers into memory
 /// of its own, from which it copies, and it reduces half of what there is on each rank and gathers it then: two waits.

@@ -27,7 +27,7 @@ class Flattened : public Pending {
         is_first_(line.coordinate == 0),
         pending_(Span::pending()) {
     const c10::DeviceType device = sent_.device().type();
-    watch_ = uses_gloo(line, device);
+    watched_ = watched_backend(line, device);
     if (swaps(line, device)) {
       theirs_ = take_buffer(sent_.numel(), sent_.options());
       work_ = begin_swap_flat(line, theirs_, sent_);
@@ -49,7 +49,7 @@ class Flattened : public Pending {
     const WithoutPythonLock unlocked;
     const OneThread alone;
     const WaitSpan span(pending_);
-    if (work_) wait_for(*work_, watch_);
+    if (work_) wait_for(*work_, watched_);
     const at::Tensor flat = reduced();
     int64_t offset = 0;
     for (const at::Tensor& tensor : tensors_) {
@@ -75,7 +75,7 @@ class Flattened : public Pending {
   Reduction reduction_;
   int64_t ranks_;
   bool is_first_;  // of two ranks
-  bool watch_;
+  c10d::Backend* watched_;
   Span::Pending pending_;
   c10::intrusive_ptr<c10d::Work> work_;
 };

@@ -43,11 +43,11 @@ at::Tensor part_of(const at::Tensor& flat, int64_t offset, c10::IntArrayRef size
 class Gathered final : public PendingGathers {
  public:
   Gathered(std::vector<Piece> pieces, at::Tensor arriving, int64_t bytes, const Axis& line,
-           c10::intrusive_ptr<c10d::Work> work, bool watch)
+           c10::intrusive_ptr<c10d::Work> work, c10d::Backend* watched)
       : pieces_(std::move(pieces)),
         arriving_(std::move(arriving)),
         work_(std::move(work)),
-        watch_(watch),
+        watched_(watched),
         pending_(Span::pending()) {
     for (int64_t c = 0; c < line.size; ++c) starts_.push_back(line.group_rank(c) * bytes);
   }
@@ -57,7 +57,7 @@ class Gathered final : public PendingGathers {
     const WithoutPythonLock unlocked;
     const OneThread alone;
     const WaitSpan span(pending_);
-    wait_for(*std::exchange(work_, {}), watch_);
+    wait_for(*std::exchange(work_, {}), watched_);
   }
 
   at::Tensor take(size_t i) override {
@@ -94,7 +94,7 @@ class Gathered final : public PendingGathers {
   const at::Tensor arriving_;
   std::vector<int64_t> starts_;  // of each coordinate's
   c10::intrusive_ptr<c10d::Work> work_;
-  const bool watch_;  // see failure.h
+  c10d::Backend* const watched_;  // see failure.h
   const Span::Pending pending_;
 };
 
@@ -151,9 +151,9 @@ std::unique_ptr<PendingGathers> all_gather_coalesced(const std::vector<Divided>&
         copy_strided(part_of(seen_as(sent, p.dtype), p.offset / p.width, p.sizes), tensors[i].input);
       }
     }
-    const bool watch = uses_gloo(line, options.device().type());
+    c10d::Backend* const watched = watched_backend(line, options.device().type());
     auto work = bytes > 0 ? begin_gather_flat(line, arriving, sent) : c10::intrusive_ptr<c10d::Work>();
-    return std::make_unique<Gathered>(std::move(pieces), std::move(arriving), bytes, line, std::move(work), watch);
+    return std::make_unique<Gathered>(std::move(pieces), std::move(arriving), bytes, line, std::move(work), watched);
   });
 }
 

@@ -26,13 +26,14 @@ class Swapped : public PendingParts {
         is_first_(line.coordinate == 0),
         reduction_(reduction),
         work_(begin_swap_flat(line, arriving_, part_of(line, sent, totals, 1 - line.coordinate))),
+        watched_(watched_backend(line, sent.device().type())),
         pending_(Span::pending()) {}
 
   at::Tensor wait() override {
     const WithoutPythonLock unlocked;
     const OneThread alone;
     const WaitSpan span(pending_);
-    if (work_) wait_for(*work_, /*watch=*/true);
+    if (work_) wait_for(*work_, watched_);
     const at::Tensor own = std::move(own_), other = std::move(arriving_);
     return reduce_two(own, other, is_first_, reduction_, other);
   }
@@ -46,6 +47,7 @@ class Swapped : public PendingParts {
   bool is_first_;
   Reduction reduction_;
   c10::intrusive_ptr<c10d::Work> work_;
+  c10d::Backend* watched_;
   Span::Pending pending_;
 };
 
@@ -53,7 +55,7 @@ class Swapped : public PendingParts {
 class Scattered : public PendingParts {
  public:
   Scattered(at::Tensor sent, at::Tensor arriving, bool exchanged, int64_t elements, c10::ScalarType dtype,
-            Reduction reduction, int64_t ranks, c10::intrusive_ptr<c10d::Work> work, bool watch)
+            Reduction reduction, int64_t ranks, c10::intrusive_ptr<c10d::Work> work, c10d::Backend* watched)
       : sent_(std::move(sent)),
         arriving_(std::move(arriving)),
         exchanged_(exchanged),
@@ -62,14 +64,14 @@ class Scattered : public PendingParts {
         reduction_(reduction),
         ranks_(ranks),
         work_(std::move(work)),
-        watch_(watch),
+        watched_(watched),
         pending_(Span::pending()) {}
 
   at::Tensor wait() override {
     const WithoutPythonLock unlocked;
     const OneThread alone;
     const WaitSpan span(pending_);
-    if (work_) wait_for(*work_, watch_);
+    if (work_) wait_for(*work_, watched_);
     sent_.reset();
     const at::Tensor arrived = std::move(arriving_);
     if (exchanged_) return reduce_locally(arrived.view({ranks_, elements_}), reduction_);
@@ -84,7 +86,7 @@ class Scattered : public PendingParts {
   Reduction reduction_;
   int64_t ranks_;
   c10::intrusive_ptr<c10d::Work> work_;
-  bool watch_;  // see failure.h
+  c10d::Backend* watched_;  // see failure.h
   Span::Pending pending_;
 };
 
@@ -170,8 +172,9 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
   return collective(event, [&]() -> std::unique_ptr<PendingParts> {
     if (elements == 0) return std::make_unique<Ready>(pack_parts(line, tensors, totals, 0));
     // As in reduce_scatter.
-    const bool gloo = uses_gloo(line, tensors[0].input.device().type());
-    if (gloo || !has_lowering(dtype, reduction)) {
+    const c10::DeviceType device = tensors[0].input.device().type();
+    c10d::Backend* const watched = watched_backend(line, device);
+    if (uses_gloo(line, device) || !has_lowering(dtype, reduction)) {
       at::Tensor sent = pack_parts(line, tensors, totals, 0);
       if (swaps(line, sent.device().type())) return std::make_unique<Swapped>(line, sent, totals, reduction);
       at::Tensor arriving = take_buffer(n * mine, sent.options());
@@ -179,7 +182,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
       for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
       auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));
       return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, n,
-                                         std::move(work), gloo);
+                                         std::move(work), watched);
     }
     const int64_t room = *std::max_element(totals.begin(), totals.end());
     at::Tensor sent = lower(pack_parts(line, tensors, totals, room), reduction);
@@ -188,7 +191,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
     at::Tensor arriving = at::empty(shape, sent.options());
     auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));
     return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, n,
-                                       std::move(work), gloo);
+                                       std::move(work), watched);
   });
 }
 

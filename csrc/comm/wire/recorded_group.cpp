@@ -46,11 +46,11 @@ class RecordedWork : public c10d::Work {
 
 Started started(std::function<void()> finish) { return c10::make_intrusive<RecordedWork>(std::move(finish)); }
 
-Started started_work(Started work, bool watch, std::function<void()> then) {
-  return started([work = std::move(work), watch, then = std::move(then)] {
+Started started_work(Started work, c10d::Backend* watched, std::function<void()> then) {
+  return started([work = std::move(work), watched, then = std::move(then)] {
     const WithoutPythonLock unlocked;
     const OneThread alone;
-    if (work) wait_for(*work, watch);
+    if (work) wait_for(*work, watched);
     if (then) then();
   });
 }
@@ -148,13 +148,13 @@ class RecordedGroup : public c10d::Backend {
                       input.scalar_type()};
     return collective(event, [&] {
       const Axis line(mesh_, axis_);
-      const bool watch = uses_gloo(line, input.device().type());
-      if (line.ordered()) return started_work(begin_exchange_flat(line, output, input, arriving, leaving), watch, {});
+      c10d::Backend* const watched = watched_backend(line, input.device().type());
+      if (line.ordered()) return started_work(begin_exchange_flat(line, output, input, arriving, leaving), watched, {});
       const std::vector<int64_t> lengths = by_group_rank(line, arriving);
       const at::Tensor come = at::empty_like(output);
       auto work =
           begin_exchange_flat(line, come, by_group_rank(line, input, leaving), lengths, by_group_rank(line, leaving));
-      return started_work(std::move(work), watch, [=, order = line.by_group_rank()] {
+      return started_work(std::move(work), watched, [=, order = line.by_group_rank()] {
         const Tensors pieces = come.split_with_sizes(lengths), parts = output.split_with_sizes(arriving);
         for (size_t g = 0; g < order.size(); ++g) parts[order[g]].copy_(pieces[g]);
       });

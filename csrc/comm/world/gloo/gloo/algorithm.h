@@ -1,4 +1,4 @@
 #pragma once
 // The headers in this folder stand in for Gloo's own, which torch's wheels leave out: torch's ProcessGroupGloo.hpp
-// includes them and names a few classes of theirs, mostly behind pointers. Nothing of Gloo is ever made or called by
-// way of these declarations; all objects come from torch's library. Only comm/world/gloo_world.cpp sees them.
+// includes them and names a few classes of theirs, mostly behind pointers. Nothing of Gloo is ever made by way
+// of these declarations; all objects come from torch's library. What is called is defined there.
