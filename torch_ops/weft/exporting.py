@@ -40,7 +40,15 @@ def _checking(export: Callable[..., Any]) -> Callable[..., Any]:
         for name, tensor in _tensors(mod, args, kwargs):
             if is_sharded(tensor):
                 raise refused(name)
-        return export(mod, args, kwargs, *rest, **options)
+        # What is found while it traces: core (2.11) then leaves a hook behind, which no buffer could pass any more.
+        hooks = torch.nn.modules.module._global_buffer_registration_hooks
+        known = set(hooks)
+        try:
+            return export(mod, args, kwargs, *rest, **options)
+        except BaseException:
+            for key in set(hooks) - known:
+                del hooks[key]
+            raise
 
     checked._weft = True  # type: ignore[attr-defined]
     return checked
