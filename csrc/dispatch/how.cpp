@@ -49,7 +49,7 @@ const std::unordered_map<std::string, Special>& special_ops() {
       {"is_coalesced", &run_on_local},
       {"dense_dim", &run_on_local},
       {"sparse_dim", &run_on_local},
-      {"_has_same_storage_numel", &run_on_local},
+      {"_has_same_storage_numel", &run_has_same_storage_numel},
   };
   return *table;
 }

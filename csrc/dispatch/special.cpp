@@ -133,6 +133,17 @@ void run_is_set_to(const OpInfo& op, Stack& stack) {
   call.finish(same);
 }
 
+// Forward-mode AD asks, to see whether a tangent lies as its primal does: parts of ranks differ where layouts do.
+void run_has_same_storage_numel(const OpInfo& op, Stack& stack) {
+  BoxedCall call(op, stack);
+  const auto elements = [](const at::Tensor& t) {
+    if (!holds_shards(t)) return static_cast<int64_t>(t.storage().nbytes() / t.itemsize());
+    const Cell* cell = sharded(t).known_cell();
+    return cell != nullptr ? cell->geometry.numel() : t.numel();
+  };
+  call.finish(elements(call[0].toTensor()) == elements(call[1].toTensor()));
+}
+
 void run_is_same_size(const OpInfo& op, Stack& stack) {
   BoxedCall call(op, stack);
   call.finish(call[0].toTensor().sizes() == call[1].toTensor().sizes());

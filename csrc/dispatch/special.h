@@ -34,6 +34,8 @@ void run_out(const OpInfo& op, std::vector<c10::IValue>& stack);
 void run_embedding_bag_backward(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// is_set_to: whether both are one value seen alike.
 void run_is_set_to(const OpInfo& op, std::vector<c10::IValue>& stack);
+/// _has_same_storage_numel: of the full tensors that they are, or are views of.
+void run_has_same_storage_numel(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// is_same_size: nothing of the values is asked for.
 void run_is_same_size(const OpInfo& op, std::vector<c10::IValue>& stack);
 /// `self.data = source` as compilers record it: a write where it can be one.

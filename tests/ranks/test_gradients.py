@@ -7,6 +7,7 @@ import weft
 from ranks.hooked import batch, distributed, loss_of, net
 from support.cases import cases_on_worlds, every_layout, same, same_gradients
 from torch import nn
+from torch.autograd import forward_ad
 
 
 def accumulation(mesh):
@@ -114,6 +115,27 @@ def inputs_argument(mesh):
     same_gradients(model, plain)
 
 
+def tangents(mesh):
+    """Forward-mode AD of views and of writes through them, a tangent that lies otherwise than its primal."""
+    x, t = torch.randn(5, 4), torch.randn(5, 4)
+
+    def push(primal, tangent):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(primal, tangent)
+            copy = dual.clone()
+            copy[0] = 1
+            copy.t()[1].sin_()
+            results = [dual[1:3].t(), dual.reshape(20)[3:].unsqueeze(1).expand(17, 2), copy]
+            return [forward_ad.unpack_dual(r).tangent.clone() for r in results]
+
+    expected = push(x, t)
+    for layout in every_layout(mesh, 2):
+        for other in (None, *every_layout(mesh, 2)):
+            tangent = t if other is None else weft.distribute_tensor(t, other)
+            for got, want in zip(push(weft.distribute_tensor(x, layout), tangent), expected, strict=True):
+                same(got, want, f"{layout} {other}")
+
+
 def used_by_one_path_only(mesh):
     """A parameter that no op used has no gradient; one used only through a detached value has none either."""
     model = distributed(mesh, net())
@@ -146,6 +168,7 @@ CASES = {
         tied,
         autograd_grad,
         inputs_argument,
+        tangents,
         used_by_one_path_only,
         gradients_in_step,
     )
