@@ -66,7 +66,7 @@ void localize(const OpInfo& op, Stack& arguments, const Target& target, bool gat
     if (!holds_shards(t)) t = make_sharded(plain_on(mesh, t), TensorLayout::replicated(mesh, t.dim()), geometry_of(t));
     if (t.dim() != ndim || !t.sizes().equals(target.geometry.sizes)) t = t.expand(target.geometry.sizes);
     const Layout to = gathered ? TensorLayout::replicated(mesh, ndim) : target.layout;
-    arguments[a] = redistribute_local(sharded(t).local(), t.sizes(), sharded(t).layout(), to);
+    arguments[a] = redistribute_local(sharded(t).local(), t.sizes(), sharded(t).layout(), to, t.strides());
   }
 }
 

@@ -52,6 +52,7 @@ DRAWS = {
     "trunc_normal_": init(nn.init.trunc_normal_),
     "normal_ of a slice": lambda x: init(lambda p: p[1:4].normal_())(x * 1),
     "normal_ of a transposed": lambda x: init(lambda p: p.t().normal_())(x * 1),
+    "randn_like of a transposed": lambda x: torch.randn_like(x.t()).t(),
 }
 
 
@@ -104,11 +105,14 @@ def test_values_are_random(alone):
     assert alone[1]["randn_like"][0].abs().max() > 1 > alone[1]["rand_like"][0].max()
 
 
+REPLAYED = ("dropout", "randn_like", "rand_like", "bernoulli", "normal_", "uniform_", "exponential_", "rrelu")
+
+
 def replay(mesh):
     """Replay mode: plain torch's own values."""
     x0 = torch.linspace(-2, 2, 30).view(SHAPE)
     for layout in every_layout(mesh, 2):
-        for name in ("dropout", "randn_like", "rand_like", "bernoulli", "normal_", "uniform_", "exponential_", "rrelu"):
+        for name in (*REPLAYED, "randn_like of a transposed"):
             want = draw(name, x0)
             with weft.random_mode("replay"):
                 got = draw(name, weft.distribute_tensor(x0, layout))
