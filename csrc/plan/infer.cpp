@@ -104,6 +104,8 @@ bool infer_results(Call& call, std::string& why) {
     BelowAutograd guard;
     if (!run_compiled_meta(call.op.handle, stack)) call.op.handle.callBoxed(&stack);
   } catch (const c10::Error& e) {
+    // A view that torch refuses of the full tensor is none of a gathered copy either, whose strides are others.
+    if (call.op.is_view && dynamic_cast<const c10::NotImplementedError*>(&e) == nullptr) throw;
     log(LogLevel::debug, "[", call.op.short_name, "] no shapes from the meta kernel: ", e.what_without_backtrace());
     why = first_line(e.what_without_backtrace());
     return false;
