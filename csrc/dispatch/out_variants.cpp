@@ -40,6 +40,12 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   return written;
 }
 
+// Reductions and scans compute in the dtype of what they write, where they are given none.
+void take_dtype(const c10::FunctionSchema& functional, at::ScalarType out, Stack& call) {
+  const std::optional<int> dtype = functional.argumentIndexWithName("dtype");
+  if (dtype && call[*dtype].isNone()) call[*dtype] = out;
+}
+
 }  // namespace
 
 void run_out(const OpInfo& op, Stack& stack) {
@@ -58,6 +64,7 @@ void run_out(const OpInfo& op, Stack& stack) {
   const auto functional = rules::functional_of(op.schema());
   BelowAutograd guard;
   if (functional) {
+    if (outs.size() == 1) take_dtype(functional->schema(), outs[0].scalar_type(), call);
     functional->callBoxed(&call);
   } else {
     call = run_out_gathered(op, stack);

@@ -48,6 +48,20 @@ TEST(Out, WithoutEntriesTakesTheResultsShape) {
   });
 }
 
+TEST(Out, GivesReductionsItsDtype) {
+  run_ranks(3, [](int) {
+    const at::Tensor plain = at::full({5, 4}, 40000.0, at::kHalf), x = distribute_tensor(plain, layout(kRows));
+    at::Tensor sum = at::zeros({4}, at::kFloat), mean = at::zeros({}, at::kDouble);
+    at::sum_out(sum, x, at::IntArrayRef{0});  // more than half precision holds
+    at::mean_out(mean, x, at::IntArrayRef{0, 1});
+    at::Tensor scan = distribute_tensor(at::zeros({5, 4}), layout(kColumns));
+    at::cumsum_out(scan, x, 0);
+    EXPECT_EQ(difference({sum, mean, scan}, {plain.sum(0, false, at::kFloat), at::full({}, 40000.0, at::kDouble),
+                                             plain.cumsum(0, at::kFloat)}),
+              "");
+  });
+}
+
 TEST(Out, OfAnotherShapeOrDtypeIsRefused) {
   run_ranks(3, [](int) {
     const at::Tensor x = distribute_tensor(numbers({5, 4}), layout(kRows));
