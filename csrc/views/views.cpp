@@ -1,6 +1,5 @@
 #include "views/views.h"
 
-#include <ATen/ops/as_strided.h>
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/index_put.h>
 #include <ATen/ops/index_select.h>
@@ -156,6 +155,17 @@ Root root_seen_by(const Cell& cell, const at::Tensor& view) {
   return root;
 }
 
+// Which of the values of elements that are one is meant, a new whole value does not tell.
+void refuse_expanded(const at::Tensor& view) {
+  if (view.numel() == 0) return;
+  for (int64_t d = 0; d < view.dim(); ++d) {
+    TORCH_CHECK_NOT_IMPLEMENTED(view.size(d) < 2 || view.stride(d) != 0,
+                                "[W065] cannot carry a write through this view back to its base: its dimension ", d,
+                                ", of length ", view.size(d),
+                                ", is expanded; write to the base, or to a clone() of the view");
+  }
+}
+
 // Writes `value`, the full tensor of what `view` now is, into the shard of its root.
 void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
   TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
@@ -219,11 +229,14 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) 
   ShardedTensorImpl& impl = sharded(tensor);
   BelowAutograd guard;
   if (!impl.is_moved()) {
+    if (from == impl.layout() && value.is_same(impl.local())) return impl.wrote();
+    refuse_expanded(tensor);
     const at::Tensor part = redistribute_local(value, tensor.sizes(), from, impl.layout());
     if (!part.is_same(impl.local())) impl.local().copy_(part);
     impl.wrote();
     return;
   }
+  refuse_expanded(tensor);
   Cell& root = impl.cell();
   // A part of a pending sum cannot be written.
   if (root.layout->has_partial()) redistribute_content(root, root.layout->without_partial());
@@ -245,63 +258,6 @@ bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to) {
   BelowAutograd guard;
   redistribute_content(cell, TensorLayout::get(to->mesh(), cell.layout->dims(), left));
   return true;
-}
-
-at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
-                      int64_t offset) {
-  const Geometry base = sharded(self).geometry();
-  Geometry view;
-  view.sizes.assign(sizes.begin(), sizes.end());
-  view.strides.assign(strides.begin(), strides.end());
-  view.offset = offset;
-  const auto ranges = decode_region(base, view);
-  BelowAutograd guard;
-  if (!ranges) {
-    // It folds or splits dimensions: seen in the full tensor's own memory order, of which only a replicated tensor has
-    // all.
-    const ShardedTensorImpl& impl = sharded(self);
-    const Layout replicated = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
-    at::Tensor memory = impl.local();
-    if (impl.layout() != replicated || !memory.strides().equals(base.strides)) {
-      memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
-      memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), replicated));
-    }
-    const std::vector<c10::IValue> arguments = {sizes, strides, offset};
-    at::Tensor local = memory.as_strided(sizes, strides, offset - base.offset + memory.storage_offset());
-    return wrap_view(op, arguments, self, memory, std::move(local),
-                     TensorLayout::replicated(replicated->mesh(), static_cast<int64_t>(sizes.size())), view, -1);
-  }
-  at::Tensor out = share(self);
-  std::vector<int> view_dims;
-  for (size_t d = ranges->size(); d-- > 0;) {
-    const Range& r = (*ranges)[d];
-    if (r.view_dim < 0) {
-      out = out.select(static_cast<int64_t>(d), r.start);
-    } else {
-      view_dims.insert(view_dims.begin(), r.view_dim);
-      const int64_t end = r.length == 0 ? r.start : r.start + (r.length - 1) * r.step + 1;
-      if (r.start != 0 || r.step != 1 || r.length != base.sizes[d]) {
-        out = out.slice(static_cast<int64_t>(d), r.start, end, std::max<int64_t>(r.step, 1));
-      }
-    }
-  }
-  // Dimensions of length 1 and broadcast ones, then the view's order.
-  std::vector<int64_t> order(sizes.size());
-  int64_t next = static_cast<int64_t>(view_dims.size());
-  for (size_t v = 0; v < sizes.size(); ++v) {
-    auto it = std::find(view_dims.begin(), view_dims.end(), static_cast<int>(v));
-    if (it != view_dims.end()) {
-      order[v] = it - view_dims.begin();
-    } else {
-      out = out.unsqueeze(-1);
-      order[v] = next++;
-    }
-  }
-  bool identity = true;
-  for (size_t v = 0; v < order.size(); ++v) identity = identity && order[v] == static_cast<int64_t>(v);
-  if (!identity) out = out.permute(order);
-  if (!out.sizes().equals(sizes)) out = out.expand(sizes);
-  return out;
 }
 
 }  // namespace weft

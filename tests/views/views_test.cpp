@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "support/boxed.h"
+#include "support/outcome.h"
 #include "support/run_ranks.h"
 #include "support/sent.h"
 
@@ -37,6 +38,7 @@ const std::vector<std::pair<const char*, View>> kViews = {
     {"diagonal", [](const at::Tensor& x) { return x.diagonal(); }},
     {"broadcast", [](const at::Tensor& x) { return x.select(0, 1).unsqueeze(0).expand({1, 4}); }},
     {"as strided", [](const at::Tensor& x) { return x.as_strided({3, 2}, {8, 1}, 1); }},
+    {"as strided, before it", [](const at::Tensor& x) { return x.slice(0, 2, 5).as_strided({3, 2}, {4, 1}, 1); }},
     {"as strided, mixed", [](const at::Tensor& x) { return x.as_strided({3, 3}, {5, 2}, 2); }},
 };
 const std::vector<std::vector<std::vector<std::string>>> kLayouts = {{{"x"}, {}}, {{}, {"x"}}, {{}, {}}};
@@ -115,6 +117,18 @@ TEST(Views, OfComplexTensorsWriteTheirParts) {
 }
 
 // The parts of a pending sum cannot be written: it is reduced first, for the root and all that see it.
+TEST(Views, OfExpandedDimensionsAreNotWrittenAnew) {
+  run_ranks(3, [](int) {
+    const at::Tensor x = distribute_tensor(numbers({6, 4}), layout({{"x"}, {}}));
+    for (const at::Tensor& view : {x.expand({2, 6, 4}), x.slice(0, 0, 6, 2).expand({2, 3, 4})}) {
+      const std::string error = test::error_of<c10::NotImplementedError>(
+          [&] { view.index_put_({at::tensor({1}), at::tensor({2})}, at::full({4}, 5.0)); });
+      EXPECT_THAT(error, testing::HasSubstr("cannot carry a write through this view back to its base"));
+    }
+    EXPECT_EQ(difference({x}, {numbers({6, 4})}), "");
+  });
+}
+
 TEST(Views, AWriteIntoAPartOfAPendingSumReducesIt) {
   run_ranks(3, [](int) {
     const at::Tensor base = numbers({6, 4, 3}), plain = base.sum(0);

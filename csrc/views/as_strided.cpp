@@ -1,0 +1,96 @@
+#include <ATen/ops/as_strided.h>
+#include <ATen/ops/empty_strided.h>
+#include <ATen/ops/permute.h>
+#include <ATen/ops/select.h>
+#include <ATen/ops/slice.h>
+
+#include <algorithm>
+
+#include "redistribute/redistribute.h"
+#include "tensor/below_autograd.h"
+#include "views/region.h"
+#include "views/views.h"
+
+namespace weft {
+namespace {
+
+// What a view is a view of, where the view's numbers are the root's; undefined: it is no view, or sees other numbers.
+at::Tensor root_of(const at::Tensor& view) {
+  const ShardedTensorImpl& impl = sharded(view);
+  if (!impl.chain()) return {};
+  const at::Tensor local = impl.local();  // what the cell waits for is here from now on
+  const Cell& cell = impl.cell();
+  if (local.scalar_type() != cell.local.scalar_type() || local.is_conj() != cell.local.is_conj() ||
+      local.is_neg() != cell.local.is_neg()) {
+    return {};
+  }
+  return make_view(impl, cell.local, cell.layout, cell.geometry, nullptr, /*moved=*/false);
+}
+
+// It folds or splits dimensions: seen in the full tensor's own memory order, of which only a replicated tensor has all.
+at::Tensor in_memory(const OpInfo& op, const at::Tensor& self, const Geometry& view) {
+  const ShardedTensorImpl& impl = sharded(self);
+  const Geometry base = impl.geometry();
+  const Layout replicated = TensorLayout::replicated(impl.layout()->mesh(), self.dim());
+  at::Tensor memory = impl.local();
+  if (impl.layout() != replicated || !memory.strides().equals(base.strides)) {
+    memory = at::empty_strided(base.sizes, base.strides, impl.local().options());
+    memory.copy_(redistribute_local(impl.local(), base.sizes, impl.layout(), replicated));
+  }
+  const std::vector<c10::IValue> arguments = {c10::IntArrayRef(view.sizes), c10::IntArrayRef(view.strides),
+                                              view.offset};
+  at::Tensor local = memory.as_strided(view.sizes, view.strides, view.offset - base.offset + memory.storage_offset());
+  return wrap_view(op, arguments, self, memory, std::move(local),
+                   TensorLayout::replicated(replicated->mesh(), static_cast<int64_t>(view.sizes.size())), view, -1);
+}
+
+}  // namespace
+
+at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                      int64_t offset) {
+  const Geometry base = sharded(self).geometry();
+  Geometry view;
+  view.sizes.assign(sizes.begin(), sizes.end());
+  view.strides.assign(strides.begin(), strides.end());
+  view.offset = offset;
+  const auto ranges = decode_region(base, view);
+  BelowAutograd guard;
+  if (!ranges) {
+    // It may reach past what self sees.
+    if (const at::Tensor root = root_of(self); root.defined()) return as_strided(op, root, sizes, strides, offset);
+    return in_memory(op, self, view);
+  }
+  at::Tensor out = share(self);
+  std::vector<int> view_dims;
+  for (size_t d = ranges->size(); d-- > 0;) {
+    const Range& r = (*ranges)[d];
+    if (r.view_dim < 0) {
+      out = out.select(static_cast<int64_t>(d), r.start);
+    } else {
+      view_dims.insert(view_dims.begin(), r.view_dim);
+      const int64_t end = r.length == 0 ? r.start : r.start + (r.length - 1) * r.step + 1;
+      if (r.start != 0 || r.step != 1 || r.length != base.sizes[d]) {
+        out = out.slice(static_cast<int64_t>(d), r.start, end, std::max<int64_t>(r.step, 1));
+      }
+    }
+  }
+  // Dimensions of length 1 and broadcast ones, then the view's order.
+  std::vector<int64_t> order(sizes.size());
+  int64_t next = static_cast<int64_t>(view_dims.size());
+  for (size_t v = 0; v < sizes.size(); ++v) {
+    auto it = std::find(view_dims.begin(), view_dims.end(), static_cast<int>(v));
+    if (it != view_dims.end()) {
+      order[v] = it - view_dims.begin();
+    } else {
+      out = out.unsqueeze(-1);
+      order[v] = next++;
+    }
+  }
+  bool identity = true;
+  for (size_t v = 0; v < order.size(); ++v) identity = identity && order[v] == static_cast<int64_t>(v);
+  if (!identity) out = out.permute(order);
+  if (!out.sizes().equals(sizes)) out = out.expand(sizes);
+  return out;
+}
+
+}  // namespace weft
