@@ -11,7 +11,7 @@ Identity new_root(const char* call) { return mix(hash_text(call), OpHistory::of_
 
 uint64_t sample(const at::Tensor& plain, int64_t words) {
   if (!plain.is_cpu() || plain.layout() != at::kStrided || !plain.has_storage() || plain.numel() == 0) return 0;
-  if (plain.unsafeGetTensorImpl()->is_python_dispatch()) return 0;
+  if (plain.unsafeGetTensorImpl()->is_python_dispatch() || plain._is_zerotensor()) return 0;  // of no memory
   if (!plain.is_contiguous() && !plain.is_non_overlapping_and_dense()) return 0;
   const auto* bytes = static_cast<const char*>(plain.const_data_ptr());
   const int64_t length = static_cast<int64_t>(plain.nbytes()), whole = length / 8;

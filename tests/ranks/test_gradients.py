@@ -159,9 +159,24 @@ def gradients_in_step(mesh):
     same_gradients(model, plain)
 
 
+def gradients_of_no_memory(mesh):
+    """Core's zeros that have none, which some formulas give as gradients."""
+    x, zeros = torch.randn(5, 4), torch._efficientzerotensor(5, 4)
+    for layout in every_layout(mesh, 2):
+        for f in (torch.sgn, lambda t: torch.sgn(t) * t):
+            plain = x.clone().requires_grad_()
+            f(plain).sum().backward()
+            leaf = weft.distribute_tensor(x, layout, mesh).requires_grad_()
+            f(leaf).sum().backward()
+            same(leaf.grad, plain.grad)
+        same(weft.distribute_tensor(x, layout, mesh) + zeros, x)
+        same(weft.distribute_tensor(zeros, layout, mesh), torch.zeros(5, 4))
+
+
 CASES = {
     f.__name__: f
     for f in (
+        gradients_of_no_memory,
         accumulation,
         no_sync_style,
         plain_leaves,
