@@ -45,7 +45,7 @@ void note_memory(int64_t block, int64_t bytes) {
 // Core tells it of this thread's memory on the CPU.
 struct CpuReport final : c10::MemoryReportingInfoBase {
   void reportMemoryUsage(void* block, int64_t bytes, size_t, size_t, c10::Device device) override {
-    if (device.is_cpu()) note_memory(reinterpret_cast<int64_t>(block), bytes);
+    if (device.is_cpu() && !ForPlanning::holds()) note_memory(reinterpret_cast<int64_t>(block), bytes);
   }
   bool memoryProfilingEnabled() const override { return true; }
 };

@@ -16,7 +16,6 @@ namespace weft {
 namespace {
 
 at::Tensor meta_of(const TensorInfo& info) {
-  if (!info.defined) return {};
   const Geometry& g = info.geometry;
   if (info.wrapped_number) {
     // A Python number: its kernels take it on the CPU, whatever the device of the others.
@@ -57,6 +56,44 @@ std::string first_line(std::string_view text) {
 
 }  // namespace
 
+std::vector<c10::IValue> arguments_with(const Call& call, c10::ArrayRef<c10::IValue> arguments, at::Device device,
+                                        const std::function<at::Tensor(const TensorInfo&)>& made) {
+  std::vector<c10::IValue> stack(arguments.begin(), arguments.end());
+  size_t i = 0;
+  for (size_t a = 0; a < stack.size(); ++a) {
+    switch (call.op.arguments[a].kind) {
+      case OpInfo::Kind::tensor: {
+        const TensorInfo& info = call.tensors[i++];
+        if (info.defined) {
+          stack[a] = made(info);
+        } else {
+          stack[a] = stack[a].isNone() ? c10::IValue() : c10::IValue(at::Tensor());
+        }
+        break;
+      }
+      case OpInfo::Kind::tensor_list: {
+        const bool optional = stack[a].isOptionalTensorList() && !stack[a].isTensorList();
+        c10::List<at::Tensor> list;
+        c10::List<std::optional<at::Tensor>> optionals;
+        for (; i < call.tensors.size() && call.tensors[i].argument == static_cast<int>(a); ++i) {
+          const at::Tensor tensor = call.tensors[i].defined ? made(call.tensors[i]) : at::Tensor();
+          if (optional) {
+            optionals.push_back(tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt);
+          } else {
+            list.push_back(tensor);
+          }
+        }
+        if (!stack[a].isNone()) stack[a] = optional ? c10::IValue(std::move(optionals)) : c10::IValue(std::move(list));
+        break;
+      }
+      case OpInfo::Kind::value:
+        if (stack[a].isDevice()) stack[a] = device;
+        break;
+    }
+  }
+  return stack;
+}
+
 bool infer_results(Call& call) {
   std::string why;
   return infer_results(call, why);
@@ -71,35 +108,7 @@ bool infer_results(Call& call, std::string& why) {
   if (values || (call.op.writes && results_are_written(call))) return true;
   const ForPlanning planning;
   const Unseen unseen;
-  std::vector<c10::IValue> stack(call.arguments.begin(), call.arguments.end());
-  size_t i = 0;
-  for (size_t a = 0; a < stack.size(); ++a) {
-    switch (call.op.arguments[a].kind) {
-      case OpInfo::Kind::tensor:
-        stack[a] = call.tensors[i].defined ? c10::IValue(meta_of(call.tensors[i])) : c10::IValue();
-        if (!call.tensors[i].defined && !call.arguments[a].isNone()) stack[a] = at::Tensor();
-        ++i;
-        break;
-      case OpInfo::Kind::tensor_list: {
-        const bool optional = stack[a].isOptionalTensorList() && !stack[a].isTensorList();
-        c10::List<at::Tensor> list;
-        c10::List<std::optional<at::Tensor>> optionals;
-        for (; i < call.tensors.size() && call.tensors[i].argument == static_cast<int>(a); ++i) {
-          const at::Tensor meta = meta_of(call.tensors[i]);
-          if (optional) {
-            optionals.push_back(meta.defined() ? std::optional<at::Tensor>(meta) : std::nullopt);
-          } else {
-            list.push_back(meta);
-          }
-        }
-        if (!stack[a].isNone()) stack[a] = optional ? c10::IValue(std::move(optionals)) : c10::IValue(std::move(list));
-        break;
-      }
-      case OpInfo::Kind::value:
-        if (stack[a].isDevice()) stack[a] = at::Device(at::kMeta);
-        break;
-    }
-  }
+  std::vector<c10::IValue> stack = arguments_with(call, call.arguments, at::kMeta, meta_of);
   try {
     BelowAutograd guard;
     if (!run_compiled_meta(call.op.handle, stack)) call.op.handle.callBoxed(&stack);

@@ -121,10 +121,13 @@ Three attention_on_cpu_backward(const at::Tensor&, const at::Tensor& query, cons
   return {gradient(query), gradient(key), gradient(value)};
 }
 
-Three native_batch_norm(const at::Tensor& input, const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
-                        const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, bool training, double,
-                        double) {
-  const auto dtype = at::toOpMathType(input.scalar_type());
+Three native_batch_norm(const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                        const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& mean,
+                        const std::optional<at::Tensor>& variance, bool training, double, double) {
+  auto dtype = input.scalar_type();
+  for (const auto* given : {&weight, &bias, &mean, &variance}) {  // beside statistics of more precision
+    if (given->has_value() && (*given)->defined()) dtype = at::promote_types(dtype, (*given)->scalar_type());
+  }
   const at::Tensor statistic = at::empty({training ? input.size(1) : 0}, input.options().dtype(dtype));
   return {formatted_like(input), statistic, like(statistic)};
 }

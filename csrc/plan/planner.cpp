@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "plan/axis.h"
+#include "plan/bind_first.h"
+#include "plan/dtypes.h"
 #include "plan/infer.h"
 #include "plan/layouts.h"
 #include "plan/localize.h"
@@ -17,6 +19,16 @@
 namespace weft {
 
 using rules::BoundRule;
+
+bool bind_first(const Call& call, BoundRule& bound, std::string& why) {
+  for (const rules::RuleEntry* entry : call.op.rules) {
+    bound = BoundRule();
+    const bool is_bound = entry->binder ? entry->binder(call, bound, why) : rules::bind(entry->rule, call, bound, why);
+    bound.supports_empty_shards = entry->supports_empty_shards;
+    if (is_bound) return true;
+  }
+  return false;
+}
 
 namespace {
 
@@ -118,17 +130,6 @@ BoundRule bind_pointwise(const Call& call) {
   return bound;
 }
 
-// The first of the op's rules that binds.
-bool bind_first(const Call& call, BoundRule& bound, std::string& why) {
-  for (const rules::RuleEntry* entry : call.op.rules) {
-    bound = BoundRule();
-    const bool is_bound = entry->binder ? entry->binder(call, bound, why) : rules::bind(entry->rule, call, bound, why);
-    bound.supports_empty_shards = entry->supports_empty_shards;
-    if (is_bound) return true;
-  }
-  return false;
-}
-
 // A foreach op: each entry of the lists is planned by itself, as pointwise; a user's by the rule of its base op.
 bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
   plan.inputs.assign(call.tensors.size(), nullptr);
@@ -221,6 +222,7 @@ Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
 }  // namespace
 
 Plan make_plan(Call& call, c10::IntArrayRef coordinates) {
+  if (call.mesh->is_simulated()) check_dtypes(call);
   Plan plan = plan_of(call, coordinates);
   if (!call.mesh->is_simulated()) return plan;
   // Values get known as numbers, or by the shape of a result.

@@ -101,6 +101,12 @@ TEST(MetaShapes, Normalizations) {
                     {normed, y, channels, kNone, kNone, saved, inverse, true, 1e-5, mask});
     }
   }
+  const at::Tensor half = image(at::MemoryFormat::Contiguous).to(at::kBFloat16);
+  for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+    const at::Tensor c = channels.to(dtype);
+    expect_as_run("native_batch_norm", "", {half, c, c, c.clone(), c.clone(), true, 0.1, 1e-5});
+    expect_as_run("native_batch_norm", "", {half, c, c, kNone, kNone, true, 0.1, 1e-5});
+  }
   const at::Tensor y = image(at::MemoryFormat::Contiguous), statistics = at::ones({2, 2});
   expect_as_run("native_group_norm_backward", "", {y, y, statistics, statistics, channels, 2, 4, 54, 2, all});
 }

@@ -217,6 +217,78 @@ def test_weights_are_gathered_for_a_batch_that_is_smaller():
     assert planned.trace.total_bytes < 3 * 64 * sum(v.weight for v in planned.variables)
 
 
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm, self.head = torch.nn.Embedding(9, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 9)
+
+    def forward(self, tokens):
+        return self.head(self.norm(self.embed(tokens)))
+
+
+def image_net():
+    return torch.nn.Sequential(torch.nn.Conv2d(4, 6, 3, groups=2), torch.nn.BatchNorm2d(6), torch.nn.Flatten(1))
+
+
+def of_dtype(dtype, make=image_net):
+    return lambda: make().to(dtype)
+
+
+IMAGE, BF16, F64 = torch.zeros(4, 4, 5, 5), torch.bfloat16, torch.float64
+
+
+@pytest.mark.parametrize("mesh", [{"model": 2}, {"data": 2, "model": 2}])
+@pytest.mark.parametrize(
+    ("make", "batch", "says"),
+    [
+        (Net, torch.zeros(8, 16, dtype=F64), "mat1 and mat2 must have the same dtype"),
+        (Net, torch.zeros(8, 16, dtype=torch.long), "mat1 and mat2 must have the same dtype"),
+        (of_dtype(BF16, Net), torch.zeros(8, 16), "mat1 and mat2 must have the same dtype"),
+        (lambda: torch.nn.Linear(16, 4, bias=False), torch.zeros(2, 3, 16, dtype=F64), "to have the same dtype"),
+        (Tokens, torch.zeros(4, 3), "scalar types: Long, Int"),
+        (image_net, IMAGE.to(F64), "should be the same"),
+    ],
+)
+def test_dtypes_that_do_not_go_together(mesh, make, batch, says):
+    """The real program's own error, though no kernel runs."""
+    layouts = lambda model, mesh: weft.layouts.fsdp(model, mesh, "model", whole=0.0)  # noqa: E731
+    for inputs in (batch, batch.to("meta")):
+        with pytest.raises(RuntimeError, match=says):
+            weft.plan(make, mesh, layouts, inputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "batch"),
+    [
+        (of_dtype(F64, Net), torch.zeros(8, 16, dtype=F64)),
+        (of_dtype(torch.half, Net), torch.zeros(8, 16, dtype=torch.half)),
+        (Tokens, torch.zeros(4, 3, dtype=torch.int)),
+        (of_dtype(BF16), IMAGE.to(BF16)),
+        (of_dtype(torch.half), IMAGE.half()),
+    ],
+)
+def test_dtypes_that_go_together(make, batch):
+    weft.plan(make, {"data": 2, "model": 2}, {"0/weight": ("model", None)} if make is Net else {}, batch)
+
+
+def test_numbers_that_are_not_taken_for_dtypes():
+    x = weft.distribute_tensor(torch.arange(8), ("model",), mesh_of())
+    for result in (x // 2, x // (x + 1), x % 3, torch.gather(x, 0, x)):
+        assert tuple(result.shape) == (8,)
+
+
+def test_a_batch_without_memory():
+    """It takes and sends what a batch with values does."""
+    layouts = {"up/weight": ("model", None), "up/bias": ("model",)}
+    for mesh in ({"model": 2}, {"data": 2, "model": 2}):
+        told = []
+        for device in ("cpu", "meta"):
+            batch = torch.zeros(8, 16, device=device)
+            planned = weft.plan(Net, mesh, layouts, batch, loss=lambda out, x: (out.sum() - x.sum()) ** 2)
+            told.append((planned.trace.total_bytes, planned.flops, [v.gradient for v in planned.variables]))
+        assert told[0] == told[1]
+
+
 def test_wrong_arguments_of_a_plan():
     linear = lambda: torch.nn.Linear(2, 2)  # noqa: E731
     for wrong in (

@@ -23,7 +23,7 @@ from .planned import Gathered, Planned, PlannedVariable
 from .reporting import report
 from .slots import slots_of
 from .strings import shown
-from .tensors import is_sharded, layout_of, local_tensor, path_of, shard_batch
+from .tensors import distribute_tensor, is_sharded, layout_of, local_tensor, map_tensors, path_of, shard_batch
 from .tracing import trace
 
 _STEPS = 2  # the first makes the optimizer's state, the second is as all that follow
@@ -59,7 +59,8 @@ def plan(
         mesh_shape: ranks along each axis, by the axes' names.
         layouts: patterns and axes, as a LayoutMap has; a plan file; or a function of (model, mesh) that gives a
             LayoutMap, such as `lambda model, mesh: weft.layouts.fsdp(model, mesh, "data")`.
-        example_inputs: a whole batch: a mapping is passed as keywords, a tuple or list as arguments.
+        example_inputs: a whole batch, which may be on the meta device: a mapping is passed as keywords, a tuple or
+            list as arguments.
         optimizer: makes it of the parameters; default: none, and the step ends with the backward pass.
         loss: of (output, batch); default: the output's own `loss`, or the output where it is one number, else the mean
             square of what it holds.
@@ -69,8 +70,8 @@ def plan(
 
     Raises:
         ValueError: arguments of other kinds than these, a layout that does not fit its variable, no such rank.
-        RuntimeError: the step needs a value (`item`, shapes that depend on values), which no rank has; a
-            NotImplementedError, where core raises that.
+        RuntimeError: the step needs a value (`item`, shapes that depend on values), which no rank has, or shapes or
+            dtypes do not go together; a NotImplementedError, where core raises that.
     """
     if isinstance(make_model, torch.nn.Module) or not callable(make_model):
         raise ValueError("[W038] plan: pass a function that makes the model, such as `lambda: Net()`")
@@ -150,6 +151,7 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
         log.name("weights", list(model.parameters()))
         log.name("buffers", list(model.buffers()))
         made = step.optimizer(model.parameters()) if step.optimizer is not None else None
+        batch = _batch_on(mesh, step)
         begin = log.mark()
         scratch: list[tuple[int, int]] = []
         for _ in range(steps):
@@ -159,7 +161,7 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
             else:
                 made.zero_grad()
             with trace(model) as collectives, ComputeLog() as computed:
-                inputs = shard_batch(step.inputs, mesh, step.batch_axis) if step.batch_axis else step.inputs
+                inputs = shard_batch(batch, mesh, step.batch_axis) if step.batch_axis else batch
                 log.name("inputs", _tensors(inputs))
                 _forward_and_backward(model, inputs, step.loss)
                 backward_end = log.mark()
@@ -179,6 +181,13 @@ def planned_step(model: torch.nn.Module, layout_map: LayoutMap, step: Step, *, s
             key=lambda p: p.bytes,
         )
     return Planned(mesh, peak, variables, collectives, computed, gathers.found(), notes)
+
+
+def _batch_on(mesh: DeviceMesh, step: Step) -> Any:
+    """The batch as the program has it before it splits it. What stays whole and has no memory is laid out: beside the
+    model's variables, which are where they will be, a tensor of the meta device would be one of another device."""
+    whole = lambda t: t.is_meta and not is_sharded(t) and not (step.batch_axis and t.dim() > 0)  # noqa: E731
+    return map_tensors(step.inputs, lambda t: distribute_tensor(t, (None,) * t.dim(), mesh) if whole(t) else t)
 
 
 def _with_state(peak: Peak, state: int) -> Peak:

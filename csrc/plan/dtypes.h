@@ -1,0 +1,11 @@
+#pragma once
+// Over a simulated mesh no kernel runs, and meta kernels know shapes: most take dtypes that no real one does.
+#include "rules/call.h"
+
+namespace weft {
+
+/// Raises what the op's kernel for CPUs raises of the operands' dtypes: where it fails on a few numbers of these, and
+/// not on the same of others. What a kernel lacks for one dtype alone (a half on CPUs) is no failure of theirs.
+void check_dtypes(const Call& call);
+
+}  // namespace weft
