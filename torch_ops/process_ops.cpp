@@ -106,12 +106,18 @@ void define_processes(torch::Library& m) {
 void define_agreement(torch::Library& m) {
   const auto def = [&m](const char* schema, auto function) { define_op(m, schema, function); };
   // soon: not waited for; raises at the next collective, or in finish_checks.
-  // Without a mesh: what has to do with none.
-  def("check_same(int[] words, str what, " WEFT_CLASS "DeviceMesh? mesh=None, bool soon=False) -> ()",
-      [](const std::vector<int64_t>& words, const std::string& what, const std::optional<MeshPtr>& given, bool soon) {
+  // Without a mesh: what has to do with none. facts: name and value of what the error tells (comm::Facts), in turns.
+  def("check_same(int[] words, str what, " WEFT_CLASS
+      "DeviceMesh? mesh=None, bool soon=False, str[]? facts=None) -> ()",
+      [](const std::vector<int64_t>& words, const std::string& what, const std::optional<MeshPtr>& given, bool soon,
+         const std::optional<std::vector<std::string>>& facts) {
         const Mesh mesh = given && *given ? (*given)->mesh : nullptr;
-        soon ? comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh())
-             : comm::check_same(words, what, mesh);
+        if (soon) return comm::check_same_soon(words, what, mesh ? mesh : comm::world_mesh());
+        comm::check_same(words, what, mesh, [&] {
+          comm::Facts told;
+          for (size_t i = 0; facts && i + 1 < facts->size(); i += 2) told.emplace_back((*facts)[i], (*facts)[i + 1]);
+          return told;
+        });
       });
   // Whether all ranks give the same.
   def("_all_same(int[] words, str what) -> bool", [](const std::vector<int64_t>& words, const std::string& what) {

@@ -182,7 +182,15 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
     for (const std::string& text : {way.stored->name, layout}) words.push_back(static_cast<int64_t>(hash_text(text)));
     words.push_back(way.has_value);
   }
-  comm::check_same(words, kLoading, nullptr);
+  comm::check_same(words, kLoading, nullptr, [&] {
+    comm::Facts facts{{"folder", quote(folder)}, {"strict", strict ? "True" : "False"}};
+    for (const Way& way : ways) {
+      facts.emplace_back("variable " + quote(way.stored->name),
+                         (holds_shards(way.tensor) ? sharded(way.tensor).layout()->describe() : "plain") +
+                             (way.has_value ? "" : ", without a value"));
+    }
+    return facts;
+  });
   RunningOp running("load", new_root("load"), nullptr);
   running.add(hash_text(contents.generation));
   const BelowAutograd guard;

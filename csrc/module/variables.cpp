@@ -161,7 +161,17 @@ void Variables::check_ranks() const {
     words.push_back(v.tensor.requires_grad());
     words.push_back(v.tensor.is_leaf() && v.tensor.grad().defined());
   }
-  comm::check_same(words, kWhat, map_.mesh());
+  comm::check_same(words, kWhat, map_.mesh(), [&] {
+    comm::Facts facts{{"number of variables", std::to_string(all_.size())}};
+    for (const Variable& v : all_) {
+      facts.emplace_back("variable " + quote(v.path),
+                         c10::str(v.tensor.scalar_type(), v.tensor.sizes(), " on ", v.tensor.device().type(),
+                                  holds_shards(v.tensor) ? ", sharded already" : "", " to be laid out as ",
+                                  v.layout->describe(), v.tensor.requires_grad() ? "" : ", requires_grad=False",
+                                  v.tensor.is_leaf() && v.tensor.grad().defined() ? ", with a gradient" : ""));
+    }
+    return facts;
+  });
 }
 
 std::string Variables::differing_values() const {

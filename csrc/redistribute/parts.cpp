@@ -82,7 +82,18 @@ void check_parts(const at::Tensor& local, Layout layout, const std::optional<std
   }
   if (shape) words.insert(words.end(), shape->begin(), shape->end());
   for (char c : layout->str()) words.push_back(c);
-  comm::check_same(words, compared_by("from_local"), layout->mesh());
+  comm::check_same(words, compared_by("from_local"), layout->mesh(), [&] {
+    comm::Facts facts{{"part's dtype", c10::str(local.scalar_type())},
+                      {"part's kind", c10::str(local.layout()) + (holds_shards(local) ? ", sharded" : "")},
+                      {"part's requires_grad", local.requires_grad() ? "True" : "False"},
+                      {"layout", layout->describe()},
+                      {"global shape", shape ? c10::str(c10::IntArrayRef(*shape)) : "not given"}};
+    for (int64_t d = 0; !local.is_nested() && d < local.dim() && d < layout->ndim(); ++d) {
+      if (layout->dim(d).empty()) facts.emplace_back(c10::str("part's size ", d), std::to_string(local.size(d)));
+    }
+    facts.emplace_back("part's number of dimensions", std::to_string(local.dim()));
+    return facts;
+  });
 }
 
 GlobalShape put_together(const at::Tensor& local, Layout layout, const std::optional<std::vector<int64_t>>& shape) {

@@ -66,6 +66,22 @@ void add_facts(const at::Tensor& t, std::vector<int64_t>& words) {
   words.insert(words.end(), geometry.strides.begin(), geometry.strides.end());
 }
 
+std::string kind_text(const at::Tensor& t) { return c10::str(t.layout()) + (t.is_nested() ? ", nested" : ""); }
+
+// The same for an error's text.
+comm::Facts facts_of(const at::Tensor& t, Layout from, Layout to) {
+  comm::Facts facts{{"dtype", c10::str(t.scalar_type())}, {"kind", kind_text(t)}};
+  if (!t.is_nested()) facts.insert(facts.begin(), {"shape", c10::str(t.sizes())});
+  if (!t.is_nested() && t.layout() == at::kStrided) {
+    const Sizes strides = dense_geometry(t).strides;
+    facts.emplace_back("stride", c10::str(c10::IntArrayRef(strides)));
+  }
+  facts.emplace_back("layout", to->describe());
+  facts.emplace_back("layout before", from == nullptr ? "none" : from->describe());
+  facts.emplace_back("requires_grad", t.requires_grad() ? "True" : "False");
+  return facts;
+}
+
 // The redistributions that were asked for, from and to, of one rank. One may be asked for in every step, and so is
 // compared between the ranks only the first time.
 struct Moves : ContextState {
@@ -183,7 +199,7 @@ void check_layout(const at::Tensor& tensor, Layout layout, const char* what) {
     add_facts(tensor, words);
     words.push_back(tensor.requires_grad());
     for (char c : layout->str() + (from == nullptr ? "" : from->str())) words.push_back(c);
-    comm::check_same(words, compared_by(what), layout->mesh());
+    comm::check_same(words, compared_by(what), layout->mesh(), [&] { return facts_of(tensor, from, layout); });
     if (from != nullptr) moves.add(from, layout);
   }
   check_rank(tensor, layout, what);

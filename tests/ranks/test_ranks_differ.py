@@ -192,3 +192,27 @@ def test_one_error_on_all_ranks(results, name):
     assert texts[0] and len(set(texts)) == 1, texts
     for text, took, goes_on in (found[name] for found in results):
         assert took < SOON and goes_on, (text, took)
+
+
+NAMED = {  # what differs, what the other ranks have of it, what rank 1 has
+    "distribute_tensor: shape": ("shape", "[4, 4]", "[4, 5]"),
+    "distribute_tensor: dtype": ("dtype", "Float", "Double"),
+    "distribute_tensor: strides": ("stride", "[4, 1]", "[1, 4]"),
+    "distribute_tensor: requires_grad": ("requires_grad", "True", "False"),
+    "distribute_tensor: layout": ("layout", "(a, None) on mesh (a=", "(None, a) on mesh (a="),
+    "distribute_tensor: names of the mesh": ("mesh", "mesh (a=", "mesh (b="),
+    "redistribute: layout": ("layout", "(None, None) on mesh (a=", "(None, a) on mesh (a="),
+    "from_local: dtype": ("part's dtype", "Float", "Double"),
+    "distribute_module: requires_grad": ("variable 'weight'", "Float[4, 4] on cpu", "Float[4, 4] on cpu"),
+    "distribute_module: variables": ("variable 'bias'", "Float[4] on cpu", "not there"),
+    "shard_batch: dtype in a list": ("tensor 1", "torch.int32 of shape (4,)", "torch.int64 of shape (4,)"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_error_names_both_values(results, name):
+    fact, others, mine = NAMED[name]
+    said = results[0][name][0]
+    of_others = "on rank 0, " if len(results) == 2 else "on ranks 0, 2, 3, "
+    told = said.split(f"; the {fact} is ")[-1].split(";")[0]
+    assert told.startswith(others) and told.endswith(" on rank 1") and f"{of_others}{mine}" in told, said

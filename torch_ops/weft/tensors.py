@@ -226,8 +226,12 @@ def shard_batch(batch: Any, mesh: DeviceMesh, axis: str | Sequence[str], dim: in
     """
     tensors = tensors_in(batch)
     if not isinstance(batch, torch.Tensor):  # each is checked by itself, but that all ranks have as many is not
-        words = [zlib.crc32(repr((t.shape, t.dtype, axis, dim)).encode()) for t in tensors]
-        torch.ops.weft.check_same(words, "shard_batch: the tensors (number, shapes, dtypes) and the axis", mesh._object)
+        what = "shard_batch: the tensors (number, shapes, dtypes) and the axis"
+        facts = ["number of tensors", str(len(tensors)), "axis", f"{axis!r} along dimension {dim}"]
+        for i, t in enumerate(tensors):
+            facts += [f"tensor {i}", f"{t.dtype} of shape {tuple(t.shape)}"]
+        words = [zlib.crc32(fact.encode()) for fact in facts]
+        torch.ops.weft.check_same(words, what, mesh._object, False, facts)
 
     def split(t: torch.Tensor) -> torch.Tensor:
         if not -t.dim() <= dim < t.dim():

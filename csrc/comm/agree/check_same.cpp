@@ -5,6 +5,7 @@
 
 #include <mutex>
 #include <set>
+#include <sstream>
 
 #include "comm/agree/difference.h"
 #include "comm/agree/gather_same.h"
@@ -24,6 +25,17 @@ struct SameMeshes : ContextState {
   std::set<Mesh> meshes;
 };
 
+// Of lines `name=value`.
+Facts facts_of_settings(const std::string& set) {
+  Facts facts;
+  std::istringstream lines(set);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t sign = line.find('=');
+    facts.emplace_back("setting of " + line.substr(0, sign), sign == std::string::npos ? "" : line.substr(sign + 1));
+  }
+  return facts;
+}
+
 }  // namespace
 
 Mesh world_mesh(Mesh mesh) {
@@ -34,7 +46,8 @@ Mesh world_mesh(Mesh mesh) {
   return DeviceMesh::get({context().world_size()}, {"world"}, {}, host ? "cpu" : "cuda");
 }
 
-std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh, int64_t told) {
+std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh, int64_t told,
+                                 const std::function<Facts()>& facts) {
   if (context().world_size() == 1 && (mesh == nullptr || !mesh->is_simulated())) return {told};
   if (mesh == nullptr) mesh = world_mesh();
   const Mesh world = world_mesh(mesh);
@@ -49,18 +62,24 @@ std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::s
     hashes.push_back(of_rank[1]);
     all_told.push_back(of_rank[2]);
   }
-  compare(of_settings, "what is set by strict, frozen, random_mode, check_plain, register_rule and WEFT_COST", world);
+  const std::string other_settings = difference(of_settings, world);
+  TORCH_CHECK_VALUE(
+      other_settings.empty(),
+      "[W090] what is set by strict, frozen, random_mode, check_plain, register_rule and WEFT_COST must be the same "
+      "on all ranks, but ",
+      other_settings, different_facts(facts_of_settings(set), world));
   const std::string differs = difference(hashes, world);
   TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs,
-                    different_meshes(mesh));
+                    different_facts(facts ? facts() : Facts(), mesh));
   auto& same = context().state<SameMeshes>();
   std::lock_guard<std::mutex> lock(same.mutex);
   same.meshes.insert(mesh);
   return all_told;
 }
 
-void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh) {
-  gather_same(words, what, mesh, 0);
+void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh,
+                const std::function<Facts()>& facts) {
+  gather_same(words, what, mesh, 0, facts);
 }
 
 void check_mesh(Mesh mesh) {

@@ -3,16 +3,22 @@
 #include <weft/layout.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace weft::comm {
 
+/// What a rank has, by name: {"shape", "[4, 2]"}.
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
 /// Raises the same ValueError on all ranks where `words` (anything that must agree: shapes, dtypes, layouts) or the
-/// mesh (null: none) differs between ranks; the message names `what`, the ranks that differ, and the meshes if it is
-/// these. Costs one small collective of the world; the mesh is not bound before, as making its groups takes ranks that
-/// agree about it.
-void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh);
+/// mesh (null: none) differs between ranks; the message names `what`, the ranks that differ, and what these and the
+/// others have of `facts`, which are asked for on all ranks and only then, and of meshes. Costs one small collective of
+/// the world; the mesh is not bound before, as making its groups takes ranks that agree about it.
+void check_same(const std::vector<int64_t>& words, const std::string& what, Mesh mesh,
+                const std::function<Facts()>& facts = nullptr);
 /// `check_same` of a mesh that all ranks make; costs nothing where it was compared before.
 void check_mesh(Mesh mesh);
 /// Whether all ranks of the world have compared anything yet, as they do where the first mesh is made: the same on all.

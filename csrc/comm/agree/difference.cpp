@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <map>
+#include <sstream>
 #include <utility>
 
 #include "base/hash.h"
-#include "comm/agree/check_same.h"
+#include "base/quote.h"
 
 namespace weft::comm {
 namespace {
+
+constexpr size_t kNamed = 3;  // facts in an error
 
 std::string ranks_text(const std::vector<int64_t>& ranks) {
   return (ranks.size() == 1 ? "rank " : "ranks ") + c10::Join(", ", ranks);
@@ -40,6 +43,30 @@ std::vector<std::string> gather_texts(const std::string& text) {
     texts.emplace_back(of_rank.begin(), std::find(of_rank.begin(), of_rank.end(), 0));
   }
   return texts;
+}
+
+// A name and a value, each on a line of its own.
+std::string lines_of(const Facts& facts) {
+  std::string lines;
+  for (const auto& [name, value] : facts) {
+    lines += printable(name) + '\n' + printable(value) + '\n';
+  }
+  return lines;
+}
+
+// "[4] on rank 0, [5] on rank 1"; empty where all ranks have the same.
+std::string differing_values(const std::string& name, const std::vector<std::map<std::string, std::string>>& by_rank) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> values;
+  for (size_t rank = 0; rank < by_rank.size(); ++rank) {
+    const auto found = by_rank[rank].find(name);
+    const std::string value = found == by_rank[rank].end() ? "not there" : found->second;
+    auto it = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == value; });
+    if (it == values.end()) it = values.insert(it, {value, {}});
+    it->second.push_back(static_cast<int64_t>(rank));
+  }
+  std::string out;
+  for (const auto& [value, ranks] : values) out += (out.empty() ? "" : ", ") + value + " on " + ranks_text(ranks);
+  return values.size() < 2 ? std::string() : out;
 }
 
 }  // namespace
@@ -82,21 +109,24 @@ void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) 
   TORCH_CHECK_VALUE(differs.empty(), "[W090] ", what, " must be the same on all ranks, but ", differs);
 }
 
-std::string different_meshes(Mesh mesh) {
-  std::vector<std::pair<std::string, std::vector<int64_t>>> meshes;
-  const std::vector<std::string> texts = gather_texts(text_of(mesh));
-  for (size_t rank = 0; rank < texts.size(); ++rank) {
-    if (texts[rank].empty()) return {};
-    auto it = std::find_if(meshes.begin(), meshes.end(), [&](const auto& m) { return m.first == texts[rank]; });
-    if (it == meshes.end()) it = meshes.insert(it, {texts[rank], {}});
-    it->second.push_back(static_cast<int64_t>(rank));
+std::string different_facts(Facts facts, Mesh mesh) {
+  if (const std::string text = text_of(mesh); !text.empty()) facts.insert(facts.begin(), {"mesh", text});
+  std::vector<std::string> names;
+  std::vector<std::map<std::string, std::string>> by_rank;
+  for (const std::string& text : gather_texts(lines_of(facts))) {
+    std::istringstream lines(text);
+    auto& of_rank = by_rank.emplace_back();
+    for (std::string name, value; std::getline(lines, name) && std::getline(lines, value); of_rank[name] = value) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
   }
-  if (meshes.size() < 2) return {};
   std::string out;
-  for (const auto& [text, ranks] : meshes) {
-    out += (out.empty() ? "; the mesh is " : ", ") + text + " on " + ranks_text(ranks);
+  size_t differing = 0;
+  for (const std::string& name : names) {
+    const std::string values = differing_values(name, by_rank);
+    if (!values.empty() && ++differing <= kNamed) out += "; the " + name + " is " + values;
   }
-  return out;
+  return differing > kNamed ? out + c10::str(", and ", differing - kNamed, " more") : out;
 }
 
 }  // namespace weft::comm

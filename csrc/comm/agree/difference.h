@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/agree/check_same.h"
+
 namespace weft::comm {
 
 uint64_t hash_of(const std::vector<int64_t>& words);
@@ -17,8 +19,8 @@ std::vector<int64_t> with_mesh(std::vector<int64_t> words, Mesh mesh);
 std::string difference(c10::ArrayRef<int64_t> hashes, Mesh mesh);
 /// Raises ValueError where the ranks' hashes of `what` differ.
 void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh);
-/// "; the mesh is mesh (a=2) on cpu on rank 0, mesh (b=2) on cpu on rank 1"; empty where the meshes are not what
-/// differs. A collective.
-std::string different_meshes(Mesh mesh);
+/// "; the shape is [4] on rank 0, [5] on rank 1", of the facts and the mesh that are not the same on all ranks, the
+/// first of them where they are many; empty where there is none. A collective.
+std::string different_facts(Facts facts, Mesh mesh);
 
 }  // namespace weft::comm

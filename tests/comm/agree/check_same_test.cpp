@@ -25,6 +25,29 @@ TEST(CheckSame, RaisesTheSameOnAllWhereOneDiffers) {
   }
 }
 
+TEST(CheckSame, NamesTheFactsThatDifferAndAsksForThemOnlyThen) {
+  const auto told = [](const char* shape, const std::string& more) {
+    return [=]() -> Facts { return {{"dtype", "Float"}, {"shape", shape}, {"note", "two\nlines"}, {more, "1"}}; };
+  };
+  const auto errors = errors_of_ranks(kRanks, [&](int rank) {
+    check_same({rank / 2}, "the tensor", line(kRanks), told(rank < 2 ? "[4]" : "[5]", rank == 1 ? "b" : "a"));
+  });
+  EXPECT_THAT(errors, Each(std::string("[W090] the tensor must be the same on all ranks, but rank 2 differs from ranks "
+                                       "0, 1; the shape is [4] on ranks 0, 1, [5] on rank 2; the a is 1 on ranks 0, 2, "
+                                       "not there on rank 1; the b is not there on ranks 0, 2, 1 on rank 1")));
+  run_ranks(kRanks, [](int) {
+    check_same({1}, "the tensor", line(kRanks), []() -> Facts { throw std::runtime_error("asked"); });
+  });
+  const auto many = errors_of_ranks(kRanks, [](int rank) {
+    check_same({rank}, "the tensors", line(kRanks), [rank] {
+      Facts facts;
+      for (int i = 0; i < 9; ++i) facts.emplace_back(std::to_string(i), std::to_string(rank));
+      return facts;
+    });
+  });
+  EXPECT_THAT(many, Each(AllOf(HasSubstr("; the 2 is 0 on rank 0, 1 on rank 1, 2 on rank 2, and 6 more"))));
+}
+
 TEST(CheckSame, WordsOfWhichSomeRanksHaveMoreDiffer) {
   const Mesh mesh = DeviceMesh::get({2, 2}, {"data", "model"}, {3, 2, 1, 0});
   const auto errors =
