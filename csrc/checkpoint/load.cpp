@@ -21,6 +21,7 @@
 #include "checkpoint/team.h"
 #include "comm/agree/agree_or_throw.h"
 #include "comm/agree/check_same.h"
+#include "comm/lockstep/call.h"
 #include "mesh/context.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -153,10 +154,16 @@ void check_sums(const std::string& folder, const Contents& contents, const std::
                     " is damaged: other bytes than were saved in ", listed(damaged));
 }
 
+std::string compared_by_load(const std::string& folder) {
+  return "load from " + quote(folder) + ": what is there, what it is loaded into, and how that goes";
+}
+
 }  // namespace
 
 Contents open(const std::string& folder) {
   finish_save();
+  const std::string compared = compared_by_load(folder);
+  const comm::Comparing comparing(compared);
   Contents contents;
   const auto manifests = together(exchange_by_collectives(), [&] {
     contents = read_contents(folder);
@@ -172,6 +179,8 @@ Contents open(const std::string& folder) {
 }
 
 Loaded load(const std::string& folder, const Contents& contents, const std::vector<Target>& targets, bool strict) {
+  const std::string compared = compared_by_load(folder);
+  const comm::Comparing comparing(compared);
   const Exchange exchange = exchange_by_collectives();
   Loaded loaded;
   std::vector<Way> ways;

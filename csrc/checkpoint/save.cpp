@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/quote.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/pieces.h"
@@ -14,6 +15,7 @@
 #include "checkpoint/sources.h"
 #include "checkpoint/writer.h"
 #include "comm/agree/agree_or_throw.h"
+#include "comm/lockstep/call.h"
 #include "comm/lockstep/settle.h"
 #include "mesh/context.h"
 
@@ -52,6 +54,9 @@ std::string generation_text(int64_t number) {
 PendingSave save(const std::string& folder, const std::vector<Item>& items, const std::string& values,
                  std::optional<int64_t> step, bool wait) {
   finish_save();
+  const std::string doing = (wait ? "save to " : "async_save to ") + quote(folder);
+  const std::string compared = doing + ": what is saved, and how that goes";
+  const comm::Comparing comparing(compared);
   Contents contents;
   contents.step = step;
   contents.values = values;
@@ -63,7 +68,7 @@ PendingSave save(const std::string& folder, const std::vector<Item>& items, cons
   bool made = false;
   try {
     const auto generation = together_same(facts(folder, contents, sources), kSaving, [&] {
-      if (!wait) there = exchange_by_store();
+      if (!wait) there = exchange_by_store(doing);
       made = rank == 0 && make_folder(folder);
       return random_number();
     })[0];

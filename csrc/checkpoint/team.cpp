@@ -16,6 +16,8 @@
 #include <utility>
 
 #include "base/error_codes.h"
+#include "base/quote.h"
+#include "checkpoint/process_end.h"
 #include "comm/agree/check_same.h"
 #include "comm/agree/gather_same.h"
 #include "comm/lockstep/error_types.h"
@@ -24,9 +26,11 @@
 namespace weft::checkpoint {
 namespace {
 
+constexpr char kLost = '!';  // begins what rank 0 tells in place of all, where one of them has ended
 constexpr size_t kWord = sizeof(int64_t);
-constexpr size_t kShort = 4096 - kWord;       // bytes
-constexpr std::chrono::seconds kReading{10};  // what is there already
+constexpr size_t kShort = 4096 - kWord;                 // bytes
+constexpr std::chrono::seconds kReading{10};            // what is there already
+constexpr std::chrono::milliseconds kReadingSoon{500};  // by those that have not ended
 constexpr std::chrono::seconds kSign{3};
 constexpr std::chrono::seconds kSilence{30};  // after which a rank is taken to have ended
 constexpr std::chrono::milliseconds kLongestPause{50};
@@ -64,7 +68,12 @@ std::vector<std::string> gather_texts(const std::string& mine) {
 // A connection to the world's store, kept from one exchange to the next: to make one takes as long as to tell something
 // by it.
 struct Connection {
-  explicit Connection(c10::intrusive_ptr<c10d::Store> store) : store(std::move(store)) {}
+  Connection(c10::intrusive_ptr<c10d::Store> made, int64_t rank) : store(std::move(made)) {
+    store->setTimeout(kSilence);
+    store->set(process_key(rank), this_process());
+  }
+  static std::string process_key(int64_t rank) { return c10::str("weft/checkpoint/process/", rank); }
+
   const c10::intrusive_ptr<c10d::Store> store;
   std::atomic<bool> broken = false;
 };
@@ -108,8 +117,10 @@ class SignOfLife {
 
 class StoreExchange {
  public:
-  StoreExchange(std::shared_ptr<Connection> connection, const std::string& prefix, int64_t rank, int64_t ranks)
-      : connection_(std::move(connection)),
+  StoreExchange(std::shared_ptr<Connection> connection, const std::string& prefix, const std::string& what,
+                int64_t rank, int64_t ranks)
+      : what_(what),
+        connection_(std::move(connection)),
         store_(c10::make_intrusive<c10d::PrefixStore>(prefix, connection_->store)),
         rank_(rank),
         ranks_(ranks),
@@ -128,21 +139,10 @@ class StoreExchange {
   std::vector<std::string> exchange(const std::string& mine) {
     const std::string prefix = c10::str(round_++, '/');
     store_->set(prefix + std::to_string(rank_), mine);
-    // Rank 0 puts all together, so that the others read but one value: the lengths come first.
+    if (rank_ == 0) return put_together(prefix);
     std::vector<std::string> texts(static_cast<size_t>(ranks_));
-    if (rank_ == 0) {
-      std::string lengths, joined;
-      for (int64_t other = 0; other < ranks_; ++other) {
-        const std::string key = prefix + std::to_string(other);
-        joined += texts[other] = get(key, other);
-        lengths += c10::str(texts[other].size(), ' ');
-        store_->deleteKey(key);
-      }
-      store_->set(prefix + "all", lengths + "\n" + joined);
-      see_them_read(prefix);
-      return texts;
-    }
     const std::string joined = get(prefix + "all", 0);
+    TORCH_CHECK(joined[0] != kLost, coded("W092", joined.substr(1)));
     store_->add(prefix + "read", 1);
     size_t at = 0, begin = joined.find('\n') + 1;
     for (std::string& text : texts) {
@@ -155,33 +155,70 @@ class StoreExchange {
     return texts;
   }
 
+  // Rank 0 puts all together, so that the others read but one value: the lengths come first.
+  std::vector<std::string> put_together(const std::string& prefix) const {
+    std::vector<std::string> texts(static_cast<size_t>(ranks_));
+    std::string lengths, joined;
+    for (int64_t other = 0; other < ranks_; ++other) {
+      const std::string key = prefix + std::to_string(other);
+      try {
+        texts[other] = get(key, other);
+      } catch (const c10::Error& error) {
+        store_->set(prefix + "all", kLost + std::string(error.what_without_backtrace()));
+        throw;
+      }
+      joined += texts[other];
+      lengths += c10::str(texts[other].size(), ' ');
+      store_->deleteKey(key);
+    }
+    store_->set(prefix + "all", lengths + "\n" + joined);
+    see_them_read(prefix);
+    return texts;
+  }
+
   std::string get(const std::string& key, int64_t from) const {
     auto pause = std::chrono::milliseconds(1);
     auto last_sign = std::chrono::steady_clock::now();
     int64_t signs = -1;
     while (!store_->check({key})) {
       std::this_thread::sleep_for(pause);
+      if (pause == kLongestPause && process_ended(from) && !store_->check({key})) {
+        TORCH_CHECK(false, "[W092] ", what_, ": rank ", from, " has ended: its process is not there any more");
+      }
       pause = std::min(2 * pause, kLongestPause);
       const auto now = std::chrono::steady_clock::now();
       if (const int64_t known = store_->add(SignOfLife::key_of(from), 0); known != signs) {
         signs = known;
         last_sign = now;
       }
-      TORCH_CHECK(now - last_sign < kSilence, "[W092] rank ", from, " has ended: it gave no sign of life for ",
-                  kSilence.count(), " s");
+      TORCH_CHECK(now - last_sign < kSilence, "[W092] ", what_, ": rank ", from,
+                  " has ended: it gave no sign of life for ", kSilence.count(), " s");
     }
     return store_->get_to_str(key);
   }
-  // The store may end with this process.
+  bool process_ended(int64_t rank) const {
+    const std::string key = Connection::process_key(rank);
+    return connection_->store->check({key}) && has_ended(connection_->store->get_to_str(key));
+  }
+  // The store may end with this process. One that has ended reads nothing any more: the others soon will have.
   void see_them_read(const std::string& prefix) const {
-    const auto deadline = std::chrono::steady_clock::now() + kReading;
-    while (store_->add(prefix + "read", 0) < ranks_ - 1 && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    auto pause = std::chrono::milliseconds(1);
+    auto deadline = std::chrono::steady_clock::now() + kReading;
+    for (bool all_live = true; store_->add(prefix + "read", 0) < ranks_ - 1;) {
+      const auto now = std::chrono::steady_clock::now();
+      if (now > deadline) break;
+      for (int64_t other = 1; other < ranks_ && all_live && pause == kLongestPause; ++other) {
+        all_live = !process_ended(other);
+        if (!all_live) deadline = std::min(deadline, now + kReadingSoon);
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, kLongestPause);
     }
     store_->deleteKey(prefix + "all");
     store_->deleteKey(prefix + "read");
   }
 
+  const std::string what_;
   const std::shared_ptr<Connection> connection_;
   const c10::intrusive_ptr<c10d::Store> store_;
   const int64_t rank_, ranks_;
@@ -200,7 +237,7 @@ Exchange exchange_by_collectives() {
   return gather_texts;
 }
 
-Exchange exchange_by_store() {
+Exchange exchange_by_store(const std::string& what) {
   Context& here = context();
   if (here.world_size() == 1) return exchange_by_collectives();
   const auto store = here.world()->getStore();
@@ -211,10 +248,9 @@ Exchange exchange_by_store() {
   const std::string prefix = c10::str("weft/checkpoint/", exchanges.made++);
   auto& connection = exchanges.connection;
   if (!connection || connection->broken) {
-    connection = std::make_shared<Connection>(store->clone());
-    connection->store->setTimeout(kSilence);
+    connection = std::make_shared<Connection>(store->clone(), here.rank());
   }
-  const auto exchange = std::make_shared<StoreExchange>(connection, prefix, here.rank(), here.world_size());
+  const auto exchange = std::make_shared<StoreExchange>(connection, prefix, what, here.rank(), here.world_size());
   return [exchange](const std::string& mine) { return exchange->all(mine); };
 }
 

@@ -63,7 +63,8 @@ std::vector<int64_t> short_sizes(const rules::BoundRule& bound, const rules::Bou
       whole *= factor.size;
       length *= factor.whole || factor.halo ? factor.size : std::min(factor.size, shortest);
     }
-    if (!tensor.dims[d].empty() && whole == sizes[d]) sizes[d] = length;  // else it is broadcast, or cut by what is not a length
+    if (!tensor.dims[d].empty() && whole == sizes[d])
+      sizes[d] = length;  // else it is broadcast, or cut by what is not a length
   }
   return sizes;
 }

@@ -2,7 +2,9 @@
 
 import os
 import resource
+import shutil
 import signal
+import tempfile
 import threading
 import time
 
@@ -48,6 +50,30 @@ def killed_inside_a_collective(p: Part) -> None:
         threading.Timer(0.03, die).start()
     for _ in range(50):
         p.check(weft.full_tensor(sharded)[:, ::4096], plain[:, ::4096])
+
+
+@row(r"W092", r"(?<!a)save to '[^']*killed_in_a_save", r"rank 1\b", r"number \d+", **KILLED)
+def killed_in_a_save(p: Part) -> None:
+    """one rank is killed before it saves."""
+    _, sharded = p.rows()
+    if p.odd():
+        die()
+    with tempfile.TemporaryDirectory(suffix="killed_in_a_save") as folder:
+        weft.save(folder, {"t": sharded})
+
+
+@row(r"W092", r"async_save to '[^']*while_saving", r"rank 1 has ended", ranks=3, **KILLED)
+def killed_while_saving(p: Part) -> None:
+    """one rank is killed while its part is written in the background, three ranks."""
+    _, sharded = p.rows()
+    folder = os.path.join(tempfile.gettempdir(), f"{os.getppid()}_while_saving")
+    try:
+        pending = weft.async_save(folder, {"t": sharded})
+        if p.odd():
+            die()
+        pending.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @row(r"rank 1\b", r"number \d+", **KILLED)

@@ -52,7 +52,8 @@ std::vector<int64_t> gather_same(const std::vector<int64_t>& words, const std::s
   if (mesh == nullptr) mesh = world_mesh();
   const Mesh world = world_mesh(mesh);
   if (world->size() == 1) return {told};
-  const Comparing comparing(what);
+  // What the ranks are in the midst of tells more.
+  const Comparing comparing(Comparing::current() != nullptr ? Comparing::current()->what : what);
   const std::string set = settings();
   const uint64_t mine[] = {hash_of({set.begin(), set.end()}), hash_of(with_mesh(words, mesh)),
                            static_cast<uint64_t>(told)};
