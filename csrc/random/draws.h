@@ -8,7 +8,8 @@
 
 namespace weft::random {
 
-/// Around the run of an op that may draw, which is told by whether the generator has moved.
+/// Around the run of an op that may draw, which is told by whether the generator has moved. Not told while a graph is
+/// captured.
 class Draws {
  public:
   /// `generator`: the op's own; none: the device's.
@@ -18,7 +19,7 @@ class Draws {
 
  private:
   at::Generator generator_;
-  uint64_t before_;
+  std::optional<uint64_t> before_;  // none: unknown
 };
 
 }  // namespace weft::random

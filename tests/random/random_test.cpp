@@ -4,10 +4,12 @@
 #include <set>
 #include <thread>
 
+#include "random/draws.h"
 #include "random/fixture.h"
 #include "random/mode.h"
 #include "random/philox.h"
 #include "random/philox_block.h"
+#include "tensor/identity.h"
 
 namespace weft::random {
 namespace {
@@ -105,6 +107,32 @@ TEST(RandomKeys, OfSeedAndOffset) {
   EXPECT_EQ(keys.size(), 300u);
   EXPECT_THROW(draw_key(generator, at::kCPU), c10::Error);
   EXPECT_THROW(draw_key(at::detail::createCPUGenerator(), {at::kCUDA, 0}), c10::Error);
+}
+
+/// What CUDA's does while a graph is captured.
+struct CapturedGenerator : CounterGenerator {
+  uint64_t current_seed() const override { TORCH_CHECK(false, "not during CUDA graph capture"); }
+};
+
+TEST(RandomDraws, AreToldByWhereTheGeneratorIs) {
+  auto generator = at::make_generator<CounterGenerator>();
+  const auto identity_after = [&](bool draws) {
+    const RunningOp running("op", 1, nullptr);
+    const Draws around(generator, {at::kCUDA, 0});
+    if (draws) generator.get<CounterGenerator>()->offset_ += 4;
+    around.finish();
+    return RunningOp::current()->identity();
+  };
+  const Identity before = identity_after(false);
+  EXPECT_EQ(identity_after(false), before);
+  EXPECT_NE(identity_after(true), before);
+}
+
+TEST(RandomDraws, AreNotToldWhileAGraphIsCaptured) {
+  const RunningOp running("op", 1, nullptr);
+  const Draws around(at::make_generator<CapturedGenerator>(), {at::kCUDA, 0});
+  around.finish();
+  EXPECT_EQ(RunningOp::current()->identity(), Identity{1});
 }
 
 TEST(RandomMode, ScopesAreOfTheirThread) {
