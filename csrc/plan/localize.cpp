@@ -84,9 +84,13 @@ namespace {
 
 using Local = std::shared_ptr<const LocalCall>;
 
-bool is_split(const std::vector<AxisChoice>& choices, int factor) {
-  return std::any_of(choices.begin(), choices.end(),
-                     [&](const AxisChoice& c) { return c.kind == AxisChoice::split && c.factor == factor; });
+// Whether ranks have different parts of the factor: not over axes of one rank.
+bool is_parted(Mesh mesh, const std::vector<AxisChoice>& choices, int factor) {
+  for (size_t a = 0; a < choices.size(); ++a) {
+    const bool split = choices[a].kind == AxisChoice::split && choices[a].factor == factor;
+    if (split && mesh->axis_size(static_cast<int>(a)) > 1) return true;
+  }
+  return false;
 }
 
 // Where indices look into a dimension that is split, they are shifted and masked. Null: none does.
@@ -94,7 +98,7 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
                   const Layouts& layouts, c10::IntArrayRef coordinates) {
   for (size_t f = 0; f < bound.factors.size(); ++f) {
     const BoundRule::Factor& factor = bound.factors[f];
-    if (!factor.masked || !is_split(choices, static_cast<int>(f))) continue;
+    if (!factor.masked || !is_parted(call.mesh, choices, static_cast<int>(f))) continue;
     MaskedCall::Recipe recipe{
         .ignored = factor.ignored.empty() ? -1 : call.op.argument(factor.ignored), .wraps = factor.wraps, .tables = {}};
     int64_t table_ndim = 0, index_ndim = 0;
@@ -137,7 +141,8 @@ Local causal_call(const Call& call, const BoundRule& bound, const std::vector<Ax
   if (query < 0) return nullptr;
   const auto& dims = bound.tensors[query].dims;
   for (size_t d = 0; d < dims.size(); ++d) {
-    if (dims[d].size() != 1 || !bound.factors[dims[d][0]].causal || !is_split(choices, dims[d][0])) continue;
+    const bool causal = dims[d].size() == 1 && bound.factors[dims[d][0]].causal;
+    if (!causal || !is_parted(call.mesh, choices, dims[d][0])) continue;
     const int64_t size = call.tensors[query].geometry.sizes[d];
     const auto ranges = local_indices(layouts.tensors[query], static_cast<int64_t>(d), size, coordinates);
     return std::make_shared<CausalCall>(ranges.empty() ? Rows{}

@@ -73,6 +73,23 @@ TEST(Localize, ShiftsIndicesIntoADimensionThatIsSplit) {
   EXPECT_EQ(call(on({{}, {"a"}})), nullptr);
 }
 
+TEST(Localize, MasksNothingOverAnAxisOfOneRank) {
+  const Mesh one = DeviceMesh::get({1}, {"a"});
+  const auto split = [&](int64_t ndim, int64_t dim) {
+    std::vector<std::vector<std::string>> axes(static_cast<size_t>(ndim));
+    axes[static_cast<size_t>(dim)] = {"a"};
+    return TensorLayout::from_names(one, axes);
+  };
+  const at::Tensor index = at::zeros({5}, at::kLong), x = at::zeros({2, 3, 6, 8});
+  EXPECT_EQ(local_of(PlannedCall("embedding", "", {at::zeros({7000, 40}), index, -1, false, false},
+                                 {split(2, 0), nullptr}, one)),
+            nullptr);
+  EXPECT_EQ(
+      local_of(PlannedCall("_scaled_dot_product_flash_attention_for_cpu", "",
+                           {x, x, x, 0.0, true, c10::IValue(), c10::IValue()}, {split(4, 2), nullptr, nullptr}, one)),
+      nullptr);
+}
+
 TEST(Localize, MasksQueriesByTheirPlace) {
   const at::Tensor x = at::zeros({2, 3, 6, 8});
   const auto call = [&](bool causal, Layout layout) {
