@@ -1,6 +1,7 @@
 // Comparisons that nobody waits for: they are piggybacked on other collectives.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <utility>
@@ -11,18 +12,33 @@
 #include "comm/wire/axis.h"
 #include "comm/wire/collectives.h"
 #include "comm/wire/piggyback.h"
+#include "comm/world/share_random_state.h"
 #include "mesh/context.h"
 #include "tensor/identity.h"
 
 namespace weft::comm {
 namespace {
 
+// What ranks compare stays on the host wherever the mesh's groups take it: a copy to a GPU, or from it, waits for all
+// that the GPU is to do before.
+c10::DeviceType compared_on(Mesh mesh) {
+  if (mesh->device_type() == "cpu" || mesh->is_simulated()) return at::kCPU;
+  const auto& groups = context().bind(mesh).groups;
+  const bool on_host = std::all_of(groups.begin(), groups.end(),
+                                   [](const Group& group) { return !group || sends_from(*group) == at::kCPU; });
+  return on_host ? at::kCPU : at::kCUDA;
+}
+
 // One hash of each rank, in the order of the mesh: each puts its own where the others have zero, and they are added up,
 // along one axis of the mesh after the other.
 class Check final : public PiggybackedReduction {
  public:
   Check(const std::vector<int64_t>& words, std::string what, Mesh mesh)
-      : what_(std::move(what)), mesh_(mesh), hash_(static_cast<int64_t>(hash_of(words))), axis_(mesh->ndim()) {
+      : what_(std::move(what)),
+        mesh_(mesh),
+        on_(compared_on(mesh)),
+        hash_(static_cast<int64_t>(hash_of(words))),
+        axis_(mesh->ndim()) {
     const auto& coordinates = context().bind(mesh).coordinates;
     for (int axis = 0; axis < mesh->ndim(); ++axis) place_ = place_ * mesh->axis_size(axis) + coordinates[axis];
   }
@@ -33,7 +49,7 @@ class Check final : public PiggybackedReduction {
     sent_ = true;
     at::Tensor mine = at::zeros({mesh_->size()}, at::kLong);
     mine.data_ptr<int64_t>()[place_] = hash_;
-    hashes_ = mesh_->device_type() == "cuda" && !mesh_->is_simulated() ? mine.to(at::kCUDA) : mine;
+    hashes_ = mine.to(on_);
     begin_next();
   }
   void finish() {
@@ -50,6 +66,7 @@ class Check final : public PiggybackedReduction {
   at::Tensor to_send(const ReductionKind& kind) override {
     if (kind.mesh != mesh_ || kind.reduction != Reduction::sum || mesh_->axis_size(kind.axis) != mesh_->size())
       return {};
+    if (kind.device.is_cuda() && on_ == at::kCPU) return {};
     digit_bits_ = digit_bits(kind.dtype);
     if (digit_bits_ == 0) return {};
     met_carrier_ = true;
@@ -103,6 +120,7 @@ class Check final : public PiggybackedReduction {
 
   const std::string what_;
   const Mesh mesh_;
+  const c10::DeviceType on_;
   const int64_t hash_;
   int64_t place_ = 0;
   int axis_;  // the last one begun

@@ -75,6 +75,18 @@ TEST(CheckSoon, TheFirstOfSeveralDifferencesIsRaised) {
   EXPECT_THAT(errors, Each(HasSubstr("the first must be")));
 }
 
+// Where the ranks have a group for the host.
+TEST(CheckSoon, NeedsNoGpuOnAMeshOfGpus) {
+  const Mesh mesh = DeviceMesh::get({2}, {"x"}, {}, "cuda");
+  const auto errors = errors_of_ranks(2, [&](int rank) {
+    check_same_soon({rank}, "the batch", mesh);
+    const ReductionKind kind{mesh, 0, Reduction::sum, at::kFloat, at::Device(at::kCUDA, 0)};
+    EXPECT_THAT(PiggybackedReductions::take_along(kind, nullptr).parts(), IsEmpty());
+    finish_checks();
+  });
+  EXPECT_THAT(errors, Each(HasSubstr("the batch must be the same on all ranks, but rank 1 differs from rank 0")));
+}
+
 TEST(CheckSoon, CostsNothingWhereThereIsNothingToCompare) {
   const Sent sent;
   run_ranks(1, [](int) {
