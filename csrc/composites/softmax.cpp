@@ -8,6 +8,13 @@
 #include "composites/arguments.h"
 #include "composites/composites.h"
 #include "composites/split_parts.h"
+#include "layout/shard.h"
+#include "random/mode.h"
+#include "random/random.h"
+#include "redistribute/redistribute.h"
+#include "tensor/sharded.h"
+#include "tensor/traced.h"
+#include "tensor/unreal.h"
 
 namespace weft::rules {
 
@@ -150,6 +157,28 @@ void run_logsumexp(Op op, CompositeStack& stack) {
   a.finish((a[2].toBool() ? out : out.squeeze(dims)).to(dtype));
 }
 
+namespace {
+
+// In replay mode a GPU's own kernel draws another stream than bernoulli_ does there.
+bool draws_as_core(const at::Tensor& x) {
+  return random::mode() == random::Mode::replay && !is_traced(sharded(x).local()) && x.numel() > 0;
+}
+
+// What core drops of the full tensor, laid out as `x` is.
+at::Tensor mask_of_core(const at::Tensor& x, double p) {
+  const Layout layout = sharded(x).layout()->without_partial();
+  const auto options = options_on(layout->mesh(), x.options());
+  const at::Tensor whole = at::empty_strided(x.sizes(), dense_strides(x.sizes(), x.strides()), options).fill_(1);
+  at::Tensor mask = std::get<1>(at::native_dropout(whole, p, /*train=*/true));
+  random::note_drawn(sample(mask, kOperandWords));
+  const Geometry geometry = geometry_of(mask);
+  const Layout replicated = TensorLayout::replicated(layout->mesh(), x.dim());
+  mask = redistribute_local(mask, x.sizes(), replicated, layout, geometry.strides);
+  return make_sharded(std::move(mask), layout, geometry);
+}
+
+}  // namespace
+
 void run_native_dropout(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
@@ -159,7 +188,8 @@ void run_native_dropout(Op op, CompositeStack& stack) {
     at::Tensor ones = at::ones_like(x, x.options().dtype(at::kBool));
     return a.finish(x.clone(), ones);
   }
-  const at::Tensor mask = at::empty_like(x, x.options().dtype(at::kBool)).bernoulli_(1 - p);
+  const at::Tensor mask =
+      draws_as_core(x) ? mask_of_core(x, p) : at::empty_like(x, x.options().dtype(at::kBool)).bernoulli_(1 - p);
   const double scale = p == 1 ? 0.0 : 1.0 / (1.0 - p);
   at::Tensor out = x.mul(mask).mul_(scale);
   a.finish(out, mask);

@@ -1,7 +1,11 @@
 // Softmax over split dimensions, and dropout.
+#include <ATen/record_function.h>
 #include <weft/tensor.h>
 
+#include <string_view>
+
 #include "composites/case.h"
+#include "random/mode.h"
 
 namespace weft {
 namespace {
@@ -82,6 +86,31 @@ TEST(LogSumExpComposite, TakesInfinitiesAndWholeNumbers) {
                  {&run_logsumexp, "logsumexp", {waves({4, 5}), both, keepdim}, kColumns},
                  {&run_logsumexp, "logsumexp", {at::arange(20).view({4, 5}), columns, keepdim}, kColumns}});
   }
+}
+
+// Of which a GPU's kernel draws another stream than bernoulli_ does there.
+TEST(DropoutComposite, ReplaysCoresOwnOp) {
+  const at::Tensor x = waves({5, 4});
+  test::run_ranks(1, [&](int) {
+    static thread_local int dropped;
+    dropped = 0;
+    const auto count = [](const at::RecordFunction& fn) -> std::unique_ptr<at::ObserverContext> {
+      dropped += std::string_view(fn.name()) == "aten::native_dropout";
+      return nullptr;
+    };
+    const auto handle = at::addThreadLocalCallback(at::RecordFunctionCallback(count));
+    const random::ModeScope replay(random::Mode::replay);
+    at::manual_seed(3);
+    const at::Tensor want = std::get<0>(at::native_dropout(x, 0.4, true));
+    EXPECT_EQ(dropped, 1);
+    Values stack = test::laid_out({x, 0.4, true}, {TensorLayout::from_names(test::line(1), kRows[0])});
+    const BelowAutograd guard;
+    at::manual_seed(3);
+    run_native_dropout(test::op_named("native_dropout"), stack);
+    at::removeCallback(handle);
+    EXPECT_EQ(dropped, 2);
+    EXPECT_TRUE(at::equal(local_tensor(stack.at(0).toTensor()), want));
+  });
 }
 
 // Ranks that are threads draw from one generator, so that only each one's own part is looked at.
