@@ -146,12 +146,18 @@ void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   register_transformer_layers(libraries);
 }
 
+bool is_fused_on_gpus(const c10::OperatorHandle& op) {
+  const auto has = [&](c10::DispatchKey key) { return op.hasKernelForDispatchKey(key); };
+  return op.operator_name().name.rfind("aten::", 0) == 0 && has(c10::DispatchKey::CompositeImplicitAutograd) &&
+         has(c10::DispatchKey::CUDA) && !has(c10::DispatchKey::CPU) && !has_out(op.schema());
+}
+
 // But for out=, which has no backward, and looks into the memory of what it writes, and for what is made of others only
 // for backends that lack a kernel of it.
 bool is_made_of_others(const c10::OperatorHandle& op) {
   static const auto* with_kernels = new std::unordered_set<std::string>{"aten::silu_backward", "aten::mish_backward"};
   return op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) && !has_out(op.schema()) &&
-         with_kernels->count(op.operator_name().name) == 0;
+         with_kernels->count(op.operator_name().name) == 0 && !is_fused_on_gpus(op);
 }
 
 Special special_of(const OpInfo& op) {

@@ -25,6 +25,8 @@ namespace weft {
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries);
 /// 2: such ops get no kernel on Weft's key, which would break their backward.
 bool is_made_of_others(const c10::OperatorHandle& op);
+/// Between 1 and 2: whether it is made of others but on GPUs, where core has a kernel of it, and a backward of its own.
+bool is_fused_on_gpus(const c10::OperatorHandle& op);
 /// 3: null for nearly all ops.
 Special special_of(const OpInfo& op);
 /// 4: whether the op has nothing of its own to do that only its boxed kernel does.

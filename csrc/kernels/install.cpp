@@ -5,7 +5,9 @@
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -16,6 +18,7 @@
 #include "dispatch/sparse.h"
 #include "kernels/unboxed.h"
 #include "tensor/key.h"
+#include "tensor/sharded.h"
 #include "tensor/strided.h"
 #include "tensor/traced.h"
 
@@ -54,6 +57,29 @@ class BoxedKernel final : public c10::OperatorKernel {
   KnownOp op_;
 };
 
+// What core has a kernel of on GPUs alone runs as it does where the shards are: there by Weft's kernel, below core's
+// autograd; elsewhere op by op.
+class FusedOnGpus final : public c10::OperatorKernel {
+ public:
+  FusedOnGpus(const c10::OperatorHandle& op, c10::DispatchKey key) : op_(op) {
+    if (key == kAutogradKey) autograd_ = op.getComputedKernelForDispatchKey(c10::DispatchKey::AutogradCUDA);
+  }
+  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+    register_queued_ops();
+    const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
+    const bool on_gpu = std::any_of(arguments.begin(), arguments.end(), [](const c10::IValue& v) {
+      return v.isTensor() && holds_shards(v.toTensor()) && v.toTensor().is_cuda();
+    });
+    if (!on_gpu) return op.callBoxedForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd, *stack);
+    if (autograd_) return autograd_->callBoxed(op, keys, stack);
+    run_op(op_.info(), *stack);
+  }
+
+ private:
+  KnownOp op_;
+  std::optional<c10::SafeKernelFunction> autograd_;
+};
+
 void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
   register_queued_ops();
   run_op(op_info(op), *stack);
@@ -65,6 +91,11 @@ void refuse_mixed(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit
   refuse_kind(name.rfind("aten::", 0) == 0 ? name.substr(6) : name, "sparse, nested or quantized");
 }
 
+template <class Kernel>
+torch::CppFunction boxed(std::unique_ptr<Kernel> kernel) {
+  return torch::CppFunction::makeFromBoxedKernel(c10::BoxedKernel::makeFromFunctor(std::move(kernel)));
+}
+
 void register_op(State& s, const c10::OperatorName& name) {
   const size_t colons = name.name.find("::");
   const std::string space = name.name.substr(0, colons);
@@ -74,13 +105,19 @@ void register_op(State& s, const c10::OperatorName& name) {
   if (is_made_of_others(*op)) return;
   const std::string full = name.name.substr(colons + 2) + (name.overload_name.empty() ? "" : "." + name.overload_name);
   auto handle = c10::Dispatcher::singleton().findSchema(name);
+  if (is_fused_on_gpus(*op)) {
+    for (const c10::DispatchKey key : {kKey, kAutogradKey}) {
+      s.kernels.push_back(std::make_unique<torch::Library>(torch::Library::IMPL, space, key, __FILE__, __LINE__));
+      s.kernels.back()->impl(full.c_str(), boxed(std::make_unique<FusedOnGpus>(*handle, key)));
+    }
+    return;
+  }
   auto& library = s.libraries[space];
   if (!library) library = std::make_unique<torch::Library>(torch::Library::IMPL, space, kKey, __FILE__, __LINE__);
   if (auto kernel = unboxed_kernel(*handle)) {
     library->impl(full.c_str(), std::move(*kernel));
   } else {
-    library->impl(full.c_str(), torch::CppFunction::makeFromBoxedKernel(
-                                    c10::BoxedKernel::makeFromFunctor(std::make_unique<BoxedKernel>(*handle))));
+    library->impl(full.c_str(), boxed(std::make_unique<BoxedKernel>(*handle)));
   }
   if (!has_sparse_kernel(*op)) return;
   auto& sparse = s.sparse[space];

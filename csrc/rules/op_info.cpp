@@ -36,6 +36,13 @@ bool shapes_plans(const c10::TypePtr& type) {
   }
 }
 
+// Whether values may decide a number. What core gives a symbol for, where it traces shapes, follows from these alone
+// (the lengths that attention gives back).
+bool is_of_values(const std::string& op, const c10::Argument& result) {
+  const bool of_core = op.find("::") == std::string::npos;
+  return !of_core || result.real_type()->kind() != c10::TypeKind::SymIntType;
+}
+
 bool is_generator(const c10::TypePtr& type) {
   return without_optional(type.get())->kind() == c10::TypeKind::GeneratorType;
 }
@@ -76,7 +83,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   for (const c10::Argument& r : s.returns()) {
     Result info;
     info.kind = kind_of(r.real_type());
-    tells = tells || info.kind == Kind::value;
+    tells = tells || (info.kind == Kind::value && is_of_values(short_name, r));
     if (r.alias_info() != nullptr) {
       if (r.alias_info()->isWrite()) {
         for (size_t a = 0; a < arguments.size(); ++a) {

@@ -33,7 +33,7 @@ struct OpInfo {
   std::vector<Argument> arguments;
   std::vector<Result> results;
   bool is_view = false;        // some result aliases the first argument without writing
-  bool tells = false;          // some result is a plain value: a number, a bool
+  bool tells = false;          // some result is a plain value, and no size: a number, a bool
   bool writes = false;         // in place, out= or both
   bool is_out = false;         // writes keyword-only arguments
   bool copies = false;         // its result is the value of its first argument

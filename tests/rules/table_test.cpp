@@ -101,6 +101,16 @@ TEST(RuleTable, RecipesNeedTheirArguments) {
   EXPECT_EQ(refusal("v d, n -> n d;  masked v 1 zero"), "");
 }
 
+TEST(RuleTable, ANumberTellsOfValuesWhereItIsNoSize) {
+  const auto tells = [](const char* name) {
+    return OpInfo(c10::Dispatcher::singleton().findSchemaOrThrow((std::string("aten::") + name).c_str(), "")).tells;
+  };
+  for (const char* op : {"_local_scalar_dense", "equal", "is_nonzero"}) EXPECT_TRUE(tells(op)) << op;
+  for (const char* op : {"_scaled_dot_product_flash_attention", "_scaled_dot_product_cudnn_attention", "mm"}) {
+    EXPECT_FALSE(tells(op)) << op;
+  }
+}
+
 TEST(RuleTable, VariantsFollowTheirBase) {
   const auto base = find("add.Tensor"), in_place = find("add_.Tensor");
   ASSERT_FALSE(base.empty());

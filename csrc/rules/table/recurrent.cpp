@@ -1,4 +1,4 @@
-// Recurrent layers that core runs as one kernel: the batch is free.
+// Recurrent layers, and their steps, that core runs as one kernel: the batch is free.
 #include "rules/registry.h"
 
 namespace weft::rules {
@@ -19,6 +19,11 @@ RULES(recurrent) {
        "t b i, w i, w h, w i, w h, b h, b h, t b h, b h, b h, ?t b h, ?b h, ?b h, 1"
        " -> t b i, w i, w h, w, w, b h, b h"
        ";  sum b;  whole t;  whole i;  whole h;  whole w;  unless has_biases");
+  // One step on a GPU, of the gates that products have made; its last result is what backward needs of them.
+  rule("_thnn_fused_lstm_cell", "b w, b w, b h, ?w, ?w -> b h, b h, b w;  whole w;  whole h");
+  rule("_thnn_fused_lstm_cell_backward_impl", "?b h, ?b h, b h, b h, b w -> b w, b h, w;  sum b;  whole w;  whole h");
+  rule("_thnn_fused_gru_cell", "b w, b w, b h, ?w, ?w -> b h, b 1;  whole w;  whole h");
+  rule("_thnn_fused_gru_cell_backward", "b h, b 1 -> b 1, b 1, b h, 1, 1;  sum b;  whole h");
 }
 
 }  // namespace weft::rules
