@@ -6,6 +6,7 @@
 #include "comm/lockstep/failure.h"
 #include "comm/lockstep/settle.h"
 #include "dispatch/handler.h"
+#include "layout/shard.h"
 #include "mesh/context.h"
 #include "plan/gather.h"
 #include "plan/strict.h"
@@ -22,6 +23,20 @@ bool reads_shape_alone(const Plan& plan, size_t i) {
   return std::find(plan.shapes.begin(), plan.shapes.end(), static_cast<int>(i)) != plan.shapes.end();
 }
 
+// This rank's part of what it holds whole, as a view of that, where it is expanded or has gaps: a copy of a mask for
+// all heads would be as many masks, and attention's kernels on GPUs want the gaps. Undefined: its part is to be copied.
+at::Tensor view_of_part(const at::Tensor& whole, Layout layout) {
+  if (whole.is_non_overlapping_and_dense() || layout->has_partial() || is_traced(whole)) return {};
+  const auto& coordinates = context().bind(layout->mesh()).coordinates;
+  at::Tensor part = whole;
+  for (int64_t d = 0; d < whole.dim(); ++d) {
+    const auto ranges = local_indices(layout, d, whole.size(d), coordinates);
+    if (ranges.size() > 1) return {};
+    part = ranges.empty() ? part.narrow(d, 0, 0) : part.narrow(d, ranges[0].start, ranges[0].length);
+  }
+  return part;
+}
+
 }  // namespace
 
 void Handler::lay_out_inputs() {
@@ -34,6 +49,7 @@ void Handler::lay_out_inputs() {
     Operand& o = operands_[i];
     if (!o.tensor.defined()) continue;
     const Layout target = plan_->inputs[i];
+    const bool written = op_.arguments[o.argument].written, may_be_view = !written && !op_.is_view;
     if (C10_UNLIKELY(!plan_->shapes.empty()) && reads_shape_alone(*plan_, i)) {
       const Sizes sizes = local_sizes(target, o.tensor.sizes(), context().bind(mesh_).coordinates);
       const at::TensorOptions options = (o.impl != nullptr ? o.impl->local() : o.tensor).options();
@@ -44,20 +60,20 @@ void Handler::lay_out_inputs() {
     if (o.impl == nullptr) {
       // A single value may be read by ops; it goes together with meta tensors.
       o.local = o.tensor.dim() == 0 ? o.tensor : plain_on(mesh_, o.tensor);
-      if (target != nullptr) {
-        o.local =
-            redistribute_local(o.local, o.tensor.sizes(), TensorLayout::replicated(mesh_, o.tensor.dim()), target);
-      }
+      if (target == nullptr) continue;
+      const Layout replicated = TensorLayout::replicated(mesh_, o.tensor.dim());
+      const at::Tensor view = may_be_view && target != replicated ? view_of_part(o.local, target) : at::Tensor();
+      o.local = view.defined() ? view : redistribute_local(o.local, o.tensor.sizes(), replicated, target);
       continue;
     }
     const Layout now = o.impl->layout();
-    const bool written = op_.arguments[o.argument].written;
     if (target == nullptr || target == now) {
       o.local = o.impl->local();
     } else if (written) {
       o.local = redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
     } else {
-      o.local = redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
+      if (may_be_view && now->is_replicated()) o.local = view_of_part(o.impl->local(), target);
+      if (!o.local.defined()) o.local = redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
     }
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.
     if (written && target != nullptr && target != now && (is_traced(o.local) || o.local.is_alias_of(o.impl->local()))) {
@@ -154,7 +170,7 @@ random::Draws Handler::draw() const {
   }
   const auto sharded_operand =
       std::find_if(operands_.begin(), operands_.end(), [](const Operand& o) { return o.impl; });
-  return {generator, sharded_operand->tensor.device()};
+  return {generator, sharded_operand->impl->local().device()};  // over a simulated mesh nothing is drawn
 }
 
 // Nothing for what makes no values: views, and memory that is not written yet.

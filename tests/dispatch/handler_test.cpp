@@ -1,8 +1,13 @@
 // One op call on sharded tensors, from its key to its results.
 #include "dispatch/handler.h"
 
+#include <ATen/record_function.h>
+
+#include <string_view>
+
 #include "dispatch/names.h"
 #include "plan/cache.h"
+#include "tensor/sharded.h"
 
 namespace weft {
 namespace {
@@ -33,6 +38,30 @@ TEST(Handler, HasAPlanForEachCallThatNeedsItsOwn) {
             EXPECT_EQ(difference(got, call(op, several[c])), "") << op << ", call " << c << ", " << layout(axes)->str();
           }
         }
+      }
+    }
+  });
+}
+
+// The mask of a batch, say: copied it would be as many, and kernels may want the gaps between its rows.
+TEST(Handler, TakesPartsOfWhatIsExpandedOrHasGapsWithoutACopy) {
+  const at::Tensor x = numbers({5, 4, 3}), rows = numbers({4, 3}), gaps = numbers({5, 4, 8}).slice(2, 0, 3);
+  static thread_local int copies;
+  const auto count = [](const at::RecordFunction& fn) -> std::unique_ptr<at::ObserverContext> {
+    copies += std::string_view(fn.name()) == "aten::copy_";
+    return nullptr;
+  };
+  run_ranks(3, [&](int) {
+    for (const Axes& axes : {Axes{{"x"}, {}, {}}, Axes{{}, {"x"}, {}}}) {
+      for (const at::Tensor& mask : {rows.expand({5, 4, 3}), gaps}) {
+        const at::Tensor sharded_mask = make_sharded(mask, layout({{}, {}, {}}), geometry_of(mask));
+        const at::Tensor part = distribute_tensor(x, layout(axes));
+        copies = 0;
+        const auto handle = at::addThreadLocalCallback(at::RecordFunctionCallback(count));
+        const at::Tensor plain = part.mul(mask), sharded = part.mul(sharded_mask);
+        at::removeCallback(handle);
+        EXPECT_EQ(copies, 0);
+        EXPECT_EQ(difference({plain, sharded}, {x.mul(mask), x.mul(mask)}), "");
       }
     }
   });

@@ -119,6 +119,62 @@ def test_devices_named_by_the_program():
     assert weft.local_tensor(x.new_zeros(8, device="cpu")).is_meta
 
 
+def kernels_of(mesh, run):
+    """The ops that run on this rank's parts, which are on the meta device."""
+    with torch.no_grad(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        out = run()
+    return out, [event.name for event in profiler.events()]
+
+
+@pytest.mark.skipif(
+    not torch._C._dispatch_has_kernel_for_dispatch_key("aten::_fused_rms_norm", "CUDA"), reason="a torch without CUDA"
+)
+def test_a_norm_is_one_kernel_where_the_parts_are_on_gpus():
+    for kind in ("cuda", "cpu"):
+        mesh = weft.DeviceMesh((4,), ("model",), device_type=kind, simulate=1)
+        x = weft.distribute_tensor(torch.randn(8, 6), ("model", None), mesh)
+        weight = weft.distribute_tensor(torch.randn(6), (None,), mesh)
+        (out, _), names = kernels_of(mesh, lambda x=x, w=weight: torch.ops.aten._fused_rms_norm(x, [6], w, 1e-5))
+        assert weft.layout_of(out) == weft.layout_of(x)
+        planned = names.count("aten::_fused_rms_norm") > 1  # more than the program's own call
+        assert planned == (kind == "cuda"), names
+
+
+def on_gpus(axes, *shape):
+    mesh = weft.DeviceMesh((4,), ("model",), device_type="cuda", simulate=1)
+    return weft.distribute_tensor(torch.randn(*shape), axes, mesh)
+
+
+@torch.no_grad()
+def test_attention_of_gpus_is_split_over_heads():
+    q = on_gpus((None, "model", None, None), 2, 4, 16, 32)
+    with weft.trace() as trace:
+        out, sums, *rest = torch.ops.aten._scaled_dot_product_flash_attention(q, q, q)
+        of_rows = torch.ops.aten._scaled_dot_product_flash_attention_backward(
+            q, q, q, q, out, sums, rest[0], rest[1], rest[2], rest[3], 0.0, False, rest[4], rest[5]
+        )
+        whole = torch.ops.aten._scaled_dot_product_efficient_attention(q, q, q, None, True)
+        backward = torch.ops.aten._scaled_dot_product_efficient_attention_backward(
+            q, q, q, q, None, *whole, 0.0, [True, True, True, False]
+        )
+    assert not trace.rows
+    for result in (out, whole[0], *of_rows, *backward[:3]):
+        assert weft.layout_of(result) == weft.layout_of(q)
+    for result in (sums, whole[1]):
+        assert weft.layout_of(result).axes == (None, "model", None)
+
+
+@torch.no_grad()
+def test_a_step_of_an_lstm_on_gpus_is_split_over_the_batch():
+    gates, cell = on_gpus(("model", None), 8, 4 * 6), on_gpus(("model", None), 8, 6)
+    with weft.trace() as trace:
+        step = torch.ops.aten._thnn_fused_lstm_cell(gates, gates, cell)
+        backward = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(cell, None, cell, step[1], step[2], True)
+    assert not trace.rows
+    assert [weft.layout_of(t).axes for t in (*step, *backward)] == [("model", None)] * 5 + [(None,)]
+    assert weft.layout_of(backward[2]).partial == {"model": "sum"}
+
+
 def test_plan_of_many_ranks():
     net = lambda: torch.nn.Sequential(torch.nn.Linear(512, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 512))  # noqa: E731
     layouts = {"0/weight": ("model", "data"), "2/weight": ("data", "model")}
