@@ -80,6 +80,34 @@ def test_initialize_from_torchruns_variables_makes_the_seed_the_same():
         assert torch.equal(drawn, expected) and seed == 100
 
 
+class JoinedError(Exception):
+    """Raised in place of joining a group."""
+
+
+@pytest.mark.parametrize(("gpus", "bound"), [(4, torch.device("cuda", 1)), (1, None), (0, None)])
+def test_each_process_is_bound_to_a_gpu_of_its_own(no_environment, gpus, bound):
+    taken, asked = [0], {}
+
+    def join(backend, **arguments):
+        asked.update(arguments, backend=backend)
+        raise JoinedError
+
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        no_environment.setenv(name, str(value))
+    no_environment.setenv("MASTER_ADDR", "localhost")
+    no_environment.setenv("MASTER_PORT", "1")
+    no_environment.setattr(dist, "init_process_group", join)
+    no_environment.setattr(dist, "is_nccl_available", lambda: True)
+    no_environment.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    no_environment.setattr(torch.cuda, "device_count", lambda: gpus)
+    no_environment.setattr(torch.cuda, "set_device", taken.append)
+    no_environment.setattr(torch.cuda, "current_device", lambda: taken[-1])
+    with pytest.raises(JoinedError):
+        weft.initialize()
+    assert asked.get("device_id") == bound
+    assert asked["backend"] == ("cpu:gloo,cuda:nccl" if bound else "gloo")
+
+
 def from_keras_variables():
     rank, port = os.environ.pop("RANK"), os.environ.pop("MASTER_PORT")
     for name in ("MASTER_ADDR", "WORLD_SIZE"):

@@ -74,6 +74,9 @@ def initialize(
             if prefix:  # torchrun's store outlives a restart: each attempt has keys of its own
                 store = dist.TCPStore(host, port, world_size, is_master=False)
                 address = {"store": dist.PrefixStore(prefix, store)}
+            if backend is None and use != "gloo":
+                # So NCCL connects now: a world that has not done so is not safe to split, as meshes of several axes do.
+                address["device_id"] = torch.device("cuda", torch.cuda.current_device())
             if timeout is not None or first_timeout is not None:
                 own = dist.constants.default_pg_timeout.total_seconds()
                 address["timeout"] = datetime.timedelta(seconds=max(t or own for t in torch.ops.weft.timeouts()))
