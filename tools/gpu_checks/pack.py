@@ -49,7 +49,7 @@ def on_card(fn: Callable[[], object], kernel: str) -> tuple[float, int]:
 def main(device: str) -> None:
     timing.fake_ranks(2)
     mesh = weft.DeviceMesh.from_torch(init_device_mesh(device, (2,), mesh_dim_names=("a",)))
-    rows = 512 if device == "cuda" else 16  # 512 MiB on a card, well beyond its cache
+    rows = 512 if device == "cuda" else 16  # 256 MiB on a card, well beyond its cache
     for dtype in (torch.float32, torch.bfloat16):
         full = torch.empty(rows, 512, 1024 // dtype.itemsize, dtype=dtype, device=device).fill_(1)
         for before, after, pending, what in CHANGES:
