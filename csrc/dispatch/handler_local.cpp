@@ -32,7 +32,8 @@ at::Tensor view_of_part(const at::Tensor& whole, Layout layout) {
   for (int64_t d = 0; d < whole.dim(); ++d) {
     const auto ranges = local_indices(layout, d, whole.size(d), coordinates);
     if (ranges.size() > 1) return {};
-    part = ranges.empty() ? part.narrow(d, 0, 0) : part.narrow(d, ranges[0].start, ranges[0].length);
+    const IndexRange range = ranges.empty() ? IndexRange{0, 0} : ranges[0];
+    if (range.length < whole.size(d)) part = part.narrow(d, range.start, range.length);
   }
   return part;
 }
