@@ -77,7 +77,7 @@ def table(device: str, results: list[tuple[str, bool, list[str], float]]) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try the checks themselves")
-    parser.add_argument("--limit", type=float, default=120, help="seconds for one check (default 120)")
+    parser.add_argument("--limit", type=float, default=240, help="seconds for one check (default 240)")
     parser.add_argument("--table", type=Path, metavar="FILE", help="writes the table there too, as Markdown")
     parser.add_argument("checks", nargs="*", metavar="check", help=f"which ones; default all: {' '.join(CHECKS)}")
     options = parser.parse_args()
