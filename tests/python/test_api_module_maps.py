@@ -35,6 +35,28 @@ def test_bad_maps_change_nothing():
         weft.distribute_module(nn.LazyLinear(3), mesh=mesh)
 
 
+def test_can_be_called_again_while_its_error_is_kept():
+    net, mesh = make(1)[0], mesh_of(1)
+    with pytest.raises(ValueError, match="one variable") as kept:
+        weft.distribute_module(net, {"embed/weight": ("m", None), "head/weight": (None, "m")}, mesh=mesh)
+    weft.distribute_module(net, mesh=mesh)
+    assert kept.value.__traceback__ is not None and weft.is_sharded(net.head.weight)
+
+
+def test_attribute_computed_from_variables_is_named():
+    """The deprecated weight_norm computes one by a hook, which sets it again."""
+    with pytest.warns(FutureWarning):
+        net = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 6)))
+    x = torch.ones(2, 4)
+    expected = net(x).detach()
+    words = r"W052.*0\.weight_g, 0\.weight_v; 0\.weight, computed.*parametrizations\.weight_norm"
+    with pytest.raises(ValueError, match=words):
+        weft.distribute_module(net, mesh=mesh_of(1))
+    del net[0].weight
+    weft.distribute_module(net, mesh=mesh_of(1))
+    torch.testing.assert_close(weft.full_tensor(net(x)), expected)
+
+
 def test_active_map_and_redistribution():
     net, layouts = make(1)
     with weft.register_layouts(layouts):

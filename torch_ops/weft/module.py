@@ -87,29 +87,34 @@ def distribute_module(
             buffers that are not persistent and that nothing has given a value.
     """
     adopt_world()
+    variables: Any = None
     try:
-        needed(module, torch.nn.Module, "distribute_module: module")
-        needed(mesh, (DeviceMesh, NoneType), "distribute_module: mesh")
-        layouts = _resolve(layout_map, mesh)
-        mesh = layouts.device_mesh
-        slots = list(slots_of(module))
-        _check_plain(slots)
-        _check_free(slots)
-        simulated = mesh.simulated_rank is not None  # where there are no values
-        made_on_meta = [] if simulated else owners_to_fill(module, slots, param_init_fn)
-        variables = torch.classes.weft.Variables(layouts._object)
-        numbers = [
-            variables.add(
-                slot.tensor,
-                checked(slot.path, "distribute_module: path"),
-                checked(module_type(slot.owner), "distribute_module: module type"),
-            )
-            for slot in slots
-        ]
-    except ValueError as error:
-        differ(str(error), _WHAT, mesh)
+        try:
+            needed(module, torch.nn.Module, "distribute_module: module")
+            needed(mesh, (DeviceMesh, NoneType), "distribute_module: mesh")
+            layouts = _resolve(layout_map, mesh)
+            mesh = layouts.device_mesh
+            slots = list(slots_of(module))
+            _check_plain(slots)
+            _check_free(module, slots)
+            simulated = mesh.simulated_rank is not None  # where there are no values
+            made_on_meta = [] if simulated else owners_to_fill(module, slots, param_init_fn)
+            variables = torch.classes.weft.Variables(layouts._object)
+            numbers = [
+                variables.add(
+                    slot.tensor,
+                    checked(slot.path, "distribute_module: path"),
+                    checked(module_type(slot.owner), "distribute_module: module type"),
+                )
+                for slot in slots
+            ]
+        except ValueError as error:
+            differ(str(error), _WHAT, mesh)
+            raise
+        variables.check_ranks()
+    except Exception:
+        variables = None  # who keeps the error keeps this frame: the next call would find the variables in use
         raise
-    variables.check_ranks()
     # The same on all ranks, of which one tells it. What a map of weft.layouts leaves whole is in its own notes.
     for text in (variables.differing_values(), variables.left_out(layouts._plan is not None)):
         if text:
@@ -151,14 +156,37 @@ def _check_plain(slots: Iterable[Slot]) -> None:
         )
 
 
-def _check_free(slots: Iterable[Slot]) -> None:
+def _check_free(module: torch.nn.Module, slots: Iterable[Slot]) -> None:
     held = {id(s.tensor): s.path for s in reversed(list(slots)) if not s.scripted and s.tensor._use_count() > 1}
     if held:
-        paths = list(held.values())[::-1]
         raise ValueError(
-            f"[W052] distribute_module: in use by a live autograd graph or by C++ code: {', '.join(paths[:5])}"
-            f"{' and others' if len(paths) > 5 else ''}; distribute before the forward pass, or let go of its results"
+            "[W052] distribute_module: in use by a live autograd graph or by C++ code: "
+            f"{_some(list(held.values())[::-1])}; {_way_out(_computed_attributes(module))}"
         )
+
+
+def _computed_attributes(module: torch.nn.Module) -> list[str]:
+    """Paths of tensors that modules keep beside their variables, with the graph that they were computed by."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, owner in module.named_modules()
+        for name, value in vars(owner).items()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    ]
+
+
+def _way_out(computed: list[str]) -> str:
+    if not computed:
+        return "distribute before the forward pass, or let go of its results"
+    return (
+        f"{_some(computed)}, computed from variables and kept as an attribute, may hold them: compute it by a "
+        "parametrization (torch.nn.utils.parametrizations.weight_norm or .spectral_norm in place of those of "
+        "torch.nn.utils), or `del` the attribute before, where a hook sets it again in the forward pass"
+    )
+
+
+def _some(paths: list[str]) -> str:
+    return f"{', '.join(paths[:5])}{' and others' if len(paths) > 5 else ''}"
 
 
 def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: bool) -> None:
