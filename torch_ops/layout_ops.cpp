@@ -4,6 +4,7 @@
 
 #include <tuple>
 
+#include "module/script_attributes.h"
 #include "ops.h"
 #include "paths/adapter.h"
 
@@ -34,6 +35,13 @@ void distribute_scripted(const c10::IValue& module, const OptionalMap& map) {
                     "weft.distribute_module takes any torch.nn.Module");
   torch::jit::Module scripted = module.toModule();
   distribute_module(scripted, *map_or_active(map, "distribute_module"));
+}
+
+void replace_in_scripted(const c10::IValue& module, const std::vector<at::Tensor>& before,
+                         const std::vector<at::Tensor>& made) {
+  MadeOf made_of;
+  for (size_t i = 0; i < before.size(); ++i) made_of[before[i].unsafeGetTensorImpl()] = made.at(i);
+  replace_in_attributes(module.toModule(), made_of);
 }
 
 // The report as text and as JSON. `shapes` holds each variable's rank and sizes, one after the other.
@@ -68,6 +76,8 @@ void define_layout_ops(torch::Library& m) {
   def("clear_layouts() -> ()", []() { register_layouts(nullptr); });
   def("active_layouts() -> " WEFT_CLASS "LayoutMap?", []() { return map_to(active_layouts()); });
   def("distribute_module(Any module, " WEFT_CLASS "LayoutMap? layout_map=None) -> ()", &distribute_scripted);
+  // What distribute_module does where Python walks the module.
+  def("_replace_in_attributes(Any module, Tensor[] before, Tensor[] made) -> ()", &replace_in_scripted);
   // Every spelling of a path that a map may know, with the order of its dimensions (empty: ours).
   def("spellings(str path, str module_type='') -> (str[] paths, int[][] orders)",
       [](const std::string& path, const std::string& type) {

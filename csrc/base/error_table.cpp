@@ -155,7 +155,9 @@ constexpr ErrorKind kKinds[] = {
     {"W052", "ValueError", "variables are in use as they were before",
      "An optimizer, an autograd graph or a member of a module holds the plain variables, which distribute_module "
      "replaces.",
-     "Distribute before the optimizer is made and before the forward pass; let go of its results."},
+     "Distribute before the optimizer is made and before the forward pass; let go of its results. What hooks compute "
+     "from variables (torch.nn.utils.weight_norm, spectral_norm, prune): torch.nn.utils.parametrizations instead, or "
+     "delete the attribute, which the hook sets again."},
     {"W053", "ValueError", "a module is distributed already",
      "Its variables are DTensors or sharded tensors, and the call would distribute them again.",
      "Do it once; `weft.from_dtensor` and `load_state_dict` carry values over."},

@@ -18,6 +18,7 @@
 #include "base/error_codes.h"
 #include "base/quote.h"
 #include "checkpoint/process_end.h"
+#include "checkpoint/store_errors.h"
 #include "comm/agree/check_same.h"
 #include "comm/agree/gather_same.h"
 #include "comm/lockstep/error_types.h"
@@ -128,7 +129,7 @@ class StoreExchange {
 
   std::vector<std::string> all(const std::string& mine) {
     try {
-      return exchange(mine);
+      return by_store(what_, [&] { return exchange(mine); });
     } catch (...) {
       connection_->broken = true;  // perhaps in the midst of an answer
       throw;
@@ -248,7 +249,7 @@ Exchange exchange_by_store(const std::string& what) {
   const std::string prefix = c10::str("weft/checkpoint/", exchanges.made++);
   auto& connection = exchanges.connection;
   if (!connection || connection->broken) {
-    connection = std::make_shared<Connection>(store->clone(), here.rank());
+    connection = by_store(what, [&] { return std::make_shared<Connection>(store->clone(), here.rank()); });
   }
   const auto exchange = std::make_shared<StoreExchange>(connection, prefix, what, here.rank(), here.world_size());
   return [exchange](const std::string& mine) { return exchange->all(mine); };

@@ -6,6 +6,7 @@
 
 #include "base/installed.h"
 #include "comm/agree/agree_or_throw.h"
+#include "module/script_attributes.h"
 #include "module/variables.h"
 
 namespace weft {
@@ -52,11 +53,16 @@ void distribute_module(torch::jit::Module& module, const LayoutMap& map) {
   variables.check_ranks();
   variables.warn();
   std::vector<at::Tensor> made(variables.all().size());
+  MadeOf made_of;
+  std::vector<at::Tensor> before;  // while their addresses tell them apart
   for (Slot& slot : slots) {
     at::Tensor& variable = made[slot.variable];
+    before.push_back(slot.object->getSlot(slot.index).toTensor());
     if (!variable.defined()) variable = variables.lay_out(slot.variable);
+    made_of[before.back().unsafeGetTensorImpl()] = variable;
     slot.object->setSlot(slot.index, variable);
   }
+  for (const torch::jit::Module& m : module.modules()) replace_in_attributes(m, made_of);
 }
 
 }  // namespace weft

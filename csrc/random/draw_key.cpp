@@ -44,9 +44,17 @@ uint64_t draw_key(const std::optional<at::Generator>& generator, at::Device devi
   // Through the base class, whose virtual functions need no CUDA at link time. Offsets are multiples of four there.
   constexpr uint64_t kStep = 4;
   c10::GeneratorImpl* state = chosen.unsafeGetGeneratorImpl();
-  const uint64_t seed = state->current_seed(), offset = state->get_offset();
-  state->set_offset(offset + kStep);
-  return known(finalized(finalized(seed) ^ offset));
+  try {
+    const uint64_t seed = state->current_seed(), offset = state->get_offset();
+    state->set_offset(offset + kStep);
+    return known(finalized(finalized(seed) ^ offset));
+  } catch (const c10::Error& error) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false, "[W070] the generator of ", device,
+                                " does not tell what to draw by, as while a CUDA graph is captured: "
+                                "leave random ops out of what is captured, or switch to "
+                                "weft.random_mode(\"replay\") (",
+                                error.what_without_backtrace(), ")");
+  }
 }
 
 }  // namespace weft::random

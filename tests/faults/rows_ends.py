@@ -76,6 +76,20 @@ def killed_while_saving(p: Part) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@row("W097", r"async_save to '[^']*without_a_store", "rank 0 or torchrun", ranks=3, exits={0: -signal.SIGKILL})
+def store_killed_while_saving(p: Part) -> None:
+    """rank 0, which keeps the job's store, is killed while the others' parts are written in the background."""
+    _, sharded = p.rows()
+    folder = os.path.join(tempfile.gettempdir(), f"{os.getppid()}_without_a_store")
+    try:
+        pending = weft.async_save(folder, {"t": sharded})
+        if p.faulty and p.rank == 0:
+            die()
+        pending.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @row(r"rank 1\b", r"number \d+", **KILLED)
 def killed_in_backward(p: Part) -> None:
     """one rank is killed in a backward pass."""

@@ -1,5 +1,6 @@
 """TorchScript: nothing but the library. Scripted functions build meshes and layouts; scripted modules run sharded."""
 
+import copy
 import io
 
 import pytest
@@ -131,6 +132,44 @@ def scripted_module(size, how):
 def test_scripted_module(ranks2, how):
     scripted_module(1, how)
     ranks2(scripted_module, 2, how)
+
+
+class Recurrent(nn.Module):
+    """An LSTM, scripted, keeps its weights in a list, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.cell(x)[0])
+
+
+def scripted_with_variables_in_lists(size, how):
+    torch.manual_seed(0)
+    plain = Recurrent()
+    scripted = torch.jit.script(copy.deepcopy(plain))
+    layouts = weft.LayoutMap(weft.DeviceMesh((size,), ("m",), device_type="cpu"))
+    layouts["cell/weight_.*"] = ("m", None)
+    if how == "package":
+        weft.distribute_module(scripted, layouts)
+    else:
+        torch.ops.weft.distribute_module(scripted, layouts._object)
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    optimizers = [torch.optim.SGD(m.parameters(), 0.1) for m in (plain, scripted)]
+    for _ in range(3):
+        for module, optimizer in zip((plain, scripted), optimizers, strict=True):
+            optimizer.zero_grad()
+            module(x).square().sum().backward()
+            optimizer.step()
+    for (name, p), q in zip(scripted.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(weft.full_tensor(p.detach()), q.detach(), rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("how", ["package", "op"])
+def test_variables_in_lists(ranks2, how):
+    scripted_with_variables_in_lists(1, how)
+    ranks2(scripted_with_variables_in_lists, 2, how)
 
 
 def test_op_takes_scripted_modules_only():

@@ -9,6 +9,7 @@
 #include "random/mode.h"
 #include "random/philox.h"
 #include "random/philox_block.h"
+#include "support/outcome.h"
 #include "tensor/identity.h"
 
 namespace weft::random {
@@ -126,6 +127,12 @@ TEST(RandomDraws, AreToldByWhereTheGeneratorIs) {
   const Identity before = identity_after(false);
   EXPECT_EQ(identity_after(false), before);
   EXPECT_NE(identity_after(true), before);
+}
+
+TEST(RandomKey, IsRefusedWhileAGraphIsCaptured) {
+  const at::Generator captured = at::make_generator<CapturedGenerator>();
+  EXPECT_THAT(test::error_of<c10::NotImplementedError>([&] { draw_key(captured, {at::kCUDA, 0}); }),
+              HasSubstr("the generator of cuda:0 does not tell what to draw by"));
 }
 
 TEST(RandomDraws, AreNotToldWhileAGraphIsCaptured) {

@@ -80,7 +80,8 @@ def rank(device: str) -> dict:
             if device == "cuda":
                 found[name]["memory"] = memory(training)
                 found[name]["profile"] = profiled(training)
-            values[name] = training.weights()
+            values[name] = training.weights().cpu()  # the next one has the card to itself
+            del training
     found["equal"] = torch.equal(*values.values())
     return found
 

@@ -120,6 +120,7 @@ def distribute_module(
         if text:
             first_rank.warn(text)
     _replace(slots, numbers, variables, to_fill=not simulated)
+    _replace_in_scripted(module, slots)
     note_map(module, layouts)
     fill(module, made_on_meta, param_init_fn)
     return module
@@ -207,6 +208,15 @@ def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: 
                     note_unfilled(slot.tensor)
                 taken[number] = slot.tensor  # nothing holds the plain value any longer
             advance()
+
+
+def _replace_in_scripted(module: torch.nn.Module, slots: list[Slot]) -> None:
+    """Lists and the like in which scripted modules keep variables once more."""
+    scripted = [slot for slot in slots if slot.scripted]
+    made = [slot.owner._c.getattr(slot.name) for slot in scripted]
+    for owner in module.modules():
+        if isinstance(owner, torch.jit.ScriptModule):
+            torch.ops.weft._replace_in_attributes(owner, [slot.tensor for slot in scripted], made)
 
 
 def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:
