@@ -1,5 +1,6 @@
 // The generator, the keys and the mode.
 #include <ATen/CPUGeneratorImpl.h>
+#include <gmock/gmock.h>
 
 #include <set>
 #include <thread>
@@ -132,7 +133,7 @@ TEST(RandomDraws, AreToldByWhereTheGeneratorIs) {
 TEST(RandomKey, IsRefusedWhileAGraphIsCaptured) {
   const at::Generator captured = at::make_generator<CapturedGenerator>();
   EXPECT_THAT(test::error_of<c10::NotImplementedError>([&] { draw_key(captured, {at::kCUDA, 0}); }),
-              HasSubstr("the generator of cuda:0 does not tell what to draw by"));
+              ::testing::HasSubstr("the generator of cuda:0 does not tell what to draw by"));
 }
 
 TEST(RandomDraws, AreNotToldWhileAGraphIsCaptured) {
