@@ -165,8 +165,10 @@ def test_explain(capsys):
 def test_rules(capsys):
     everything = said(capsys, "rules")[1].splitlines()
     assert everything == torch.ops.weft.rules()
+    product = "m k, k n -> m n;  sum k;  linear 0|1\n"
     for name in ("mm", "aten::mm", "mm.default", "mm.out"):
-        assert said(capsys, "rules", name)[:2] == (0, "mm: m k, k n -> m n;  sum k;  linear 0|1\n")
+        assert said(capsys, "rules", name)[:2] == (0, f"mm: {product}mm.dtype: {product}")
+    assert said(capsys, "rules", "mm.dtype")[:2] == (0, f"mm.dtype: {product}")
     for name in ("add.Tensor", "add_.Tensor", "aten::add.Tensor"):
         assert said(capsys, "rules", name)[1].splitlines() == ["add.Tensor: ..., ... -> ...;  linear 0+1"]
     assert {line.split(":")[0] for line in said(capsys, "rules", "_foreach_add_")[1].splitlines()} >= {"add.Tensor"}
