@@ -1,5 +1,6 @@
 """Ranks that end, stop, leave, run out of memory or are slow."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 
 import torch
 import weft
@@ -21,6 +23,16 @@ KILLED = {"exits": {1: -signal.SIGKILL}, "same": False}  # each names its own so
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def common_folder(name: str) -> Iterator[str]:
+    """A folder that the ranks, which one process has started, name alike."""
+    folder = os.path.join(tempfile.gettempdir(), f"{os.getppid()}_{name}")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @row(r"rank 1\b", r"\[full_tensor\]", r"number \d+", **KILLED)
@@ -58,7 +70,7 @@ def killed_in_a_save(p: Part) -> None:
     _, sharded = p.rows()
     if p.odd():
         die()
-    with tempfile.TemporaryDirectory(suffix="killed_in_a_save") as folder:
+    with common_folder("killed_in_a_save") as folder:
         weft.save(folder, {"t": sharded})
 
 
@@ -66,28 +78,22 @@ def killed_in_a_save(p: Part) -> None:
 def killed_while_saving(p: Part) -> None:
     """one rank is killed while its part is written in the background, three ranks."""
     _, sharded = p.rows()
-    folder = os.path.join(tempfile.gettempdir(), f"{os.getppid()}_while_saving")
-    try:
+    with common_folder("while_saving") as folder:
         pending = weft.async_save(folder, {"t": sharded})
         if p.odd():
             die()
         pending.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @row("W097", r"async_save to '[^']*without_a_store", "rank 0 or torchrun", ranks=3, exits={0: -signal.SIGKILL})
 def store_killed_while_saving(p: Part) -> None:
     """rank 0, which keeps the job's store, is killed while the others' parts are written in the background."""
     _, sharded = p.rows()
-    folder = os.path.join(tempfile.gettempdir(), f"{os.getppid()}_without_a_store")
-    try:
+    with common_folder("without_a_store") as folder:
         pending = weft.async_save(folder, {"t": sharded})
         if p.faulty and p.rank == 0:
             die()
         pending.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @row(r"rank 1\b", r"number \d+", **KILLED)
