@@ -85,7 +85,14 @@ def killed_while_saving(p: Part) -> None:
         pending.wait()
 
 
-@row("W097", r"async_save to '[^']*without_a_store", "rank 0 or torchrun", ranks=3, exits={0: -signal.SIGKILL})
+@row(
+    "W097",
+    r"async_save to '[^']*without_a_store",
+    "rank 0 or torchrun",
+    ranks=3,
+    exits={0: -signal.SIGKILL},
+    same=False,  # each names how its own connection to the store has ended
+)
 def store_killed_while_saving(p: Part) -> None:
     """rank 0, which keeps the job's store, is killed while the others' parts are written in the background."""
     _, sharded = p.rows()
