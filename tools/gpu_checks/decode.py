@@ -133,14 +133,13 @@ def microseconds(step: Step, number: int, device: str) -> float:
     return start.elapsed_time(end) / number * 1e3
 
 
-def show(name: str, weft_us: list[float], plain_us: list[float]) -> float:
+def show(name: str, weft_us: list[float], plain_us: list[float]) -> None:
     ratio, low, high = figures.interval([a / b for a, b in zip(weft_us, plain_us, strict=True)])
     row(
         f"decode step, {name}",
         f"{statistics.median(weft_us):.0f} us, plain torch {statistics.median(plain_us):.0f} us: "
         f"{ratio:.3f} ({low:.3f} - {high:.3f})",
     )
-    return ratio
 
 
 def main(device: str) -> None:

@@ -213,10 +213,11 @@ def _replace(slots: list[Slot], numbers: list[int], variables: Any, *, to_fill: 
 def _replace_in_scripted(module: torch.nn.Module, slots: list[Slot]) -> None:
     """Lists and the like in which scripted modules keep variables once more."""
     scripted = [slot for slot in slots if slot.scripted]
+    before = [slot.tensor for slot in scripted]
     made = [slot.owner._c.getattr(slot.name) for slot in scripted]
-    for owner in module.modules():
+    for owner in module.modules() if scripted else ():
         if isinstance(owner, torch.jit.ScriptModule):
-            torch.ops.weft._replace_in_attributes(owner, [slot.tensor for slot in scripted], made)
+            torch.ops.weft._replace_in_attributes(owner, before, made)
 
 
 def swap_impl(old: torch.Tensor, new: torch.Tensor) -> None:

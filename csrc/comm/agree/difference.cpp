@@ -10,15 +10,12 @@
 
 #include "base/hash.h"
 #include "base/quote.h"
+#include "comm/lockstep/parted.h"
 
 namespace weft::comm {
 namespace {
 
 constexpr size_t kNamed = 3;  // facts in an error
-
-std::string ranks_text(const std::vector<int64_t>& ranks) {
-  return (ranks.size() == 1 ? "rank " : "ranks ") + c10::Join(", ", ranks);
-}
 
 // All that two meshes may differ in; of the world's own line, which stands for no mesh, nothing.
 std::string text_of(Mesh mesh) {
@@ -65,7 +62,7 @@ std::string differing_values(const std::string& name, const std::vector<std::map
     it->second.push_back(static_cast<int64_t>(rank));
   }
   std::string out;
-  for (const auto& [value, ranks] : values) out += (out.empty() ? "" : ", ") + value + " on " + ranks_text(ranks);
+  for (const auto& [value, ranks] : values) out += (out.empty() ? "" : ", ") + value + " on " + named(ranks);
   return values.size() < 2 ? std::string() : out;
 }
 
@@ -101,7 +98,7 @@ std::string difference(c10::ArrayRef<int64_t> hashes, Mesh mesh) {
   std::vector<int64_t> others;
   for (size_t g = 1; g < groups.size(); ++g) others.insert(others.end(), groups[g].begin(), groups[g].end());
   std::sort(others.begin(), others.end());
-  return c10::str(ranks_text(others), others.size() == 1 ? " differs" : " differ", " from ", ranks_text(groups[0]));
+  return c10::str(named(others), others.size() == 1 ? " differs" : " differ", " from ", named(groups[0]));
 }
 
 void compare(c10::ArrayRef<int64_t> hashes, const std::string& what, Mesh mesh) {

@@ -1,5 +1,5 @@
 #pragma once
-// What is said of ranks that have parted. Internal to failures.cpp and waiting.cpp.
+// What is said of ranks, and of those that have parted. Internal to comm/.
 #include <cstdint>
 #include <functional>
 #include <string>

@@ -135,7 +135,7 @@ at::Tensor pack_parts(const Axis& line, const std::vector<Divided>& tensors, con
     for (size_t i = 0; i < tensors.size(); ++i) {
       const Divided& t = tensors[i];
       const at::Tensor source = t.input.narrow(t.dim, starts[i], t.sizes[c]);
-      if (source.numel() > 0) flat.narrow(0, offset, source.numel()).view(source.sizes()).copy_(source);
+      if (source.numel() > 0) copy_strided(flat.narrow(0, offset, source.numel()).view(source.sizes()), source);
       starts[i] += t.sizes[c];
       offset += source.numel();
     }
