@@ -10,7 +10,9 @@
 #include "ops.h"
 #include "paths/adapter.h"
 #include "redistribute/tensors.h"
+#include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
+#include "views/views.h"
 
 namespace weft {
 namespace {
@@ -75,6 +77,13 @@ void define_tensor_ops(torch::Library& m) {
          std::optional<at::Device> device) {
         return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
       });
+  // What a tensor is a view of, and the same view of a copy of that: which has no part in autograd.
+  def("_root_of(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return root_of(t); });
+  def("_view_again(Tensor root, Tensor view) -> Tensor", [](const at::Tensor& root, const at::Tensor& view) {
+    const auto steps = steps_between(root_of(view), view);
+    BelowAutograd guard;
+    return share(view_again(root, steps.value()));
+  });
   // Tells which memory a sharded tensor shares, and how often that was written in place.
   def("_writes(Tensor tensor) -> (int memory, int writes)", [](const at::Tensor& t) {
     const Cell& cell = sharded(t).cell();

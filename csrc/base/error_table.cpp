@@ -211,8 +211,8 @@ constexpr ErrorKind kKinds[] = {
      "Leave torch.compile (jit_compile in Keras) off, or keep that part out of it with torch.compiler.disable; leave "
      "out mark_dynamic and dynamic=True."},
     {"W068", "RuntimeError, ValueError, NotImplementedError, IndexError", "an op's arguments are not valid",
-     "Plain torch refuses them alike: a dtype, a shape, an index or a parameter of a distribution is not one the op "
-     "takes.",
+     "Plain torch refuses them alike: a dtype, a shape, an index, memory that is written and read at once, or a "
+     "parameter of a distribution is not one the op takes.",
      "Correct the argument that the message names, as in a program of one process."},
     {"W069", "RuntimeError", "an op makes NaN or Inf",
      "`weft.check_finite(True)` is on, and a result has values that its operands had not, or had already.",

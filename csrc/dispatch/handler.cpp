@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "dispatch/how.h"
+#include "dispatch/overlap.h"
 #include "gradient/gradient.h"
 #include "mesh/context.h"
 #include "mesh/log.h"
@@ -19,6 +20,7 @@ Handler::Handler(const OpInfo& op, torch::jit::Stack& stack, std::shared_ptr<con
 
 void Handler::run() {
   take_operands();
+  refuse_overlaps();
   find_mesh();
   do {
     if (plan_ == nullptr) {
@@ -30,7 +32,10 @@ void Handler::run() {
     call_composite();
     return order_outputs();
   }
+  if (C10_UNLIKELY(entries_depend())) return call_entries();
+  count_list_writes();
   lay_out_inputs();
+  keep_apart();
   call_local();
   write_back();
   wrap_outputs();
@@ -41,8 +46,6 @@ void Handler::take_operands() {
     ShardedTensorImpl* impl = holds_shards(t) ? &sharded(t) : nullptr;
     if (impl == nullptr) check_strided(op_.short_name, t);
     if (t.defined()) reduce_gradient_of_leaf(t);
-    // Core bumps the version of a tensor that is written by itself, not of those in a list.
-    if (element >= 0 && impl != nullptr && op_.arguments[argument].written && !t.is_inference()) impl->bump_version();
     operands_.push_back({std::move(t), impl, {}, static_cast<int>(argument), element, false});
   };
   for (size_t a = 0; a < op_.arguments.size(); ++a) {
@@ -64,6 +67,16 @@ void Handler::take_operands() {
       }
     } else if (op_.is_view) {
       view_arguments_.push_back(v);
+    }
+  }
+}
+
+// Core bumps the version of a tensor that is written by itself, not of those in a list.
+void Handler::count_list_writes() const {
+  if (!op_.writes) return;
+  for (const Operand& o : operands_) {
+    if (o.element >= 0 && o.impl != nullptr && op_.arguments[o.argument].written && !o.tensor.is_inference()) {
+      o.impl->bump_version();
     }
   }
 }
@@ -104,6 +117,9 @@ void Handler::find_plan() {
   plan_ = weft::find_plan(key_, hash);
   if (plan_ != nullptr) return;
   const auto begin = std::chrono::steady_clock::now();
+  for (const Operand& o : operands_) {
+    if (op_.arguments[o.argument].written && o.tensor.defined()) refuse_internal_overlap(op_, o.tensor);
+  }
   Call call = describe();
   if (frozen()) refuse_new_plan(call);
   Plan plan = make_plan(call, context().bind(mesh_).coordinates);

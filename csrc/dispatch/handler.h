@@ -30,11 +30,18 @@ class Handler {
 
   // From the call to its plan (handler.cpp).
   void take_operands();
+  void count_list_writes() const;
   void find_mesh();
   void make_key();
   void find_plan();
   Call describe() const;
   bool carry_out_reductions();
+
+  // Operands that lie in one memory (handler_overlap.cpp).
+  void refuse_overlaps() const;
+  void keep_apart();
+  bool entries_depend() const;
+  void call_entries();
 
   // On the shards (handler_local.cpp).
   void lay_out_inputs();

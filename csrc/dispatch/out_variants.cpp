@@ -3,6 +3,7 @@
 #include <weft/tensor.h>
 
 #include "dispatch/special.h"
+#include "plan/dtypes.h"
 #include "plan/gather.h"
 #include "redistribute/tensors.h"
 #include "rules/overloads.h"
@@ -40,10 +41,12 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   return written;
 }
 
-// Reductions and scans compute in the dtype of what they write, where they are given none.
-void take_dtype(const c10::FunctionSchema& functional, at::ScalarType out, Stack& call) {
+// Reductions and scans compute in the dtype of what they write, where they are given none: whether they do.
+bool take_dtype(const c10::FunctionSchema& functional, at::ScalarType out, Stack& call) {
   const std::optional<int> dtype = functional.argumentIndexWithName("dtype");
-  if (dtype && call[*dtype].isNone()) call[*dtype] = out;
+  if (!dtype || !call[*dtype].isNone()) return false;
+  call[*dtype] = out;
+  return !call[0].isTensor() || call[0].toTensor().scalar_type() != out;
 }
 
 }  // namespace
@@ -63,8 +66,9 @@ void run_out(const OpInfo& op, Stack& stack) {
   }
   const auto functional = rules::functional_of(op.schema());
   BelowAutograd guard;
+  bool other_dtype = false;
   if (functional) {
-    if (outs.size() == 1) take_dtype(functional->schema(), outs[0].scalar_type(), call);
+    if (outs.size() == 1) other_dtype = take_dtype(functional->schema(), outs[0].scalar_type(), call);
     functional->callBoxed(&call);
   } else {
     call = run_out_gathered(op, stack);
@@ -77,6 +81,8 @@ void run_out(const OpInfo& op, Stack& stack) {
     }
   }
   TORCH_INTERNAL_ASSERT(results.size() == outs.size());
+  for (size_t i = 0; i < outs.size(); ++i) other_dtype |= results[i].scalar_type() != outs[i].scalar_type();
+  if (other_dtype) check_out_dtypes(op, c10::ArrayRef<c10::IValue>(stack).slice(base, n));
   for (size_t i = 0; i < outs.size(); ++i) {
     at::Tensor& out = outs[i];
     TORCH_CHECK(c10::canCast(results[i].scalar_type(), out.scalar_type()), "[W068] [", op.short_name, "] result type ",

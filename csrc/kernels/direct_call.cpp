@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dispatch/handler.h"
+#include "dispatch/overlap.h"
 #include "gradient/gradient.h"
 #include "plan/call_key.h"
 #include "tensor/strided.h"
@@ -36,7 +37,20 @@ c10::ArrayRef<at::Tensor> DirectCall::take_shards() {
     if (o.in_list && o.written && o.impl != nullptr && !o.impl->is_inference()) o.impl->bump_version();
     shards_.push_back(o.impl != nullptr ? o.impl->local() : *o.tensor);
   }
+  if (op_.writes) look_for_overlaps();
   return {shards_.data(), shards_.size()};
+}
+
+void DirectCall::look_for_overlaps() {
+  const Operand& self = operands_[0];
+  if (self.impl == nullptr || !self.written || self.in_list) return;
+  const Cell* cell = self.impl->known_cell();
+  for (size_t i = 1; i < operands_.size() && cell != nullptr; ++i) {
+    const Operand& o = operands_[i];
+    if (C10_LIKELY(o.impl == nullptr || o.impl == self.impl || o.impl->known_cell() != cell)) continue;
+    refuse_partial_overlap(op_, *self.tensor, *o.tensor);
+    shards_[i] = apart_from(shards_[0], shards_[i]);
+  }
 }
 
 void DirectCall::note_writes() const {

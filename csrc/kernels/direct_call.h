@@ -45,6 +45,7 @@ class DirectCall {
 
  private:
   void push_value(const c10::IValue& value);
+  void look_for_overlaps();
 
   struct Operand {
     const at::Tensor* tensor;  // the caller's

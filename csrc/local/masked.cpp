@@ -26,7 +26,7 @@ struct MaskedCall::Shifted {
 // Every rank masks what others hold, so an index that nobody holds is looked for first. On a GPU that would make the
 // host wait for it: there it is masked everywhere, as core's own check is an assertion of the card.
 void MaskedCall::check_range(const OpInfo& op, const at::Tensor& index, const at::Tensor& ignored) const {
-  if (!index.is_cpu()) return;
+  if (!index.is_cpu() || !recipe_.reads) return;
   const int64_t least = recipe_.wraps ? -global_size_ : 0;
   at::Tensor wrong = index.lt(least).logical_or_(index.ge(global_size_));
   if (ignored.defined()) wrong.logical_and_(ignored.logical_not());

@@ -20,6 +20,7 @@ class MaskedCall final : public LocalCall {
     int element = -1;           // and the entry of it, where that is a list
     int ignored = -1;           // the argument with the index that is left out; -1: zeros at others' indices
     bool wraps = false;         // negative indices count from the end
+    bool reads = true;          // false: the whole result has no elements, and core looks at no index
     int64_t after = 0;          // dimensions of the result behind the indices'
     std::vector<Table> tables;  // arguments that are read at the indices, and the dimension that is
   };

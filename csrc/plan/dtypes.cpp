@@ -1,5 +1,6 @@
 #include "plan/dtypes.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -211,6 +213,50 @@ void check_dtypes(const Call& call) {
     return std::any_of(group.begin(), group.end(), [&](const Dtypes& other) { return other != own && runs(other); });
   });
   if (dtypes_differ) std::rethrow_exception(of_ones);
+}
+
+namespace {
+
+// What an out= kernel raises of a few ones of the operands' own dtypes, or all of that one; null: nothing.
+std::exception_ptr tried_out(const Call& call, std::optional<at::ScalarType> dtype) {
+  std::vector<c10::IValue> stack = arguments_with(call, call.arguments, at::kCPU, [&](const TensorInfo& info) {
+    const auto options = at::TensorOptions().dtype(dtype.value_or(info.dtype)).device(at::kCPU);
+    if (info.written) return at::empty({0}, options);
+    std::vector<int64_t> sizes;
+    for (const int64_t size : info.geometry.sizes) sizes.push_back(std::min<int64_t>(size, 2));
+    at::Tensor few = at::full(sizes, 1, options);
+    if (info.wrapped_number) few.unsafeGetTensorImpl()->set_wrapped_number(true);
+    return few;
+  });
+  try {
+    call.op.handle.callBoxed(&stack);
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void check_out_dtypes(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments) {
+  const Call call = Call::of(op, arguments);
+  if (op.random || call.mesh == nullptr || call.mesh->device_type() != "cpu") return;
+  if (op.handle.operator_name().getNamespace() != "aten") return;
+  const ForPlanning planning;
+  const Unseen unseen;
+  const BelowAutograd below;
+  const at::RecordFunctionGuard not_recorded(false);
+  const auto out =
+      std::find_if(call.tensors.begin(), call.tensors.end(), [](const TensorInfo& t) { return t.written; });
+  const std::exception_ptr raised = tried_out(call, std::nullopt);
+  if (raised == nullptr || tried_out(call, out->dtype) != nullptr) return;
+  try {
+    std::rethrow_exception(raised);
+  } catch (const c10::NotImplementedError&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false, "[W068] [", op.short_name, "] ", text_of(raised));
+  } catch (...) {
+    TORCH_CHECK(false, "[W068] [", op.short_name, "] ", text_of(raised));
+  }
 }
 
 }  // namespace weft

@@ -8,4 +8,8 @@ namespace weft {
 /// not on the same of others. What a kernel lacks for one dtype alone (a half on CPUs) is no failure of theirs.
 void check_dtypes(const Call& call);
 
+/// Raises what an out= op on CPUs raises of the dtypes of what it writes, given all its arguments: where it fails on a
+/// few ones of these, and not where all are of the dtype of the first that it writes.
+void check_out_dtypes(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments);
+
 }  // namespace weft

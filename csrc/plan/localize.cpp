@@ -126,6 +126,8 @@ Local masked_call(const Call& call, const BoundRule& bound, const std::vector<Ax
     for (size_t r = 0; r < bound.results.size(); ++r) {
       look(bound.results[r], layouts.results[r], call.results[r].geometry, -1);
     }
+    // Ops with one tensor of indices look at them all the same.
+    recipe.reads = recipe.element < 0 || call.results[0].geometry.numel() > 0;
     // The indices' dimensions stand in the place of the one that they look into, unless the result has the index's own.
     const auto ndim = static_cast<int64_t>(bound.results[0].dims.size());
     if (ndim == table_ndim - 1 + index_ndim) recipe.after = table_ndim - 1 - recipe.tables.back().dim;

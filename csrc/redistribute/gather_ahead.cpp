@@ -2,6 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/engine.h>
 
 #include <algorithm>
@@ -55,6 +57,7 @@ struct Bucket {
 class GatherAhead : public ContextState {
  public:
   at::Tensor take(const Wanted& wanted) {
+    use_stream_of(wanted.operand.local().device());
     const Number number = number_of(wanted);
     if (number == GatherOrder::kNone) return on_demand(wanted);
     requests_[number].asked_again(wanted);
@@ -75,6 +78,8 @@ class GatherAhead : public ContextState {
 
   // Nothing is under way any more, and what came is freed.
   void drop() {
+    if (buckets_.empty()) return;
+    const c10::StreamGuard guard(stream_);
     while (!buckets_.empty()) drop_first();
   }
 
@@ -90,6 +95,15 @@ class GatherAhead : public ContextState {
   std::mutex mutex;
 
  private:
+  // What was gathered for another stream is used on that one alone: its memory is that one's to wait for and to free.
+  void use_stream_of(c10::Device device) {
+    const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+    if (stream == stream_) return;
+    drop();
+    kept_.clear();
+    stream_ = stream;
+  }
+
   Number number_of(const Wanted& wanted) {
     const uint64_t hash = GatherRequest::hash(wanted);
     const auto [begin, end] = numbers_.equal_range(hash);
@@ -259,9 +273,10 @@ class GatherAhead : public ContextState {
   std::unordered_multimap<uint64_t, Number> numbers_;  // by hash
   GatherOrder order_;
   KeptGathers kept_;
-  int task_ = -1;                                                   // the backward pass that ends with kept_ empty
-  std::deque<Bucket> buckets_;                                      // two at most: the one in use, and the next
-  Number before_ = GatherOrder::kNone, last_ = GatherOrder::kNone;  // of what was gathered ahead
+  int task_ = -1;                                                     // the backward pass that ends with kept_ empty
+  std::deque<Bucket> buckets_;                                        // two at most: the one in use, and the next
+  Number before_ = GatherOrder::kNone, last_ = GatherOrder::kNone;    // of what was gathered ahead
+  c10::Stream stream_{c10::Stream::DEFAULT, c10::Device(c10::kCPU)};  // on which buckets_ and kept_ are used
 };
 
 // Beside that of the real mesh, whose requests must be the same on all ranks.

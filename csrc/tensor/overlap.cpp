@@ -47,4 +47,21 @@ std::optional<std::pair<size_t, size_t>> written_overlap(const std::vector<at::T
   return std::nullopt;
 }
 
+// As at::get_overlap_status, of tensors that share a cell where core's share a storage.
+bool overlap_partially(const at::Tensor& a, const at::Tensor& b) {
+  if (!holds_shards(a) || !holds_shards(b) || a.is_same(b)) return false;
+  const ShardedTensorImpl &one = sharded(a), &other = sharded(b);
+  if (one.known_cell() == nullptr || one.known_cell() != other.known_cell()) return false;
+  if (a.numel() == 0 || b.numel() == 0) return false;
+  if (!one.is_non_overlapping_and_dense() || !other.is_non_overlapping_and_dense()) return false;
+  const auto bytes_of = [](const at::Tensor& t) {
+    const int64_t first = t.storage_offset() * t.element_size();
+    return std::pair{first, first + t.numel() * t.element_size()};
+  };
+  const auto [first, end] = bytes_of(a);
+  const auto [other_first, other_end] = bytes_of(b);
+  if (first == other_first && end == other_end) return !a.strides().equals(b.strides());
+  return first < other_end && other_first < end;
+}
+
 }  // namespace weft

@@ -13,4 +13,8 @@ namespace weft {
 std::optional<std::pair<size_t, size_t>> written_overlap(const std::vector<at::Tensor>& tensors,
                                                          c10::IntArrayRef written);
 
+/// Whether core takes one of two tensors to hold some elements of the other one, in another place or order: it tells so
+/// of those without gaps alone. By the full tensors' geometry, so alike on all ranks.
+bool overlap_partially(const at::Tensor& a, const at::Tensor& b);
+
 }  // namespace weft

@@ -15,16 +15,13 @@ namespace weft {
 namespace {
 
 // What a view is a view of, where the view's numbers are the root's; undefined: it is no view, or sees other numbers.
-at::Tensor root_of(const at::Tensor& view) {
-  const ShardedTensorImpl& impl = sharded(view);
-  if (!impl.chain()) return {};
-  const at::Tensor local = impl.local();  // what the cell waits for is here from now on
-  const Cell& cell = impl.cell();
-  if (local.scalar_type() != cell.local.scalar_type() || local.is_conj() != cell.local.is_conj() ||
-      local.is_neg() != cell.local.is_neg()) {
-    return {};
-  }
-  return make_view(impl, cell.local, cell.layout, cell.geometry, nullptr, /*moved=*/false);
+at::Tensor root_alike(const at::Tensor& view) {
+  if (!sharded(view).chain()) return {};
+  const at::Tensor root = root_of(view), local = sharded(view).local();
+  const at::Tensor& whole = sharded(root).local();
+  const bool alike = local.scalar_type() == whole.scalar_type() && local.is_conj() == whole.is_conj() &&
+                     local.is_neg() == whole.is_neg();
+  return alike ? root : at::Tensor();
 }
 
 // It folds or splits dimensions: seen in the full tensor's own memory order, of which only a replicated tensor has all.
@@ -57,7 +54,7 @@ at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef
   BelowAutograd guard;
   if (!ranges) {
     // It may reach past what self sees.
-    if (const at::Tensor root = root_of(self); root.defined()) return as_strided(op, root, sizes, strides, offset);
+    if (const at::Tensor root = root_alike(self); root.defined()) return as_strided(op, root, sizes, strides, offset);
     return in_memory(op, self, view);
   }
   at::Tensor out = share(self);

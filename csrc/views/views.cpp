@@ -219,6 +219,14 @@ bool are_tied(const at::Tensor& a, const at::Tensor& b) {
   return to_a.op != to_b.op || to_a.output == to_b.output || to_a.arguments != to_b.arguments;
 }
 
+at::Tensor root_of(const at::Tensor& view) {
+  const ShardedTensorImpl& impl = sharded(view);
+  if (!impl.chain()) return share(view);
+  impl.local();  // what the cell waits for is here from now on
+  const Cell& cell = impl.cell();
+  return make_view(impl, cell.local, cell.layout, cell.geometry, nullptr, /*moved=*/false);
+}
+
 at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps) {
   at::Tensor view = base;
   for (const auto& step : steps) view = run(*step, view);

@@ -40,6 +40,9 @@ std::optional<ViewSteps> steps_between(const at::Tensor& base, const at::Tensor&
 /// they are not two results of one op.
 bool are_tied(const at::Tensor& a, const at::Tensor& b);
 
+/// What a sharded tensor is a view of, as a tensor of its own; itself, detached, where it is none.
+at::Tensor root_of(const at::Tensor& view);
+
 /// The same view of another tensor, as a program makes it: autograd sees each op. `base` itself where there is none.
 at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps);
 

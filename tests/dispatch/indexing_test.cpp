@@ -87,5 +87,17 @@ TEST(Indexing, AMaskOfAnotherLengthIsCoresToRefuse) {
   });
 }
 
+TEST(Indexing, LooksAtNoIndexWhereNothingIsRead) {
+  run_ranks(3, [](int) {
+    const at::Tensor plain = numbers({5, 1}), places = at::tensor({2, 1}, at::kLong);
+    const at::Tensor x = distribute_tensor(plain, layout({{}, {"x"}}));
+    const auto nothing = [&](const at::Tensor& t) {
+      return t.slice(0, 1, 1).unsqueeze(1).index(List({std::nullopt, std::nullopt, places}));
+    };
+    EXPECT_EQ(difference({nothing(x)}, {nothing(plain)}), "");
+    EXPECT_NE(error_of<c10::IndexError>([&] { x.index(List({std::nullopt, places})); }), "");
+  });
+}
+
 }  // namespace
 }  // namespace weft

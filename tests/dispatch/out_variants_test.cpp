@@ -48,6 +48,31 @@ TEST(Out, WithoutEntriesTakesTheResultsShape) {
   });
 }
 
+TEST(Out, IsRefusedForDtypesAsCoreRefusesIt) {
+  run_ranks(3, [](int) {
+    const at::Tensor whole = at::arange(20).view({5, 4}), whole_float = whole.to(at::kFloat);
+    const at::Tensor x = distribute_tensor(whole, layout(kRows)), y = distribute_tensor(whole_float, layout(kRows));
+    const auto of = [](at::ScalarType dtype) { return at::zeros({5, 4}, dtype); };
+    const auto refuses = [&](auto&& call, const char* words) {
+      EXPECT_THAT(error_of<c10::Error>(call), testing::HasSubstr(words));
+    };
+    at::Tensor complex = of(at::kComplexFloat), wide = of(at::kDouble), one = at::zeros({}, at::kFloat);
+    refuses([&] { at::neg_out(complex, x); }, "[neg.out] Found dtype ComplexFloat but expected Long");
+    refuses([&] { at::floor_out(wide, y); }, "[floor.out] Found dtype Double but expected Float");
+    refuses([&] { at::mean_out(one, x, at::IntArrayRef{0, 1}); }, "[mean.out] mean(): could not infer output dtype");
+    at::Tensor product = at::zeros({5, 5}, at::kDouble);
+    refuses([&] { at::mm_out(product, y, y.t()); }, "[mm.out] Expected out tensor to have dtype");
+    EXPECT_EQ(difference({complex, wide, product}, {of(at::kComplexFloat), of(at::kDouble), product * 0}), "");
+    at::Tensor cells = at::zeros({4}, at::kDouble);  // cast, as core does
+    at::add_out(wide, y, y);
+    at::sin_out(complex, x);
+    at::sum_out(cells, x, at::IntArrayRef{0});
+    EXPECT_EQ(difference({wide, complex, cells}, {(whole_float + whole_float).to(at::kDouble),
+                                                  whole.sin().to(at::kComplexFloat), whole.sum(0).to(at::kDouble)}),
+              "");
+  });
+}
+
 TEST(Out, GivesReductionsItsDtype) {
   run_ranks(3, [](int) {
     const at::Tensor plain = at::full({5, 4}, 40000.0, at::kHalf), x = distribute_tensor(plain, layout(kRows));

@@ -41,6 +41,24 @@ class Training:
         self.model(self.x).square().mean().backward()
         self.optimizer.step()
 
+    @torch.no_grad()
+    def on_two_streams(self) -> bool:
+        """Whether forward gives the same where its second half has a stream of its own."""
+        want = self.model(self.x)
+        here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        same = True
+        for _ in range(10):
+            y = self.x
+            for layer in self.model.layers[: LAYERS // 2]:
+                y = torch.tanh(layer(y))
+            side.wait_stream(here)
+            with torch.cuda.stream(side):
+                for layer in self.model.layers[LAYERS // 2 :]:
+                    y = torch.tanh(layer(y))
+            here.wait_stream(side)
+            same = torch.equal(y, want) and same
+        return same
+
     def weights(self) -> torch.Tensor:
         return torch.cat([weft.full_tensor(p.detach()).flatten() for p in self.model.parameters()])
 
@@ -80,6 +98,7 @@ def rank(device: str) -> dict:
             if device == "cuda":
                 found[name]["memory"] = memory(training)
                 found[name]["profile"] = profiled(training)
+                found[name]["streams"] = training.on_two_streams()
             values[name] = training.weights().cpu()  # the next one has the card to itself
             del training
     found["equal"] = torch.equal(*values.values())
@@ -112,6 +131,7 @@ def main(device: str) -> None:
     for name in ("on demand", "ahead"):
         (live, reserved), (recorded, streams) = found[name]["memory"], found[name]["profile"]
         require(recorded == 0, f"{recorded} calls of record_stream")
+        require(found[name]["streams"], f"gathers {name}: other numbers on two streams than on one")
         against = f", {live / plan:.2f} of its plan" if name == "ahead" else ""
         row(
             f"gathers {name}",

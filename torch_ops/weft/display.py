@@ -79,6 +79,23 @@ def _guard(cls: type, name: str) -> None:
     setattr(cls, name, guarded)
 
 
+def _copied(tensor: torch.Tensor, memo: dict) -> torch.Tensor:
+    """The value in memory of its own, as torch's: parameters alone, others together with what shares theirs."""
+    with torch.no_grad():
+        if isinstance(tensor, torch.nn.Parameter):
+            new = tensor.detach().clone()
+        else:
+            shared = ("weft", torch.ops.weft._writes(tensor)[0])
+            root = memo.get(shared)
+            if root is None:
+                memo[shared] = root = torch.ops.weft._root_of(tensor).clone()
+            new = torch.ops.weft._view_again(root, tensor)
+        path = torch.ops.weft.path_of(tensor)
+        if path:
+            torch.ops.weft.set_path(new, path)
+        return new
+
+
 def _guard_deepcopy(cls: Any) -> None:
     original = cls.__deepcopy__
 
@@ -87,11 +104,7 @@ def _guard_deepcopy(cls: Any) -> None:
     def deepcopied(self: torch.Tensor, memo: dict) -> Any:
         if id(self) in memo or not torch.ops.weft.is_sharded(self) or not self.is_leaf:
             return original(self, memo)
-        with torch.no_grad():
-            new = self.detach().clone()
-            path = torch.ops.weft.path_of(self)
-            if path:
-                torch.ops.weft.set_path(new, path)
+        new = _copied(self, memo)
         if isinstance(self, torch.nn.Parameter):
             # Torch's own takes the value, too, neither gradient nor attributes.
             new = type(self)(new, self.requires_grad)

@@ -53,8 +53,8 @@ struct Call {
   const char* op = nullptr;  // null: none
   const std::string* path = nullptr;
   Layout from = nullptr, to = nullptr;  // null: not known
-  Sizes sizes;
-  std::string comparing;  // empty: nothing
+  Sizes sizes{};
+  std::string comparing{};  // empty: nothing
   Identity identity = 0;
 
   /// What the thread is about to do.

@@ -19,7 +19,7 @@ namespace weft::comm {
 struct Failure {
   int64_t rank = 0;         // less: of no rank alone
   int64_t collectives = 0;  // asked for before, by that rank
-  std::string op, type, message;
+  std::string op{}, type{}, message{};
 
   bool same_point(const Failure& other) const { return collectives == other.collectives && op == other.op; }
   std::string str() const;

@@ -30,8 +30,8 @@ bool is_over_tcp(const ::gloo::transport::Pair& pair) {
 Connections connections_of(c10d::Backend& backend) {
   Connections out;
   c10d::ProcessGroupGloo* const gloo = as_gloo(backend);
-  if (gloo == nullptr || c10d::getDefaultGlooLazyInit() || &::gloo::transport::tcp::Pair::isConnected == nullptr)
-    return out;
+  auto is_connected = &::gloo::transport::tcp::Pair::isConnected;  // weak
+  if (gloo == nullptr || c10d::getDefaultGlooLazyInit() || is_connected == nullptr) return out;
   const auto& ranks = gloo->getOptions()->global_ranks_in_group;
   for (int r = 0; r < gloo->getSize(); ++r) {
     if (r == gloo->getRank()) continue;
@@ -39,7 +39,7 @@ Connections connections_of(c10d::Backend& backend) {
     for (const auto& context : Opened::contexts(*gloo)) {
       ::gloo::transport::Pair* const pair = context->getPair(r).get();
       if (pair == nullptr || !is_over_tcp(*pair)) continue;
-      if (static_cast<::gloo::transport::tcp::Pair*>(pair)->isConnected()) continue;
+      if ((static_cast<::gloo::transport::tcp::Pair*>(pair)->*is_connected)()) continue;
       out.ended.push_back(ranks.empty() ? r : static_cast<int64_t>(ranks[r]));
       break;
     }
