@@ -54,6 +54,13 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
   AccumulateGrad* node_;  // owns this hook
 };
 
+// Autograd's engine adds the next gradient to one that nobody else holds in place, else out of place: with a sharded
+// one after it these are two ops. On one rank alone a thread of the backend may hold what it gave for a moment longer.
+at::Tensor held_alone(at::Tensor plain) {
+  if (!plain.has_storage() || is_traced(plain)) return plain;
+  return plain.use_count() == 1 && plain.storage().use_count() == 1 ? plain : plain.clone();
+}
+
 // Brings the gradient of one result of a node to a layout, or makes it plain where there is none.
 class ResultGradient final : public torch::autograd::FunctionPreHook {
  public:
@@ -64,7 +71,7 @@ class ResultGradient final : public torch::autograd::FunctionPreHook {
     if (output_ >= out.size() || !holds_shards(out[output_])) return out;
     at::Tensor& grad = out[output_];
     const RunningOp running = running_for(grad, grad);
-    grad = target_ == nullptr ? full_or_alias(grad) : redistribute_tensor(grad, target_);
+    grad = target_ == nullptr ? held_alone(full_or_alias(grad)) : redistribute_tensor(grad, target_);
     return out;
   }
   uint32_t output() const { return output_; }

@@ -80,6 +80,36 @@ def held_by_one_rank(mesh):
         torch.testing.assert_close(weft.local_tensor(kept[0]), (shard * 2).cos())
 
 
+class Negated(torch.autograd.Function):
+    """Gives its gradient on as one that is negated where it is read, as gradients of imaginary parts are."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch._neg_view(-grad)
+
+
+def negated_and_held_by_one_rank(mesh):
+    """Nor do the ranks part where one of the two that are added up is negated where it is read."""
+    torch.manual_seed(0)
+    weight, batch = torch.randn(6, 6), torch.randn(12, 6)
+
+    def used(h, x, kept, first, second):
+        return first(h).sin().sum() + (x @ second(Kept.apply(h, kept))).cos().sum()
+
+    for first, second in ((Negated.apply, torch.clone), (torch.clone, Negated.apply)):
+        plain = weight.clone().requires_grad_()
+        used(plain * 2, batch, None, first, second).backward()
+        w = weft.distribute_tensor(weight, (None, None), mesh).requires_grad_()
+        x = weft.distribute_tensor(batch, (mesh.axis_names[0], None), mesh)  # its gradient is a pending sum
+        used(w * 2, x, [] if weft.rank() == 0 else None, first, second).backward()
+        same(w.grad, plain.grad)
+        same(w.grad.sum(), plain.grad.sum())
+
+
 def laid_out_in_two_ways(mesh):
     """A pending gradient and a whole one: the sum is laid out as a sum out of place, in each layout of the leaf."""
     torch.manual_seed(0)
@@ -209,6 +239,7 @@ CASES = {
         in_place,
         in_place_past_a_view,
         held_by_one_rank,
+        negated_and_held_by_one_rank,
         laid_out_in_two_ways,
         in_hooks,
         with_a_graph,

@@ -28,6 +28,7 @@ from . import (
     trace_modules,
     traced_code,
     traced_draws,
+    traced_hops,
     traced_programs,
     traced_sizes,
     traced_writes,
@@ -81,6 +82,7 @@ def install() -> None:
     after_import("torch._dynamo.variables.builder", _build_variables)
     after_import("torch._dynamo.convert_frame", _convert_frames)
     after_import("torch._dynamo.output_graph", _tell_code)
+    traced_hops.install()
     traced_programs.install()
 
 
