@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch.fx import Graph
+from torch.fx import Graph, Node
 
 from . import traced_draws, traced_views, traced_writes
 from .after_import import after_import
@@ -75,10 +75,10 @@ def _order(graph_compile: ModuleType) -> None:
 
         @functools.wraps(original)
         def stage(state: Any, capture: Any, partition: Any, *compilers: Any, original: Any = original) -> Any:
-            graph, met = capture.graph_module.graph, getattr(compiled, "met", False)
+            met = getattr(compiled, "met", False)
             if met:
-                _keep_in_forward(graph)
-            with traced_draws.as_op_by_op(graph, met):
+                _keep_in_forward(capture.graph_module.graph)
+            with traced_draws.as_op_by_op(capture.graph_module.graph, met):
                 return original(state, capture, partition, *(ordering(c, met) for c in compilers))
 
         vars(graph_compile)[name] = stage
@@ -86,12 +86,48 @@ def _order(graph_compile: ModuleType) -> None:
 
 def _keep_in_forward(graph: Graph) -> None:
     """What forward draws and moves backward does not draw and move again. (It would where it has all that this needs:
-    such ops are never left out as unused.)"""
+    such ops are never left out as unused.) Forward moves as well what backward moves that needs no gradient, which else
+    would go by the sizes of a rank's parts."""
+    of_gradients: set[Node] = set()
+    moved: set[Node] = set()
     for node in graph.nodes:
-        moves = getattr(node.target, "namespace", "") == "_c10d_functional"
-        backward = node.meta.get("partitioner_tag") == "is_backward" or "recompute" in node.meta
-        if (moves or traced_draws.begins_draw(node)) and not backward:
+        if (node.op == "placeholder" and "tangents" in node.name) or not of_gradients.isdisjoint(node.all_input_nodes):
+            of_gradients.add(node)
+        moves = getattr(node.target, "namespace", "") == "_c10d_functional" and node not in of_gradients
+        draws = traced_draws.begins_draw(node) and not _is_backward(node)
+        if (moves or draws) and "recompute" not in node.meta:
+            if _is_backward(node):
+                moved.add(node)
             node.meta["partitioner_tag"] = "must_be_in_forward"
+    if moved:
+        _to_forward(graph, moved, of_gradients)
+
+
+def _to_forward(graph: Graph, moved: set[Node], of_gradients: set[Node]) -> None:
+    """Nodes, and what they need, to before all that needs a gradient: partitioners take a graph's order into account."""
+    needed = set(moved)
+    for node in reversed(graph.nodes):
+        if node in needed:
+            needed.update(n for n in node.all_input_nodes if _is_backward(n))
+    begin = next(node for node in graph.nodes if node in of_gradients and node.op != "placeholder")
+    is_past = False
+    for node in list(graph.nodes):
+        is_past = is_past or node is begin
+        if node not in needed:
+            continue
+        if is_past:
+            begin.prepend(node)
+        node.meta["partitioner_tag"] = "must_be_in_forward" if node in moved else "is_forward"
+    # One of them takes forward to end with the last node that has just that tag.
+    end = next(node for node in reversed(graph.nodes) if node in moved)  # waits for what moves
+    with graph.inserting_after(end):
+        last = graph.call_function(torch.ops.aten.alias.default, (end,))
+    last.meta = {**end.meta, "partitioner_tag": "is_forward"}
+    end.replace_all_uses_with(last, lambda user: user is not last)
+
+
+def _is_backward(node: Node) -> bool:
+    return node.meta.get("partitioner_tag") == "is_backward"
 
 
 def _below_autograd(program: Callable[..., Any]) -> Callable[..., Any]:
