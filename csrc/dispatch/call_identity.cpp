@@ -49,6 +49,13 @@ uint64_t hash_of(const c10::IValue& v) {
   return 11;
 }
 
+// The argument that scales what an op of core adds to a product; -1: it adds nothing so.
+int scale_of_first(const OpInfo& op) {
+  if (op.rules.empty() || op.short_name.find("::") != std::string::npos) return -1;
+  const auto& operands = op.rules.front()->rule.operands;
+  return !operands.empty() && operands[0].added_once ? op.argument("beta") : -1;
+}
+
 }  // namespace
 
 bool checks_plain() { return check_whole.load(std::memory_order_relaxed); }
@@ -66,15 +73,28 @@ void CallIdentifier::add_tensor(const at::Tensor& t, size_t argument) {
     if (path_ == nullptr) path_ = impl.interned_path();
     sharded_ = &impl;
   } else if (!op_.arguments[argument].written) {
-    const uint64_t h = sample(t, kOperandWords);
-    if (h == 0) return;
-    call_.plain = mix(call_.plain, h);
-    if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();
-    if (C10_UNLIKELY(checks_plain())) compare(t, argument);
+    if (argument == 0 && (scale_ = scale_of_first(op_)) >= 0) {
+      scaled_ = &t;
+    } else {
+      add_plain(t, argument);
+    }
   }
 }
 
-void CallIdentifier::add_value(const c10::IValue& v) { call_.values = mix(call_.values, hash_of(v)); }
+void CallIdentifier::add_plain(const at::Tensor& t, size_t argument) {
+  const uint64_t h = sample(t, kOperandWords);
+  if (h == 0) return;
+  call_.plain = mix(call_.plain, h);
+  if (call_.plain_operand == nullptr) call_.plain_operand = op_.schema().arguments()[argument].name().c_str();
+  if (C10_UNLIKELY(checks_plain())) compare(t, argument);
+}
+
+void CallIdentifier::add_value(const c10::IValue& v, size_t argument) {
+  call_.values = mix(call_.values, hash_of(v));
+  if (C10_UNLIKELY(scaled_ != nullptr) && static_cast<int>(argument) == scale_) {
+    if (!v.isScalar() || v.toScalar().toComplexDouble() != 0.) add_plain(*scaled_, 0);
+  }
+}
 
 void CallIdentifier::add_ints(c10::IntArrayRef values) {
   uint64_t h = values.size();
@@ -107,7 +127,7 @@ CallIdentity identify(const OpInfo& op, const c10::IValue* arguments) {
     if (op.arguments[a].kind == OpInfo::Kind::tensor) {
       call.add_tensor(v.isTensor() ? v.toTensor() : none, a);
     } else if (op.arguments[a].kind == OpInfo::Kind::value) {
-      call.add_value(v);
+      call.add_value(v, a);
     } else if (v.isList()) {
       // They are taken by reference: a list's own interface counts each tensor up and down.
       for (const c10::IValue& item : v.toListRef()) call.add_tensor(item.isTensor() ? item.toTensor() : none, a);

@@ -34,7 +34,7 @@ CallIdentity identify_add(const OpInfo& op, const at::Tensor& sum, const at::Ten
   CallIdentifier call(op);
   call.add_tensor(sum, 0);
   call.add_tensor(gradient, 1);
-  call.add_value(alpha);
+  call.add_value(alpha, 2);
   return call.finish();
 }
 

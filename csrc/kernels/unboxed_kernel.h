@@ -151,9 +151,9 @@ class UnboxedKernel<Result(Arguments...)> {
       ints_of(argument, ints);
       call.add_ints(ints);
     } else if constexpr (std::is_same_v<T, at::OptionalIntArrayRef>) {
-      argument.has_value() ? call.add_ints(*argument) : call.add_value({});
+      argument.has_value() ? call.add_ints(*argument) : call.add_value({}, place);
     } else {
-      call.add_value(c10::IValue(argument));
+      call.add_value(c10::IValue(argument), place);
     }
   }
 

@@ -79,6 +79,21 @@ TEST(CallIdentity, SamplesPlainOperandsThatAreRead) {
   });
 }
 
+TEST(CallIdentity, LeavesOutWhatIsScaledByZero) {
+  run_ranks(1, [](int) {
+    const at::Tensor x = laid_out(), y = at::ones({2, 3}), plain = at::zeros({4, 3}), other = at::ones({4, 3});
+    const auto scaled = [&](const at::Tensor& self, const c10::IValue& beta) {
+      return of("addmm", {self, x, y, beta, 1});
+    };
+    EXPECT_EQ(scaled(plain, 0), scaled(other, 0));
+    EXPECT_EQ(scaled(plain, 0.), scaled(other, 0.));
+    EXPECT_EQ(scaled(plain, false), scaled(other, false));
+    EXPECT_NE(scaled(plain, 1), scaled(other, 1));
+    EXPECT_NE(scaled(plain, 0), of("addmm", {plain, x, at::zeros({2, 3}), 0, 1}));  // the others are read
+    EXPECT_EQ(of("addmm.out", {plain, x, y, 0, 1, x}), of("addmm.out", {other, x, y, 0, 1, x}));
+  });
+}
+
 TEST(CallIdentity, LeavesOutWhatMayDifferBetweenRanks) {
   run_ranks(1, [](int) {
     const at::Tensor x = laid_out();
@@ -102,6 +117,16 @@ struct ChecksPlain {
   ChecksPlain() { set_check_plain(true); }
   ~ChecksPlain() { set_check_plain(false); }
 };
+
+TEST(CheckPlain, LeavesOutWhatIsScaledByZero) {
+  const ChecksPlain on;
+  const auto errors = errors_of_ranks(2, [](int rank) {
+    const at::Tensor x = distribute_tensor(at::ones({4, 2}), TensorLayout::from_names(line(2), {{}, {"x"}}));
+    const at::Tensor sum = at::full({4, 4}, static_cast<float>(rank)).addmm(x, at::ones({2, 4}), 0);
+    EXPECT_TRUE(full_tensor(sum).equal(at::full({4, 4}, 2.f)));
+  });
+  EXPECT_THAT(errors, Each(""));
+}
 
 TEST(CheckPlain, ComparesEveryValueOfAPlainOperand) {
   const ChecksPlain on;
