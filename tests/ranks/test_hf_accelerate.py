@@ -65,7 +65,15 @@ def test_operations(request, ranks):
     assert pool(operations) == [([], pool.nprocs)] * pool.nprocs
 
 
-def loop(sharded):
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
+
+
+def loop(sharded, dataset):
     """Losses of accelerate's own training loop, over batches of which the last is incomplete."""
     accelerator = of_several() if sharded else None
     torch.manual_seed(0)
@@ -77,7 +85,7 @@ def loop(sharded):
 
         accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, eps=1e-3)
-    rows = torch.utils.data.DataLoader([*X, *X.flip(0)[:2]], batch_size=3)
+    rows = torch.utils.data.DataLoader(dataset([*X, *X.flip(0)[:2]]), batch_size=3)
     model, optimizer, rows = accelerator.prepare(model, optimizer, rows)
     losses, counts = [], []
     for batch in rows:
@@ -91,11 +99,12 @@ def loop(sharded):
     return losses, counts, accelerator.num_processes, accelerator.distributed_type.value
 
 
+@pytest.mark.parametrize("dataset", [list, Stream])
 @pytest.mark.parametrize("ranks", ["ranks2", "ranks3"])
-def test_a_loop(request, ranks):
-    expected, counts, _, _ = loop(False)
+def test_a_loop(request, ranks, dataset):
+    expected, counts, _, _ = loop(False, dataset)
     assert counts == [3, 3, 1]
-    for losses, found, processes, kind in request.getfixturevalue(ranks)(loop, True):
+    for losses, found, processes, kind in request.getfixturevalue(ranks)(loop, True, dataset):
         # Losses reach 350, of which float32 knows steps of 3e-5.
         assert losses == pytest.approx(expected, rel=1e-6, abs=1e-5)
         assert found == counts and (processes, kind) == (1, "NO")

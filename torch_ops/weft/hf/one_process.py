@@ -18,6 +18,7 @@ from .reading import replaced
 def install() -> None:
     """Puts it into accelerate, now or once it is imported."""
     after_import("accelerate.state", _install_waiting)
+    after_import("accelerate.data_loader", _install_dispatching)
     after_import("accelerate.utils.operations", _install_operations)
     after_import("accelerate.utils.other", _install_saving)
     after_import("huggingface_hub.serialization._torch", _install_splitting)
@@ -40,24 +41,55 @@ def holds_sharded(model: Any) -> bool:
     return isinstance(model, torch.nn.Module) and any(map(is_sharded, model.parameters()))
 
 
+def _is_several(state: Any) -> bool:
+    """Whether ranks are that one process."""
+    from accelerate.utils import DistributedType
+
+    return state.distributed_type == DistributedType.NO and torch.ops.weft.world_size() > 1
+
+
+class _FirstOfOne:
+    """accelerate's state for what its first process does for the others: of one process each rank does it."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    @property
+    def process_index(self) -> int:
+        return 0 if _is_several(self._state) else self._state.process_index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_state"], name)
+
+
+def _install_dispatching(module: Any) -> None:
+    """Batches of datasets without indices, which the first process reads and deals out."""
+    cls = module.DataLoaderDispatcher
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.state = _FirstOfOne(self.state)
+
+    cls.__init__ = initialised
+
+
 def _install_waiting(module: Any) -> None:
     """That one process still is several where one waits for all, or where but one of them is to run a function."""
     cls = module.PartialState
     wait = cls.wait_for_everyone
 
-    def is_several(state: Any) -> bool:
-        return state.distributed_type == module.DistributedType.NO and torch.ops.weft.world_size() > 1
-
     @functools.wraps(wait)
     def wait_for_everyone(self: Any) -> None:
         wait(self)
-        if is_several(self):
+        if _is_several(self):
             torch.ops.weft.check_same([0], "accelerate's wait_for_everyone, which every rank calls alike", None)
 
     def on_one(original: Callable) -> Callable:
         @functools.wraps(original)
         def on(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.initialized or not is_several(self):
+            if not self.initialized or not _is_several(self):
                 return original(self, *args, **kwargs)
             with replaced(cls, "use_distributed", True):
                 return original(self, *args, **kwargs)
