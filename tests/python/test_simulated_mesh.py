@@ -167,8 +167,9 @@ def test_attention_of_gpus_is_split_over_heads():
 @torch.no_grad()
 def test_a_step_of_an_lstm_on_gpus_is_split_over_the_batch():
     gates, cell = on_gpus(("model", None), 8, 4 * 6), on_gpus(("model", None), 8, 6)
+    bias = on_gpus((None,), 4 * 6)
     with weft.trace() as trace:
-        step = torch.ops.aten._thnn_fused_lstm_cell(gates, gates, cell)
+        step = torch.ops.aten._thnn_fused_lstm_cell(gates, gates, cell, bias, bias)
         backward = torch.ops.aten._thnn_fused_lstm_cell_backward_impl(cell, None, cell, step[1], step[2], True)
     assert not trace.rows
     assert [weft.layout_of(t).axes for t in (*step, *backward)] == [("model", None)] * 5 + [(None,)]
