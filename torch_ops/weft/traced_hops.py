@@ -1,7 +1,7 @@
 """Higher-order ops on sharded tensors while a compiler traces: torch.cond, map, flex_attention.
 
-What core does with such an op (it makes fakes of its results, records it with the graphs that it calls) knows core's own
-kinds of tensors alone.
+What core does with such an op (it makes fakes of its results, records it with the graphs that it calls) knows core's
+own kinds of tensors alone.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _keep_in_forward(graph: Graph) -> None:
 
 
 def _to_forward(graph: Graph, moved: set[Node], of_gradients: set[Node]) -> None:
-    """Nodes, and what they need, to before all that needs a gradient: partitioners take a graph's order into account."""
+    """Nodes, and what they need, to before all that needs a gradient: partitioners take a graph as it is ordered."""
     needed = set(moved)
     for node in reversed(graph.nodes):
         if node in needed:
