@@ -41,12 +41,15 @@ Stack run_out_gathered(const OpInfo& op, const Stack& stack) {
   return written;
 }
 
-// Reductions and scans compute in the dtype of what they write, where they are given none: whether they do.
+// Reductions and scans compute in the dtype of what they write, where they are given none: whether they do. Norms of
+// complex numbers in the complex one of it.
 bool take_dtype(const c10::FunctionSchema& functional, at::ScalarType out, Stack& call) {
   const std::optional<int> dtype = functional.argumentIndexWithName("dtype");
   if (!dtype || !call[*dtype].isNone()) return false;
-  call[*dtype] = out;
-  return !call[0].isTensor() || call[0].toTensor().scalar_type() != out;
+  const std::optional<at::ScalarType> in =
+      call[0].isTensor() ? std::optional(call[0].toTensor().scalar_type()) : std::nullopt;
+  call[*dtype] = in && at::isComplexType(*in) && at::isFloatingType(out) ? at::toComplexType(out) : out;
+  return in != out;
 }
 
 }  // namespace

@@ -84,6 +84,14 @@ TEST(Out, GivesReductionsItsDtype) {
     EXPECT_EQ(difference({sum, mean, scan}, {plain.sum(0, false, at::kFloat), at::full({}, 40000.0, at::kDouble),
                                              plain.cumsum(0, at::kFloat)}),
               "");
+    const at::Tensor turned = at::complex(plain.to(at::kFloat), plain.to(at::kFloat));
+    const at::Tensor y = distribute_tensor(turned, layout(kRows));
+    at::Tensor norm = at::zeros({4}, at::kFloat), matrix = at::zeros({}, at::kFloat);
+    at::linalg_vector_norm_out(norm, y, 2, at::IntArrayRef{0});
+    at::linalg_matrix_norm_out(matrix, y, "fro");
+    EXPECT_EQ(difference({norm, matrix}, {at::linalg_vector_norm(turned, 2, at::IntArrayRef{0}),
+                                          at::linalg_matrix_norm(turned, "fro")}),
+              "");
   });
 }
 
