@@ -109,7 +109,7 @@ def _to_forward(graph: Graph, moved: set[Node], of_gradients: set[Node]) -> None
     for node in reversed(graph.nodes):
         if node in needed:
             needed.update(n for n in node.all_input_nodes if _is_backward(n))
-    begin = next(node for node in graph.nodes if node in of_gradients and node.op != "placeholder")
+    begin = next((n for n in graph.nodes if n in of_gradients and n.op != "placeholder"), graph.output_node())
     is_past = False
     for node in list(graph.nodes):
         is_past = is_past or node is begin
