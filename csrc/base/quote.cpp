@@ -1,5 +1,9 @@
 #include "base/quote.h"
 
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+
 namespace weft {
 
 size_t utf8_length(std::string_view text) {
@@ -24,6 +28,8 @@ size_t utf8_length(std::string_view text) {
 }
 
 namespace {
+
+constexpr size_t kListed = 20;
 
 // Appends the first character of `text`, escaped; returns the bytes it took.
 size_t append_character(std::string& out, std::string_view text) {
@@ -57,5 +63,19 @@ bool is_printable(std::string_view text) {
 std::string printable(std::string_view text, size_t limit) { return shown(text, limit, ""); }
 
 std::string quote(std::string_view text, size_t limit) { return shown(text, limit, "'"); }
+
+std::vector<std::string> quote_all(const std::vector<std::string>& texts) {
+  std::vector<std::string> quoted;
+  for (const std::string& text : texts) quoted.push_back(quote(text));
+  return quoted;
+}
+
+std::string listed(const std::vector<std::string>& texts) {
+  if (texts.empty()) return "none";
+  const size_t shown = std::min(texts.size(), kListed);
+  std::string out = c10::Join(", ", std::vector<std::string>(texts.begin(), texts.begin() + shown));
+  if (texts.size() > shown) out += c10::str(" and ", texts.size() - shown, " others");
+  return out;
+}
 
 }  // namespace weft

@@ -2,6 +2,7 @@
 // Users' strings in messages: printable, on one line, of bounded length.
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace weft {
 
@@ -10,7 +11,10 @@ constexpr size_t kShownBytes = 300;
 /// In single quotes; control characters and bytes that are not UTF-8 as \xNN; cut after `limit` bytes, saying how long
 /// the whole is.
 std::string quote(std::string_view text, size_t limit = kShownBytes);
-/// The same without quotes.
+std::vector<std::string> quote_all(const std::vector<std::string>& texts);
+/// "a, b and 3 others"; "none" of none.
+std::string listed(const std::vector<std::string>& texts);
+/// `quote` without quotes.
 std::string printable(std::string_view text, size_t limit = kShownBytes);
 /// Whether no character of it needs an escape.
 bool is_printable(std::string_view text);

@@ -12,6 +12,11 @@
 
 namespace weft::checkpoint {
 
+// What all ranks agree on.
+constexpr const char* kSaving =
+    "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
+constexpr const char* kLoading = "load: what is to be filled (names, layouts) and from where";
+
 struct Item {
   std::string group, name;
   at::Tensor tensor;

@@ -15,6 +15,7 @@
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/crc32c.h"
+#include "checkpoint/optimizer.h"
 #include "checkpoint/part.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/safetensors.h"
@@ -30,9 +31,6 @@
 namespace weft::checkpoint {
 namespace {
 
-constexpr const char* kLoading = "load: what is to be filled (names, layouts) and from where";
-constexpr size_t kShown = 20;  // names in an error
-
 // A stored tensor on its way into a tensor.
 struct Way {
   const StoredTensor* stored;
@@ -40,19 +38,6 @@ struct Way {
   bool has_value;
   uint32_t crc = 0;  // what this rank's part adds
 };
-
-// "a, b and 3 others"
-std::string listed(const std::vector<std::string>& names) {
-  const size_t shown = std::min(names.size(), kShown);
-  std::string out = c10::Join(", ", std::vector<std::string>(names.begin(), names.begin() + shown));
-  if (names.size() > shown) out += c10::str(" and ", names.size() - shown, " others");
-  return out;
-}
-
-std::vector<std::string> quoted(std::vector<std::string> names) {
-  for (std::string& name : names) name = quote(name);
-  return names;
-}
 
 std::string shape_text(c10::IntArrayRef shape) { return "(" + printable(c10::Join(", ", shape)) + ")"; }
 
@@ -101,8 +86,9 @@ std::vector<Way> find_ways(const std::string& folder, const Contents& contents, 
     }
   }
   std::string text;
-  if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(quoted(loaded.missing));
-  if (strict && !loaded.unexpected.empty()) text += "; in it, but not asked for: " + listed(quoted(loaded.unexpected));
+  if (strict && !loaded.missing.empty()) text += "; missing in it: " + listed(quote_all(loaded.missing));
+  if (strict && !loaded.unexpected.empty())
+    text += "; in it, but not asked for: " + listed(quote_all(loaded.unexpected));
   if (!wrong.empty()) text += "; not as they should be: " + listed(wrong);
   TORCH_CHECK_VALUE(text.empty(), "[W113] load: the checkpoint in ", quote(folder), " does not fit", text);
   return ways;
@@ -251,17 +237,41 @@ void load_random_state(const std::string& folder, const Contents& contents) {
 }  // namespace weft::checkpoint
 
 namespace weft {
+namespace {
 
-std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict) {
+std::optional<int64_t> fill(const std::string& folder, const NamedTensors& tensors, torch::optim::Optimizer* optimizer,
+                            bool strict) {
   std::vector<checkpoint::Target> targets;
   for (const auto& [name, tensor] : tensors) targets.push_back({{"model", name, tensor}});
   const checkpoint::Contents contents = checkpoint::open(folder);
+  std::optional<checkpoint::LoadingOptimizer> loading;
+  if (optimizer != nullptr) {
+    comm::agree_or_throw(checkpoint::kLoading, nullptr, [&] { loading.emplace(*optimizer, tensors, contents); });
+    targets.insert(targets.end(), loading->targets().begin(), loading->targets().end());
+  }
   checkpoint::load(folder, contents, targets, strict);
+  if (loading) loading->finish();
   return contents.step;
+}
+
+}  // namespace
+
+std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict) {
+  return fill(folder, tensors, nullptr, strict);
 }
 
 std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict) {
   return load(folder, checkpoint::variables_of(module), strict);
+}
+
+std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, torch::optim::Optimizer& optimizer,
+                            bool strict) {
+  return fill(folder, tensors, &optimizer, strict);
+}
+
+std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, torch::optim::Optimizer& optimizer,
+                            bool strict) {
+  return load(folder, checkpoint::variables_of(module), optimizer, strict);
 }
 
 void load_random_state(const std::string& folder) { checkpoint::load_random_state(folder, checkpoint::open(folder)); }

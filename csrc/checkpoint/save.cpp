@@ -10,6 +10,7 @@
 #include "base/quote.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/optimizer.h"
 #include "checkpoint/pieces.h"
 #include "checkpoint/snapshot.h"
 #include "checkpoint/sources.h"
@@ -21,9 +22,6 @@
 
 namespace weft::checkpoint {
 namespace {
-
-constexpr const char* kSaving =
-    "save: what is saved (names, shapes, dtypes, layouts, values of plain tensors) and where";
 
 // Taken again by the next save, if a handle of those before is still there.
 struct Kept : ContextState {
@@ -116,28 +114,54 @@ NamedTensors variables_of(const torch::nn::Module& module) {
 namespace weft {
 namespace {
 
-std::vector<checkpoint::Item> as_items(const NamedTensors& tensors) {
+PendingSave start(const std::string& folder, const NamedTensors& tensors, const torch::optim::Optimizer* optimizer,
+                  std::optional<int64_t> step, bool wait) {
   std::vector<checkpoint::Item> items;
   for (const auto& [name, tensor] : tensors) items.push_back({"model", name, tensor});
-  return items;
+  std::string values = "{}";
+  if (optimizer != nullptr) {
+    values = comm::agree_or_throw(checkpoint::kSaving, nullptr,
+                                  [&] { return checkpoint::values_with(*optimizer, tensors, items); });
+  }
+  return checkpoint::save(folder, items, values, step, wait);
 }
 
 }  // namespace
 
 void save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step) {
-  checkpoint::save(folder, as_items(tensors), "{}", step, /*wait=*/true);
+  start(folder, tensors, nullptr, step, /*wait=*/true);
 }
 
 void save(const std::string& folder, const torch::nn::Module& module, std::optional<int64_t> step) {
   save(folder, checkpoint::variables_of(module), step);
 }
 
+void save(const std::string& folder, const NamedTensors& tensors, const torch::optim::Optimizer& optimizer,
+          std::optional<int64_t> step) {
+  start(folder, tensors, &optimizer, step, /*wait=*/true);
+}
+
+void save(const std::string& folder, const torch::nn::Module& module, const torch::optim::Optimizer& optimizer,
+          std::optional<int64_t> step) {
+  save(folder, checkpoint::variables_of(module), optimizer, step);
+}
+
 PendingSave async_save(const std::string& folder, const NamedTensors& tensors, std::optional<int64_t> step) {
-  return checkpoint::save(folder, as_items(tensors), "{}", step, /*wait=*/false);
+  return start(folder, tensors, nullptr, step, /*wait=*/false);
 }
 
 PendingSave async_save(const std::string& folder, const torch::nn::Module& module, std::optional<int64_t> step) {
   return async_save(folder, checkpoint::variables_of(module), step);
+}
+
+PendingSave async_save(const std::string& folder, const NamedTensors& tensors, const torch::optim::Optimizer& optimizer,
+                       std::optional<int64_t> step) {
+  return start(folder, tensors, &optimizer, step, /*wait=*/false);
+}
+
+PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
+                       const torch::optim::Optimizer& optimizer, std::optional<int64_t> step) {
+  return async_save(folder, checkpoint::variables_of(module), optimizer, step);
 }
 
 }  // namespace weft

@@ -1,11 +1,13 @@
-// Trains a classifier with its two weights split over all processes, saves it and loads it into a plain module. Built
-// by the CMakeLists.txt beside; started on two processes, without any Python:
+// Trains a classifier with its two weights split over all processes, saves it with its optimizer, and loads it into a
+// plain module; started again it goes on from there. Built by the CMakeLists.txt beside; started on two processes,
+// without any Python:
 //
 //   export MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 WORLD_SIZE=2
 //   RANK=0 ./train /tmp/classifier & RANK=1 ./train /tmp/classifier; wait
 #include <torch/torch.h>
 #include <weft/weft.h>
 
+#include <filesystem>
 #include <iostream>
 
 struct Net : torch::nn::Module {
@@ -31,6 +33,11 @@ int main(int argc, char** argv) {
   Net net;
   weft::distribute_module(net, layouts);
   torch::optim::AdamW optimizer(net.parameters(), torch::optim::AdamWOptions(1e-2));  // after distribute_module
+  int64_t done = 0;
+  if (std::filesystem::exists(folder)) {  // on any number of processes
+    done = weft::load(folder, net, optimizer).value();
+    weft::load_random_state(folder);
+  }
   double loss = 0;
   for (int step = 0; step < 100; ++step) {
     const at::Tensor x = torch::randn({32, 8}), y = x.narrow(1, 0, 3).argmax(1);  // the same on every rank
@@ -40,7 +47,7 @@ int main(int argc, char** argv) {
     optimizer.step();
     loss = error.item<double>();  // a collective: on every rank
   }
-  weft::save(folder, net, 100);
+  weft::save(folder, net, optimizer, done + 100);
 
   Net plain;
   const auto step = weft::load(folder, plain);

@@ -17,6 +17,9 @@
 namespace torch::nn {
 class Module;
 }
+namespace torch::optim {
+class Optimizer;
+}
 
 namespace weft {
 
@@ -48,6 +51,13 @@ WEFT_API void save(const std::string& folder, const NamedTensors& tensors, std::
 /// The same with a module's parameters and buffers, by their names.
 WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
                    std::optional<int64_t> step = std::nullopt);
+/// The same with an optimizer: its state and its groups' options, as its own save(OutputArchive&) writes them, by the
+/// names of its parameters in `tensors` or the module (by their numbers where they have none). Python's `weft.load`
+/// reads it, too. Raises ValueError also for an optimizer that writes itself otherwise than torch's own.
+WEFT_API void save(const std::string& folder, const NamedTensors& tensors, const torch::optim::Optimizer& optimizer,
+                   std::optional<int64_t> step = std::nullopt);
+WEFT_API void save(const std::string& folder, const torch::nn::Module& module, const torch::optim::Optimizer& optimizer,
+                   std::optional<int64_t> step = std::nullopt);
 
 /// Copies this rank's part to host memory and returns; the copy is written in the background, and the tensors may be
 /// changed meanwhile. A program's end waits for it. Raises as `save` does, for what cannot be written in `wait()`.
@@ -55,6 +65,10 @@ WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& t
                                 std::optional<int64_t> step = std::nullopt);
 WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
                                 std::optional<int64_t> step = std::nullopt);
+WEFT_API PendingSave async_save(const std::string& folder, const NamedTensors& tensors,
+                                const torch::optim::Optimizer& optimizer, std::optional<int64_t> step = std::nullopt);
+WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Module& module,
+                                const torch::optim::Optimizer& optimizer, std::optional<int64_t> step = std::nullopt);
 
 /// Fills the tensors, in the layouts that they have, with what was saved under their names, bit for bit; tensors of
 /// another type with what it converts to, where that keeps its kind (c10::canCast). Returns the step. A rank reads its
@@ -64,6 +78,13 @@ WEFT_API PendingSave async_save(const std::string& folder, const torch::nn::Modu
 /// @param strict  false: tensors that are missing or not asked for are passed over
 WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors, bool strict = true);
 WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);
+/// The same with an optimizer of the parameters that it was saved with, on any mesh, in any order; its state is laid
+/// out as they are. What Python's `weft.save` wrote loads as well. Raises ValueError also where there is none in it, or
+/// one of other parameters, groups of them or kinds of options.
+WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors,
+                                     torch::optim::Optimizer& optimizer, bool strict = true);
+WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module,
+                                     torch::optim::Optimizer& optimizer, bool strict = true);
 
 /// Sets torch's generators of random numbers, of which every save keeps rank 0's state, to where they were then. Raises
 /// as `load` does, and ValueError for a folder of others.

@@ -88,8 +88,16 @@ def test_cpp_usage(programs: Path, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_cpp_train(programs: Path, tmp_path: Path) -> None:
-    output = run_programs(3, [str(programs / "train"), "classifier"], timeout=100, cwd=tmp_path)[0]
+    def train(folder: str, ranks: int) -> str:
+        return run_programs(ranks, [str(programs / "train"), folder], timeout=100, cwd=tmp_path)[0]
+
+    output = train("classifier", 3)
     assert output.startswith("step 100: ") and losses(output)[0] < 0.6, output
+    more = train("classifier", 2)
+    assert more.startswith("step 200: ") and losses(more)[0] < losses(output)[0], more
+    first = losses(train("one", 1))[0]
+    assert first == pytest.approx(losses(output)[0], rel=1e-3)
+    assert losses(train("one", 1))[0] == pytest.approx(losses(more)[0], rel=1e-3)
 
 
 @pytest.mark.timeout(900)

@@ -87,8 +87,9 @@ class Named:
         numbers = {name: i for i, name in enumerate(self.names)}
         packed["state"] = {numbers.get(owner, owner): entry for owner, entry in packed["state"].items()}
         by_names = {frozenset(group["params"]): group for group in packed["param_groups"]}
-        packed["param_groups"] = [
-            {**by_names[frozenset(mine)], "params": [numbers[name] for name in mine]} for mine in self._groups()
+        packed["param_groups"] = [  # an option that was not saved, as one that C++ has not, stays as it is
+            {**now, **by_names[frozenset(mine)], "params": [numbers[name] for name in mine]}
+            for now, mine in zip(self.optimizer.param_groups, self._groups(), strict=True)
         ]
         self.optimizer.load_state_dict(packed)
 

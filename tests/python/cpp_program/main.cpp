@@ -1,5 +1,6 @@
 // Two processes make their own Gloo mesh and compute on sharded tensors, modules and a scripted module; what comes out
-// is compared with plain torch in the same process. Usage: program scripted.pt
+// is compared with plain torch in the same process. Usage: program scripted.pt folder, with a checkpoint "python" in
+// the folder, beside which comes one, "cpp", of a step more.
 #include <torch/script.h>
 #include <torch/torch.h>
 #include <weft/weft.h>
@@ -208,6 +209,18 @@ void own_ops(weft::Mesh mesh) {
   check_same(x.grad(), plain.grad(), "the gradient of an op without a rule");
 }
 
+void checkpoints(weft::Mesh mesh, const std::string& folder) {
+  torch::nn::Sequential net(torch::nn::Linear(6, 8), torch::nn::ReLU(), torch::nn::Linear(8, 3));
+  weft::LayoutMap map(mesh);
+  map.insert("./weight", {{"x"}, {}});
+  weft::distribute_module(*net, map);
+  torch::optim::AdamW optimizer(net->parameters(), torch::optim::AdamWOptions(1));
+  check(weft::load(folder + "/python", *net, optimizer) == 2, "the step of Python's checkpoint");
+  net->forward(torch::ones({4, 6})).square().sum().backward();
+  optimizer.step();
+  weft::save(folder + "/cpp", *net, optimizer, 3);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -221,5 +234,6 @@ int main(int argc, char** argv) {
   modules(mesh);
   own_ops(mesh);
   if (argc > 1) scripted(mesh, argv[1]);
+  if (argc > 2) checkpoints(mesh, argv[2]);
   std::cout << "rank " << weft::rank() << " of " << weft::world_size() << ": all right" << std::endl;
 }
