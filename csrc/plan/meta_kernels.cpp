@@ -1,5 +1,5 @@
-// Core's compiled meta kernels, called past the dispatcher: Python registers kernels of its own over them, a hundred
-// times slower, and a process without Python has these alone.
+// Core's compiled meta kernels, and ours, called past the dispatcher: Python registers kernels of its own over them, a
+// hundred times slower, and a process without Python has these alone.
 #include "plan/meta_kernels.h"
 
 #include <ATen/MetaFunctions.h>
@@ -9,7 +9,9 @@
 #include <ATen/native/TypeProperties.h>
 
 #include <unordered_map>
+#include <unordered_set>
 
+#include "plan/meta_like.h"
 #include "plan/meta_shapes.h"
 
 namespace weft {
@@ -19,10 +21,15 @@ namespace op = at::_ops;
 using Kernels = std::unordered_map<c10::OperatorName, c10::KernelFunction>;
 using Kernel = Kernels::value_type;
 
+template <class Op>
+c10::OperatorName name_of() {
+  return {Op::name, Op::overload_name};
+}
+
 // The schema's type picks the overload.
 template <class Op>
 Kernel entry(typename Op::schema* kernel) {
-  return {c10::OperatorName(Op::name, Op::overload_name), c10::KernelFunction::makeFromUnboxedRuntimeFunction(kernel)};
+  return {name_of<Op>(), c10::KernelFunction::makeFromUnboxedRuntimeFunction(kernel)};
 }
 
 at::Tensor sum_of_all(const at::Tensor& self, std::optional<at::ScalarType> dtype) {
@@ -37,26 +44,65 @@ Kernels compiled() {
       // Those of meta_shapes.h.
       entry<op::_adaptive_avg_pool2d>(&shapes::adaptive_avg_pool2d),
       entry<op::_adaptive_avg_pool2d_backward>(&shapes::adaptive_avg_pool2d_backward),
-      entry<op::_scaled_dot_product_flash_attention_for_cpu>(&shapes::attention_on_cpu),
-      entry<op::_scaled_dot_product_flash_attention_for_cpu_backward>(&shapes::attention_on_cpu_backward),
+      entry<op::_adaptive_avg_pool3d>(&shapes::adaptive_avg_pool3d),
+      entry<op::addbmm>(&shapes::addbmm),
+      entry<op::addmm_dtype>(&shapes::addmm_dtype),
+      entry<op::baddbmm_dtype>(&shapes::baddbmm_dtype),
+      entry<op::binary_cross_entropy>(&shapes::binary_cross_entropy),
+      entry<op::binary_cross_entropy_with_logits>(&shapes::binary_cross_entropy_with_logits),
+      entry<op::bmm_dtype>(&shapes::bmm_dtype),
+      entry<op::bucketize_Scalar>(&shapes::bucketize_number),
+      entry<op::bucketize_Tensor>(&shapes::bucketize),
+      entry<op::_cdist_backward>(&shapes::cdist_backward),
+      entry<op::_cdist_forward>(&shapes::cdist),
+      entry<op::cholesky_inverse>(&shapes::cholesky_inverse),
+      entry<op::cholesky_solve>(&shapes::cholesky_solve),
       entry<op::clone>(&shapes::clone),
+      entry<op::col2im>(&shapes::col2im),
+      entry<op::complex>(&shapes::complex_of),
       entry<op::convolution>(&shapes::convolution),
       entry<op::convolution_backward>(&shapes::convolution_backward),
+      entry<op::count_nonzero>(&shapes::count_all_nonzero),
+      entry<op::count_nonzero_dim_IntList>(&shapes::count_nonzero),
+      entry<op::cummax>(&shapes::values_and_places),
+      entry<op::cummin>(&shapes::values_and_places),
+      entry<op::dot>(&shapes::dot),
       entry<op::embedding>(&shapes::embedding),
       entry<op::embedding_dense_backward>(&shapes::embedding_dense_backward),
       entry<op::empty_like>(&shapes::made_like),
+      entry<op::frexp_Tensor>(&shapes::frexp),
       entry<op::full_like>(&shapes::full_like),
       entry<op::geqrf>(&shapes::geqrf),
+      entry<op::grid_sampler_2d>(&shapes::grid_sampler),
+      entry<op::grid_sampler_3d>(&shapes::grid_sampler),
+      entry<op::huber_loss>(&shapes::huber_loss),
+      entry<op::im2col>(&shapes::im2col),
       entry<op::index_select>(&shapes::index_select),
+      entry<op::kthvalue>(&shapes::kthvalue),
       entry<op::linalg_eig>(&shapes::linalg_eig),
+      entry<op::_linalg_eigvals>(&shapes::linalg_eigvals),
+      entry<op::linalg_householder_product>(&shapes::linalg_householder_product),
+      entry<op::linalg_solve_triangular>(&shapes::linalg_solve_triangular),
+      entry<op::logsumexp>(&shapes::logsumexp),
       entry<op::masked_fill_Scalar>(&shapes::masked_fill_value),
       entry<op::masked_fill_Tensor>(&shapes::masked_fill_tensor),
       entry<op::max>(&shapes::reduce_all_meta),
+      entry<op::max_pool3d_with_indices>(&shapes::max_pool3d),
       entry<op::max_unpool2d>(&shapes::max_unpool2d),
+      entry<op::max_unpool3d>(&shapes::max_unpool3d),
+      entry<op::median_dim>(&shapes::value_and_place),
       entry<op::min>(&shapes::reduce_all_meta),
+      entry<op::mm_dtype>(&shapes::mm_dtype),
+      entry<op::mode>(&shapes::value_and_place),
       entry<op::mse_loss_backward>(&shapes::mse_loss_backward),
+      entry<op::multi_margin_loss>(&shapes::multi_margin_loss),
+      entry<op::multilabel_margin_loss_forward>(&shapes::multilabel_margin_loss),
+      entry<op::nanmedian_dim>(&shapes::value_and_place),
+      entry<op::nansum>(&shapes::nansum),
       entry<op::native_batch_norm>(&shapes::native_batch_norm),
       entry<op::native_batch_norm_backward>(&shapes::native_batch_norm_backward),
+      entry<op::_native_batch_norm_legit_no_training>(&shapes::batch_norm_without_training),
+      entry<op::native_group_norm>(&shapes::native_group_norm),
       entry<op::native_group_norm_backward>(&shapes::native_group_norm_backward),
       entry<op::native_layer_norm>(&shapes::native_layer_norm),
       entry<op::native_layer_norm_backward>(&shapes::native_layer_norm_backward),
@@ -65,13 +111,30 @@ Kernels compiled() {
       entry<op::new_full>(&shapes::new_full),
       entry<op::new_ones>(&shapes::new_empty_meta),
       entry<op::new_zeros>(&shapes::new_empty_meta),
+      entry<op::nll_loss2d_forward>(&shapes::nll_loss2d),
       entry<op::ones_like>(&shapes::made_like),
+      entry<op::ormqr>(&shapes::ormqr),
+      entry<op::pixel_shuffle>(&shapes::pixel_shuffle),
+      entry<op::polar>(&shapes::complex_of),
+      entry<op::prod>(&shapes::prod),
+      entry<op::reflection_pad2d>(&shapes::reflection_pad2d),
+      entry<op::rot90>(&shapes::rot90),
       entry<op::_safe_softmax>(&shapes::safe_softmax),
+      entry<op::_scaled_dot_product_flash_attention_for_cpu>(&shapes::attention_on_cpu),
+      entry<op::_scaled_dot_product_flash_attention_for_cpu_backward>(&shapes::attention_on_cpu_backward),
+      entry<op::searchsorted_Tensor>(&shapes::searchsorted),
       entry<op::select_backward>(&shapes::select_backward),
       entry<op::slice_backward>(&shapes::slice_backward),
       entry<op::stack>(&shapes::stack),
+      entry<op::std_correction>(&shapes::deviation),
+      entry<op::std_mean_correction>(&shapes::deviation_and_mean),
+      entry<op::trace>(&shapes::trace),
+      entry<op::unfold_backward>(&shapes::unfold_backward),
+      entry<op::var_correction>(&shapes::deviation),
+      entry<op::var_mean_correction>(&shapes::deviation_and_mean),
+      entry<op::vdot>(&shapes::dot),
+      entry<op::_weight_norm_interface>(&shapes::weight_norm),
       entry<op::zeros_like>(&shapes::made_like),
-      entry<op::pixel_shuffle>(&shapes::pixel_shuffle),
       // Core's.
       entry<op::sum>(&sum_of_all),
       entry<op::mean>(&mean_of_all),
@@ -225,11 +288,47 @@ Kernels compiled() {
   };
 }
 
+// What core's Python tells as well, and where it is there knows better for each device.
+Kernels without_python() {
+  return {
+      entry<op::_embedding_bag>(&shapes::embedding_bag),
+      entry<op::_embedding_bag_backward>(&shapes::embedding_bag_backward),
+      entry<op::_embedding_bag_dense_backward>(&shapes::embedding_bag_dense_backward),
+      entry<op::_embedding_bag_forward_only>(&shapes::embedding_bag),
+      entry<op::_embedding_bag_per_sample_weights_backward>(&shapes::embedding_bag_weights_backward),
+      entry<op::_fused_rms_norm_backward>(&shapes::rms_norm_backward),
+      entry<op::_scaled_dot_product_efficient_attention>(&shapes::efficient_attention),
+      entry<op::_scaled_dot_product_efficient_attention_backward>(&shapes::efficient_attention_backward),
+      entry<op::_scaled_dot_product_flash_attention>(&shapes::flash_attention),
+      entry<op::_scaled_dot_product_flash_attention_backward>(&shapes::flash_attention_backward),
+      entry<op::_thnn_fused_gru_cell>(&shapes::gru_cell),
+      entry<op::_thnn_fused_gru_cell_backward>(&shapes::gru_cell_backward),
+      entry<op::_thnn_fused_lstm_cell>(&shapes::lstm_cell),
+      entry<op::_thnn_fused_lstm_cell_backward_impl>(&shapes::lstm_cell_backward),
+      entry<op::mkldnn_rnn_layer>(&shapes::mkldnn_rnn_layer),
+      entry<op::mkldnn_rnn_layer_backward>(&shapes::mkldnn_rnn_layer_backward),
+  };
+}
+
+bool run_in(const Kernels& kernels, const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
+  const auto it = kernels.find(handle.operator_name());
+  if (it == kernels.end()) return false;
+  it->second.callBoxed(handle, c10::DispatchKeySet(c10::DispatchKey::Meta), &stack);
+  return true;
+}
+
+bool is_pointwise(const c10::OperatorHandle& handle) {
+  static const std::unordered_set<c10::OperatorName> without_tag = {
+      name_of<op::_prelu_kernel>(),      name_of<op::floor_divide>(),      name_of<op::hardswish>(),
+      name_of<op::hardswish_backward>(), name_of<op::hardtanh_backward>(), name_of<op::rsub_Tensor>(),
+  };
+  return handle.hasTag(at::Tag::pointwise) || without_tag.contains(handle.operator_name());
+}
+
 // A pointwise op without a compiled meta kernel: broadcast and ordered as TensorIterator does, whose kernels it runs.
 bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
   const auto& schema = handle.schema();
-  if (!handle.hasTag(at::Tag::pointwise) || schema.returns().size() != 1 ||
-      schema.returns()[0].alias_info() != nullptr) {
+  if (!is_pointwise(handle) || schema.returns().size() != 1 || schema.returns()[0].alias_info() != nullptr) {
     return false;
   }
   at::TensorIteratorConfig config;
@@ -254,11 +353,9 @@ bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& 
 }  // namespace
 
 bool run_compiled_meta(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
-  static const Kernels* kernels = new Kernels(compiled());
-  const auto it = kernels->find(handle.operator_name());
-  if (it == kernels->end()) return run_pointwise(handle, stack);
-  it->second.callBoxed(handle, c10::DispatchKeySet(c10::DispatchKey::Meta), &stack);
-  return true;
+  static const Kernels *const always = new Kernels(compiled()), *const alone = new Kernels(without_python());
+  return run_in(*always, handle, stack) || run_meta_like(handle, stack) || run_pointwise(handle, stack) ||
+         (!handle.hasKernelForDispatchKey(c10::DispatchKey::Meta) && run_in(*alone, handle, stack));
 }
 
 }  // namespace weft

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
+#include <ATen/MetaFunctions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/native/ConvUtils.h>
 #include <ATen/native/TypeProperties.h>
@@ -138,6 +139,17 @@ Three native_batch_norm_backward(const at::Tensor&, const at::Tensor& input, con
   return {mask[0] ? formatted_like(input) : at::Tensor(), gradient(mask[1], weight), gradient(mask[2], weight)};
 }
 
+Three native_group_norm(const at::Tensor& input, const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                        c10::SymInt batch, c10::SymInt, c10::SymInt, int64_t groups, double) {
+  const at::Tensor statistic = at::empty({batch.expect_int(), groups}, input.options());
+  return {formatted_like(input), statistic, like(statistic)};
+}
+Three batch_norm_without_training(const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                                  const std::optional<at::Tensor>& bias, const at::Tensor& mean,
+                                  const at::Tensor& variance, double momentum, double eps) {
+  return shapes::native_batch_norm(input, weight, bias, mean, variance, /*training=*/false, momentum, eps);
+}
+
 Three native_group_norm_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor&, const at::Tensor&,
                                  const std::optional<at::Tensor>& weight, c10::SymInt, c10::SymInt channels,
                                  c10::SymInt, int64_t, std::array<bool, 3> mask) {
@@ -210,6 +222,21 @@ at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::S
   auto sizes = indices.sizes().vec();
   sizes.push_back(weight.size(1));
   return at::empty(sizes, weight.options());
+}
+
+at::Tensor complex_of(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor both = at::meta::add(a, b, 1);
+  return at::empty_like(both, both.options().dtype(c10::toComplexType(both.scalar_type())));
+}
+Two frexp(const at::Tensor& self) {
+  return {copy_of(self, std::nullopt, std::nullopt), copy_of(self, std::nullopt, at::kInt)};
+}
+
+at::Tensor rot90(const at::Tensor& self, int64_t k, at::IntArrayRef dims) {
+  TORCH_CHECK(dims.size() == 2, "[W068] rot90 of ", dims.size(), " dimensions");
+  if (k % 4 == 0) return like(self);
+  const at::Tensor flipped = copy_of(self, std::nullopt, std::nullopt);
+  return k % 2 == 0 ? flipped : flipped.transpose(dims[0], dims[1]);
 }
 
 Two geqrf(const at::Tensor& self) {

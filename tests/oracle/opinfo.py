@@ -47,7 +47,11 @@ def run(args: argparse.Namespace) -> list[dict]:
                 result = pool(fn, *arguments, timeout=args.timeout)[0]
             except AssertionError as e:
                 result = empty_results() | {"ran": 1, "failures": [broken(str(e), progress, args.verbose)]}
-            for op, part in {name: result}.items() if "ran" in result else result.items():
+            parts = {name: result} if "ran" in result else result
+            if any(part.get("out_of_step") for part in parts.values()):
+                pool.close()
+                pool(warm_up, timeout=300)
+            for op, part in parts.items():
                 part.update(op=op, dtype=dtype, seconds=round(time.monotonic() - begin, 2))
                 for f in part["failures"]:
                     f["reason"] = reason(op, dtype, f["kind"])

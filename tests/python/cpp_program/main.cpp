@@ -209,6 +209,29 @@ void own_ops(weft::Mesh mesh) {
   check_same(x.grad(), plain.grad(), "the gradient of an op without a rule");
 }
 
+// Ops whose shapes core tells in Python alone move nothing here either.
+void shapes_without_python(weft::Mesh mesh) {
+  namespace F = torch::nn::functional;
+  const auto rows = weft::TensorLayout::from_names(mesh, {{"x"}, {}});
+  const at::Tensor plain = torch::rand({8, 6}).requires_grad_();
+  const at::Tensor x = weft::distribute_tensor(plain.detach(), rows).requires_grad_();
+  const auto compute = [](const at::Tensor& t) {
+    const at::Tensor weight = torch::full({1}, 0.25);
+    return torch::binary_cross_entropy(t, t.detach().flip({1})) + torch::prelu(t - 0.5, weight).std(1).sum() +
+           F::huber_loss(torch::hardswish(t), t.detach().roll({2}, {1})) + torch::log_sigmoid(t).sum() +
+           torch::glu(t, 1).nansum();
+  };
+  weft::Trace trace;
+  const at::Tensor y = compute(x);
+  y.backward();
+  for (const weft::TraceRow& row : trace.stop())
+    check(row.kind != "all_gather", (row.op + ", which is gathered,").c_str());
+  const at::Tensor expected = compute(plain);
+  expected.backward();
+  check_same(y, expected, "losses and activations");
+  check_same(x.grad(), plain.grad(), "their gradient");
+}
+
 void checkpoints(weft::Mesh mesh, const std::string& folder) {
   torch::nn::Sequential net(torch::nn::Linear(6, 8), torch::nn::ReLU(), torch::nn::Linear(8, 3));
   weft::LayoutMap map(mesh);
@@ -233,6 +256,7 @@ int main(int argc, char** argv) {
   finite(mesh);
   modules(mesh);
   own_ops(mesh);
+  shapes_without_python(mesh);
   if (argc > 1) scripted(mesh, argv[1]);
   if (argc > 2) checkpoints(mesh, argv[2]);
   std::cout << "rank " << weft::rank() << " of " << weft::world_size() << ": all right" << std::endl;
