@@ -74,8 +74,9 @@ Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at:
 
 Three native_layer_norm(const at::Tensor& input, c10::SymIntArrayRef shape, const std::optional<at::Tensor>&,
                         const std::optional<at::Tensor>&, double) {
-  TORCH_CHECK(shape.size() <= static_cast<size_t>(input.dim()), "[W068] layer_norm over ", shape.size(),
-              " dimensions of ", input.dim());
+  const auto over = C10_AS_INTARRAYREF_SLOW(shape);
+  TORCH_CHECK(over.size() <= input.sizes().size() && input.sizes().slice(input.sizes().size() - over.size()) == over,
+              "[W068] layer_norm over ", over, " of ", input.sizes());
   auto sizes = input.sizes().vec();
   std::fill(sizes.end() - static_cast<int64_t>(shape.size()), sizes.end(), 1);
   const at::Tensor statistic = at::empty(sizes, input.options());

@@ -103,16 +103,17 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
   if (plan.local == nullptr) plan.local = meta_call(call);
 }
 
-// Pointwise with broadcasting over the given tensors.
-BoundRule bind_pointwise(const Call& call) {
-  BoundRule bound;
+// Pointwise with broadcasting over the given tensors. False: core would refuse such shapes, the shards' perhaps not.
+bool bind_pointwise(const Call& call, BoundRule& bound) {
   int64_t rank = 0;
   for (const TensorInfo& t : call.tensors) rank = std::max(rank, t.ndim());
   for (int64_t k = 0; k < rank; ++k) {
     int64_t size = 1;
     for (const TensorInfo& t : call.tensors) {
       const int64_t d = t.ndim() - rank + k;
-      if (t.defined && d >= 0 && t.geometry.sizes[d] != 1) size = t.geometry.sizes[d];
+      if (!t.defined || d < 0 || t.geometry.sizes[d] == 1) continue;
+      if (size != 1 && size != t.geometry.sizes[d]) return false;
+      size = t.geometry.sizes[d];
     }
     bound.add_factor(size);
   }
@@ -127,7 +128,7 @@ BoundRule bind_pointwise(const Call& call) {
   for (const ResultInfo& r : call.results) bound.results.push_back(place(r.geometry));
   rules::finish(call, bound);
   for (auto& f : bound.factors) f.contracted = false;  // in-place foreach ops return nothing, and contract nothing
-  return bound;
+  return true;
 }
 
 // A foreach op: each entry of the lists is planned by itself, as pointwise; a user's by the rule of its base op.
@@ -150,8 +151,12 @@ bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
       results.push_back(static_cast<int>(r));
     }
     Plan part;
-    BoundRule bound = call.op.rules.empty() ? bind_pointwise(entry) : BoundRule();
-    if (!call.op.rules.empty() && !bind_first(entry, bound, plan.reason)) return false;
+    BoundRule bound;
+    if (call.op.rules.empty()) {
+      if (!bind_pointwise(entry, bound)) return plan.reason = "shapes in its lists do not go together", false;
+    } else if (!bind_first(entry, bound, plan.reason)) {
+      return false;
+    }
     plan_bound(entry, bound, coordinates, part);
     // An argument that every entry shares cannot take a value of its own for one of them.
     if (!part.patches.empty() || part.local != nullptr)

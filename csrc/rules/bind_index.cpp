@@ -44,9 +44,9 @@ bool bind_masked_write(const Call& call, size_t mask, BoundRule& bound) {
     }
   }
   for (int64_t d = 0; d < values.ndim(); ++d) {
-    const int64_t s = d + static_cast<int64_t>(written.size()) - values.ndim();
-    if (s < 0 || values.geometry.sizes[d] == 1) continue;
-    if (written[s] < 0) return false;
+    const int64_t s = d + static_cast<int64_t>(written.size()) - values.ndim(), size = values.geometry.sizes[d];
+    if (size == 1) continue;
+    if (s < 0 || written[s] < 0 || size != bound.factors[written[s]].size) return false;
     bound.tensors[v].dims[d].push_back(written[s]);
   }
   finish(call, bound);
@@ -86,7 +86,10 @@ class Indexing {
     bound_.results.resize(call_.results.size());
     for (auto& r : bound_.results) r.operand = 0;
     if (values >= 0) {
-      write(values);
+      if (!write(values)) {
+        why = "its values do not fit where they are written";
+        return false;
+      }
     } else if (!read()) {
       why = "its indices have an unusual shape";
       return false;
@@ -166,18 +169,21 @@ class Indexing {
     return true;
   }
 
-  void write(int values) {
+  bool write(int values) {
     // Each rank would write its own part of the indices only: those stay whole.
     for (int f : index_factor_) bound_.factors[f].whole = true;
     rule_on(values, 2);
     const int64_t ndim = call_.tensors[values].ndim();
     for (int64_t d = 0; d < ndim; ++d) {
       const int64_t s = d + static_cast<int64_t>(shape_.size()) - ndim;
+      const int64_t size = call_.tensors[values].geometry.sizes[d];
+      if (size != 1 && (s < 0 || size != bound_.factors[shape_[s]].size)) return false;
       if (s >= 0) bound_.tensors[values].dims[d].push_back(shape_[s]);
     }
     for (auto& r : bound_.results) {
       for (int f : factor_) r.dims.push_back({f});
     }
+    return true;
   }
 
   const Call& call_;

@@ -24,7 +24,7 @@ bool reduces(LoopbackCall::Kind kind) {
   return kind == LoopbackCall::all_reduce || kind == LoopbackCall::reduce_scatter;
 }
 
-// Adds a further rank's part to `total`.
+// Adds a further rank's part to `total`. A NaN is passed over in a maximum or minimum, as in Gloo and NCCL.
 void reduce_into(at::Tensor& total, const at::Tensor& part, c10d::ReduceOp::RedOpType op) {
   switch (op) {
     case c10d::ReduceOp::SUM:
@@ -34,10 +34,10 @@ void reduce_into(at::Tensor& total, const at::Tensor& part, c10d::ReduceOp::RedO
       total.mul_(part);
       return;
     case c10d::ReduceOp::MIN:
-      total.copy_(at::minimum(total, part));
+      total.copy_(at::fmin(total, part));
       return;
     default:
-      total.copy_(at::maximum(total, part));
+      total.copy_(at::fmax(total, part));
   }
 }
 

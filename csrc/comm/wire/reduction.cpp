@@ -4,6 +4,8 @@
 #include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
+#include <limits>
+
 namespace weft::comm {
 namespace {
 
@@ -30,6 +32,24 @@ c10::ScalarType lowered_dtype(c10::ScalarType dtype, Reduction reduction) {
 
 bool is_ordered(Reduction reduction) { return reduction == Reduction::max || reduction == Reduction::min; }
 
+// Swaps a float's bits and an integer that is ordered as the floats are (IEEE 754's totalOrder): of negative ones all
+// bits but the sign are turned.
+at::Tensor turned(const at::Tensor& bits) {
+  const bool wide = bits.scalar_type() == at::kLong;
+  const at::Scalar magnitude = wide ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int32_t>::max();
+  return bits.bitwise_right_shift(wide ? 63 : 31).bitwise_and_(magnitude).bitwise_xor_(bits);
+}
+
+// Backends pass over NaN in a maximum or minimum, torch does not: floats as integers, NaN beyond them all, from which
+// `turned` makes a NaN again.
+at::Tensor as_ordered(const at::Tensor& floats, Reduction reduction) {
+  const bool wide = floats.scalar_type() == at::kDouble, max = reduction == Reduction::max;
+  using Narrow = std::numeric_limits<int32_t>;
+  using Wide = std::numeric_limits<int64_t>;
+  const int64_t beyond = max ? (wide ? Wide::max() : Narrow::max()) : (wide ? Wide::min() : Narrow::min());
+  return turned(floats.view(wide ? at::kLong : at::kInt)).masked_fill_(floats.ne(floats), beyond);
+}
+
 }  // namespace
 
 bool can_reduce(c10::ScalarType dtype, Reduction reduction) {
@@ -52,6 +72,8 @@ bool has_lowering(c10::ScalarType dtype, Reduction reduction) {
 at::Tensor lower(const at::Tensor& part, Reduction reduction) {
   if (part.is_complex()) return at::view_as_real(part);
   if (part.scalar_type() == at::kBool) return part.view(at::kByte);
+  const bool ordered = is_ordered(reduction) && c10::isFloatingType(part.scalar_type());
+  if (ordered) return as_ordered(part.scalar_type() == at::kDouble ? part : part.to(at::kFloat), reduction);
   at::Tensor lowered = part.to(lowered_dtype(part.scalar_type(), reduction));
   return reduction == Reduction::norm2 ? lowered.square() : lowered;
 }
@@ -98,6 +120,9 @@ at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, 
   if (reduction == Reduction::norm2) lowered.sqrt_();
   if (c10::isComplexType(dtype)) return at::view_as_complex(lowered);
   if (dtype == at::kBool) return lowered.view(at::kBool);
+  if (is_ordered(reduction) && c10::isFloatingType(dtype)) {
+    lowered = turned(lowered).view(dtype == at::kDouble ? at::kDouble : at::kFloat);
+  }
   return lowered.to(dtype);
 }
 

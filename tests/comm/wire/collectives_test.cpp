@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
+
 #include "comm/lockstep/event.h"
 #include "comm/names.h"
 #include "comm/wire/ways.h"
@@ -55,6 +57,26 @@ TEST_P(Collectives, AllReduce) {
           const double tolerance = dtype == at::kDouble ? 1e-12 : dtype == at::kFloat ? 1e-6 : 0.1;
           EXPECT_TRUE(at::allclose(got.to(at::kDouble), expected, tolerance, tolerance)) << what << got << expected;
         }
+      }
+    }
+  });
+}
+
+TEST_P(Collectives, MaximaOfWhatIsNoNumberAreNone) {
+  constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  on_ranks([&](int64_t me) {
+    for (const auto dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
+      std::vector<at::Tensor> parts;
+      for (int r = 0; r < n(); ++r) {
+        at::Tensor part = at::tensor({1., -1., inf, -inf, -0., 1e-7, -65504., 0.}, at::kDouble) * (r + 1);
+        part[r % 2] = r % 3 == 1 ? -nan : nan;
+        if (r == n() - 1) part[7] = nan;
+        parts.push_back(part.to(dtype));
+      }
+      for (const Reduction reduction : {Reduction::max, Reduction::min}) {
+        const at::Tensor all = at::stack(parts), got = all_reduce(parts[me], reduction, mesh(), 0);
+        const at::Tensor expected = reduction == Reduction::max ? all.amax(0) : all.amin(0);
+        EXPECT_TRUE(at::allclose(got, expected, 0, 0, /*equal_nan=*/true)) << dtype << got << expected;
       }
     }
   });
