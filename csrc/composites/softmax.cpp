@@ -152,7 +152,8 @@ void run_logsumexp(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const at::Tensor x = a.tensor(0);
   const auto dims = wrapped_dims(a.ints(1), x.dim());
-  const at::ScalarType dtype = at::isIntegralType(x.scalar_type(), true) ? at::kFloat : x.scalar_type();
+  const bool whole = at::isIntegralType(x.scalar_type(), true);
+  const at::ScalarType dtype = whole ? c10::typeMetaToScalarType(at::get_default_dtype()) : x.scalar_type();
   const at::Tensor out = log_sum_exp(accumulated(x.to(dtype)), dims);
   a.finish((a[2].toBool() ? out : out.squeeze(dims)).to(dtype));
 }

@@ -49,6 +49,27 @@ MaskedCall::Shifted MaskedCall::shift(const OpInfo& op, const at::Tensor& index,
   return {shifted.masked_fill_(outside, 0), outside};
 }
 
+namespace {
+
+// The same memory as a dtype that all kernels know, in which 0 is 0: core looks rows of any dtype up, but does not fill
+// those of some.
+at::Tensor with_kernels(const at::Tensor& t) {
+  const at::ScalarType dtype = t.scalar_type();
+  if (c10::isFloat8Type(dtype)) return t.view(at::kByte);
+  switch (dtype) {
+    case at::kUInt16:
+      return t.view(at::kShort);
+    case at::kUInt32:
+      return t.view(at::kInt);
+    case at::kUInt64:
+      return t.view(at::kLong);
+    default:
+      return t;
+  }
+}
+
+}  // namespace
+
 void MaskedCall::run(const OpInfo& op, Mesh, std::vector<c10::IValue>& stack) const {
   comm::run_local(op.short_name, [&] { run_shifted(op, stack); });
 }
@@ -79,7 +100,7 @@ void MaskedCall::run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) 
   const at::Tensor out = stack.back().toTensor();
   at::Tensor outside = s.outside;
   for (int64_t d = 0; d < recipe_.after; ++d) outside = outside.unsqueeze(-1);
-  out.masked_fill_(outside, 0);
+  with_kernels(out).masked_fill_(outside, 0);
 }
 
 }  // namespace weft

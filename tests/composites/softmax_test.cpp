@@ -88,6 +88,13 @@ TEST(LogSumExpComposite, TakesInfinitiesAndWholeNumbers) {
   }
 }
 
+TEST(LogSumExpComposite, OfIntegersIsOfTheDefaultDtype) {
+  const auto before = c10::get_default_dtype();
+  c10::set_default_dtype(caffe2::TypeMeta::Make<double>());
+  expect_same({{&run_logsumexp, "logsumexp", {at::arange(20).view({4, 5}), std::vector<int64_t>{1}, false}, kColumns}});
+  c10::set_default_dtype(before);
+}
+
 // Of which a GPU's kernel draws another stream than bernoulli_ does there.
 TEST(DropoutComposite, ReplaysCoresOwnOp) {
   const at::Tensor x = waves({5, 4});

@@ -1,4 +1,4 @@
-"""Indexing with masks: what moves, and that the values are the plain ones."""
+"""Indexing: what masks move, rows of all dtypes, and that the values are the plain ones."""
 
 from collections.abc import Callable
 
@@ -46,3 +46,38 @@ def test_masks_move_only_what_they_must(ranks2):
     for rank in ranks2(moved):
         for (name, layout), kinds in rank.items():
             assert (kinds == []) == (layout in CASES[name][1]), (name, layout, kinds)
+
+
+LOOKUPS: dict[str, Callable] = {
+    "index": lambda t, i: t[i],
+    "index_select": lambda t, i: t.index_select(0, i),
+    "gather": lambda t, i: t.gather(0, i[:, None]),
+    "embedding": lambda t, i: torch.nn.functional.embedding(i, t),
+}
+DTYPES = [
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.bool, torch.complex64),
+    *(torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+]
+
+
+def rows_looked_up() -> dict[str, int]:
+    """How many lookups plain torch knows, by dtype; those of a table that is split by rows give the same."""
+    mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
+    places, known = torch.tensor([3, 0, 4]), {}
+    for dtype in DTYPES:
+        plain = torch.arange(10.0).view(5, 2).to(dtype)
+        table = weft.distribute_tensor(plain, ("m", None), mesh)
+        for name, look_up in LOOKUPS.items():
+            try:
+                expected = look_up(plain, places)
+            except (RuntimeError, NotImplementedError):
+                continue
+            got = weft.full_tensor(look_up(table, places))
+            assert got.dtype == dtype and torch.equal(got.view(torch.uint8), expected.view(torch.uint8)), (dtype, name)
+            known[str(dtype)] = known.get(str(dtype), 0) + 1
+    return known
+
+
+def test_rows_of_every_dtype(ranks2):
+    for known in ranks2(rows_looked_up):
+        assert set(known) == {str(dtype) for dtype in DTYPES} and sum(known.values()) > 40, known
