@@ -113,15 +113,34 @@ struct Distribute : torch::autograd::Function<Distribute> {
 
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& tensor, int64_t layout) {
     ctx->saved_data["plain"] = !holds_shards(tensor);
+    if (holds_shards(tensor) && sharded(tensor).layout()->mesh() != as_layout(layout)->mesh()) {
+      const Mesh before = sharded(tensor).layout()->mesh();
+      ctx->saved_data["before"] = as_word(TensorLayout::replicated(before, tensor.dim()));
+    }
     return for_program(lay_out(tensor, as_layout(layout)));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    // The value is the same whatever the layout; a plain input takes a plain gradient.
+    // The value is the same whatever the layout; a plain input takes a plain gradient, one of another mesh a gradient
+    // there.
     at::Tensor grad = grads[0];
+    const auto before = ctx->saved_data.find("before");
+    if (grad.defined() && before != ctx->saved_data.end()) grad = lay_out(grad, as_layout(before->second.toInt()));
     if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_or_alias(grad);
     return {grad, at::Tensor()};
   }
 };
+
+// Every rank has the whole value on the way.
+at::Tensor to_another_mesh(const at::Tensor& tensor, Layout layout) {
+  const ShardedTensorImpl& impl = sharded(tensor);
+  const Mesh from = impl.layout()->mesh();
+  TORCH_CHECK_VALUE(!from->is_simulated() && !layout->mesh()->is_simulated() && tensor.layout() == at::kStrided,
+                    "[W031] distribute_tensor: the tensor lies on ", from->str(), " and the layout on ",
+                    layout->mesh()->str());
+  at::Tensor out = lay_out(full_or_alias(tensor), layout);
+  if (const std::string* path = impl.interned_path()) sharded(out).cell().path = path;
+  return out;
+}
 
 }  // namespace
 
@@ -130,8 +149,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   if (holds_shards(tensor)) {
     const ShardedTensorImpl& impl = sharded(tensor);
     if (has_own_rows(tensor)) return lay_out(gather_entries(tensor), layout);
-    TORCH_CHECK_VALUE(impl.layout()->mesh() == layout->mesh(), "[W031] distribute_tensor: the tensor lies on ",
-                      impl.layout()->mesh()->str(), " and the layout on ", layout->mesh()->str());
+    if (impl.layout()->mesh() != layout->mesh()) return to_another_mesh(tensor, layout);
     if (impl.layout() == layout) return tensor;
     if (tensor.is_sparse()) return lay_out_sparse(tensor, layout);
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());

@@ -9,7 +9,8 @@
 namespace weft {
 
 /// A sharded tensor with the given value. A plain tensor is taken to be the same on all ranks: each keeps its part and
-/// nothing moves. A sharded tensor is redistributed. Shape, dtype and device as `tensor`.
+/// nothing moves. A sharded tensor is redistributed; to another mesh by way of the whole value. Shape, dtype and device
+/// as `tensor`.
 /// Raises ValueError where the layout's rank differs from the tensor's, or the ranks pass different tensors (shape,
 /// strides, dtype, requires_grad) or layouts; a sharded tensor's are compared when it is first sent from its layout to
 /// that one, which costs a small collective.

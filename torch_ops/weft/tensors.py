@@ -67,8 +67,8 @@ def distribute_tensor(
     """The tensor laid out over a mesh. Differentiable.
 
     A plain tensor is taken to be the same on all ranks: each keeps its part and nothing moves. A sharded tensor is
-    redistributed. So is torch's DTensor; where its placements say what the layout does, its local memory is shared.
-    Shape, dtype and device stay.
+    redistributed, to another mesh by way of the whole value on every rank. So is torch's DTensor; where its placements
+    say what the layout does, its local memory is shared. Shape, dtype and device stay.
 
     Args:
         tensor: of any shape.
