@@ -146,7 +146,8 @@ std::string values_with(const torch::optim::Optimizer& optimizer, const NamedTen
   }
   const Json values = {{kOptimizer, {{kState, std::move(state)}, {kParamGroups, std::move(groups)}}},
                        {"extra", nullptr}};
-  return values.dump();
+  // A name that is not UTF-8 is refused with its tensor.
+  return values.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
 LoadingOptimizer::LoadingOptimizer(torch::optim::Optimizer& optimizer, const NamedTensors& model,

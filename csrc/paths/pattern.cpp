@@ -112,8 +112,6 @@ void check_pattern(const std::string& pattern) {
                     advice(re, pattern, from));
 }
 
-namespace {
-
 // Several patterns in one pass over a path. One automaton for all of them would often have more states than fit its
 // memory and be built anew for each path (300 patterns with three ".*" each: 30 times slower than groups of 8).
 class PatternGroup {
@@ -156,8 +154,6 @@ class PatternGroup {
   mutable std::once_flag once_;
   mutable std::vector<std::unique_ptr<RE2>> each_;
 };
-
-}  // namespace
 
 struct PathMatcher::Set {
   void add(const std::string& pattern, int id) { patterns.emplace_back(pattern, id); }
