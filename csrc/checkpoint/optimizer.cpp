@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 #include <c10/util/StringUtil.h>
+#include <c10/util/Type.h>
+#include <torch/optim/adamw.h>
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <set>
+#include <typeinfo>
 #include <utility>
 
 #include "base/quote.h"
@@ -20,7 +24,10 @@ namespace {
 using torch::serialize::OutputArchive;
 
 constexpr const char *kOptimizer = "optimizer", *kState = "state", *kParamGroups = "param_groups", *kParams = "params";
-constexpr int kDeepest = 100;  // objects in objects
+constexpr const char *kKind = "kind", *kOptions = "options", *kTorchVersion = "pytorch_version";
+constexpr const char* kDecoupled = "decoupled_weight_decay";
+constexpr int kDeepest = 100;                    // objects in objects
+constexpr double kMostSteps = int64_t{1} << 53;  // that a float64 counts
 
 OutputArchive archive_of(const torch::optim::Optimizer& optimizer) {
   OutputArchive archive;
@@ -31,8 +38,15 @@ OutputArchive archive_of(const torch::optim::Optimizer& optimizer) {
                       "[W117] the optimizer's save(OutputArchive&) writes no archive ", quote(part),
                       ", as torch's own optimizers do: save and load its tensors by names");
   }
+  for (const auto& entry : contents.named_attributes(/*recurse=*/false)) {
+    const bool known = entry.name == kState || entry.name == kParamGroups || entry.name == kTorchVersion;
+    TORCH_CHECK_VALUE(known, "[W117] the optimizer's save(OutputArchive&) writes ", quote(entry.name),
+                      " beside its state and groups, which has no place here: save and load that by itself");
+  }
   return archive;
 }
+
+std::string kind_of(const torch::optim::Optimizer& optimizer) { return c10::demangle(typeid(optimizer).name()); }
 
 torch::jit::Module part_of(const OutputArchive& archive, const char* part) {
   return contents_of(archive).attr(part).toModule();
@@ -45,12 +59,28 @@ std::string archive_key(const at::Tensor& parameter) {
 std::string group_key(size_t number) { return std::string(kParamGroups) + "/" + std::to_string(number); }
 
 torch::jit::Module options_of(const OutputArchive& archive, size_t group) {
-  return part_of(archive, kParamGroups).attr(group_key(group)).toModule().attr("options").toModule();
+  return part_of(archive, kParamGroups).attr(group_key(group)).toModule().attr(kOptions).toModule();
 }
 
-std::unordered_map<const c10::TensorImpl*, std::string> names_in(const NamedTensors& model) {
-  std::unordered_map<const c10::TensorImpl*, std::string> names;
-  for (const auto& [name, tensor] : model) names.emplace(tensor.unsafeGetTensorImpl(), name);
+// The names of the parameters, group by group: those that they have in the model, else their numbers.
+std::vector<std::vector<std::string>> names_of(const torch::optim::Optimizer& optimizer, const NamedTensors& model) {
+  std::unordered_map<const c10::TensorImpl*, std::string> known;
+  for (const auto& [name, tensor] : model) known.emplace(tensor.unsafeGetTensorImpl(), name);
+  std::vector<std::vector<std::string>> names;
+  std::set<std::string> all;
+  size_t number = 0;
+  for (const auto& group : optimizer.param_groups()) {
+    names.emplace_back();
+    for (const at::Tensor& parameter : group.params()) {
+      const auto found = known.find(parameter.unsafeGetTensorImpl());
+      names.back().push_back(found != known.end() ? found->second : std::to_string(number));
+      TORCH_CHECK_VALUE(all.insert(names.back().back()).second, "[W117] two of the optimizer's parameters are ",
+                        quote(names.back().back()),
+                        ": parameters that have no name in the model go by their numbers, "
+                        "and a name is such a number; pass tensors with other names");
+      ++number;
+    }
+  }
   return names;
 }
 
@@ -73,7 +103,7 @@ const Json& need(const Json& object, const char* key, bool (Json::*is)() const n
   return object.at(key);
 }
 
-std::vector<std::string> names_of(const Json& group) {
+std::vector<std::string> saved_names(const Json& group) {
   std::vector<std::string> names;
   for (const Json& name : need(group, kParams, &Json::is_array)) {
     TORCH_CHECK_VALUE(name.is_string(), "[W112] load: the checkpoint's optimizer has parameters without names");
@@ -108,6 +138,16 @@ at::Tensor memory_for(const at::Tensor& parameter, const StoredTensor& stored) {
   return at::zeros(stored.shape, stored.shape.empty() ? options : options.device(parameter.device()));
 }
 
+bool is_like(const at::Tensor& t, const StoredTensor& stored) {
+  return t.sizes() == c10::IntArrayRef(stored.shape) && t.scalar_type() == stored.dtype;
+}
+
+// Not where the parameter was laid out over another mesh since.
+bool on_one_mesh(const at::Tensor& state, const at::Tensor& parameter) {
+  if (!parameter.defined() || !holds_shards(state) || !holds_shards(parameter)) return true;
+  return sharded(state).layout()->mesh() == sharded(parameter).layout()->mesh();
+}
+
 void copy_values(const torch::jit::Module& from, OutputArchive& to) {
   for (const auto& entry : from.named_attributes(/*recurse=*/false)) {
     if (!entry.value.isModule()) to.write(entry.name, entry.value);
@@ -119,7 +159,7 @@ void copy_values(const torch::jit::Module& from, OutputArchive& to) {
 std::string values_with(const torch::optim::Optimizer& optimizer, const NamedTensors& model, std::vector<Item>& items) {
   const OutputArchive archive = archive_of(optimizer);
   const torch::jit::Module states = part_of(archive, kState);
-  const auto known = names_in(model);
+  const auto names = names_of(optimizer, model);
   const auto encode_all = [&](const torch::jit::Module& values, const std::string& place) {
     Json object = Json::object();
     for (const auto& entry : values.named_attributes(/*recurse=*/false)) {
@@ -129,23 +169,18 @@ std::string values_with(const torch::optim::Optimizer& optimizer, const NamedTen
   };
   const std::string place = kOptimizer;
   Json state = Json::object(), groups = Json::array();
-  size_t number = 0;
-  for (const auto& group : optimizer.param_groups()) {
-    Json names = Json::array();
-    for (const at::Tensor& parameter : group.params()) {
-      const auto found = known.find(parameter.unsafeGetTensorImpl());
-      const std::string name = found != known.end() ? found->second : std::to_string(number);
-      ++number;
-      names.push_back(name);
-      const std::string key = archive_key(parameter);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto& parameters = optimizer.param_groups()[i].params();
+    for (size_t p = 0; p < parameters.size(); ++p) {
+      const std::string& name = names[i][p];
+      const std::string key = archive_key(parameters[p]);
       if (states.hasattr(key)) state[name] = encode_all(states.attr(key).toModule(), place + ".state." + name);
     }
-    const size_t i = groups.size();
     groups.push_back(encode_all(options_of(archive, i), place + "." + kParamGroups + "." + std::to_string(i)));
-    groups.back()[kParams] = std::move(names);
+    groups.back()[kParams] = names[i];
   }
-  const Json values = {{kOptimizer, {{kState, std::move(state)}, {kParamGroups, std::move(groups)}}},
-                       {"extra", nullptr}};
+  Json saved = {{kKind, kind_of(optimizer)}, {kState, std::move(state)}, {kParamGroups, std::move(groups)}};
+  const Json values = {{kOptimizer, std::move(saved)}, {"extra", nullptr}};
   // A name that is not UTF-8 is refused with its tensor.
   return values.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
@@ -153,20 +188,18 @@ std::string values_with(const torch::optim::Optimizer& optimizer, const NamedTen
 LoadingOptimizer::LoadingOptimizer(torch::optim::Optimizer& optimizer, const NamedTensors& model,
                                    const Contents& contents)
     : optimizer_(optimizer), present_(archive_of(optimizer)) {
-  const auto known = names_in(model);
-  size_t number = 0;
-  for (const auto& group : optimizer.param_groups()) {
+  const auto names = names_of(optimizer, model);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto& parameters = optimizer.param_groups()[i].params();
     groups_.emplace_back();
-    for (const at::Tensor& parameter : group.params()) {
-      const auto found = known.find(parameter.unsafeGetTensorImpl());
-      groups_.back().push_back({found != known.end() ? found->second : std::to_string(number), parameter});
-      ++number;
-    }
+    for (size_t p = 0; p < parameters.size(); ++p) groups_.back().push_back({names[i][p], parameters[p]});
   }
   read(contents);
+  check_kind();
   check_parameters();
+  check_options();
   add_targets(contents);
-  archive();  // whether all has a place in it
+  try_archive();
 }
 
 void LoadingOptimizer::read(const Contents& contents) {
@@ -177,35 +210,71 @@ void LoadingOptimizer::read(const Contents& contents) {
   for (const auto& [name, state] : need(saved_, kState, &Json::is_object).items()) {
     TORCH_CHECK_VALUE(state.is_object(), "[W112] load: the state of ", quote(name), " is none");
   }
-  for (const Json& group : need(saved_, kParamGroups, &Json::is_array)) names_of(group);
+  for (const Json& group : need(saved_, kParamGroups, &Json::is_array)) saved_names(group);
 }
 
-void LoadingOptimizer::check_parameters() const {
+void LoadingOptimizer::check_kind() const {
+  if (!saved_.contains(kKind)) return;
+  const std::string mine = kind_of(optimizer_),
+                    its = saved_.at(kKind).is_string() ? saved_.at(kKind).get<std::string>() : "";
+  TORCH_CHECK_VALUE(mine == its, "[W113] load: the optimizer that was saved is of another kind, ", quote(its), ", not ",
+                    quote(mine));
+}
+
+void LoadingOptimizer::check_parameters() {
   std::set<std::string> mine, theirs;
   for (const auto& group : groups_) {
     for (const Parameter& parameter : group) mine.insert(parameter.name);
   }
   for (const Json& group : saved_.at(kParamGroups)) {
-    for (std::string& name : names_of(group)) theirs.insert(std::move(name));
+    for (const std::string& name : saved_names(group)) {
+      TORCH_CHECK_VALUE(theirs.insert(name).second, "[W112] load: the checkpoint's optimizer has ", quote(name),
+                        " twice");
+    }
+  }
+  for (const auto& [name, state] : saved_.at(kState).items()) {
+    TORCH_CHECK_VALUE(theirs.contains(name), "[W112] load: the checkpoint's optimizer has state of ", quote(name),
+                      ", which is none of its parameters");
   }
   const auto missing = difference(mine, theirs), unexpected = difference(theirs, mine);
   TORCH_CHECK_VALUE(missing.empty() && unexpected.empty(),
                     "[W113] load: the optimizer has other parameters than the one that was saved: ",
                     listed(quote_all(missing)), " are missing in the checkpoint, ", listed(quote_all(unexpected)),
                     " are in it alone (parameters go by the names in the model that is passed beside the optimizer)");
-  for (const auto& group : groups_) saved_group_of(group);
+  std::set<const Json*> taken;
+  for (const auto& group : groups_) {
+    std::set<std::string> names;
+    for (const Parameter& parameter : group) names.insert(parameter.name);
+    saved_groups_.push_back(nullptr);
+    for (const Json& saved : saved_.at(kParamGroups)) {
+      const auto its = saved_names(saved);
+      if (names != std::set<std::string>(its.begin(), its.end()) || !taken.insert(&saved).second) continue;
+      saved_groups_.back() = &saved;
+      break;
+    }
+    TORCH_CHECK_VALUE(saved_groups_.back() != nullptr, "[W113] load: the optimizer has a parameter group of ",
+                      listed(quote_all({names.begin(), names.end()})), ", and the checkpoint none of just these");
+  }
 }
 
-const Json& LoadingOptimizer::saved_group_of(const std::vector<Parameter>& group) const {
-  std::set<std::string> mine;
-  for (const Parameter& parameter : group) mine.insert(parameter.name);
-  for (const Json& saved : saved_.at(kParamGroups)) {
-    const auto names = names_of(saved);
-    if (mine == std::set<std::string>(names.begin(), names.end())) return saved;
+// A checkpoint of Python's says by its options alone of what kind the optimizer was.
+void LoadingOptimizer::check_options() const {
+  const std::set<std::string> without_effect = {"foreach", "fused", "capturable", "differentiable"};
+  const bool decoupled = dynamic_cast<const torch::optim::AdamW*>(&optimizer_) != nullptr;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    const Json& saved = *saved_groups_[i];
+    const torch::jit::Module options = options_of(present_, i);
+    for (const auto& entry : options.named_attributes(/*recurse=*/false)) {
+      TORCH_CHECK_VALUE(saved.contains(entry.name), "[W113] load: the optimizer that was saved has no option ",
+                        quote(entry.name), ": it is of another kind than this ", kind_of(optimizer_));
+    }
+    for (const auto& [key, value] : saved.items()) {
+      const bool set = value.is_boolean() && value.get<bool>() && !options.hasattr(key);
+      const bool fits = key == kDecoupled ? decoupled == value : !set || without_effect.contains(key);
+      TORCH_CHECK_VALUE(fits, "[W113] load: the optimizer was saved with ", quote(key), " = ", value.dump(),
+                        ", and this ", kind_of(optimizer_), " cannot do that");
+    }
   }
-  C10_THROW_ERROR(ValueError,
-                  c10::str("[W113] load: the optimizer has a parameter group of ",
-                           listed(quote_all({mine.begin(), mine.end()})), ", and the checkpoint none of just these"));
 }
 
 void LoadingOptimizer::add_targets(const Contents& contents) {
@@ -216,8 +285,7 @@ void LoadingOptimizer::add_targets(const Contents& contents) {
     TORCH_CHECK_VALUE(found != stored.end(), "[W112] load: the checkpoint's optimizer names a tensor ", quote(name),
                       ", which is not there");
     const StoredTensor& like = *found->second;
-    const bool fits = present.isTensor() && present.toTensor().sizes() == c10::IntArrayRef(like.shape) &&
-                      present.toTensor().scalar_type() == like.dtype;
+    const bool fits = present.isTensor() && is_like(present.toTensor(), like) && on_one_mesh(present.toTensor(), owner);
     const at::Tensor tensor = fits              ? present.toTensor()
                               : owner.defined() ? memory_for(owner, like)
                                                 : at::zeros(like.shape, like.dtype);
@@ -259,7 +327,10 @@ OutputArchive LoadingOptimizer::archive() const {
         // Python's optimizers count their steps in tensors, those of C++ in integers.
         if (key == "step" && decoded.isTensor() && decoded.toTensor().dim() == 0 &&
             !state_now(parameter, key).isTensor()) {
-          decoded = decoded.toTensor().item<int64_t>();
+          const double steps = decoded.toTensor().item<double>();
+          TORCH_CHECK_VALUE(steps >= 0 && steps < kMostSteps, "[W112] load: ", quote(parameter.name), " has taken ",
+                            steps, " steps");
+          decoded = static_cast<int64_t>(steps);
         }
         if (!decoded.isNone()) state.write(key, decoded);  // none: as a tensor that is not defined
       }
@@ -271,21 +342,45 @@ OutputArchive LoadingOptimizer::archive() const {
   const torch::jit::Module present = part_of(present_, kParamGroups);
   copy_values(present, groups);
   for (size_t i = 0; i < groups_.size(); ++i) {
-    const Json& saved = saved_group_of(groups_[i]);
+    const Json& saved = *saved_groups_[i];
     OutputArchive group(unit), options(unit);
     copy_values(present.attr(group_key(i)).toModule(), group);
     for (const auto& entry : options_of(present_, i).named_attributes(/*recurse=*/false)) {
-      const bool there = saved.contains(entry.name);
-      const c10::IValue value = there ? decode(saved.at(entry.name), entry.name, entry.value, tensor_of) : entry.value;
+      const c10::IValue value = decode(saved.at(entry.name), entry.name, entry.value, tensor_of);
       TORCH_CHECK_VALUE(same_kind(value, entry.value), "[W113] load: the optimizer's ", quote(entry.name),
                         " is of kind ", entry.value.tagKind(), ", in the checkpoint ", value.tagKind());
       options.write(entry.name, value);
     }
-    group.write("options", options);
+    group.write(kOptions, options);
     groups.write(group_key(i), group);
   }
   all.write(kParamGroups, groups);
   return all;
+}
+
+// Whether the optimizer takes it, before anything is filled: that is known to its load(InputArchive&) alone.
+void LoadingOptimizer::try_archive() {
+  std::vector<std::unique_ptr<torch::optim::OptimizerOptions>> options;
+  for (const auto& group : optimizer_.param_groups()) options.push_back(group.options().clone());
+  auto state = std::move(optimizer_.state());
+  const auto restore = [&] {
+    optimizer_.state() = std::move(state);
+    for (size_t i = 0; i < options.size(); ++i) optimizer_.param_groups()[i].set_options(std::move(options[i]));
+  };
+  optimizer_.state().clear();
+  try {
+    torch::serialize::InputArchive reader = reader_of(archive());
+    optimizer_.load(reader);
+  } catch (const c10::ValueError&) {
+    restore();
+    throw;
+  } catch (const c10::Error& error) {
+    restore();
+    const std::string text = error.what_without_backtrace();
+    C10_THROW_ERROR(ValueError, c10::str("[W113] load: the optimizer cannot take what was saved: ",
+                                         printable(text.substr(0, text.find('\n')))));
+  }
+  restore();
 }
 
 void LoadingOptimizer::finish() {

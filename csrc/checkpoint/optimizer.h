@@ -21,7 +21,8 @@ std::string values_with(const torch::optim::Optimizer& optimizer, const NamedTen
 /// An optimizer on its way to the state that a checkpoint has.
 class LoadingOptimizer {
  public:
-  /// Raises ValueError where the checkpoint holds no optimizer, or one of other parameters, groups or options.
+  /// Raises ValueError where the checkpoint holds no optimizer, or one of another kind, of other parameters, groups or
+  /// options. The optimizer is as it was.
   LoadingOptimizer(torch::optim::Optimizer& optimizer, const NamedTensors& model, const Contents& contents);
   /// State that is there already, and new memory laid out as the parameters are.
   const std::vector<Target>& targets() const { return targets_; }
@@ -34,16 +35,19 @@ class LoadingOptimizer {
     at::Tensor tensor;
   };
   void read(const Contents& contents);
-  void check_parameters() const;
+  void check_kind() const;
+  void check_parameters();
+  void check_options() const;
   void add_targets(const Contents& contents);
   torch::serialize::OutputArchive archive() const;
   c10::IValue state_now(const Parameter& parameter, const std::string& key) const;
-  const Json& saved_group_of(const std::vector<Parameter>& group) const;
+  void try_archive();
 
   torch::optim::Optimizer& optimizer_;
   std::vector<std::vector<Parameter>> groups_;
   torch::serialize::OutputArchive present_;
   Json saved_;
+  std::vector<const Json*> saved_groups_;  // as groups_
   std::vector<Target> targets_;
   std::unordered_map<std::string, at::Tensor> tensors_;
 };

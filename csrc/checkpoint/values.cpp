@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "base/quote.h"
 
@@ -77,6 +78,9 @@ c10::IValue decode(const Json& json, const std::string& place, const c10::IValue
   if (json.is_null()) return {};
   if (json.is_boolean()) return json.get<bool>();
   if (json.is_number_float() || (json.is_number() && like.isDouble())) return json.get<double>();
+  if (json.is_number_unsigned() && json.get<uint64_t>() > std::numeric_limits<int64_t>::max()) {
+    unknown(place, "a number beyond 64 bits");
+  }
   if (json.is_number()) return json.get<int64_t>();
   if (json.is_string()) return json.get<std::string>();
   if (const std::string* name = tensor_name(json)) return tensor_of(*name);

@@ -124,8 +124,12 @@ struct Distribute : torch::autograd::Function<Distribute> {
     // there.
     at::Tensor grad = grads[0];
     const auto before = ctx->saved_data.find("before");
-    if (grad.defined() && before != ctx->saved_data.end()) grad = lay_out(grad, as_layout(before->second.toInt()));
-    if (grad.defined() && ctx->saved_data["plain"].toBool()) grad = full_or_alias(grad);
+    if (grad.defined() && before != ctx->saved_data.end()) {
+      grad = redistribute_tensor(grad, as_layout(before->second.toInt()));
+    }
+    if (grad.defined() && ctx->saved_data["plain"].toBool()) {
+      grad = grad.requires_grad() ? full_tensor(grad) : full_or_alias(grad);  // a graph of gradients goes on
+    }
     return {grad, at::Tensor()};
   }
 };

@@ -52,8 +52,9 @@ WEFT_API void save(const std::string& folder, const NamedTensors& tensors, std::
 WEFT_API void save(const std::string& folder, const torch::nn::Module& module,
                    std::optional<int64_t> step = std::nullopt);
 /// The same with an optimizer: its state and its groups' options, as its own save(OutputArchive&) writes them, by the
-/// names of its parameters in `tensors` or the module (by their numbers where they have none). Python's `weft.load`
-/// reads it, too. Raises ValueError also for an optimizer that writes itself otherwise than torch's own.
+/// names of its parameters in `tensors` or the module (by their numbers where they have none; of those the state alone
+/// is saved, not the value). Python's `weft.load` reads it, too. Raises ValueError also for an optimizer that writes
+/// itself otherwise than torch's own, or something beside.
 WEFT_API void save(const std::string& folder, const NamedTensors& tensors, const torch::optim::Optimizer& optimizer,
                    std::optional<int64_t> step = std::nullopt);
 WEFT_API void save(const std::string& folder, const torch::nn::Module& module, const torch::optim::Optimizer& optimizer,

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "checkpoint/checkpoint.h"
 #include "support/run_ranks.h"
 
 namespace weft {
@@ -77,6 +78,15 @@ class OptimizerCheckpoint : public ::testing::Test {
 
   std::string folder_;
 };
+std::string error_in(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const c10::ValueError& error) {
+    return error.what_without_backtrace();
+  }
+  return "";
+}
+
 class OptimizersCheckpoint : public OptimizerCheckpoint,
                              public ::testing::WithParamInterface<std::pair<const char*, Make>> {};
 
@@ -122,16 +132,17 @@ TEST_P(OptimizersCheckpoint, GoesOnElsewhere) {
 }
 
 using torch::optim::SGDOptions;
-INSTANTIATE_TEST_SUITE_P(
-    All, OptimizersCheckpoint,
-    ::testing::Values(
-        std::pair("Adam", maker<torch::optim::Adam>(torch::optim::AdamOptions(1e-2).amsgrad(true))),
-        std::pair("AdamW", maker<torch::optim::AdamW>(torch::optim::AdamWOptions(1e-2).betas({0.8, 0.99}))),
-        std::pair("SGD", maker<torch::optim::SGD>(SGDOptions(1e-2).momentum(0.9).nesterov(true))),
-        std::pair("plain_SGD", maker<torch::optim::SGD>(SGDOptions(1e-2))),
-        std::pair("RMSprop", maker<torch::optim::RMSprop>(torch::optim::RMSpropOptions(1e-2).centered(true))),
-        std::pair("Adagrad", maker<torch::optim::Adagrad>(torch::optim::AdagradOptions(1e-2)))),
-    [](const auto& test) { return test.param.first; });
+
+std::vector<std::pair<const char*, Make>> kinds() {
+  return {{"Adam", maker<torch::optim::Adam>(torch::optim::AdamOptions(1e-2).amsgrad(true))},
+          {"AdamW", maker<torch::optim::AdamW>(torch::optim::AdamWOptions(1e-2).betas({0.8, 0.99}))},
+          {"SGD", maker<torch::optim::SGD>(SGDOptions(1e-2).momentum(0.9).nesterov(true))},
+          {"plain_SGD", maker<torch::optim::SGD>(SGDOptions(1e-2))},
+          {"RMSprop", maker<torch::optim::RMSprop>(torch::optim::RMSpropOptions(1e-2).centered(true))},
+          {"Adagrad", maker<torch::optim::Adagrad>(torch::optim::AdagradOptions(1e-2))}};
+}
+INSTANTIATE_TEST_SUITE_P(All, OptimizersCheckpoint, ::testing::ValuesIn(kinds()),
+                         [](const auto& test) { return test.param.first; });
 
 TEST_F(OptimizerCheckpoint, OfNewtonsKind) {
   test::run_ranks(2, [&](int) {
@@ -231,15 +242,95 @@ TEST_F(OptimizerCheckpoint, ErrorsAreTheSameOnAllRanksAndChangeNothing) {
   EXPECT_THAT(error_of(whole), HasSubstr("[W111] load: the checkpoint holds no optimizer"));
 }
 
-TEST_F(OptimizerCheckpoint, OptionsThatWereNotSavedStayAsTheyAre) {
+TEST_F(OptimizerCheckpoint, AnotherKindIsRefusedAndNothingChanged) {
+  for (const auto& [saved, make] : kinds()) {
+    Net net;
+    const auto optimizer = make(net.parameters());
+    step(net, *optimizer, 0);
+    save(folder_, net, *optimizer);
+    for (const auto& [other, make_other] : kinds()) {
+      const auto kind = [](std::string name) { return name == "plain_SGD" ? "SGD" : name; };
+      if (kind(saved) == kind(other)) continue;
+      Net mine;
+      for (at::Tensor& p : mine.parameters()) p.detach().zero_();
+      const auto its = make_other(mine.parameters());
+      step(mine, *its, 1);
+      const size_t states = its->state().size();
+      const auto before = values_of(mine);
+      const std::string text = error_in([&] { load(folder_, mine, *its); });
+      EXPECT_THAT(text, HasSubstr("[W113] load: the optimizer that was saved is of another kind")) << saved << other;
+      const auto after = values_of(mine);
+      for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(after[i], before[i]));
+      EXPECT_EQ(its->state().size(), states);
+      step(mine, *its, 2);
+    }
+  }
+}
+
+TEST_F(OptimizerCheckpoint, GroupsOfTheSameParametersInTheirOrder) {
+  const auto make = [](Net& net, double lr) {
+    std::vector<torch::optim::OptimizerParamGroup> groups;
+    for (int i = 0; i < 3; ++i) {
+      const auto parameters = i == 0 ? net.parameters() : std::vector<at::Tensor>();
+      groups.emplace_back(parameters, std::make_unique<SGDOptions>(SGDOptions(lr * (i + 1))));
+    }
+    return std::make_unique<torch::optim::SGD>(groups, SGDOptions(1));
+  };
   Net net;
-  torch::optim::SGD sgd(net.parameters(), SGDOptions(0.25));
-  save(folder_, net, sgd);
-  torch::optim::Adam adam(net.parameters(), torch::optim::AdamOptions(1).eps(0.5));
-  load(folder_, net, adam);
-  const auto& options = static_cast<const torch::optim::AdamOptions&>(adam.param_groups()[0].options());
-  EXPECT_EQ(options.lr(), 0.25);
-  EXPECT_EQ(options.eps(), 0.5);
+  save(folder_, net, *make(net, 0.1));
+  const auto its = make(net, 7);
+  load(folder_, net, *its);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(static_cast<const SGDOptions&>(its->param_groups()[i].options()).lr(), 0.1 * (i + 1));
+  }
+}
+
+TEST_F(OptimizerCheckpoint, ANumberThatIsAName) {
+  const at::Tensor a = at::ones({2}), b = at::ones({2});
+  torch::optim::SGD optimizer({a, b}, SGDOptions(1));
+  EXPECT_THAT(error_in([&] { save(folder_, NamedTensors{{"1", a}}, optimizer); }),
+              HasSubstr("[W117] two of the optimizer's parameters are '1'"));
+}
+
+// What Python's weft.save may have written, and what nobody has.
+TEST_F(OptimizerCheckpoint, OptionsAndStateOfOtherKinds) {
+  Net net;
+  const auto before = values_of(net);
+  const auto error_of = [&](const std::string& options, const std::string& state, bool decoupled = false) {
+    std::vector<checkpoint::Item> items;
+    std::string names;
+    for (const auto& p : net.named_parameters()) {
+      items.push_back({"model", p.key(), at::zeros_like(p.value())});
+      names += (names.empty() ? "\"" : ", \"") + p.key() + "\"";
+    }
+    const std::string values = "{\"optimizer\": {\"state\": {" + state + "}, \"param_groups\": [{" + options +
+                               ", \"params\": [" + names + "]}]}}";
+    checkpoint::save(folder_, items, values, std::nullopt, true);
+    torch::optim::Adam adam(net.parameters(), torch::optim::AdamOptions(1e-2));
+    torch::optim::AdamW adamw(net.parameters(), torch::optim::AdamWOptions(1e-2));
+    const std::string text = error_in([&] { decoupled ? load(folder_, net, adamw) : load(folder_, net, adam); });
+    const auto after = values_of(net);
+    for (size_t i = 0; i < after.size() && !text.empty(); ++i) EXPECT_TRUE(at::equal(after[i], before[i])) << text;
+    EXPECT_TRUE(adam.state().empty());
+    return text;
+  };
+  const std::string adam = "\"lr\": 1, \"betas\": {\"weft:tuple\": [0, 0.9]}, \"eps\": 1e-8, \"weight_decay\": 0";
+  const std::string whole = adam + ", \"amsgrad\": false";
+  EXPECT_THAT(error_of(adam, ""), HasSubstr("[W113] load: the optimizer that was saved has no option 'amsgrad'"));
+  EXPECT_THAT(error_of(whole + ", \"maximize\": true", ""), HasSubstr("[W113] load: the optimizer was saved with "
+                                                                      "'maximize' = true"));
+  EXPECT_THAT(error_of(whole + ", \"decoupled_weight_decay\": true", ""), HasSubstr("'decoupled_weight_decay' = true"));
+  EXPECT_THAT(error_of(whole + ", \"decoupled_weight_decay\": false", "", true),
+              HasSubstr("'decoupled_weight_decay' = false"));
+  EXPECT_THAT(error_of("\"lr\": null" + whole.substr(7), ""), HasSubstr("[W113] load: the optimizer cannot take"));
+  EXPECT_THAT(error_of(whole, "\"nobody\": {}"),
+              HasSubstr("[W112] load: the checkpoint's optimizer has state of 'nobody'"));
+  for (const char* state : {"{}", "{\"step\": null}", "{\"step\": \"one\"}", "{\"step\": 1.5}"}) {
+    EXPECT_THAT(error_of(whole, std::string("\"up.bias\": ") + state),
+                HasSubstr("[W113] load: the optimizer cannot take"));
+  }
+  EXPECT_THAT(error_of(whole, "\"up.bias\": {\"step\": 18446744073709551615}"), HasSubstr("a number beyond 64 bits"));
+  EXPECT_EQ(error_of(whole + ", \"foreach\": true, \"maximize\": false, \"initial_lr\": 3", ""), "");
 }
 
 // One that writes nothing of itself, as LibTorch's base class does.
@@ -248,6 +339,21 @@ struct Silent : torch::optim::Optimizer {
       : Optimizer(std::move(parameters), std::make_unique<SGDOptions>(1)) {}
   at::Tensor step(LossClosure) override { return {}; }
 };
+
+struct Counting : torch::optim::SGD {
+  using SGD::SGD;
+  void save(torch::serialize::OutputArchive& archive) const override {
+    SGD::save(archive);
+    archive.write("counter", c10::IValue(3));
+  }
+};
+
+TEST_F(OptimizerCheckpoint, OfAKindThatWritesMore) {
+  Net net;
+  Counting optimizer(net.parameters(), SGDOptions(1));
+  EXPECT_THAT(error_in([&] { save(folder_, net, optimizer); }),
+              HasSubstr("[W117] the optimizer's save(OutputArchive&) writes 'counter' beside its state and groups"));
+}
 
 TEST_F(OptimizerCheckpoint, OfAKindThatWritesNothing) {
   const auto errors = test::errors_of_ranks(2, [&](int) {

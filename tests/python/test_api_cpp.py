@@ -29,6 +29,8 @@ def test_program_with_its_own_mesh(program, tmp_path):
         assert output.endswith(f"rank {r} of 2: all right\n"), output
     step(net, optimizer)
     other = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    with pytest.raises(ValueError, match=r"\[W113\].* of another kind, 'torch::optim::AdamW', not Adam"):
+        weft.load(tmp_path / "cpp", other, torch.optim.Adam(other.parameters()))
     its = torch.optim.AdamW(other.parameters(), lr=7, maximize=True)
     assert weft.load(tmp_path / "cpp", other, its).step == 3
     assert its.param_groups[0]["lr"] == 0.1

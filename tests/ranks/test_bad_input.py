@@ -78,7 +78,7 @@ def two_meshes():
         texts.append(refuse(call, "mesh"))
     texts.append(refuse(lambda: torch._foreach_add([a], [b]), "mesh"))
     assert torch.equal(weft.full_tensor(a), torch.ones(4, 4))
-    texts.append(refuse(lambda: weft.distribute_tensor(b, ("a", None), one), "mesh"))
+    assert torch.equal(weft.full_tensor(a + weft.distribute_tensor(b, ("a", None), one)), torch.full((4, 4), 2.0))
     return texts
 
 

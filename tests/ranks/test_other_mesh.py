@@ -1,5 +1,6 @@
 """A tensor that lies on one mesh is laid out over another one of the same ranks, and gradients find their way back."""
 
+import copy
 import itertools
 
 import pytest
@@ -51,6 +52,24 @@ def gradients() -> None:
     assert weft.layout_of(teacher.weight.grad) == weft.layout_of(teacher.weight)
 
 
+def penalty(x: torch.Tensor, y: torch.Tensor) -> list[float]:
+    (g,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+    (x.sum() + g.square().sum()).backward()
+    return weft.full_tensor(x.grad).flatten().tolist()
+
+
+def gradients_of_gradients() -> None:
+    square, line = meshes()
+    value = torch.arange(8.0).view(4, 2) / 7
+    plain = value.clone().requires_grad_()
+    expected = penalty(plain, plain * 1)
+    for mesh, axes in ((square, ("a", None)), (line, ("x", None)), (line, (None, None))):
+        x = weft.distribute_tensor(value, (None, "x"), line).requires_grad_()
+        assert penalty(x, weft.distribute_tensor(x, axes, mesh)) == pytest.approx(expected)
+        x = value.clone().requires_grad_()
+        assert penalty(x, weft.distribute_tensor(x, axes, mesh)) == pytest.approx(expected)
+
+
 def module_again() -> None:
     square, line = meshes()
     torch.manual_seed(0)
@@ -63,6 +82,35 @@ def module_again() -> None:
     torch.testing.assert_close(weft.full_tensor(net(x)), expected)
 
 
-@pytest.mark.parametrize("case", [values, gradients, module_again])
+def optimizer_again(folder: str) -> None:
+    square, line = meshes()
+    torch.manual_seed(0)
+    net, x = nn.Linear(6, 8), torch.randn(3, 6)
+    plain = copy.deepcopy(net)
+
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        net(x).square().sum().backward()
+        optimizer.step()
+
+    expected = torch.optim.Adam(plain.parameters(), lr=0.1)
+    weft.distribute_module(net, {"weight": ("a", "b")}, mesh=square)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    step(net, optimizer)
+    weft.save(folder, net, optimizer)
+    optimizer.zero_grad()
+    weft.distribute_module(net, {"weight": (None, "x")}, mesh=line)
+    weft.load(folder, net, optimizer)
+    step(net, optimizer)
+    for _ in range(2):
+        step(plain, expected)
+    torch.testing.assert_close(weft.full_tensor(net.weight), plain.weight)
+
+
+@pytest.mark.parametrize("case", [values, gradients, gradients_of_gradients, module_again])
 def test_to_another_mesh(ranks4: RankPool, case) -> None:
     ranks4(case, timeout=100)
+
+
+def test_optimizer_after_its_module(ranks4: RankPool, tmp_path) -> None:
+    ranks4(optimizer_again, str(tmp_path / "checkpoint"), timeout=100)

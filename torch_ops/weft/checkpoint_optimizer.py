@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import collections
+from typing import Any, TypeGuard
 
 import torch
 
 from . import checkpoint_values as values
 from .mesh import TensorLayout
-from .strings import listed
+from .strings import listed, shown
 from .tensors import layout_of
 
 Flagged = dict[str, tuple[torch.Tensor, bool]]  # tensors by name
@@ -24,7 +25,13 @@ class Named:
             known = {id(p): name for name, p in model.named_parameters()}
         self.parameters: dict[str, torch.Tensor] = {}
         for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-            self.parameters[known.get(id(p), str(i))] = p
+            name = known.get(id(p), str(i))
+            if name in self.parameters:
+                raise ValueError(
+                    f"[W117] two of the optimizer's parameters are {shown(name)}: parameters that have no name in the "
+                    "model go by their numbers, and a name is such a number; put all parameters into the model"
+                )
+            self.parameters[name] = p
         self.names = list(self.parameters)
 
     def values(self) -> dict[str, Any]:
@@ -36,6 +43,12 @@ class Named:
 
     def check(self, saved: Any) -> None:
         """Raises ValueError where a checkpoint's optimizer has other parameters, or groups of them."""
+        kind = saved.get("kind")  # of C++
+        own = next(c for c in type(self.optimizer).__mro__ if c.__module__.startswith("torch.optim"))
+        if kind is not None and kind.rpartition("::")[2] != own.__name__:
+            raise ValueError(
+                f"[W113] load: the optimizer that was saved is of another kind, {shown(kind)}, not {own.__name__}"
+            )
         groups = values.decode(saved["param_groups"], _Anything())
         theirs = [name for group in groups for name in group["params"]]
         missing = sorted(set(self.names) - set(theirs))
@@ -46,8 +59,10 @@ class Named:
                 f"{listed(missing) or 'none'} are missing in the checkpoint, {listed(unexpected) or 'none'} are in it "
                 "alone (parameters go by the names in the model that is passed beside the optimizer)"
             )
+        saved_groups = collections.Counter(frozenset(g["params"]) for g in groups)
         for mine in self._groups():
-            if frozenset(mine) not in {frozenset(g["params"]) for g in groups}:
+            saved_groups[frozenset(mine)] -= 1
+            if saved_groups[frozenset(mine)] < 0:
                 raise ValueError(
                     f"[W113] load: the optimizer has a parameter group of {listed(mine)}, and the checkpoint none of "
                     "just these"
@@ -73,7 +88,7 @@ class Named:
                 for name in values.tensor_names(value):
                     known = there.get(key) if value == values.tensor_at(name) else None
                     like, was_sharded = likes[name]
-                    if isinstance(known, torch.Tensor) and known.shape == like.shape and known.dtype == like.dtype:
+                    if _is_like(known, like) and _on_one_mesh(known, parameter):
                         found[name] = known, True
                     else:
                         found[name] = _state_of(parameter, like, was_sharded), False
@@ -86,12 +101,25 @@ class Named:
         # load_state_dict gives each parameter what stands at its place in the groups.
         numbers = {name: i for i, name in enumerate(self.names)}
         packed["state"] = {numbers.get(owner, owner): entry for owner, entry in packed["state"].items()}
-        by_names = {frozenset(group["params"]): group for group in packed["param_groups"]}
+        by_names: dict[frozenset[str], list[Any]] = {}
+        for group in reversed(packed["param_groups"]):
+            by_names.setdefault(frozenset(group["params"]), []).append(group)
         packed["param_groups"] = [  # an option that was not saved, as one that C++ has not, stays as it is
-            {**now, **by_names[frozenset(mine)], "params": [numbers[name] for name in mine]}
+            {**now, **by_names[frozenset(mine)].pop(), "params": [numbers[name] for name in mine]}
             for now, mine in zip(self.optimizer.param_groups, self._groups(), strict=True)
         ]
         self.optimizer.load_state_dict(packed)
+
+
+def _is_like(known: Any, like: torch.Tensor) -> TypeGuard[torch.Tensor]:
+    return isinstance(known, torch.Tensor) and known.shape == like.shape and known.dtype == like.dtype
+
+
+def _on_one_mesh(state: torch.Tensor, parameter: torch.Tensor | None) -> bool:
+    """Not where the parameter was laid out over another mesh since."""
+    if parameter is None or not all(map(torch.ops.weft.is_sharded, (state, parameter))):
+        return True
+    return layout_of(state).device_mesh == layout_of(parameter).device_mesh
 
 
 class _Anything(dict):
