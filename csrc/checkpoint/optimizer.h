@@ -2,6 +2,7 @@
 // An optimizer of C++ in the form that weft.save of Python gives one (checkpoint_optimizer.py): its state by the names
 // of its parameters, which hold for any mesh and any order of the parameters. Either side loads what the other saved.
 #include <torch/optim/optimizer.h>
+#include <torch/serialize/archive.h>
 #include <weft/checkpoint.h>
 
 #include <string>
