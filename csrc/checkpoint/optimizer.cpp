@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <memory>
 #include <set>
 #include <typeinfo>
 #include <utility>
@@ -360,14 +359,13 @@ OutputArchive LoadingOptimizer::archive() const {
 
 // Whether the optimizer takes it, before anything is filled: that is known to its load(InputArchive&) alone.
 void LoadingOptimizer::try_archive() {
-  std::vector<std::unique_ptr<torch::optim::OptimizerOptions>> options;
-  for (const auto& group : optimizer_.param_groups()) options.push_back(group.options().clone());
   auto state = std::move(optimizer_.state());
-  const auto restore = [&] {
-    optimizer_.state() = std::move(state);
-    for (size_t i = 0; i < options.size(); ++i) optimizer_.param_groups()[i].set_options(std::move(options[i]));
-  };
   optimizer_.state().clear();
+  const auto restore = [&] {  // the groups' options stay the same objects, which programs may hold
+    torch::serialize::InputArchive reader = reader_of(present_);
+    optimizer_.load(reader);
+    optimizer_.state() = std::move(state);
+  };
   try {
     torch::serialize::InputArchive reader = reader_of(archive());
     optimizer_.load(reader);

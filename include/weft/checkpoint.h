@@ -81,7 +81,8 @@ WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTenso
 WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module, bool strict = true);
 /// The same with an optimizer of the parameters that it was saved with, on any mesh, in any order; its state is laid
 /// out as they are. What Python's `weft.save` wrote loads as well. Raises ValueError also where there is none in it, or
-/// one of other parameters, groups of them or kinds of options.
+/// one of another kind, of other parameters or groups of them, or with an option that C++ has not (maximize); the
+/// optimizer is as it was, too.
 WEFT_API std::optional<int64_t> load(const std::string& folder, const NamedTensors& tensors,
                                      torch::optim::Optimizer& optimizer, bool strict = true);
 WEFT_API std::optional<int64_t> load(const std::string& folder, torch::nn::Module& module,

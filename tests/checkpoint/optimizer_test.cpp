@@ -256,12 +256,16 @@ TEST_F(OptimizerCheckpoint, AnotherKindIsRefusedAndNothingChanged) {
       const auto its = make_other(mine.parameters());
       step(mine, *its, 1);
       const size_t states = its->state().size();
+      const auto* options = &its->param_groups()[0].options();
+      const double lr = options->get_lr();
       const auto before = values_of(mine);
       const std::string text = error_in([&] { load(folder_, mine, *its); });
       EXPECT_THAT(text, HasSubstr("[W113] load: the optimizer that was saved is of another kind")) << saved << other;
       const auto after = values_of(mine);
       for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(after[i], before[i]));
       EXPECT_EQ(its->state().size(), states);
+      EXPECT_EQ(&its->param_groups()[0].options(), options);
+      EXPECT_EQ(options->get_lr(), lr);
       step(mine, *its, 2);
     }
   }
@@ -308,10 +312,13 @@ TEST_F(OptimizerCheckpoint, OptionsAndStateOfOtherKinds) {
     checkpoint::save(folder_, items, values, std::nullopt, true);
     torch::optim::Adam adam(net.parameters(), torch::optim::AdamOptions(1e-2));
     torch::optim::AdamW adamw(net.parameters(), torch::optim::AdamWOptions(1e-2));
+    const auto* options_now = &adam.param_groups()[0].options();
     const std::string text = error_in([&] { decoupled ? load(folder_, net, adamw) : load(folder_, net, adam); });
     const auto after = values_of(net);
     for (size_t i = 0; i < after.size() && !text.empty(); ++i) EXPECT_TRUE(at::equal(after[i], before[i])) << text;
     EXPECT_TRUE(adam.state().empty());
+    EXPECT_EQ(&adam.param_groups()[0].options(), options_now) << "which a program may hold";
+    EXPECT_EQ(options_now->get_lr(), text.empty() ? 1 : 1e-2);
     return text;
   };
   const std::string adam = "\"lr\": 1, \"betas\": {\"weft:tuple\": [0, 0.9]}, \"eps\": 1e-8, \"weight_decay\": 0";

@@ -42,7 +42,7 @@ class Named:
         return packed
 
     def check(self, saved: Any) -> None:
-        """Raises ValueError where a checkpoint's optimizer has other parameters, or groups of them."""
+        """Raises ValueError where a checkpoint's optimizer is of another kind, or has other parameters or groups."""
         kind = saved.get("kind")  # of C++
         own = [c.__name__ for c in type(self.optimizer).__mro__ if c.__module__.startswith("torch.optim")]
         if kind is not None and kind.rpartition("::")[2] not in own[:1]:
