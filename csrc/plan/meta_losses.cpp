@@ -1,5 +1,4 @@
 #include <ATen/ATen.h>
-#include <ATen/MetaFunctions.h>
 #include <ATen/core/Reduction.h>
 
 #include "plan/meta_shapes.h"
@@ -26,10 +25,6 @@ at::Tensor binary_cross_entropy_with_logits(const at::Tensor& self, const at::Te
   TORCH_CHECK(self.sizes() == target.sizes(), "[W068] binary_cross_entropy_with_logits of ", self.sizes(), " and ",
               target.sizes());
   return reduced(at::empty_like(target), reduction);
-}
-
-at::Tensor huber_loss(const at::Tensor& self, const at::Tensor& target, int64_t reduction, double delta) {
-  return at::meta::smooth_l1_loss(self, target, reduction, delta);
 }
 
 at::Tensor multi_margin_loss(const at::Tensor& self, const at::Tensor& target, const at::Scalar&, const at::Scalar&,

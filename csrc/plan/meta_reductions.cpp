@@ -12,12 +12,6 @@ at::Tensor places(at::IntArrayRef sizes, const at::Tensor& of, bool out_int32) {
 
 }  // namespace
 
-at::Tensor prod(const at::Tensor& self, Dtype dtype) {
-  return at::meta::sum(self, at::OptionalIntArrayRef(), false, dtype);
-}
-at::Tensor nansum(const at::Tensor& self, at::OptionalIntArrayRef dim, bool keepdim, Dtype dtype) {
-  return at::meta::sum(self, dim, keepdim, dtype);
-}
 at::Tensor count_nonzero(const at::Tensor& self, at::IntArrayRef dim) {
   return at::meta::sum(self, at::OptionalIntArrayRef(dim), false, at::kLong);
 }

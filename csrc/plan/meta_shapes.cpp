@@ -100,12 +100,6 @@ at::Tensor embedding_dense_backward(const at::Tensor& gradient, const at::Tensor
   return at::empty({rows.expect_int(), gradient.size(-1)}, gradient.options());
 }
 
-at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output) {
-  TORCH_CHECK(self.dim() >= 3 && output.size() == 2, "[W068] adaptive_avg_pool2d of ", self.sizes());
-  auto sizes = self.sizes().vec();
-  for (int i = 0; i < 2; ++i) sizes[sizes.size() - 2 + i] = output[i].expect_int();
-  return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
-}
 at::Tensor adaptive_avg_pool2d_backward(const at::Tensor&, const at::Tensor& self) { return formatted_like(self); }
 
 std::tuple<at::Tensor, at::Tensor> attention_on_cpu(const at::Tensor& query, const at::Tensor&, const at::Tensor&,
@@ -255,14 +249,6 @@ Two linalg_eig(const at::Tensor& self) {
   TORCH_CHECK(self.dim() >= 2, "[W068] eig of ", self.dim(), " dimensions");
   const auto options = self.options().dtype(c10::toComplexType(self.scalar_type()));
   return {at::empty(self.sizes().slice(0, self.dim() - 1), options), at::empty(self.sizes(), options).mT()};
-}
-
-at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output) {
-  const auto size = C10_AS_INTARRAYREF_SLOW(output);
-  TORCH_CHECK(self.dim() >= 3 && size.size() == 2, "[W068] max_unpool2d of ", self.dim(), " dimensions to ", size);
-  auto sizes = self.sizes().vec();
-  std::copy(size.begin(), size.end(), sizes.end() - 2);
-  return at::empty(sizes, self.options().memory_format(self.suggest_memory_format()));
 }
 
 }  // namespace weft::shapes

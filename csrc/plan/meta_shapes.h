@@ -38,7 +38,6 @@ Three native_layer_norm_backward(const at::Tensor&, const at::Tensor& input, c10
                                  const std::optional<at::Tensor>& bias, std::array<bool, 3> mask);
 at::Tensor index_select(const at::Tensor& self, int64_t dim, const at::Tensor& index);
 at::Tensor embedding_dense_backward(const at::Tensor& gradient, const at::Tensor&, c10::SymInt rows, c10::SymInt, bool);
-at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output);
 at::Tensor adaptive_avg_pool2d_backward(const at::Tensor&, const at::Tensor& self);
 std::tuple<at::Tensor, at::Tensor> attention_on_cpu(const at::Tensor& query, const at::Tensor&, const at::Tensor&,
                                                     double, bool, const std::optional<at::Tensor>&,
@@ -84,7 +83,6 @@ Two frexp(const at::Tensor& self);
 at::Tensor rot90(const at::Tensor& self, int64_t k, at::IntArrayRef dims);
 Two geqrf(const at::Tensor& self);
 Two linalg_eig(const at::Tensor& self);
-at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output);
 at::Tensor safe_softmax(const at::Tensor& self, int64_t, Dtype);
 at::Tensor select_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt);
 at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, c10::SymInt, c10::SymInt,
@@ -92,8 +90,6 @@ at::Tensor slice_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes,
 at::Tensor embedding(const at::Tensor& weight, const at::Tensor& indices, c10::SymInt, bool, bool);
 
 // ---- meta_reductions.cpp --------------------------------------------------------------------------------------------
-at::Tensor prod(const at::Tensor& self, Dtype dtype);
-at::Tensor nansum(const at::Tensor& self, at::OptionalIntArrayRef dim, bool keepdim, Dtype dtype);
 at::Tensor count_nonzero(const at::Tensor& self, at::IntArrayRef dim);
 at::Tensor count_all_nonzero(const at::Tensor& self, std::optional<int64_t> dim);
 at::Tensor logsumexp(const at::Tensor& self, at::IntArrayRef dim, bool keepdim);
@@ -120,7 +116,6 @@ at::Tensor binary_cross_entropy(const at::Tensor& self, const at::Tensor& target
 at::Tensor binary_cross_entropy_with_logits(const at::Tensor& self, const at::Tensor& target,
                                             const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
                                             int64_t reduction);
-at::Tensor huber_loss(const at::Tensor& self, const at::Tensor& target, int64_t reduction, double delta);
 at::Tensor multi_margin_loss(const at::Tensor& self, const at::Tensor& target, const at::Scalar&, const at::Scalar&,
                              const std::optional<at::Tensor>&, int64_t reduction);
 Two multilabel_margin_loss(const at::Tensor& self, const at::Tensor& target, int64_t reduction);
@@ -128,9 +123,11 @@ Two nll_loss2d(const at::Tensor& self, const at::Tensor& target, const std::opti
                c10::SymInt);
 
 // ---- meta_windows.cpp -----------------------------------------------------------------------------------------------
+at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output);
 at::Tensor adaptive_avg_pool3d(const at::Tensor& self, c10::SymIntArrayRef output);
 Two max_pool3d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
                at::IntArrayRef dilation, bool ceil_mode);
+at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output);
 at::Tensor max_unpool3d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output, at::IntArrayRef,
                         at::IntArrayRef);
 at::Tensor im2col(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef dilation, at::IntArrayRef padding,

@@ -6,10 +6,10 @@
 namespace weft::shapes {
 namespace {
 
-// The last dimensions of other sizes.
-at::Tensor with_last(const at::Tensor& self, at::IntArrayRef last, at::MemoryFormat format) {
-  TORCH_CHECK(self.dim() > static_cast<int64_t>(last.size()), "[W068] ", last.size(), " windows over ", self.dim(),
-              " dimensions");
+// The last `windows` dimensions of other sizes.
+at::Tensor with_last(const at::Tensor& self, int64_t windows, at::IntArrayRef last, at::MemoryFormat format) {
+  TORCH_CHECK(static_cast<int64_t>(last.size()) == windows && self.dim() > windows, "[W068] ", windows,
+              " windows of sizes ", last, " over ", self.dim(), " dimensions");
   auto sizes = self.sizes().vec();
   std::copy(last.begin(), last.end(), sizes.end() - static_cast<int64_t>(last.size()));
   return at::empty(sizes, self.options().memory_format(format));
@@ -17,8 +17,11 @@ at::Tensor with_last(const at::Tensor& self, at::IntArrayRef last, at::MemoryFor
 
 }  // namespace
 
+at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output) {
+  return with_last(self, 2, C10_AS_INTARRAYREF_SLOW(output), self.suggest_memory_format());
+}
 at::Tensor adaptive_avg_pool3d(const at::Tensor& self, c10::SymIntArrayRef output) {
-  return with_last(self, C10_AS_INTARRAYREF_SLOW(output), at::MemoryFormat::Contiguous);
+  return with_last(self, 3, C10_AS_INTARRAYREF_SLOW(output), at::MemoryFormat::Contiguous);
 }
 
 Two max_pool3d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef stride, at::IntArrayRef padding,
@@ -31,13 +34,16 @@ Two max_pool3d(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef s
     sizes.push_back(at::native::pooling_output_shape(self.size(self.dim() - 3 + static_cast<int64_t>(i)), at(kernel, i),
                                                      at(padding, i), steps, at(dilation, i), ceil_mode));
   }
-  const at::Tensor out = with_last(self, sizes, self.suggest_memory_format());
+  const at::Tensor out = with_last(self, 3, sizes, self.suggest_memory_format());
   return {out, at::empty_like(out, out.options().dtype(at::kLong))};
 }
 
+at::Tensor max_unpool2d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output) {
+  return with_last(self, 2, C10_AS_INTARRAYREF_SLOW(output), self.suggest_memory_format());
+}
 at::Tensor max_unpool3d(const at::Tensor& self, const at::Tensor&, c10::SymIntArrayRef output, at::IntArrayRef,
                         at::IntArrayRef) {
-  return with_last(self, C10_AS_INTARRAYREF_SLOW(output), at::MemoryFormat::Contiguous);
+  return with_last(self, 3, C10_AS_INTARRAYREF_SLOW(output), at::MemoryFormat::Contiguous);
 }
 
 at::Tensor im2col(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef dilation, at::IntArrayRef padding,
@@ -65,13 +71,13 @@ at::Tensor col2im(const at::Tensor& self, c10::SymIntArrayRef output, at::IntArr
 
 at::Tensor grid_sampler(const at::Tensor& input, const at::Tensor& grid, int64_t, int64_t, bool) {
   TORCH_CHECK(input.dim() == grid.dim(), "[W068] grid_sampler of ", input.sizes(), " at ", grid.sizes());
-  return with_last(input, grid.sizes().slice(1, grid.dim() - 2), at::MemoryFormat::Contiguous);
+  return with_last(input, grid.dim() - 2, grid.sizes().slice(1, grid.dim() - 2), at::MemoryFormat::Contiguous);
 }
 
 at::Tensor reflection_pad2d(const at::Tensor& self, c10::SymIntArrayRef padding) {
   const auto p = C10_AS_INTARRAYREF_SLOW(padding);
   TORCH_CHECK(self.dim() >= 3 && p.size() == 4, "[W068] reflection_pad2d of ", self.dim(), " dimensions by ", p);
-  return with_last(self, {self.size(-2) + p[2] + p[3], self.size(-1) + p[0] + p[1]}, self.suggest_memory_format());
+  return with_last(self, 2, {self.size(-2) + p[2] + p[3], self.size(-1) + p[0] + p[1]}, self.suggest_memory_format());
 }
 
 at::Tensor unfold_backward(const at::Tensor& gradient, c10::SymIntArrayRef sizes, int64_t, int64_t, int64_t) {
