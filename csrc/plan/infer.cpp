@@ -111,7 +111,8 @@ bool infer_results(Call& call, std::string& why) {
   std::vector<c10::IValue> stack = arguments_with(call, call.arguments, at::kMeta, meta_of);
   try {
     BelowAutograd guard;
-    if (!run_compiled_meta(call.op.handle, stack)) call.op.handle.callBoxed(&stack);
+    const bool on_cpu = call.mesh == nullptr || call.mesh->device_type() == "cpu";
+    if (!run_compiled_meta(call.op.handle, stack, on_cpu)) call.op.handle.callBoxed(&stack);
   } catch (const c10::Error& e) {
     // A view that torch refuses of the full tensor is none of a gathered copy either, whose strides are others.
     if (call.op.is_view && dynamic_cast<const c10::NotImplementedError*>(&e) == nullptr) throw;

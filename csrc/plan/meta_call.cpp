@@ -35,7 +35,7 @@ void watched(const OpInfo& op, const Stack& arguments, Kernel&& kernel) {
 
 class MetaCall final : public LocalCall {
  public:
-  void run(const OpInfo& op, Mesh, Stack& stack) const override {
+  void run(const OpInfo& op, Mesh mesh, Stack& stack) const override {
     comm::run_local(op.short_name, [&] {
       const auto begin = stack.end() - static_cast<int64_t>(op.arguments.size());
       if (!std::all_of(begin, stack.end(), [](const c10::IValue& v) { return on_meta(v); })) {
@@ -49,7 +49,7 @@ class MetaCall final : public LocalCall {
         if (op.writes) {
           results.clear();
           for (const OpInfo::Result& r : op.results) results.push_back(arguments[r.written_argument]);
-        } else if (!run_compiled_meta(op.handle, results)) {
+        } else if (!run_compiled_meta(op.handle, results, mesh->device_type() == "cpu")) {
           op.handle.callBoxed(&results);
         }
         stack.insert(stack.end(), results.begin(), results.end());

@@ -310,6 +310,15 @@ Kernels without_python() {
   };
 }
 
+// Whose results are in another order of memory on GPUs, as core's Python tells.
+Kernels on_cpus() {
+  return {
+      entry<op::_fft_c2c>(&shapes::fft_c2c),
+      entry<op::_fft_c2r>(&shapes::fft_c2r),
+      entry<op::_fft_r2c>(&shapes::fft_r2c),
+  };
+}
+
 bool run_in(const Kernels& kernels, const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
   const auto it = kernels.find(handle.operator_name());
   if (it == kernels.end()) return false;
@@ -352,9 +361,11 @@ bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& 
 
 }  // namespace
 
-bool run_compiled_meta(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
-  static const Kernels *const always = new Kernels(compiled()), *const alone = new Kernels(without_python());
-  return run_in(*always, handle, stack) || run_meta_like(handle, stack) || run_pointwise(handle, stack) ||
+bool run_compiled_meta(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack, bool on_cpu) {
+  static const Kernels *const always = new Kernels(compiled()), *const alone = new Kernels(without_python()),
+                              *const cpu = new Kernels(on_cpus());
+  return run_in(*always, handle, stack) || (on_cpu && run_in(*cpu, handle, stack)) || run_meta_like(handle, stack) ||
+         run_pointwise(handle, stack) ||
          (!handle.hasKernelForDispatchKey(c10::DispatchKey::Meta) && run_in(*alone, handle, stack));
 }
 

@@ -8,6 +8,7 @@ namespace weft {
 
 /// Replaces the arguments on the stack (meta tensors) by the results' meta tensors; false, with the stack as it was,
 /// where nothing compiled tells them. Raises what the kernel raises.
-bool run_compiled_meta(const c10::OperatorHandle& op, std::vector<c10::IValue>& stack);
+/// @param on_cpu whether the op runs on CPUs, whose kernels lay some results out in another order of memory than GPUs'
+bool run_compiled_meta(const c10::OperatorHandle& op, std::vector<c10::IValue>& stack, bool on_cpu);
 
 }  // namespace weft

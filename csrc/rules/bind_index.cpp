@@ -202,20 +202,20 @@ class Indexing {
 
 bool bind_index(const Call& call, BoundRule& bound, std::string& why) { return Indexing(call, bound).run(why); }
 
+// new_zeros(self, size): a dimension that is as long as self's in that place is most often the same one (a batch,
+// heads), and split as it is; the others stay whole.
 bool bind_new(const Call& call, BoundRule& bound, std::string&) {
-  // new_zeros(self, size): laid out as self where the shape is self's, else replicated.
-  const Sizes& size = call.results[0].geometry.sizes;
-  const bool like_self = size == call.tensors[0].geometry.sizes;
+  const Sizes &self = call.tensors[0].geometry.sizes, &made = call.results[0].geometry.sizes;
   bound.tensors.resize(1);
   bound.results.resize(1);
   bound.tensors[0].shape_only = true;
   bound.tensors[0].operand = bound.results[0].operand = 0;
-  bound.tensors[0].dims.resize(call.tensors[0].geometry.sizes.size());
-  bound.results[0].dims.resize(size.size());
-  for (size_t d = 0; d < call.tensors[0].geometry.sizes.size(); ++d) {
-    const int f = bound.add_factor(call.tensors[0].geometry.sizes[d]);
+  bound.tensors[0].dims.resize(self.size());
+  bound.results[0].dims.resize(made.size());
+  for (size_t d = 0; d < self.size(); ++d) {
+    const int f = bound.add_factor(self[d]);
     bound.tensors[0].dims[d].push_back(f);
-    if (like_self) bound.results[0].dims[d].push_back(f);
+    if (d < made.size() && made[d] == self[d]) bound.results[0].dims[d].push_back(f);
     bound.factors[f].free = true;
   }
   bound.sizes_argument = call.op.argument("size");

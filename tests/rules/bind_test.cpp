@@ -122,6 +122,16 @@ TEST(Bind, RulesDependOnArguments) {
   EXPECT_EQ(mean.factor(mean.operand(0, 0)).via, "mean_loss");
 }
 
+TEST(Bind, NewTensorsAreSplitWhereTheyAreAsLong) {
+  const c10::IValue none;
+  const Bound b("new_zeros", "", {at::empty({8, 4, 6}), std::vector<int64_t>{8, 5, 6, 2}, none, none, none, none});
+  ASSERT_TRUE(b.ok) << b.why;
+  EXPECT_EQ(b.result(0, 0), b.operand(0, 0));
+  EXPECT_EQ(b.result(0, 1), -1);
+  EXPECT_EQ(b.result(0, 2), b.operand(0, 2));
+  EXPECT_EQ(b.result(0, 3), -1);
+}
+
 TEST(Bind, SayWhyNot) {
   const Bound b("nll_loss_forward", "", {at::empty({4}), at::zeros({}, at::kLong), c10::IValue(), 1, -100});
   EXPECT_FALSE(b.ok);

@@ -19,8 +19,8 @@ RULES(indexing, Family::supports_empty_shards) {
   rule({"index.Tensor", "_unsafe_index.Tensor", "index_select"},
        "dimensions without an index are free, so are the indices;  one index alone is masked;  carry 0", &bind_index);
   rule({"index_put", "_index_put_impl", "_unsafe_index_put"}, "dimensions without an index are free", &bind_index);
-  rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"}, "as self where the shape is self's",
-       &bind_new);
+  rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"},
+       "as self in dimensions that are as long as self's", &bind_new);
   uninitialized({"new_empty", "new_empty_strided"});
   rule({"select_backward", "slice_backward", "diagonal_backward", "unfold_backward"},
        "the dimension that was cut stays whole, the others are free;  linear 0", &bind_view_backward);

@@ -1,5 +1,4 @@
 // Reductions over dimensions.
-#include "rules/bind_fft.h"
 #include "rules/registry.h"
 
 namespace weft::rules {
@@ -38,8 +37,7 @@ RULES(reduction, Family::supports_empty_shards) {
   rule({"cummax", "cummin"}, "... -> ..., ...;  whole @dim");
   rule({"sort", "sort.stable"}, "... -> ..., ...;  whole @dim");
   rule("_fft_c2c", "... -> ...;  whole @dim;  linear 0");
-  rule({"_fft_r2c", "_fft_c2r"}, "over one dimension: that stays whole, the others are free;  linear 0",
-       &bind_real_fft);
+  rule({"_fft_r2c", "_fft_c2r"}, "... -> ...~@dim;  whole @dim;  linear 0");
   rule("linalg_cross", "..., ... -> ...;  whole @dim;  linear 0|1");
   rule("topk", "... -> ...~@dim, ...~@dim;  whole @dim");
   rule({"equal", "_local_scalar_dense", "is_nonzero"}, "*... -> ;  whole ...");
