@@ -34,18 +34,26 @@ struct Told {
   const Geometry* geometry;
 };
 
-// What the plan says of a result; where it says nothing (a gathered op), what the result itself does, in `own`.
+// What the plan says of a result; where it says nothing (of some gathered ops), what the result itself does, in `own`.
 Told told_of(Mesh mesh, const Plan& plan, size_t output, const at::Tensor& local, Geometry& own) {
   if (output < plan.outputs.size()) {
     const Plan::Output& planned = plan.outputs[output];
     // Some kernels leave out what their meta kernels promise (statistics that nobody needs).
-    if (C10_LIKELY(!planned.layout->is_replicated() || local.sizes().equals(planned.geometry.sizes))) {
+    const bool in_parts = !plan.gathered && !planned.layout->is_replicated();
+    if (C10_LIKELY(in_parts || local.sizes().equals(planned.geometry.sizes))) {
       return {planned.layout, &planned.geometry};
     }
   }
   own = geometry_of(local);
   if (output >= plan.outputs.size()) own.offset = 0;
   return {TensorLayout::replicated(mesh, local.dim()), &own};
+}
+
+// Of what a gathered op gave whole.
+at::Tensor own_part(const at::Tensor& whole, Layout layout) {
+  BelowAutograd guard;
+  const Layout replicated = TensorLayout::replicated(layout->mesh(), layout->ndim());
+  return owned(redistribute_local(whole, whole.sizes(), replicated, layout), whole);
 }
 
 }  // namespace
@@ -97,6 +105,7 @@ at::Tensor wrap_root(const OpInfo& op, Mesh mesh, const Plan& plan, size_t outpu
   check_strided(op.short_name, local);
   Geometry own;
   const Told told = told_of(mesh, plan, output, local, own);
+  if (plan.gathered && !told.layout->is_replicated()) local = own_part(local, told.layout);
   return make_sharded(in_memory_order(std::move(local), *told.geometry), told.layout, *told.geometry);
 }
 

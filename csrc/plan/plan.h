@@ -29,8 +29,9 @@ struct Plan {
     Geometry geometry;
     bool defined = true;
   };
-  /// Per result, lists flattened, without those that are written arguments. Empty for a gathered op: its results are
-  /// replicated, their shapes told by the run. A composite tells its results' layouts itself.
+  /// Per result, lists flattened, without those that are written arguments. Empty for a gathered op whose results'
+  /// shapes the run tells: they are replicated; others are cut to their layouts. A composite tells its results' layouts
+  /// itself.
   std::vector<Output> outputs;
   /// A written tensor whose result arrives in another layout than its own: brought back and copied.
   struct WriteBack {
@@ -39,11 +40,14 @@ struct Plan {
   };
   std::vector<WriteBack> write_backs;
   /// Pending reductions that the op needs carried out (all of those it reads as values): done once, for all aliases.
-  struct Reduce {
+  struct ForAll {
     int tensor;
-    Layout to;  // as it is, less the reductions
+    Layout to;
   };
-  std::vector<Reduce> reductions;
+  std::vector<ForAll> reductions;  // to the layout as it is, less the reductions
+  /// Written tensors that are whole where the result is split, and may be so, too: cut once, for all aliases, so that
+  /// what is written need not be gathered.
+  std::vector<ForAll> cuts;
   std::shared_ptr<const LocalCall> local;  // null: the op on the local arguments
   rules::Composite composite = nullptr;    // runs instead, on the tensors as they are
   bool gathered = false;                   // no rule: inputs replicated

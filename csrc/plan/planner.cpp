@@ -50,6 +50,16 @@ rules::Composite composite_for_split(const Call& call, const BoundRule& bound) {
   return nullptr;
 }
 
+// Whether `to` is `from`, and splits more: each rank keeps a part of what it has.
+bool is_cut(Layout from, Layout to) {
+  if (from == to || from->has_partial() || to->has_partial()) return false;
+  for (int64_t d = 0; d < from->ndim(); ++d) {
+    const std::vector<Split>&before = from->dim(d), &after = to->dim(d);
+    if (before.size() > after.size() || !std::equal(before.begin(), before.end(), after.begin())) return false;
+  }
+  return true;
+}
+
 // Chooses for each axis, and turns the choices into the plan.
 void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coordinates, Plan& plan) {
   std::vector<AxisChoice> choices;
@@ -96,6 +106,10 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
       }
     }
     const Layout own = t.layout ? t.layout : TensorLayout::replicated(call.mesh, t.ndim());
+    if (t.adapts && after == layouts.tensors[i] && is_cut(own, after)) {
+      plan.cuts.push_back({static_cast<int>(i), after});
+      continue;
+    }
     if (after != own || layouts.tensors[i] != own) plan.write_backs.push_back({static_cast<int>(i), after});
   }
   localize_arguments(call, bound, choices, layouts, coordinates, plan);
@@ -165,6 +179,7 @@ bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
     for (size_t r = 0; r < results.size() && r < part.outputs.size(); ++r) plan.outputs[results[r]] = part.outputs[r];
     for (auto& w : part.write_backs) plan.write_backs.push_back({tensors[w.tensor], w.from});
     for (auto& w : part.reductions) plan.reductions.push_back({tensors[w.tensor], w.to});
+    for (auto& w : part.cuts) plan.cuts.push_back({tensors[w.tensor], w.to});
   }
   return true;
 }
@@ -188,12 +203,30 @@ bool plan_by_rule(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
 
 namespace {
 
+// A gathered op's result, in the dimensions that are as long as a split one of an operand in the same place, split as
+// that: most often it is the same one (a batch), and what follows would run whole on every rank.
+Layout split_as_operand(const Call& call, const ResultInfo& result) {
+  const Sizes& sizes = result.geometry.sizes;
+  for (const TensorInfo& t : call.tensors) {
+    if (!t.defined || t.layout == nullptr) continue;
+    TensorLayout::Dims dims(sizes.size());
+    bool any = false;
+    for (size_t d = 0; d < std::min(sizes.size(), t.geometry.sizes.size()); ++d) {
+      if (sizes[d] != t.geometry.sizes[d]) continue;
+      dims[d] = t.layout->dim(static_cast<int64_t>(d));
+      any |= !dims[d].empty();
+    }
+    if (any) return TensorLayout::get(call.mesh, dims);
+  }
+  return TensorLayout::replicated(call.mesh, static_cast<int64_t>(sizes.size()));
+}
+
 Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
   Plan plan;
   std::string why;
   if (call.op.rules.empty() && !call.op.is_foreach) {
     plan.reason = "it has no rule";
-    if (call.op.is_view) infer_results(call);
+    infer_results(call);
   } else if (!infer_results(call, why)) {
     plan.reason = "its results' shapes are not known beforehand (" + why + ")";
   } else if (plan_by_rule(call, coordinates, plan)) {
@@ -214,12 +247,11 @@ Plan plan_of(Call& call, c10::IntArrayRef coordinates) {
     if (t.layout != replicated) plan.gathered_bytes += t.bytes();
     if (t.written && t.layout != replicated) plan.write_backs.push_back({static_cast<int>(i), replicated});
   }
-  // A view keeps its place in the root's geometry even so.
-  if (call.op.is_view) {
-    for (const ResultInfo& r : call.results) {
-      const Layout replicated = TensorLayout::replicated(call.mesh, static_cast<int64_t>(r.geometry.sizes.size()));
-      plan.outputs.push_back({replicated, r.geometry, r.defined});
-    }
+  for (const ResultInfo& r : call.results) {
+    if (written_argument(call, r) >= 0) continue;
+    // A view keeps its place in the root's geometry even so.
+    const Layout whole = TensorLayout::replicated(call.mesh, static_cast<int64_t>(r.geometry.sizes.size()));
+    plan.outputs.push_back({call.op.is_view ? whole : split_as_operand(call, r), r.geometry, r.defined});
   }
   return plan;
 }

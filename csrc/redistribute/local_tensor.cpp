@@ -27,7 +27,9 @@ at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::
     if (part.size(d) == 1 || part.stride(d) == own[d]) continue;
     part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);
   }
-  return make_sharded(std::move(part), layout, {Sizes(sizes), Sizes(strides)});
+  at::Tensor out = make_sharded(std::move(part), layout, {Sizes(sizes), Sizes(strides)});
+  sharded(out).fix_layout();
+  return out;
 }
 
 struct Local : torch::autograd::Function<Local> {

@@ -126,10 +126,14 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
   return order.empty() ? x : x.permute(position);
 }
 
+at::Tensor owned(at::Tensor local, const at::Tensor& source) {
+  return is_traced(local) || local.is_alias_of(source) ? local.clone() : local;
+}
+
 void redistribute_content(Cell& cell, Layout to) {
   const RunningOp running("reduction", cell.identity.load(std::memory_order_relaxed), cell.path, /*keeps_value=*/true);
-  replace_content(cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides),
-                  to);
+  const at::Tensor local = redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides);
+  replace_content(cell, owned(local, cell.local), to);
 }
 
 double redistribution_seconds(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to) {

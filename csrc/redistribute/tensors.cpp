@@ -102,11 +102,6 @@ struct Moves : ContextState {
   }
 };
 
-// A local tensor that shares no memory with what the user holds.
-at::Tensor owned(at::Tensor local, const at::Tensor& source) {
-  return is_traced(local) || local.is_alias_of(source) ? local.clone() : local;
-}
-
 struct Distribute : torch::autograd::Function<Distribute> {
   using AutogradContext = torch::autograd::AutogradContext;
   using variable_list = torch::autograd::variable_list;
@@ -158,6 +153,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (tensor.is_sparse()) return lay_out_sparse(tensor, layout);
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
+    sharded(out).fix_layout();
     if (const std::string* path = impl.interned_path()) sharded(out).cell().path = path;
     return out;
   }
@@ -167,7 +163,10 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   const Geometry geometry = dense_geometry(tensor);
   const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   const at::Tensor source = plain_on(layout->mesh(), dense);
-  return make_sharded(owned(redistribute_local(source, tensor.sizes(), replicated, layout), tensor), layout, geometry);
+  const at::Tensor local = redistribute_local(source, tensor.sizes(), replicated, layout);
+  at::Tensor out = make_sharded(owned(local, tensor), layout, geometry);
+  sharded(out).fix_layout();
+  return out;
 }
 
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts) {
@@ -197,8 +196,10 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
   Geometry geometry;
   geometry.sizes = Sizes(sizes.begin(), sizes.end());
   geometry.strides = row_major_strides(geometry.sizes);
-  return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options)), layout,
-                      geometry);
+  const at::Tensor local = at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options));
+  at::Tensor out = make_sharded(local, layout, geometry);
+  sharded(out).fix_layout();
+  return out;
 }
 
 std::string compared_by(const std::string& function) {

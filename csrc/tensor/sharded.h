@@ -16,6 +16,7 @@
 #include "tensor/identity.h"
 #include "tensor/key.h"
 #include "tensor/pooled.h"
+#include "tensor/traced.h"
 
 namespace weft {
 
@@ -120,6 +121,13 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   void hold_entries() { key_set_ = key_set_.add(kEntriesKey); }
   bool holds_entries() const { return key_set_.has(kEntriesKey); }
 
+  /// From now on an op that writes to it leaves it in its layout, which the program asked for.
+  void fix_layout() { fixed_layout_ = true; }
+  bool has_fixed_layout() const { return fixed_layout_; }
+  /// Whether it, and all that share its content, may take on the split of what an op writes to it: a result of an op,
+  /// neither a variable nor laid out by the program, and no view.
+  bool adapts() const { return !chain_ && !fixed_layout_ && interned_path() == nullptr && !is_traced(local_); }
+
   /// From now on it is as programs hold one of traced parts (tensor/traced.h): Python is asked first, and all that
   /// share its content are known by one storage, which has no memory.
   void become_traced();
@@ -176,6 +184,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
   c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
   bool moved_ = false;
+  bool fixed_layout_ = false;
   bool offers_memory_ = false;  // storage_ is there for the sum of gradients
   Identity identity_;           // while there is no cell
   uint64_t view_ = 0;           // which part of the root a view is
