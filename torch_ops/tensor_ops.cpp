@@ -47,6 +47,7 @@ void define_tensor_ops(torch::Library& m) {
   // Whether every rank has all of it; so of plain tensors.
   def("is_replicated(Tensor tensor) -> bool",
       [](const at::Tensor& t) { return !is_sharded(t) || layout_of(t)->is_replicated(); });
+  def("_is_here(Tensor tensor) -> bool", [](const at::Tensor& t) { return !is_sharded(t) || sharded(t).is_here(); });
   def("layout_of(Tensor tensor) -> " WEFT_CLASS "TensorLayout",
       [](const at::Tensor& t) { return c10::make_intrusive<LayoutObject>(layout_of(t)); });
   // Text for printing: layout, shape and dtype of a sharded tensor, and this rank's part. No collective.

@@ -22,10 +22,10 @@ constexpr ErrorKind kKinds[] = {
     {"W003", "ImportError", "a package that this needs is not installed, or not known in this version",
      "Pictures need matplotlib; weft.keras needs a Keras that it knows, on the torch backend.",
      "Install what the message names; set KERAS_BACKEND=torch before Keras is imported."},
-    {"W004", "RuntimeError", "a forked process uses its parent's connections",
+    {"W004", "RuntimeError", "a rank's helper process uses its connections or rendezvous",
      "os.fork, multiprocessing's \"fork\" or a DataLoader's worker made this process; what it inherited cannot "
-     "communicate.",
-     "Start it with \"spawn\", or use plain tensors only in it."},
+     "communicate. Or multiprocessing's \"spawn\" imports the main file again in a new process, which is no rank.",
+     "Start it with \"spawn\", the program under `if __name__ == \"__main__\":`, or use plain tensors only in it."},
     {"W005", "RuntimeError", "two threads communicate at once",
      "Collectives of two threads of one process may be issued in another order than on the other ranks.",
      "Run what needs collectives on one thread, or let threads take turns that are the same on all ranks."},

@@ -37,7 +37,10 @@ Sizes SplitParts::row_sizes() const {
 
 bool SplitParts::gathering_is_cheaper(const at::Tensor& rows, int values, int reductions) const {
   const comm::MeshCost& cost = comm::cost_of(layout_->mesh());
-  const double row_bytes = static_cast<double>(rows.numel() * rows.element_size());
+  // The first of each axis has the most: the same answer on all ranks, whatever rows each has.
+  const Sizes first(layout_->mesh()->ndim(), 0);
+  double row_bytes = static_cast<double>(rows.element_size());
+  for (const int64_t size : local_sizes(rows_layout_, rows_.sizes, first)) row_bytes *= static_cast<double>(size);
   double gathered = 0, reduced = 0, bytes = values * row_bytes;
   for (const Split& s : over_) {
     const comm::AxisCost& axis = cost.axes[s.axis];

@@ -74,17 +74,8 @@ NormPlace place_of_norm(const at::Tensor& x, const NormedShard& shard, const std
   return {TensorLayout::get(shard.layout->mesh(), std::move(out_dims), partial), std::move(geometry)};
 }
 
-at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bool keepdim,
-                       std::optional<at::ScalarType> dtype) {
-  const Reduction reduction = combination(order);
-  dims = wrapped_dims(std::move(dims), x.dim());
-  if (reduction == Reduction::none) {
-    const at::Tensor y = dtype ? x.to(*dtype) : x;
-    at::Tensor sum = order == 0 ? y.ne(0).to(c10::toRealValueType(y.scalar_type())).sum(dims, keepdim)
-                                : y.abs().pow(order).sum(dims, keepdim).pow(1 / order);
-    return sum;
-  }
-  const NormedShard shard = normed_shard(x, reduction);
+at::Tensor norm_of_shard(const at::Tensor& x, const NormedShard& shard, double order, const std::vector<int64_t>& dims,
+                         bool keepdim, std::optional<at::ScalarType> dtype) {
   int64_t length = 1;
   for (int64_t d : dims) length *= shard.local.size(d);
   at::Tensor norm;
@@ -96,8 +87,21 @@ at::Tensor vector_norm(at::Tensor x, double order, std::vector<int64_t> dims, bo
   } else {
     norm = at::linalg_vector_norm(shard.local, order, dims, keepdim, dtype);
   }
-  const NormPlace place = place_of_norm(x, shard, dims, keepdim, reduction);
+  const NormPlace place = place_of_norm(x, shard, dims, keepdim, combination(order));
   return make_sharded(std::move(norm), place.layout, place.geometry);
+}
+
+at::Tensor vector_norm(const at::Tensor& x, double order, std::vector<int64_t> dims, bool keepdim,
+                       std::optional<at::ScalarType> dtype) {
+  const Reduction reduction = combination(order);
+  dims = wrapped_dims(std::move(dims), x.dim());
+  if (reduction == Reduction::none) {
+    const at::Tensor y = dtype ? x.to(*dtype) : x;
+    at::Tensor sum = order == 0 ? y.ne(0).to(c10::toRealValueType(y.scalar_type())).sum(dims, keepdim)
+                                : y.abs().pow(order).sum(dims, keepdim).pow(1 / order);
+    return sum;
+  }
+  return norm_of_shard(x, normed_shard(x, reduction), order, dims, keepdim, dtype);
 }
 
 }  // namespace
@@ -148,9 +152,12 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
   NormPlace place{};
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& t = tensors[i];
-    if (!shards[i].local.defined() || shards[i].local.numel() == 0) {
-      norms.push_back(holds_shards(t) ? vector_norm(t, order, {}, false, a.dtype(2))
-                                      : at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2)));
+    if (!shards[i].local.defined()) {
+      norms.push_back(vector_norm(t, order, {}, false, a.dtype(2)));
+    } else if (shards[i].local.numel() == 0 && shards[i].layout == nullptr) {
+      norms.push_back(at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2)));
+    } else if (shards[i].local.numel() == 0) {  // of this rank alone: nothing more may be sent
+      norms.push_back(norm_of_shard(t, shards[i], order, wrapped_dims({}, t.dim()), false, a.dtype(2)));
     } else if (shards[i].layout == nullptr) {
       norms.push_back(std::move(*next++));
     } else {

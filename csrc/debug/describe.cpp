@@ -41,7 +41,7 @@ std::string pending_of(Layout layout) {
 std::string describe(const at::Tensor& tensor) {
   if (!tensor.defined() || !holds_shards(tensor)) return values_of(tensor);
   const ShardedTensorImpl& impl = sharded(tensor);
-  const Layout layout = impl.layout();
+  const Layout layout = impl.known_layout();  // one rank alone may print
   std::string facts = c10::str(type_text(tensor.scalar_type(), tensor.sizes(), layout), ", ", layout->mesh()->str(),
                                impl.path().empty() ? "" : ", path='" + impl.path() + "'");
   if (const auto& node = tensor.grad_fn()) {
@@ -53,6 +53,7 @@ std::string describe(const at::Tensor& tensor) {
   if (const std::string pending = pending_of(layout); !pending.empty()) {
     return c10::str("pending ", pending, "\n  (", facts, "; weft::full_tensor(x), on every rank, gives the value)");
   }
+  if (!impl.is_here()) return c10::str("sharded, its values on their way\n  (", facts, "; they are here once read)");
   const Mesh mesh = layout->mesh();
   const int64_t rank = mesh->is_simulated() ? mesh->simulated_rank() : context().rank();
   const std::string held = layout->is_replicated()

@@ -15,9 +15,14 @@ bool is_strictly_contiguous(c10::IntArrayRef sizes, c10::IntArrayRef strides) {
   return true;
 }
 
+// An argument may be of several kinds (`int?`, `Scalar`): each begins with a word that no other kind begins with.
+// Numbers below kEscape, which most are, are that word themselves.
+constexpr uint64_t kEscape = 0xfff0, kNone = 0xfff1, kBool = 0xfff2, kList = 0xfff4, kBools = uint64_t{1} << 40,
+                   kText = uint64_t{1} << 41;
+
 template <class Ints>
 void push_list(PlanKey& key, const Ints& ints) {
-  key.push(uint64_t{0xfff4} + ints.size());
+  key.push(kList + ints.size());
   for (const int64_t value : ints) key.push(static_cast<uint64_t>(value));
 }
 
@@ -47,21 +52,26 @@ void push_ints(PlanKey& key, c10::IntArrayRef values) { push_list(key, values); 
 
 void push_value(PlanKey& key, const c10::IValue& v) {
   if (v.isInt()) {
-    key.push(static_cast<uint64_t>(v.toInt()));
+    const auto number = static_cast<uint64_t>(v.toInt());
+    if (number >= kEscape) key.push(kEscape);
+    key.push(number);
   } else if (v.isNone()) {
-    key.push(uint64_t{0xfff1});
+    key.push(kNone);
   } else if (v.isBool()) {
-    key.push(uint64_t{0xfff2} + v.toBool());
+    key.push(kBool + v.toBool());
   } else if (v.isIntList()) {
     push_list(key, v.toIntList());
   } else if (v.isString()) {
+    key.push(kText);
     key.push_text(v.toStringRef());
   } else if (v.isBoolList()) {
     const auto list = v.toBoolList();
+    key.push(kBools);
     uint64_t bits = 1;
     for (size_t i = 0; i < list.size(); ++i) bits = bits << 1 | static_cast<uint64_t>(list.get(i));
     key.push(bits);
   } else if (!v.isDevice()) {
+    key.push(kText);
     key.push_text(c10::str(v));
   }
 }

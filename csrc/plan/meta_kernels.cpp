@@ -7,7 +7,9 @@
 #include <ATen/TensorIterator.h>
 #include <ATen/core/boxing/KernelFunction.h>
 #include <ATen/native/TypeProperties.h>
+#include <ATen/record_function.h>
 
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -334,10 +336,32 @@ bool is_pointwise(const c10::OperatorHandle& handle) {
   return handle.hasTag(at::Tag::pointwise) || without_tag.contains(handle.operator_name());
 }
 
+// The dtype of the op's result, of which neither schema nor tag tells (isnan gives truths, lgamma of integers
+// fractions, abs of complex numbers real ones): of single numbers on the CPU. nullopt: it has no kernel for such
+// numbers there.
+std::optional<at::ScalarType> dtype_of_one(const c10::OperatorHandle& handle, std::vector<c10::IValue> stack) {
+  if (handle.hasTag(at::Tag::nondeterministic_seeded)) return std::nullopt;
+  const at::RecordFunctionGuard not_recorded(false);
+  for (c10::IValue& v : stack) {
+    if (!v.isTensor() || !v.toTensor().defined()) continue;
+    const at::Tensor& t = v.toTensor();
+    at::Tensor one = at::ones(std::vector<int64_t>(t.dim(), 1), at::TensorOptions(t.scalar_type()));
+    if (t.unsafeGetTensorImpl()->is_wrapped_number()) one.unsafeGetTensorImpl()->set_wrapped_number(true);
+    v = std::move(one);
+  }
+  try {
+    handle.callBoxed(&stack);
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+  return stack.at(0).toTensor().scalar_type();
+}
+
 // A pointwise op without a compiled meta kernel: broadcast and ordered as TensorIterator does, whose kernels it runs.
 bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
   const auto& schema = handle.schema();
-  if (!is_pointwise(handle) || schema.returns().size() != 1 || schema.returns()[0].alias_info() != nullptr) {
+  if (!is_pointwise(handle) || schema.returns().size() != 1 || schema.returns()[0].alias_info() != nullptr ||
+      handle.operator_name().getNamespace() != "aten") {
     return false;
   }
   at::TensorIteratorConfig config;
@@ -351,7 +375,8 @@ bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& 
     types = at::native::update_result_type_state(inputs.back(), types);
   }
   if (inputs.empty()) return false;
-  config.declare_static_dtype_and_device(at::native::result_type(types), at::kMeta).add_owned_output(at::Tensor());
+  const at::ScalarType dtype = dtype_of_one(handle, stack).value_or(at::native::result_type(types));
+  config.declare_static_dtype_and_device(dtype, at::kMeta).add_owned_output(at::Tensor());
   for (const at::Tensor& t : inputs) config.add_const_input(t);
   const at::Tensor result = config.build().output();
   stack.clear();

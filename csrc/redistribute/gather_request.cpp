@@ -39,7 +39,8 @@ std::optional<GatherRequest> GatherRequest::of(const Wanted& w) {
   if (std::find(w.sizes.begin(), w.sizes.end(), 0) != w.sizes.end()) return std::nullopt;
   const Mesh mesh = w.from->mesh();
   const relayout::State start = relayout::state_of(w.from, w.sizes), goal = relayout::state_of(w.to, w.sizes);
-  const auto step = relayout::single_step(start, goal, {mesh, w.sizes, static_cast<int64_t>(local.element_size())});
+  const relayout::Subject subject{mesh, w.sizes, static_cast<int64_t>(local.element_size())};
+  const auto step = relayout::single_step(start, goal, subject);
   if (!step || step->from.kind != AxisState::split || step->to.kind != AxisState::replicated) return std::nullopt;
 
   GatherRequest r;
@@ -58,6 +59,14 @@ std::optional<GatherRequest> GatherRequest::of(const Wanted& w) {
   r.sizes_ = as_sizes(w.sizes);
   r.strides_ = as_sizes(w.strides);
   r.offset_ = w.operand.storage_offset();
+  TensorLayout::Dims splits;
+  for (size_t d = 0; d < w.sizes.size(); ++d) {
+    const auto at = order.empty() ? d : static_cast<size_t>(order[d]);
+    r.memory_sizes_.push_back(w.sizes[at]);
+    r.memory_strides_.push_back(w.strides[at]);
+    splits.push_back(w.from->dim(static_cast<int64_t>(at)));
+  }
+  r.memory_layout_ = TensorLayout::get(mesh, std::move(splits));
   r.mode_ = w.mode;
   r.identity_ = w.operand.identity();
   r.generation_ = cell->generation.load(std::memory_order_acquire);
@@ -69,8 +78,7 @@ std::optional<GatherRequest> GatherRequest::of(const Wanted& w) {
   r.dim_ = cut.dim;
   r.lengths_ = std::move(cut.lengths);
   r.result_sizes_ = std::move(cut.sizes);
-  r.bytes_ = static_cast<int64_t>(local.element_size());
-  for (int64_t size : r.result_sizes_) r.bytes_ *= size;
+  r.bytes_ = relayout::shard_bytes(relayout::after(*step, start), subject);
   return r;
 }
 
@@ -113,9 +121,9 @@ bool GatherRequest::is_current(const ShardedTensorImpl& operand, const Moment& m
 }
 
 bool GatherRequest::same_gather(const GatherRequest& other) const {
-  return address_ == other.address_ && generation_ == other.generation_ && sent_offset_ == other.sent_offset_ &&
-         dim_ == other.dim_ && lengths_ == other.lengths_ && sent_sizes_ == other.sent_sizes_ &&
-         sent_strides_ == other.sent_strides_ && options_.dtype() == other.options_.dtype();
+  return address_ == other.address_ && generation_ == other.generation_ && offset_ == other.offset_ &&
+         axis_ == other.axis_ && memory_layout_ == other.memory_layout_ && memory_sizes_ == other.memory_sizes_ &&
+         memory_strides_ == other.memory_strides_ && options_.dtype() == other.options_.dtype();
 }
 
 at::Tensor GatherRequest::result(const at::Tensor& gathered) const {

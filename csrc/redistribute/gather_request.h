@@ -37,7 +37,7 @@ class GatherRequest {
   bool goes_with(const GatherRequest& r) const {
     return mesh() == r.mesh() && axis() == r.axis() && device() == r.device();
   }
-  int64_t bytes() const { return bytes_; }  // of the result
+  int64_t bytes() const { return bytes_; }  // of the largest rank's result
   const std::string* path() const { return path_; }
   /// Whether a forward pass asks whose backward follows, or an op of backward itself. A forward pass that runs again
   /// within backward, as checkpoints make it, is neither.
@@ -59,7 +59,8 @@ class GatherRequest {
   comm::Divided to_gather(at::Tensor shard) const { return {std::move(shard), dim_, lengths_}; }
   /// Whether the variable has not been written since. Raises RuntimeError where this rank's shard was, past Weft.
   bool is_current(const ShardedTensorImpl& operand, const Moment& moment) const;
-  /// Whether both send the same and get the same back, as a weight's uses in forward and backward do.
+  /// Whether both send the same and get the same back, as a weight's uses in forward and backward do: told by what all
+  /// ranks have in common.
   bool same_gather(const GatherRequest& other) const;
   /// What the op gets, of what was gathered.
   at::Tensor result(const at::Tensor& gathered) const;
@@ -74,6 +75,8 @@ class GatherRequest {
   Layout from_ = nullptr, to_ = nullptr;
   Sizes sizes_, strides_;
   int64_t offset_ = 0;
+  Sizes memory_sizes_, memory_strides_;  // global, in the order of memory
+  Layout memory_layout_ = nullptr;
   uint8_t mode_ = 0;
   uint64_t generation_ = 0;  // of the variable's content, in which this is what is sent:
   Sizes sent_sizes_, sent_strides_;

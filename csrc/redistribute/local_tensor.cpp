@@ -29,6 +29,7 @@ at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::
   }
   at::Tensor out = make_sharded(std::move(part), layout, {Sizes(sizes), Sizes(strides)});
   sharded(out).fix_layout();
+  sharded(out).cell().shown = true;
   return out;
 }
 
@@ -38,6 +39,7 @@ struct Local : torch::autograd::Function<Local> {
     ctx->saved_data["layout"] = as_word(impl.layout()->without_partial());
     ctx->saved_data["sizes"] = tensor.sizes();
     ctx->saved_data["strides"] = tensor.strides();
+    impl.cell().shown = true;
     return impl.local().detach();
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {

@@ -253,7 +253,7 @@ bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }
 Layout layout_of(const at::Tensor& tensor) {
   TORCH_CHECK_VALUE(holds_shards(tensor),
                     "[W035] layout_of: a plain tensor has no layout; distribute_tensor makes it sharded");
-  return sharded(tensor).layout();
+  return sharded(tensor).known_layout();
 }
 
 std::string path_of(const at::Tensor& tensor) { return holds_shards(tensor) ? sharded(tensor).path() : std::string(); }

@@ -83,6 +83,20 @@ const std::string& ShardedTensorImpl::path() const {
   return cell != nullptr && cell->path != nullptr ? *cell->path : none;
 }
 
+bool ShardedTensorImpl::is_here() const {
+  if (C10_LIKELY(!stale())) return true;
+  if (moved_ || incoming() != nullptr) return false;
+  refresh();
+  return true;
+}
+
+Layout ShardedTensorImpl::known_layout() const {
+  if (is_here() || chain_) return layout_;
+  Cell& root = cell();
+  std::lock_guard<std::mutex> lock(root.mutex);
+  return root.layout;
+}
+
 void ShardedTensorImpl::become_traced() {
   if (!storage_) {
     const auto byte_size = static_cast<int64_t>(numel() * dtype().itemsize());
@@ -166,6 +180,7 @@ void await_content(Cell& cell, std::shared_ptr<Incoming> incoming) {
 void ShardedTensorImpl::refresh() const {
   at::Tensor local;
   Layout layout;
+  uint64_t generation = 0, writes = 0;
   std::shared_ptr<Incoming> incoming;
   const auto cell = shared_cell();
   {
@@ -177,17 +192,20 @@ void ShardedTensorImpl::refresh() const {
     std::lock_guard<std::mutex> lock(cell->mutex);
     local = cell->local;
     layout = cell->layout;
-    generation_ = cell->generation.load(std::memory_order_acquire);
-    seen_writes_ = cell->writes.load(std::memory_order_acquire);
+    generation = cell->generation.load(std::memory_order_acquire);
+    writes = cell->writes.load(std::memory_order_acquire);
   }
   if (chain_) {
     auto root = c10::make_intrusive<ShardedTensorImpl>(cell, std::move(local), layout, cell->geometry);
     const at::Tensor view = replay_chain(at::Tensor(std::move(root)), *chain_);
     local = sharded(view).local_;
     layout = sharded(view).layout_;
+    moved_ = sharded(view).moved_;  // the root may have been cut since
   }
   local_ = std::move(local);
   layout_ = layout;
+  generation_ = generation;  // last: where something raised, it is as stale as before
+  seen_writes_ = writes;
 }
 
 c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {

@@ -51,6 +51,7 @@ struct Cell final : c10::intrusive_ptr_target, Pooled<Cell> {
   std::mutex mutex;                     // guards local, layout and incoming while they are replaced
   std::shared_ptr<Incoming> incoming;   // null: the content is here
   const std::string* path = nullptr;    // interned, of the variable, where it was tagged
+  std::atomic<bool> shown{false};       // a program looks into the root's memory by itself (local_tensor, from_local)
   Layout home = nullptr;                // of a variable, while its value has another number of dimensions
   std::atomic<Identity> identity{0};    // of the root's value
 
@@ -86,6 +87,10 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
     if (C10_UNLIKELY(stale())) refresh();
     return layout_;
   }
+  /// Whether the local shard is here; if not, to ask for it waits for others, or fetches what they hold.
+  bool is_here() const;
+  /// The layout, nothing waited for: of what will be here.
+  Layout known_layout() const;
   /// Made where there is none yet.
   Cell& cell() const;
   c10::intrusive_ptr<Cell> shared_cell() const;
@@ -100,7 +105,10 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   const c10::intrusive_ptr<ViewStep>& chain() const { return chain_; }
   /// Whether the local shard is a copy made of the root's data, not an alias of the root's shard: a write to it must be
   /// carried back to the root, and a write to the root makes it stale.
-  bool is_moved() const { return moved_; }
+  bool is_moved() const {
+    if (C10_UNLIKELY(stale())) refresh();
+    return moved_;
+  }
   Geometry geometry() const;
   /// The path of the variable it belongs to; empty: none.
   const std::string& path() const;
@@ -183,7 +191,6 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
 
   mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
   c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
-  bool moved_ = false;
   bool fixed_layout_ = false;
   bool offers_memory_ = false;  // storage_ is there for the sum of gradients
   Identity identity_;           // while there is no cell
@@ -191,6 +198,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   // Caches of the cell's content seen through the chain.
   mutable at::Tensor local_;
   mutable Layout layout_;
+  mutable bool moved_ = false;
   mutable uint64_t generation_ = 0;
   mutable uint64_t seen_writes_ = 0;
 };

@@ -21,7 +21,8 @@ WEFT_API at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout);
 WEFT_API at::Tensor full_tensor(const at::Tensor& tensor);
 
 /// This rank's part as a plain tensor that shares the shard's memory; pending parts as they are. A plain tensor is
-/// returned as it is. The gradient of the part is taken to be laid out as the tensor.
+/// returned as it is. The gradient of the part is taken to be laid out as the tensor. Needs no other rank, unless the
+/// value is still on its way (a gradient, a view of rows of other ranks): then every rank calls it.
 WEFT_API at::Tensor local_tensor(const at::Tensor& tensor);
 
 /// A sharded tensor from each rank's part. `shape` is the full tensor's; none: told by the parts, which then must be as

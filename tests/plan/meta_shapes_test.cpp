@@ -429,6 +429,19 @@ TEST(MetaShapes, BagsAndRecurrentLayersWithoutPython) {
                       {x, in, again, bias, bias, state, state, false, Ints{}, 2, 4, 1, true, false, false, false});
 }
 
+// Results of other dtypes than the operands'.
+TEST(MetaShapes, DtypesOfPointwiseOps) {
+  const at::Tensor real = at::ones({3, 2}), whole = at::ones({3, 2}, at::kLong), complex = real.to(at::kComplexFloat);
+  for (const char* name : {"isnan", "isposinf", "signbit", "logical_not"}) expect_as_run(name, "", {real});
+  for (const char* name : {"deg2rad", "lgamma", "digamma", "sinc", "special_i0e", "i0"})
+    expect_as_run(name, "", {whole});
+  for (const char* name : {"abs", "angle", "isnan", "logical_not"}) expect_as_run(name, "", {complex});
+  for (const char* name : {"logical_and", "logical_xor"}) expect_as_run(name, "", {complex, complex});
+  expect_as_run("xlogy", "Tensor", {whole, whole});
+  expect_as_run("copysign", "Tensor", {whole, whole});
+  expect_as_run("logit", "", {whole.to(at::kFloat).mul(0.5), kNone});
+}
+
 // All orders of memory and of the dimensions, one and two of them left out.
 TEST(MetaShapes, FourierTransforms) {
   Ints order{0, 1, 2, 3};

@@ -4,6 +4,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import time
 
 import torch
@@ -11,7 +12,7 @@ import torch.distributed as dist
 import weft
 from ranks.meshes import line
 from support.cases import SOON
-from support.ranks import run_ranks
+from support.ranks import run_programs, run_ranks
 from torch.utils.data import DataLoader
 
 LIMIT = 20.0  # seconds for a child
@@ -155,3 +156,24 @@ def fork_first(store):
 
 def test_children_that_make_a_world(tmp_path):
     assert run_ranks(1, fork_first, [str(tmp_path / "store")], init=False) == [["28.0", "28.0"]]
+
+
+SPAWNING = """
+import multiprocessing
+import weft
+
+weft.initialize(timeout=20)
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=print)
+    child.start()
+    child.join(30)
+    print(f"child {child.exitcode}, of {weft.world_size()}")
+"""
+
+
+def test_children_that_are_spawned(tmp_path):
+    """They import the main file, which would have each wait for ever as one more rank."""
+    program = tmp_path / "program.py"
+    program.write_text(SPAWNING)
+    for out in run_programs(2, [sys.executable, str(program)], timeout=90):
+        assert "child 1, of 2" in out and "[W004]" in out and 'if __name__ == "__main__":' in out, out

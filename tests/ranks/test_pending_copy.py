@@ -53,6 +53,48 @@ def test_copies(ranks2: RankPool) -> None:
         }
 
 
+def held_on_one_rank() -> list[float]:
+    """What holds a shard's memory on one rank alone (a collective's thread, still) does not decide what is sent."""
+    mesh = weft.DeviceMesh((2,), ("data",))
+    total = weft.distribute_tensor(torch.zeros(3), (None,), mesh)
+    held = torch.ops.weft._shard(total) if weft.rank() == 0 else None
+    total.copy_(_pending(mesh, 1.0))
+    values = weft.full_tensor(weft.distribute_tensor(torch.ones(2), ("data",), mesh) * 2).tolist()  # sent in between
+    del held
+    return values + weft.full_tensor(total).tolist()
+
+
+def test_held_on_one_rank(ranks2: RankPool) -> None:
+    assert ranks2(held_on_one_rank) == [[2.0] * 2 + [3.0] * 3] * 2
+
+
+def printed_on_one_rank() -> list[str]:
+    """What is on its way, or is to be fetched from others, prints without its values, and layouts are known."""
+    mesh = weft.DeviceMesh((2,), ("data",))
+    total = weft.distribute_tensor(torch.zeros(3), (None,), mesh)
+    rows = weft.distribute_tensor(torch.arange(8.0), ("data",), mesh)
+    moved = rows[1:6]
+    model = weft.distribute_module(torch.nn.Linear(4, 3), {}, mesh=mesh)
+    model(weft.distribute_tensor(torch.ones(2, 4), ("data", None), mesh)).sum().backward()
+    rows.mul_(10)
+    total.copy_(_pending(mesh, 1.0))
+    out = []
+    if weft.rank() == 0:
+        for x in (total, moved, model.weight.grad):
+            out.append(str(x) + torch.ops.weft.describe(x) + str(weft.layout_of(x)))
+    values = weft.full_tensor(weft.distribute_tensor(torch.ones(2), ("data",), mesh) * 2).tolist()
+    assert values == [2.0, 2.0]
+    assert weft.full_tensor(moved).tolist() == [10.0, 20.0, 30.0, 40.0, 50.0]
+    assert weft.full_tensor(total).tolist() == [3.0] * 3
+    return out
+
+
+def test_printed_on_one_rank(ranks2: RankPool) -> None:
+    total, moved, _ = ranks2(printed_on_one_rank)[0]
+    for text in (total, moved):
+        assert text.count("on their way") == 2
+
+
 def steps() -> dict:
     """Training steps, each with a metric and a check of the batch."""
     mesh = weft.DeviceMesh((2,), ("data",))

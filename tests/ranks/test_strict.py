@@ -133,11 +133,23 @@ def told(mesh):
     return [message.decode() for message in messages]
 
 
+def stale_after_refusal(mesh):
+    """A view that strict mode refused to renew after a write to its root is renewed once it may be."""
+    x = torch.arange(16.0).view(8, 2)
+    root = weft.distribute_tensor(x, ("m", None), mesh)
+    view = root[1:7]
+    root.mul_(10)
+    with weft.strict(), pytest.raises(NotImplementedError, match="W062"):
+        view + 0
+    torch.testing.assert_close(weft.full_tensor(view + 0), 10 * x[1:7])
+
+
 def every(n):
     mesh = weft.DeviceMesh((n,), ("m",), device_type="cpu")
     asked_for_or_needed(mesh)
     planned_otherwise(mesh)
     allowed(mesh)
+    stale_after_refusal(mesh)
     return refused(mesh), told(mesh)
 
 

@@ -22,10 +22,9 @@ _MESSAGES = {
     "__reduce_ex__": "pickle and copy.copy: "
     + _WAY_OUT
     + ". To save it: weft.save(folder, model, optimizer) and weft.load, or torch.save, which every rank calls",
-    "untyped_storage": "storage(), torch.compile and torch.export: "
+    "untyped_storage": "storage(), share_memory_(), queues and torch.export: "
     + _WAY_OUT
-    + ". For a checkpoint: weft.save(folder, model), torch.save or safetensors. Compiled graphs of sharded tensors are "
-    "not supported: leave torch.compile off, or keep these calls out of it with torch.compiler.disable",
+    + ". For a checkpoint: weft.save(folder, model), torch.save or safetensors; torch.export records no sharded tensors",
 }
 
 
@@ -40,8 +39,8 @@ def _describe(tensor: torch.Tensor) -> str:
     path = torch.ops.weft.path_of(tensor)
     if path:
         facts.append(f"path={path!r}")
-    values = ""
-    if not partial:
+    values, is_here = "", torch.ops.weft._is_here(tensor)
+    if not partial and is_here:
         with torch.no_grad():
             local = torch.ops.weft.local_tensor(tensor.detach())
         values = torch._tensor_str._str(local)
@@ -52,6 +51,8 @@ def _describe(tensor: torch.Tensor) -> str:
     if partial:
         pending = ", ".join(f"{kind} over {axis}" for axis, kind in partial.items())
         return f"pending {pending}\n  ({', '.join(facts)}; weft.full_tensor(x), on every rank, gives the value)"
+    if not is_here:
+        return f"sharded, its values on their way\n  ({', '.join(facts)}; they are here once read)"
     if any(layout.axes()):
         simulated = layout.mesh().simulated_rank()
         rank = torch.ops.weft.rank() if simulated < 0 else simulated

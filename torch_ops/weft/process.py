@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import multiprocessing
 import os
 from typing import Any
 
@@ -47,6 +48,7 @@ def initialize(
     Raises:
         ValueError: before any connection is made: some are set and others not, a value makes no sense (a time-out
             too), or the group that is there is another one. The message names it.
+        RuntimeError: multiprocessing is starting this process for a rank and imports the program's main file again.
     """
     import torch.distributed as dist
 
@@ -66,6 +68,7 @@ def initialize(
         _set_timeouts(timeout, first_timeout)
         host, port, rank, world_size, prefix = torch.ops.weft.rendezvous(job_addresses, num_processes, process_id)
         if world_size > 1:
+            _check_not_a_helper()
             if not dist.is_available():
                 torch.ops.weft.initialize(job_addresses, num_processes, process_id)
                 return
@@ -84,6 +87,16 @@ def initialize(
     adopt_world()
     torch.ops.weft.check_same([], what)
     same_random_state()
+
+
+def _check_not_a_helper() -> None:
+    """It would wait for ever as one more rank. While the main file is imported core marks the process so."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "[W004] initialize: multiprocessing ('spawn', 'forkserver') is starting this process for a rank and imports "
+            "the program's main file again, which must not join the world: put weft.initialize() and what follows under "
+            '`if __name__ == "__main__":`'
+        )
 
 
 def _set_timeouts(timeout: Any, first_timeout: Any) -> None:

@@ -154,7 +154,11 @@ def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part as a plain tensor that shares the shard's memory; pending parts as they are."""
+    """This rank's part as a plain tensor that shares the shard's memory; pending parts as they are.
+
+    Needs no other rank, unless the value is still on its way (a gradient, a view of rows of other ranks): then every
+    rank calls it.
+    """
     return torch.ops.weft.local_tensor(needed(tensor, torch.Tensor, "local_tensor: tensor"))
 
 

@@ -12,7 +12,7 @@ void fork_detail::raise() {
   TORCH_CHECK(false, "[W004] this process was forked off rank ", context().rank(), " of a world of ",
               context().world_size(),
               " (os.fork, multiprocessing's 'fork', a DataLoader's worker), whose connections it cannot use; start it "
-              "with 'spawn', or use plain tensors only in it");
+              "with 'spawn' (the program under `if __name__ == \"__main__\":`), or use plain tensors only in it");
 }
 
 void watch_forks() {

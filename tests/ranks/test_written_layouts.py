@@ -1,0 +1,140 @@
+"""An op's result takes on the split of what is written to it; what was laid out by the program keeps its layout."""
+
+import pytest
+import torch
+import weft
+from support.cases import check, run_cases
+from support.ranks import RankPool
+from torch import nn
+
+
+def laid_out(x: torch.Tensor, *axes: str | None) -> torch.Tensor:
+    mesh = weft.DeviceMesh((weft.world_size(),), ("x",), device_type="cpu")
+    return weft.distribute_tensor(x, (*axes, *(None,) * (x.dim() - len(axes))), mesh)
+
+
+def axes_of(x: torch.Tensor) -> tuple[str | None, ...]:
+    return tuple(torch.ops.weft.layout_of(x).axes())
+
+
+def recurrent(make, batch: int = 0) -> None:
+    """Its state begins whole; what each step adds to it is split."""
+    torch.manual_seed(0)
+    plain, model = make(), make()
+    model.load_state_dict(plain.state_dict())
+    mesh = weft.DeviceMesh((weft.world_size(),), ("x",), device_type="cpu")
+    weft.distribute_module(model, weft.LayoutMap(mesh))
+    x = torch.randn(5, 8) if isinstance(plain, nn.RNNCellBase) else torch.randn(5, 3, 8).transpose(0, batch)
+    sharded = laid_out(x, *(None,) * batch, "x")
+    expected = plain(x)
+    with weft.trace() as trace:
+        got = model(sharded)
+    assert not trace.rows, trace
+    expected, got = (y[0] if isinstance(y, tuple) else y for y in (expected, got))
+    assert axes_of(got)[batch] == "x", axes_of(got)
+    torch.testing.assert_close(weft.full_tensor(got), expected)
+    expected.square().sum().backward()
+    got.square().sum().backward()
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(weft.full_tensor(p.grad), q.grad)
+
+
+def takes_on() -> None:
+    x, y = torch.randn(5, 4), torch.randn(5, 4)
+    whole, split = laid_out(x) * 2, laid_out(y, "x")
+    alias, column, rows = whole.detach(), whole[:, 1], whole[1:4]
+    with weft.trace() as trace:
+        whole.add_(split)
+    assert not trace.rows, trace
+    assert axes_of(whole) == axes_of(alias) == ("x", None)
+    expected = x * 2 + y
+    for got, want in ((whole, expected), (alias, expected), (column, expected[:, 1]), (rows, expected[1:4])):
+        torch.testing.assert_close(weft.full_tensor(got), want)
+    rows.mul_(2)
+    expected[1:4] *= 2
+    torch.testing.assert_close(weft.full_tensor(whole), expected)
+
+
+def takes_on_in_lists() -> None:
+    xs, ys = [torch.randn(5, 4), torch.randn(3)], [torch.randn(5, 4), torch.randn(3)]
+    wholes, splits = [laid_out(x) * 2 for x in xs], [laid_out(y, "x") for y in ys]
+    with weft.trace() as trace:
+        torch._foreach_add_(wholes, splits)
+    assert not trace.rows, trace
+    for got, x, y in zip(wholes, xs, ys, strict=True):
+        torch.testing.assert_close(weft.full_tensor(got), x * 2 + y)
+
+
+def takes_on_a_copy() -> None:
+    y = torch.randn(5, 4)
+    whole, split = torch.zeros_like(laid_out(y)), laid_out(y, "x")
+    with weft.trace() as trace:
+        whole.copy_(split)
+    assert not trace.rows, trace
+    torch.testing.assert_close(weft.full_tensor(whole), y)
+
+
+def keeps(make) -> None:
+    """What the program laid out, and variables."""
+    y = torch.randn(5, 4)
+    kept = make(torch.zeros(5, 4))
+    before = axes_of(kept)
+    with torch.no_grad():
+        kept.add_(laid_out(y, "x"))
+        kept.detach().add_(laid_out(y, "x"))
+    assert axes_of(kept) == before == (None, None)
+    torch.testing.assert_close(weft.full_tensor(kept).detach(), 2 * y)
+
+
+def variable(x: torch.Tensor) -> torch.Tensor:
+    mesh = weft.DeviceMesh((weft.world_size(),), ("x",), device_type="cpu")
+    module = nn.Module()
+    module.register_buffer("state", x)
+    weft.distribute_module(module, weft.LayoutMap(mesh))
+    return module.state
+
+
+def of_parts(x: torch.Tensor) -> torch.Tensor:
+    mesh = weft.DeviceMesh((weft.world_size(),), ("x",), device_type="cpu")
+    return weft.from_local(x, weft.TensorLayout((None, None), mesh))
+
+
+def gathered(f, x: torch.Tensor) -> None:
+    """An op without a rule: its result is split as its operand is."""
+    got, expected = f(laid_out(x, "x")), f(x)
+    assert axes_of(got)[0] == "x", axes_of(got)
+    assert got.stride() == expected.stride()
+    torch.testing.assert_close(weft.full_tensor(got), expected)
+
+
+CASES = {
+    "rnn": lambda: recurrent(lambda: nn.RNN(8, 6), 1),
+    "rnn, two layers, both ways": lambda: recurrent(lambda: nn.RNN(8, 6, 2, "relu", bidirectional=True), 1),
+    "rnn, batch first": lambda: recurrent(lambda: nn.RNN(8, 6, batch_first=True)),
+    "gru": lambda: recurrent(lambda: nn.GRU(8, 6, 2, batch_first=True)),
+    "lstm": lambda: recurrent(lambda: nn.LSTM(8, 6, batch_first=True)),
+    "rnn cell": lambda: recurrent(lambda: nn.RNNCell(8, 6)),
+    "gru cell": lambda: recurrent(lambda: nn.GRUCell(8, 6)),
+    "lstm cell": lambda: recurrent(lambda: nn.LSTMCell(8, 6)),
+    "takes on": takes_on,
+    "takes on, in lists": takes_on_in_lists,
+    "takes on, a copy": takes_on_a_copy,
+    "keeps, laid out": lambda: keeps(laid_out),
+    "keeps, a variable": lambda: keeps(variable),
+    "keeps, of parts": lambda: keeps(of_parts),
+    "gathered, renorm": lambda: gathered(lambda x: x.renorm(2, 0, 1.0), torch.randn(5, 4)),
+    "gathered, masked_scatter": lambda: gathered(lambda x: x.masked_scatter(x > 0, x.flip(0)), torch.randn(5, 4)),
+    "gathered, turned": lambda: gathered(lambda x: x.renorm(2, 1, 1.0), torch.randn(4, 5).t()),
+}
+
+
+def all_of_them() -> dict[str, str]:
+    return run_cases(CASES)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_written_layouts(world: int, request: pytest.FixtureRequest) -> None:
+    pool: RankPool = request.getfixturevalue(f"ranks{world}")
+    results = pool(all_of_them, timeout=240)
+    for name in results[0]:
+        check(results, name)
