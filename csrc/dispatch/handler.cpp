@@ -11,8 +11,6 @@
 #include "plan/call_key.h"
 #include "plan/direct.h"
 #include "plan/frozen.h"
-#include "redistribute/redistribute.h"
-#include "tensor/below_autograd.h"
 #include "tensor/strided.h"
 #include "views/views.h"
 
@@ -29,7 +27,7 @@ void Handler::run() {
       make_key();
       find_plan();
     }
-  } while (change_for_all_aliases());
+  } while (carry_out_reductions());
   if (plan_->composite != nullptr) {
     call_composite();
     return order_outputs();
@@ -132,15 +130,10 @@ void Handler::find_plan() {
   store_plan(key_, hash, plan_);
 }
 
-bool Handler::change_for_all_aliases() {
+bool Handler::carry_out_reductions() {
   // What is only a part of its root is reduced for this op alone, as an input laid out anew.
   bool any = false;
-  for (const Plan::ForAll& r : plan_->reductions) any |= reduce_for_all_aliases(*operands_[r.tensor].impl, r.to);
-  for (const Plan::ForAll& c : plan_->cuts) {
-    BelowAutograd guard;
-    redistribute_content(operands_[c.tensor].impl->cell(), c.to);
-    any = true;
-  }
+  for (const Plan::Reduce& r : plan_->reductions) any |= reduce_for_all_aliases(*operands_[r.tensor].impl, r.to);
   if (any) plan_ = nullptr;
   return any;
 }

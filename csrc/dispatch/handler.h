@@ -35,7 +35,7 @@ class Handler {
   void make_key();
   void find_plan();
   Call describe() const;
-  bool change_for_all_aliases();
+  bool carry_out_reductions();
 
   // Operands that lie in one memory (handler_overlap.cpp).
   void refuse_overlaps() const;

@@ -9,6 +9,7 @@
 #include "dispatch/indexing.h"
 #include "dispatch/memory_readers.h"
 #include "dispatch/process_groups.h"
+#include "dispatch/recurrent.h"
 #include "local/finite.h"
 #include "random/random.h"
 
@@ -143,6 +144,7 @@ bool views_one_tensor(const OpInfo& op) {
 
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   register_memory_readers(libraries, kGathered, kReadLengths);
+  register_recurrent(libraries);
   register_transformer_layers(libraries);
 }
 

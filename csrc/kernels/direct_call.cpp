@@ -14,7 +14,7 @@ namespace weft {
 bool DirectCall::add_operand(const at::Tensor& tensor, int argument, int element) {
   ShardedTensorImpl* impl = holds_shards(tensor) ? &sharded(tensor) : nullptr;
   if (impl != nullptr) {
-    if (impl->is_wrapped_number() || impl->incoming() != nullptr || impl->is_moved()) return false;
+    if (impl->is_moved() || impl->is_wrapped_number() || impl->incoming() != nullptr) return false;
   } else {
     check_strided(op_.short_name, tensor);
   }

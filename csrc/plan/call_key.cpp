@@ -39,7 +39,6 @@ void push_operand(PlanKey& key, const OpInfo& op, int argument, int element, con
   if (row_major) head |= uint64_t{1} << 33;
   if (impl != nullptr && impl->interned_path() != nullptr) head |= uint64_t{1} << 34;
   if (stays) head |= uint64_t{1} << 35;
-  if (op.arguments[argument].written && impl != nullptr && impl->adapts()) head |= uint64_t{1} << 36;
   key.push(head | 1);
   key.push(impl != nullptr ? static_cast<const void*>(impl->layout()) : nullptr);
   key.push_all(sizes);

@@ -142,9 +142,7 @@ double move_cost(const Call& call, const BoundRule& bound, int axis, const AxisC
     const auto way = way_of(call, bound, static_cast<int>(i), axis, choice);
     if (!way) return -1;
     if (!bound.tensors[i].shape_only) cost += change_cost(way->now, way->target, group_bytes(t, axis), links);
-    const bool is_cut = t.adapts && way->now.kind == AxisState::replicated && way->after.kind == AxisState::split &&
-                        same(way->target, way->after);
-    if (t.written && !is_cut) {
+    if (t.written) {
       cost += change_cost(way->after, way->now, group_bytes(t, axis), links);
       // A value brought to "pending" costs a reduction at the next reader.
       if (!same(way->after, way->now)) cost += links.seconds(Moves::all_reduce, 0);

@@ -24,7 +24,7 @@ bool same_shards(Layout a, Layout b) {
 
 bool runs_directly(const Call& call, const Plan& plan) {
   if (call.mesh->is_simulated() || plan.gathered || plan.local != nullptr || plan.composite != nullptr) return false;
-  if (!plan.shapes.empty() || !plan.write_backs.empty() || !plan.reductions.empty() || !plan.cuts.empty()) return false;
+  if (!plan.shapes.empty() || !plan.write_backs.empty() || !plan.reductions.empty()) return false;
   if (call.op.is_view ? call.tensors.size() != 1 : !plan.patches.empty()) return false;
   for (size_t i = 0; i < call.tensors.size(); ++i) {
     const Layout now = call.tensors[i].layout, wanted = plan.inputs[i];

@@ -21,7 +21,6 @@ std::string explain(const Call& call, const Plan& plan) {
   }
   if (plan.gathered) out += " gathered (" + plan.reason + ")";
   for (const auto& r : plan.reductions) out += c10::str("; operand ", r.tensor, " reduced first to ", r.to->str());
-  for (const auto& c : plan.cuts) out += c10::str("; operand ", c.tensor, " cut first to ", c.to->str());
   for (const auto& w : plan.write_backs) out += c10::str("; operand ", w.tensor, " written back from ", w.from->str());
   return out;
 }

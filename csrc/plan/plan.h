@@ -40,14 +40,11 @@ struct Plan {
   };
   std::vector<WriteBack> write_backs;
   /// Pending reductions that the op needs carried out (all of those it reads as values): done once, for all aliases.
-  struct ForAll {
+  struct Reduce {
     int tensor;
-    Layout to;
+    Layout to;  // as it is, less the reductions
   };
-  std::vector<ForAll> reductions;  // to the layout as it is, less the reductions
-  /// Written tensors that are whole where the result is split, and may be so, too: cut once, for all aliases, so that
-  /// what is written need not be gathered.
-  std::vector<ForAll> cuts;
+  std::vector<Reduce> reductions;
   std::shared_ptr<const LocalCall> local;  // null: the op on the local arguments
   rules::Composite composite = nullptr;    // runs instead, on the tensors as they are
   bool gathered = false;                   // no rule: inputs replicated

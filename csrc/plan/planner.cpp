@@ -50,16 +50,6 @@ rules::Composite composite_for_split(const Call& call, const BoundRule& bound) {
   return nullptr;
 }
 
-// Whether `to` is `from`, and splits more: each rank keeps a part of what it has.
-bool is_cut(Layout from, Layout to) {
-  if (from == to || from->has_partial() || to->has_partial()) return false;
-  for (int64_t d = 0; d < from->ndim(); ++d) {
-    const std::vector<Split>&before = from->dim(d), &after = to->dim(d);
-    if (before.size() > after.size() || !std::equal(before.begin(), before.end(), after.begin())) return false;
-  }
-  return true;
-}
-
 // Chooses for each axis, and turns the choices into the plan.
 void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coordinates, Plan& plan) {
   std::vector<AxisChoice> choices;
@@ -106,10 +96,6 @@ void plan_bound(const Call& call, const BoundRule& bound, c10::IntArrayRef coord
       }
     }
     const Layout own = t.layout ? t.layout : TensorLayout::replicated(call.mesh, t.ndim());
-    if (t.adapts && after == layouts.tensors[i] && is_cut(own, after)) {
-      plan.cuts.push_back({static_cast<int>(i), after});
-      continue;
-    }
     if (after != own || layouts.tensors[i] != own) plan.write_backs.push_back({static_cast<int>(i), after});
   }
   localize_arguments(call, bound, choices, layouts, coordinates, plan);
@@ -179,7 +165,6 @@ bool plan_foreach(const Call& call, c10::IntArrayRef coordinates, Plan& plan) {
     for (size_t r = 0; r < results.size() && r < part.outputs.size(); ++r) plan.outputs[results[r]] = part.outputs[r];
     for (auto& w : part.write_backs) plan.write_backs.push_back({tensors[w.tensor], w.from});
     for (auto& w : part.reductions) plan.reductions.push_back({tensors[w.tensor], w.to});
-    for (auto& w : part.cuts) plan.cuts.push_back({tensors[w.tensor], w.to});
   }
   return true;
 }

@@ -28,7 +28,6 @@ at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::
     part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);
   }
   at::Tensor out = make_sharded(std::move(part), layout, {Sizes(sizes), Sizes(strides)});
-  sharded(out).fix_layout();
   sharded(out).cell().shown = true;
   return out;
 }

@@ -153,7 +153,6 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
     if (tensor.is_sparse()) return lay_out_sparse(tensor, layout);
     at::Tensor local = redistribute_local(impl.local(), tensor.sizes(), impl.layout(), layout, tensor.strides());
     at::Tensor out = make_sharded(owned(std::move(local), impl.local()), layout, impl.geometry());
-    sharded(out).fix_layout();
     if (const std::string* path = impl.interned_path()) sharded(out).cell().path = path;
     return out;
   }
@@ -164,9 +163,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   const at::Tensor source = plain_on(layout->mesh(), dense);
   const at::Tensor local = redistribute_local(source, tensor.sizes(), replicated, layout);
-  at::Tensor out = make_sharded(owned(local, tensor), layout, geometry);
-  sharded(out).fix_layout();
-  return out;
+  return make_sharded(owned(local, tensor), layout, geometry);
 }
 
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts) {
@@ -197,9 +194,7 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
   geometry.sizes = Sizes(sizes.begin(), sizes.end());
   geometry.strides = row_major_strides(geometry.sizes);
   const at::Tensor local = at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options));
-  at::Tensor out = make_sharded(local, layout, geometry);
-  sharded(out).fix_layout();
-  return out;
+  return make_sharded(local, layout, geometry);
 }
 
 std::string compared_by(const std::string& function) {
@@ -246,6 +241,15 @@ at::Tensor distribute_tensor(const at::Tensor& tensor, Layout layout) {
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout) {
   if (holds_shards(tensor) && sharded(tensor).layout() == layout && !has_own_rows(tensor)) return tensor;
   return recorded(tensor) ? Distribute::apply(tensor, as_word(layout)) : for_program(lay_out(tensor, layout));
+}
+
+at::Tensor lay_out_operand(const at::Tensor& tensor, Layout layout, const char* op, const char* operand) {
+  if (holds_shards(tensor) || is_traced(tensor)) return redistribute_tensor(tensor, layout);
+  RunningOp running(op, new_root(op), nullptr);
+  const OpHistory::Op call{.name = op, .plain = sample(tensor, kValueWords), .plain_operand = operand};
+  OpHistory::of_thread().add(call);
+  running.add(call.plain);
+  return redistribute_tensor(tensor, layout);
 }
 
 bool is_sharded(const at::Tensor& tensor) { return holds_shards(tensor); }

@@ -24,7 +24,10 @@ at::Tensor full_or_alias(const at::Tensor& tensor);
 
 /// distribute_tensor without its check between ranks.
 at::Tensor redistribute_tensor(const at::Tensor& tensor, Layout layout);
-/// And without autograd.
+/// The same of an operand of that name of an op; a plain one's values are compared between ranks later, as any op's
+/// are.
+at::Tensor lay_out_operand(const at::Tensor& tensor, Layout layout, const char* op, const char* operand);
+/// redistribute_tensor without autograd.
 at::Tensor lay_out(const at::Tensor& tensor, Layout layout);
 /// Tensors that every rank has, each in its layout; nothing moves. That their shapes and dtypes are the same is a check
 /// that is not waited for (check_same_soon). Plain tensors only, at least one, all layouts on one mesh; no autograd.

@@ -14,7 +14,6 @@ TensorInfo TensorInfo::of(const OpInfo& op, int argument, int element, const at:
   if (holds_shards(tensor)) {
     info.layout = sharded(tensor).layout();
     info.variable = sharded(tensor).interned_path() != nullptr;
-    info.adapts = info.written && sharded(tensor).adapts();
   }
   info.geometry = geometry_of(tensor);
   info.dtype = tensor.scalar_type();

@@ -24,7 +24,6 @@ struct TensorInfo {
   bool wrapped_number = false;
   bool variable = false;  // tagged, or a view of one that is: what a program keeps, not what flows through it
   bool stays = false;     // strict mode refuses to lay it out anew
-  bool adapts = false;    // written, and may take on the split of what is written (ShardedTensorImpl::adapts)
 
   static TensorInfo of(const OpInfo& op, int argument, int element, const at::Tensor& tensor);
   int64_t ndim() const { return static_cast<int64_t>(geometry.sizes.size()); }

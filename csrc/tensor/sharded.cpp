@@ -151,7 +151,6 @@ void ShardedTensorImpl::swap_impl(const ShardedTensorImpl& other) {
   c10::intrusive_ptr<Cell>::reclaim(cell_.exchange(other.shared_cell().release(), std::memory_order_acq_rel));
   chain_ = other.chain_;
   moved_ = other.moved_;
-  fixed_layout_ = other.fixed_layout_;
   view_ = other.view_;
   local_ = other.local_;
   layout_ = other.layout_;
@@ -200,7 +199,6 @@ void ShardedTensorImpl::refresh() const {
     const at::Tensor view = replay_chain(at::Tensor(std::move(root)), *chain_);
     local = sharded(view).local_;
     layout = sharded(view).layout_;
-    moved_ = sharded(view).moved_;  // the root may have been cut since
   }
   local_ = std::move(local);
   layout_ = layout;
@@ -221,7 +219,6 @@ c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
   copy->seen_writes_ = seen_writes_;
   copy->chain_ = chain_;
   copy->moved_ = moved_;
-  copy->fixed_layout_ = fixed_layout_;
   copy->view_ = view_;
   if (holds_entries()) copy->hold_entries();
   copy->share_storage(*this);
@@ -275,7 +272,6 @@ at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout lay
   c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
   auto impl = c10::make_intrusive<ShardedTensorImpl>(base.shared_cell(), std::move(local), layout, geometry);
   impl->set_view(std::move(chain), moved);
-  if (base.has_fixed_layout()) impl->fix_layout();
   impl->share_storage(base);
   return at::Tensor(std::move(impl));
 }

@@ -16,7 +16,6 @@
 #include "tensor/identity.h"
 #include "tensor/key.h"
 #include "tensor/pooled.h"
-#include "tensor/traced.h"
 
 namespace weft {
 
@@ -105,10 +104,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   const c10::intrusive_ptr<ViewStep>& chain() const { return chain_; }
   /// Whether the local shard is a copy made of the root's data, not an alias of the root's shard: a write to it must be
   /// carried back to the root, and a write to the root makes it stale.
-  bool is_moved() const {
-    if (C10_UNLIKELY(stale())) refresh();
-    return moved_;
-  }
+  bool is_moved() const { return moved_; }
   Geometry geometry() const;
   /// The path of the variable it belongs to; empty: none.
   const std::string& path() const;
@@ -128,13 +124,6 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// From now on ops on it are asked for at kEntriesKey first.
   void hold_entries() { key_set_ = key_set_.add(kEntriesKey); }
   bool holds_entries() const { return key_set_.has(kEntriesKey); }
-
-  /// From now on an op that writes to it leaves it in its layout, which the program asked for.
-  void fix_layout() { fixed_layout_ = true; }
-  bool has_fixed_layout() const { return fixed_layout_; }
-  /// Whether it, and all that share its content, may take on the split of what an op writes to it: a result of an op,
-  /// neither a variable nor laid out by the program, and no view.
-  bool adapts() const { return !chain_ && !fixed_layout_ && interned_path() == nullptr && !is_traced(local_); }
 
   /// From now on it is as programs hold one of traced parts (tensor/traced.h): Python is asked first, and all that
   /// share its content are known by one storage, which has no memory.
@@ -191,14 +180,13 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
 
   mutable std::atomic<Cell*> cell_{nullptr};  // owned; null: shared with nobody
   c10::intrusive_ptr<ViewStep> chain_;        // null: the root itself
-  bool fixed_layout_ = false;
+  bool moved_ = false;
   bool offers_memory_ = false;  // storage_ is there for the sum of gradients
   Identity identity_;           // while there is no cell
   uint64_t view_ = 0;           // which part of the root a view is
   // Caches of the cell's content seen through the chain.
   mutable at::Tensor local_;
   mutable Layout layout_;
-  mutable bool moved_ = false;
   mutable uint64_t generation_ = 0;
   mutable uint64_t seen_writes_ = 0;
 };

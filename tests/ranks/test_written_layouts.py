@@ -1,4 +1,4 @@
-"""An op's result takes on the split of what is written to it; what was laid out by the program keeps its layout."""
+"""What an op writes to keeps its layout; what follows a split batch stays split all the same, and nothing is gathered."""
 
 import pytest
 import torch
@@ -15,6 +15,19 @@ def laid_out(x: torch.Tensor, *axes: str | None) -> torch.Tensor:
 
 def axes_of(x: torch.Tensor) -> tuple[str | None, ...]:
     return tuple(torch.ops.weft.layout_of(x).axes())
+
+
+class WithStates(nn.Module):
+    """A recurrent layer that is given its states, plain ones that need gradients."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+        shape = (layer.num_layers, 5, layer.hidden_size)
+        self.states = [torch.randn(shape, generator=torch.Generator().manual_seed(s)).requires_grad_() for s in (0, 1)]
+
+    def forward(self, x: torch.Tensor) -> tuple:
+        return self.layer(x, tuple(self.states) if isinstance(self.layer, nn.LSTM) else self.states[0])
 
 
 def recurrent(make, batch: int = 0) -> None:
@@ -37,45 +50,14 @@ def recurrent(make, batch: int = 0) -> None:
     got.square().sum().backward()
     for p, q in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(weft.full_tensor(p.grad), q.grad)
-
-
-def takes_on() -> None:
-    x, y = torch.randn(5, 4), torch.randn(5, 4)
-    whole, split = laid_out(x) * 2, laid_out(y, "x")
-    alias, column, rows = whole.detach(), whole[:, 1], whole[1:4]
-    with weft.trace() as trace:
-        whole.add_(split)
-    assert not trace.rows, trace
-    assert axes_of(whole) == axes_of(alias) == ("x", None)
-    expected = x * 2 + y
-    for got, want in ((whole, expected), (alias, expected), (column, expected[:, 1]), (rows, expected[1:4])):
-        torch.testing.assert_close(weft.full_tensor(got), want)
-    rows.mul_(2)
-    expected[1:4] *= 2
-    torch.testing.assert_close(weft.full_tensor(whole), expected)
-
-
-def takes_on_in_lists() -> None:
-    xs, ys = [torch.randn(5, 4), torch.randn(3)], [torch.randn(5, 4), torch.randn(3)]
-    wholes, splits = [laid_out(x) * 2 for x in xs], [laid_out(y, "x") for y in ys]
-    with weft.trace() as trace:
-        torch._foreach_add_(wholes, splits)
-    assert not trace.rows, trace
-    for got, x, y in zip(wholes, xs, ys, strict=True):
-        torch.testing.assert_close(weft.full_tensor(got), x * 2 + y)
-
-
-def takes_on_a_copy() -> None:
-    y = torch.randn(5, 4)
-    whole, split = torch.zeros_like(laid_out(y)), laid_out(y, "x")
-    with weft.trace() as trace:
-        whole.copy_(split)
-    assert not trace.rows, trace
-    torch.testing.assert_close(weft.full_tensor(whole), y)
+    for p, q in zip(getattr(model, "states", ()), getattr(plain, "states", ()), strict=True):
+        assert (p.grad is None) == (q.grad is None)
+        if q.grad is not None:
+            torch.testing.assert_close(weft.full_tensor(p.grad), q.grad)
 
 
 def keeps(make) -> None:
-    """What the program laid out, and variables."""
+    """Whatever is written to it."""
     y = torch.randn(5, 4)
     kept = make(torch.zeros(5, 4))
     before = axes_of(kept)
@@ -116,9 +98,9 @@ CASES = {
     "rnn cell": lambda: recurrent(lambda: nn.RNNCell(8, 6)),
     "gru cell": lambda: recurrent(lambda: nn.GRUCell(8, 6)),
     "lstm cell": lambda: recurrent(lambda: nn.LSTMCell(8, 6)),
-    "takes on": takes_on,
-    "takes on, in lists": takes_on_in_lists,
-    "takes on, a copy": takes_on_a_copy,
+    "lstm, states given": lambda: recurrent(lambda: WithStates(nn.LSTM(8, 6, 2)), 1),
+    "gru, states given": lambda: recurrent(lambda: WithStates(nn.GRU(8, 6, 2)), 1),
+    "keeps, a result": lambda: keeps(lambda x: laid_out(x) * 2),
     "keeps, laid out": lambda: keeps(laid_out),
     "keeps, a variable": lambda: keeps(variable),
     "keeps, of parts": lambda: keeps(of_parts),
