@@ -219,6 +219,7 @@ def test_flops_are_those_of_the_plain_model():
     [
         ((3, MESH), "W038"),
         ((lambda: 3, MESH), "W038"),
+        ((lambda: torch.jit.script(torch.nn.Linear(16, 4)), MESH), "W038"),
         ((Net, "data"), "W038"),
         ((Net, 0), "W038"),
     ],

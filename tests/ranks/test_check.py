@@ -146,6 +146,17 @@ def test_the_variable_is_named(ranks2):
 # ---- misuse --------------------------------------------------------------------------------------------------------
 
 
+class Chunks(nn.Module):
+    """Gives its output bit by bit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        yield from x.split(1)
+
+
 def misuse():
     layouts, batch = weft.LayoutMap(line("model"), HAND), torch.ones(6, 8)
     plain = lambda: Net(nn.ReLU())  # noqa: E731
@@ -169,6 +180,8 @@ def misuse():
         "no layouts": lambda: weft.check(plain, batch, {"a": ("model",)}),
         "no map": lambda: weft.check(plain, batch, lambda m: {}),
         "no model": lambda: weft.check(lambda: 3, batch, layouts),
+        "scripted": lambda: weft.check(lambda: torch.jit.script(plain()), batch, layouts),
+        "no tensors": lambda: weft.check(Chunks, batch, weft.LayoutMap(line("model"))),
         "meta": lambda: weft.check(lambda: meta, batch, layouts),
         "another": lambda: weft.check(another, batch, layouts),
         "tolerance": lambda: weft.check(plain, batch, layouts, tolerance=0.0),
@@ -194,6 +207,8 @@ def test_misuse_is_an_error_on_all_ranks(ranks2):
         "no layouts": "ValueError: [W038] check: layouts must be a LayoutMap or a function of the model",
         "no map": "ValueError: [W038] check: layouts(model) must give a LayoutMap, not dict",
         "no model": "ValueError: [W038] check: model_fn must give a torch.nn.Module, not int",
+        "scripted": "ValueError: [W038] check: the model is scripted",
+        "no tensors": "ValueError: [W038] check: no module of the model gives a tensor",
         "meta": "ValueError: [W054] check: first.weight is on the meta device",
         "another": "ValueError: [W150] check: model_fn gives last.bias another value when it is called again",
         "tolerance": "ValueError: [W039] check: tolerance must be above 0, not 0.0",

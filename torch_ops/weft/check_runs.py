@@ -72,6 +72,8 @@ class Runs:
         model = self.model_fn()
         if not isinstance(model, torch.nn.Module):
             raise ValueError(f"[W038] check: model_fn must give a torch.nn.Module, not {type(model).__name__}")
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise ValueError("[W038] check: the model is scripted, and its modules take no hooks: check the plain one")
         meta = [n for n, p in model.named_parameters() if p.is_meta]
         if meta:
             raise ValueError(f"[W054] check: {meta[0]} is on the meta device; the plain step needs values")
@@ -90,6 +92,10 @@ class Runs:
         facts = [("variable", path, summary(t)) for path, t in variables(step.model).items()]
         torch.manual_seed(self.seed)
         step.run(self.batch, self.loss)
+        if not step.values:
+            raise ValueError(
+                "[W038] check: no module of the model gives a tensor (a generator, …): nothing can be compared"
+            )
         facts += [("output", str(v.call), summary(v.tensor)) for v in step.values]
         return step, facts
 

@@ -204,8 +204,16 @@ def _on_meta(model: torch.nn.Module | Callable[[], torch.nn.Module]) -> torch.nn
             raise ValueError(
                 f"[W038] search: a torch.nn.Module or a function that makes one is needed, not {type(model).__name__}"
             )
-        return made_on_meta(model, "search")
-    return copied_on_meta(model, "search")
+        return _not_scripted(made_on_meta(model, "search"))
+    return copied_on_meta(_not_scripted(model), "search")
+
+
+def _not_scripted(model: torch.nn.Module) -> torch.nn.Module:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            "[W038] search: the model is scripted, and cannot be copied part by part: search the plain one"
+        )
+    return model
 
 
 def _meshes(mesh: DeviceMesh | Mapping[str, int] | int) -> list[dict[str, int]]:
