@@ -19,7 +19,8 @@ constexpr int64_t kRead = 1 << 20;  // bytes that are still in the cache when th
 
 // The stored row-major elements are bytes in memory that can be read into.
 bool is_memory(const StoredTensor& tensor, const at::Tensor& part) {
-  return part.is_cpu() && part.is_contiguous() && part.scalar_type() == tensor.dtype;
+  return part.is_cpu() && part.is_contiguous() && part.scalar_type() == tensor.dtype && !part.is_conj() &&
+         !part.is_neg();
 }
 
 }  // namespace

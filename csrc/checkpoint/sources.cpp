@@ -42,14 +42,15 @@ void check(const Item& item) {
 }
 
 // What two names of one tensor have in common.
-std::tuple<const void*, std::vector<int64_t>, std::vector<int64_t>, c10::ScalarType> place_of(const at::Tensor& t) {
+std::tuple<const void*, std::vector<int64_t>, std::vector<int64_t>, c10::ScalarType, bool, bool> place_of(
+    const at::Tensor& t) {
   const void* memory = t.unsafeGetTensorImpl();
   if (holds_shards(t)) {
     if (!sharded(t).chain()) memory = &sharded(t).cell();
   } else if (t.numel() > 0) {
     memory = t.const_data_ptr();
   }
-  return {memory, t.sizes().vec(), t.strides().vec(), t.scalar_type()};
+  return {memory, t.sizes().vec(), t.strides().vec(), t.scalar_type(), t.is_conj(), t.is_neg()};
 }
 
 }  // namespace

@@ -156,6 +156,35 @@ def test_memory_orders(ranks3, tmp_path):
     assert ranks3(memory_orders, str(tmp_path / "c")) == [[]] * 3
 
 
+def conjugates_and_negatives(folder):
+    """The names of those that are not as they were, saved from tensors, or loaded into tensors, whose memory is read
+    conjugated or negated."""
+    mesh = meshes(weft.world_size())[0]
+    torch.manual_seed(5)
+    z, r = torch.randn(6, 4, dtype=torch.complex64), torch.randn(6, 4)
+
+    def lazy(z, r):
+        rows, columns = weft.distribute_tensor(z, ("a", None), mesh), weft.distribute_tensor(z, (None, "a"), mesh)
+        return {"z": z, "z.conj": z.conj(), "r": r, "-r": torch._neg_view(r), "imag": z.conj().imag} | {
+            "rows": rows, "rows.conj": rows.conj(), "columns.conj": columns.conj(), "rows.imag": rows.conj().imag,
+        }  # fmt: skip
+
+    saved = lazy(z, r)
+    expected = {name: weft.full_tensor(t).clone() for name, t in saved.items()}
+    weft.save(folder, saved)
+    wrong = []
+    for name, value in expected.items():  # each alone, as they share memory
+        for into in ({name: torch.zeros_like(value)}, {name: lazy(torch.zeros_like(z), torch.zeros_like(r))[name]}):
+            weft.load(folder, into, strict=False)
+            if not torch.equal(weft.full_tensor(into[name]), value):
+                wrong.append(name)
+    return wrong
+
+
+def test_conjugates_and_negatives(ranks2, tmp_path):
+    assert ranks2(conjugates_and_negatives, str(tmp_path / "c")) == [[], []]
+
+
 def evenly_written(folder):
     """Bytes that this rank writes of a large replicated tensor."""
     mesh = meshes(weft.world_size())[0]
