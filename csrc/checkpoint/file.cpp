@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -138,6 +140,12 @@ std::string read_text(const std::string& path, int64_t limit) {
 bool exists(const std::string& path) {
   struct stat facts{};
   return ::stat(path.c_str(), &facts) == 0;
+}
+
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::absolute(path, error);
+  return error ? path : whole.string();  // no path, or no working directory: who opens it says so
 }
 
 }  // namespace weft::checkpoint

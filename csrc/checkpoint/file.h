@@ -46,5 +46,7 @@ void replace_files(const std::string& folder, const std::vector<std::pair<std::s
 /// The text of a file of at most `limit` bytes. Raises ValueError for a longer one.
 std::string read_text(const std::string& path, int64_t limit);
 bool exists(const std::string& path);
+/// The path from the root on, which leads to the same place wherever the program goes later (chdir).
+std::string absolute(const std::string& path);
 
 }  // namespace weft::checkpoint

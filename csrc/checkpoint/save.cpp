@@ -10,6 +10,7 @@
 #include "base/quote.h"
 #include "checkpoint/background.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/file.h"
 #include "checkpoint/optimizer.h"
 #include "checkpoint/pieces.h"
 #include "checkpoint/snapshot.h"
@@ -49,8 +50,9 @@ std::string generation_text(int64_t number) {
 
 }  // namespace
 
-PendingSave save(const std::string& folder, const std::vector<Item>& items, const std::string& values,
+PendingSave save(const std::string& path, const std::vector<Item>& items, const std::string& values,
                  std::optional<int64_t> step, bool wait) {
+  const std::string folder = absolute(path);
   finish_save();
   const std::string doing = (wait ? "save to " : "async_save to ") + quote(folder);
   const std::string compared = doing + ": what is saved, and how that goes";

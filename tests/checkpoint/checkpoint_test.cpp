@@ -66,6 +66,18 @@ TEST_F(Checkpoint, InTheBackgroundOfRanks) {
   });
 }
 
+TEST_F(Checkpoint, ARelativePathIsMeantWhereTheCallIsMade) {
+  const auto before = std::filesystem::current_path();
+  std::filesystem::create_directories(root_ + "/later");
+  std::filesystem::current_path(root_);
+  // Large enough that the program is elsewhere when the files are opened.
+  const PendingSave pending = async_save("c", NamedTensors{{"t", value()}, {"large", at::zeros({16 << 20})}}, 3);
+  std::filesystem::current_path(root_ + "/later");
+  EXPECT_NO_THROW(pending.wait());
+  std::filesystem::current_path(before);
+  EXPECT_EQ(load(folder_, NamedTensors{{"t", at::zeros({7, 5})}}, /*strict=*/false), 3);
+}
+
 TEST_F(Checkpoint, ModulesAndTheirRandomState) {
   torch::nn::Linear one(3, 4), other(3, 4);
   save(folder_, *one);
