@@ -64,11 +64,10 @@ PendingSave save(const std::string& path, const std::vector<Item>& items, const 
   auto sources = comm::agree_or_throw(kSaving, nullptr, [&] { return sort_out(items, contents); });
   const int64_t rank = context().rank();
   const Exchange here = exchange_by_collectives();
-  Exchange there;
   bool made = false;
   try {
     const auto generation = together_same(facts(folder, contents, sources), kSaving, [&] {
-      if (!wait) there = exchange_by_store(doing);
+      if (!wait) connect_to_store(doing);
       made = rank == 0 && make_folder(folder);
       return random_number();
     })[0];
@@ -82,6 +81,7 @@ PendingSave save(const std::string& path, const std::vector<Item>& items, const 
     write(folder, contents, [&](EachPiece each) { each_piece_now(sources, here, each); }, rank, here);
     return ended_save();
   }
+  const Exchange there = exchange_by_store(contents.generation, doing);
   auto pieces = std::make_shared<std::vector<Piece>>();
   const auto memory = snapshot_memory();
   memory->restart();

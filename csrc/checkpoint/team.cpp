@@ -79,8 +79,7 @@ struct Connection {
   std::atomic<bool> broken = false;
 };
 
-struct Exchanges : ContextState {
-  int64_t made = 0;  // by this rank; the ranks' agree
+struct KeptConnection : ContextState {
   std::shared_ptr<Connection> connection;
 };
 
@@ -238,20 +237,25 @@ Exchange exchange_by_collectives() {
   return gather_texts;
 }
 
-Exchange exchange_by_store(const std::string& what) {
+void connect_to_store(const std::string& what) {
   Context& here = context();
-  if (here.world_size() == 1) return exchange_by_collectives();
+  if (here.world_size() == 1) return;
   const auto store = here.world()->getStore();
   TORCH_CHECK(store,
               "[W097] async_save: the process group has no store by which the ranks could tell each other of its end; "
               "use save");
-  auto& exchanges = here.state<Exchanges>();
-  const std::string prefix = c10::str("weft/checkpoint/", exchanges.made++);
-  auto& connection = exchanges.connection;
+  auto& connection = here.state<KeptConnection>().connection;
   if (!connection || connection->broken) {
     connection = by_store(what, [&] { return std::make_shared<Connection>(store->clone(), here.rank()); });
   }
-  const auto exchange = std::make_shared<StoreExchange>(connection, prefix, what, here.rank(), here.world_size());
+}
+
+Exchange exchange_by_store(const std::string& name, const std::string& what) {
+  Context& here = context();
+  if (here.world_size() == 1) return exchange_by_collectives();
+  const auto exchange =
+      std::make_shared<StoreExchange>(here.state<KeptConnection>().connection, "weft/checkpoint/" + name, what,
+                                      here.rank(), here.world_size());
   return [exchange](const std::string& mine) { return exchange->all(mine); };
 }
 

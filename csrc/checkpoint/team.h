@@ -14,10 +14,12 @@ using Exchange = std::function<std::vector<std::string>(const std::string& mine)
 
 /// Exchanges by collectives of the world.
 Exchange exchange_by_collectives();
-/// Through the world's store, over a connection of its own: from any thread, and beside collectives. All ranks make
-/// theirs alike. Where a rank ends, all others raise an error that names `what`: soon after its process has ended on
+/// Makes a connection to the world's store for the exchanges by it, unless there is one. May fail on one rank alone.
+void connect_to_store(const std::string& what);
+/// Through that connection: from any thread, and beside collectives. All ranks pass the same `name`, which no exchange
+/// had before. Where a rank ends, all others raise an error that names `what`: soon after its process has ended on
 /// their own machine; on another one when it gives no signs of life, which it does while its exchange exists.
-Exchange exchange_by_store(const std::string& what);
+Exchange exchange_by_store(const std::string& name, const std::string& what);
 
 /// Every rank's result of `part`, which is not zero, in the one collective that compares `words` (comm::check_same)
 /// before. Where it fails on one rank all raise its error.

@@ -62,3 +62,20 @@ def test_the_end_of_a_program_waits(tmp_path):
     t = torch.zeros(1 << 22)
     assert weft.load(folder, {"t": t}).step == 1
     assert torch.equal(t, torch.arange(1 << 22).float())
+
+
+def one_rank_refuses(folder):
+    """What all ranks are told where one cannot save what it was given, and the step of the next save."""
+    t = weft.distribute_tensor(torch.arange(8.0), ("a",), meshes(weft.world_size())[0])
+    try:
+        weft.async_save(folder, {"t": t}, extra=object() if weft.rank() == 1 else None)
+        said = ""
+    except ValueError as error:
+        said = str(error)
+    weft.async_save(folder, {"t": t}, step=7).wait()
+    return said, weft.load(folder, {"t": t}).step
+
+
+def test_saves_after_one_that_was_refused(ranks2, tmp_path):
+    for said, step in ranks2(one_rank_refuses, str(tmp_path / "c")):
+        assert "must be the same on all ranks" in said and step == 7
