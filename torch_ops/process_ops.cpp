@@ -25,17 +25,15 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-void adopt_groups(const MeshPtr& mesh, const Strings& names) {
-  TORCH_CHECK_VALUE(mesh, "[W030] adopt_groups: no mesh given");
+std::vector<Group> groups_named(const Strings& names) {
   std::vector<Group> groups;
   for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
-  context().adopt(mesh->mesh, std::move(groups));
+  return groups;
 }
 
-void finish_last_work(const Strings& names) {
-  std::vector<Group> groups;
-  for (const std::string& name : names) groups.push_back(c10d::resolve_process_group(name));
-  comm::finish_last_work(std::move(groups));
+void adopt_groups(const MeshPtr& mesh, const Strings& names) {
+  TORCH_CHECK_VALUE(mesh, "[W030] adopt_groups: no mesh given");
+  context().adopt(mesh->mesh, groups_named(names));
 }
 
 std::tuple<std::string, int64_t, int64_t, int64_t, std::string> find_rendezvous(
@@ -100,7 +98,11 @@ void define_processes(torch::Library& m) {
                                       after ? after->layout : nullptr);
       });
   // Called at the end of a program, for Weft's groups and these.
-  def("finish_last_work(str[] group_names) -> ()", &finish_last_work);
+  def("finish_last_work(str[] group_names) -> ()",
+      [](const Strings& names) { comm::finish_last_work(groups_named(names)); });
+  // Until what collectives of Weft's groups and these were given is let go of.
+  def("_await_workers(str[] group_names) -> ()",
+      [](const Strings& names) { comm::await_workers(groups_named(names)); });
 }
 
 void define_agreement(torch::Library& m) {

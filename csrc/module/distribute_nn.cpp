@@ -6,6 +6,7 @@
 
 #include "base/installed.h"
 #include "comm/agree/agree_or_throw.h"
+#include "comm/world/last_work.h"
 #include "module/variables.h"
 #include "paths/adapter.h"
 
@@ -109,9 +110,17 @@ void put(const std::vector<Owner>& owners, const Replacements& replacements, con
 
 // Who still holds a variable from before would go on with a copy that nobody trains.
 void check_unheld(const Variables& variables) {
-  std::string held;
-  for (const Variable& v : variables.all()) {
-    if (v.tensor.use_count() > 1) held += (held.empty() ? "" : ", ") + v.path;
+  const auto holders = [&] {
+    std::string held;
+    for (const Variable& v : variables.all()) {
+      if (v.tensor.use_count() > 1) held += (held.empty() ? "" : ", ") + v.path;
+    }
+    return held;
+  };
+  std::string held = holders();
+  if (!held.empty()) {
+    comm::await_workers();  // which may hold what a collective was given just now
+    held = holders();
   }
   TORCH_CHECK_VALUE(
       held.empty(), "[W052] distribute_module: something still holds these variables as they were before: ", held,

@@ -137,6 +137,18 @@ def plain_becomes_sharded(mesh):
     assert weft.layout_of(models[1][0].weight).axes == ("a", None)
 
 
+def what_was_just_broadcast(mesh):
+    """Gloo's workers may still hold it: often enough that one of so many does."""
+    for _ in range(50):
+        layer, data = nn.Linear(5, 7).double(), nn.Parameter(numbers(7, 5))
+        with torch.no_grad():
+            for tensor in (*layer.parameters(), data):
+                torch.distributed.broadcast(tensor, 0)
+        data.data = weft.distribute_tensor(numbers(7, 5), ("a", None), mesh)
+        weft.distribute_module(layer, {"weight": ("a", None)}, mesh=mesh)
+        assert weft.is_sharded(data) and weft.is_sharded(layer.weight)
+
+
 def plain_cannot_become_sharded(mesh):
     value = weft.distribute_tensor(numbers(7, 5), ("a", None), mesh)
     used, view = nn.Parameter(numbers(7, 5)), numbers(7, 5)[:]
@@ -199,6 +211,7 @@ CASES = {
         data_is_shared,
         data_of_a_tied_parameter,
         plain_becomes_sharded,
+        what_was_just_broadcast,
         plain_cannot_become_sharded,
         resized_embeddings,
     )

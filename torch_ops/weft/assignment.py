@@ -13,6 +13,7 @@ import torch
 from torch.nn.modules import module as nn_module
 
 from . import _library  # noqa: F401
+from .held import held
 from .module import swap_impl
 from .tensors import distribute_tensor, is_sharded, layout_of
 
@@ -30,7 +31,7 @@ def _check_turns(tensor: torch.Tensor, shape: torch.Size, what: str) -> None:
     reason = ""
     if not tensor.is_leaf or tensor._is_view():
         reason = "it is a view, or the result of other tensors"
-    elif tensor._use_count() > 1:
+    elif held([tensor]):
         reason = "a live autograd graph or C++ code uses it; delete the graph's results first"
     elif tensor.grad is not None and tensor.grad.shape != shape:
         reason = f"its gradient has shape {tuple(tensor.grad.shape)}; set it to None first"

@@ -12,6 +12,7 @@ from . import first_rank
 from .arguments import needed
 from .axes import Axes
 from .filling import fill, note_unfilled, owners_to_fill
+from .held import held
 from .layout_map import LayoutMap
 from .maps import active_layouts, note_map
 from .mesh import DeviceMesh, TensorLayout, adopt_world
@@ -158,11 +159,12 @@ def _check_plain(slots: Iterable[Slot]) -> None:
 
 
 def _check_free(module: torch.nn.Module, slots: Iterable[Slot]) -> None:
-    held = {id(s.tensor): s.path for s in reversed(list(slots)) if not s.scripted and s.tensor._use_count() > 1}
-    if held:
+    first = {id(s.tensor): s for s in reversed(list(slots)) if not s.scripted}
+    in_use = held(s.tensor for s in reversed(first.values()))
+    if in_use:
         raise ValueError(
             "[W052] distribute_module: in use by a live autograd graph or by C++ code: "
-            f"{_some(list(held.values())[::-1])}; {_way_out(_computed_attributes(module))}"
+            f"{_some([first[id(t)].path for t in in_use])}; {_way_out(_computed_attributes(module))}"
         )
 
 

@@ -1,5 +1,7 @@
 #include "comm/world/last_work.h"
 
+#include <c10/util/FunctionRef.h>
+
 #include <cstdlib>
 #include <deque>
 #include <mutex>
@@ -19,7 +21,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kLastPatience{500}, kPause{1};
+constexpr std::chrono::milliseconds kPatience{500}, kPause{1};
 
 // What a Gloo group keeps about its workers, which only classes derived from it may see.
 class Workers : public c10d::ProcessGroupGloo {
@@ -44,24 +46,38 @@ class Workers : public c10d::ProcessGroupGloo {
   }
 };
 
-}  // namespace
-
-void finish_work(const std::vector<Group>& groups, steady_clock::time_point deadline) {
+// Waits for the workers of each Gloo group, which then goes to `each`.
+void await_idle(const std::vector<Group>& groups, steady_clock::time_point deadline,
+                c10::function_ref<void(c10d::ProcessGroupGloo&)> each) {
   const WithoutPythonLock unlocked;
   for (const Group& group : groups) {
     for (const auto& backend : backends_of(group)) {
       c10d::ProcessGroupGloo* gloo = as_gloo(*backend);
       if (gloo == nullptr) continue;
       while (!Workers::idle(*gloo) && steady_clock::now() < deadline) std::this_thread::sleep_for(kPause);
-      Workers::keep_works(*gloo);
+      each(*gloo);
     }
   }
 }
 
-void finish_last_work(std::vector<Group> groups) {
-  static const auto deadline = steady_clock::now() + kLastPatience;
+std::vector<Group> with_own(std::vector<Group> groups) {
   for (Group& group : context().groups()) groups.push_back(std::move(group));
-  finish_work(groups, deadline);
+  return groups;
+}
+
+}  // namespace
+
+void await_workers(std::vector<Group> groups) {
+  await_idle(with_own(std::move(groups)), steady_clock::now() + kPatience, [](c10d::ProcessGroupGloo&) {});
+}
+
+void finish_work(const std::vector<Group>& groups, steady_clock::time_point deadline) {
+  await_idle(groups, deadline, &Workers::keep_works);
+}
+
+void finish_last_work(std::vector<Group> groups) {
+  static const auto deadline = steady_clock::now() + kPatience;
+  finish_work(with_own(std::move(groups)), deadline);
 }
 
 void finish_last_work_at_exit() {

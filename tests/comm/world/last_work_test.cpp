@@ -41,6 +41,17 @@ TEST_F(LastWork, IsLetGoOf) {
   EXPECT_TRUE(other.expired());
 }
 
+TEST_F(LastWork, IsLetGoOfOrGoesOn) {
+  const WeakWork one = start(mine_);
+  const auto begin = steady_clock::now();
+  await_workers({mine_});
+  EXPECT_LT(steady_clock::now() - begin, seconds(10)) << "the other rank has not come";
+  const WeakWork other = start(theirs_);
+  await_workers({mine_, theirs_});
+  EXPECT_TRUE(one.expired());
+  EXPECT_TRUE(other.expired());
+}
+
 TEST_F(LastWork, IsKeptWhereOthersNeverCome) {
   const WeakWork under_way = start(mine_);
   finish_work({mine_}, steady_clock::now() + milliseconds(50));
