@@ -1,7 +1,7 @@
 // Tensors and variables.
 #include <weft/weft.h>
 
-#include <tuple>
+#include <atomic>
 
 #include "dispatch/memory_readers.h"
 #include "layout/type_text.h"
@@ -85,10 +85,18 @@ void define_tensor_ops(torch::Library& m) {
     BelowAutograd guard;
     return share(view_again(root, steps.value()));
   });
-  // Tells which memory a sharded tensor shares, and how often that was written in place.
-  def("_writes(Tensor tensor) -> (int memory, int writes)", [](const at::Tensor& t) {
-    const Cell& cell = sharded(t).cell();
-    return std::make_tuple(reinterpret_cast<int64_t>(&cell), static_cast<int64_t>(cell.writes.load()));
+  // Tells which memory a sharded tensor shares, as long as it is there.
+  def("_memory(Tensor tensor) -> int",
+      [](const at::Tensor& t) { return reinterpret_cast<int64_t>(&sharded(t).cell()); });
+  // A number that changes whenever that memory is written in place.
+  def("_writes(Tensor tensor) -> int",
+      [](const at::Tensor& t) { return static_cast<int64_t>(sharded(t).cell().writes.load()); });
+  // The same, counted on from a number that no other memory's count comes to.
+  def("_writes_from_now(Tensor tensor) -> int", [](const at::Tensor& t) {
+    static std::atomic<uint64_t> times{0};
+    const uint64_t from = ++times << 32;
+    sharded(t).cell().writes.store(from);
+    return static_cast<int64_t>(from);
   });
 }
 

@@ -86,7 +86,7 @@ def _copied(tensor: torch.Tensor, memo: dict) -> torch.Tensor:
         if isinstance(tensor, torch.nn.Parameter):
             new = tensor.detach().clone()
         else:
-            shared = ("weft", torch.ops.weft._writes(tensor)[0])
+            shared = ("weft", torch.ops.weft._memory(tensor))
             root = memo.get(shared)
             if root is None:
                 memo[shared] = root = torch.ops.weft._root_of(tensor).clone()

@@ -16,7 +16,7 @@ from .tensors import is_sharded
 _SHOWN = 8  # paths in a message
 # What tells whether a variable was written since it got memory in place of the meta device. It is an attribute,
 # since what a weak reference looks at cannot be swapped (torch.utils.swap_tensors).
-_MEMORY = "_weft_memory"
+_WRITES = "_weft_writes"
 
 
 def install() -> None:
@@ -39,17 +39,17 @@ def install() -> None:
 
 def note_unfilled(variable: torch.Tensor) -> None:
     """It has just got memory that nothing has written."""
-    setattr(variable, _MEMORY, torch.ops.weft._writes(variable))
+    setattr(variable, _WRITES, torch.ops.weft._writes_from_now(variable))
 
 
 def unfilled(variable: torch.Tensor) -> bool:
     """Whether it was made on the meta device, or emptied, and nothing has given it a value since."""
-    memory = getattr(variable, _MEMORY, None)
-    if memory is None:
+    writes = getattr(variable, _WRITES, None)
+    if writes is None:
         return False
-    if is_sharded(variable) and memory == torch.ops.weft._writes(variable):
+    if is_sharded(variable) and writes == torch.ops.weft._writes(variable):
         return True
-    delattr(variable, _MEMORY)
+    delattr(variable, _WRITES)
     return False
 
 
