@@ -1,5 +1,7 @@
 """Variables made on the meta device that nothing fills: they are named where they are first used, on all ranks."""
 
+import copy
+
 import pytest
 import torch
 import weft
@@ -88,6 +90,26 @@ def replaced(times):
 def test_replaced_data_are_values(ranks2):
     for times in range(1, 8):  # of five variables each has its own memory again after six
         assert ranks2(replaced, times) == [[], []], times
+
+
+def copied():
+    """Paths that are empty in copies, before and after one is filled, what they say, and hooks that are left."""
+    net = made(param_init_fn=lambda m: None)
+    filled, empty = copy.deepcopy(net), copy.deepcopy(net)
+    before = weft.unfilled_paths(filled)
+    with torch.no_grad():
+        for tensor in (*filled.parameters(), *filled.buffers()):
+            tensor.fill_(1)
+    x = torch.ones(3, 4)
+    said = [error_of(lambda n=n: n(x)) for n in (net, filled, empty)]
+    return before, said, weft.unfilled_paths(filled), sum(len(m._forward_pre_hooks) for m in filled.modules())
+
+
+def test_copies_are_to_be_filled(ranks2):
+    for before, (said, filled, empty), left, hooks in ranks2(copied):
+        assert before == ["up.weight", "up.bias", "turned.angles", "norm.weight", "norm.bias"]
+        assert said.startswith("[W054] Net: 5 variables") and empty == said
+        assert filled == "" and left == [] and hooks == 0
 
 
 def initialises():

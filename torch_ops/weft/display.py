@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _library, readers  # noqa: F401
+from .filling import note_unfilled, unfilled
 from .known_to_dynamo import left_alone
 
 _WAY_OUT = (
@@ -114,6 +115,8 @@ def _guard_deepcopy(cls: Any) -> None:
             if self.grad is not None:
                 new.grad = copy.deepcopy(self.grad, memo)
             new.__dict__ = copy.deepcopy(self.__dict__, memo)
+        if unfilled(self):
+            note_unfilled(new)
         memo[id(self)] = new
         return new
 

@@ -68,26 +68,25 @@ def unfilled_paths(module: torch.nn.Module) -> list[str]:
 
 
 def refuse_unfilled(root: torch.nn.Module, owners: Iterable[torch.nn.Module]) -> None:
-    """Makes `root`, and each of the `owners`, raise where it is called, until they are filled."""
-    handles: list[Any] = []
-
-    def check(module: torch.nn.Module, inputs: Sequence[Any]) -> None:
-        empty = unfilled_paths(root)
-        mine = empty if module is root else unfilled_paths(module)
-        if mine:
-            raise ValueError(
-                f"[W054] {type(module).__name__}: {len(mine)} variables were made on the meta device, or emptied, and "
-                "nothing has filled them since: "
-                f"{', '.join(map(shown, mine[:_SHOWN]))}{' and others' if len(mine) > _SHOWN else ''}; load them, or "
-                "compute them (buffers that no checkpoint holds) as the module's own initialisation does"
-            )
-        if not empty:
-            while handles:
-                handles.pop().remove()
-
+    """Makes `root`, and each of the `owners`, raise where it is called, until they are filled; their copies too."""
     for module in {id(m): m for m in (root, *owners)}.values():
         if not isinstance(module, torch.jit.ScriptModule):
-            handles.append(module.register_forward_pre_hook(check))
+            module.register_forward_pre_hook(_refuse)
+
+
+def _refuse(module: torch.nn.Module, inputs: Sequence[Any]) -> None:
+    empty = unfilled_paths(module)
+    if empty:
+        raise ValueError(
+            f"[W054] {type(module).__name__}: {len(empty)} variables were made on the meta device, or emptied, and "
+            "nothing has filled them since: "
+            f"{', '.join(map(shown, empty[:_SHOWN]))}{' and others' if len(empty) > _SHOWN else ''}; load them, or "
+            "compute them (buffers that no checkpoint holds) as the module's own initialisation does"
+        )
+    for part in module.modules():
+        hooks = part._forward_pre_hooks
+        for key in [key for key, hook in hooks.items() if hook is _refuse]:
+            del hooks[key]
 
 
 def owners_to_fill(module: Any, slots: list[Slot], init: Callable | None) -> list[torch.nn.Module]:
