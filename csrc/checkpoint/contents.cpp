@@ -60,10 +60,10 @@ const std::string& file_name(const JsonReader& reader, const JsonValue& at, cons
 
 // The tensors of a file that is in the folder and whole.
 std::vector<StoredTensor> read_file(const std::string& folder, StoredFile& stored, size_t number) {
-  const File file = File::open_to_read(folder + "/" + stored.name);
+  stored.opened = std::make_shared<File>(File::open_to_read(folder + "/" + stored.name));
   std::string header;
-  std::vector<StoredTensor> tensors = read_header(file, header);
-  stored.bytes = file.size();
+  std::vector<StoredTensor> tensors = read_header(*stored.opened, header);
+  stored.bytes = stored.opened->size();
   stored.header_crc = crc32c(header);
   for (StoredTensor& tensor : tensors) tensor.file = number;
   return tensors;
@@ -76,8 +76,8 @@ struct Manifest {
   Contents contents;
   std::unordered_map<std::string, size_t> file_numbers;
 
-  explicit Manifest(const std::string& folder)
-      : folder(folder), source(folder + "/" + kManifest), text(read_text(source, kLongestText)) {
+  Manifest(const std::string& folder, std::string given)
+      : folder(folder), source(folder + "/" + kManifest), text(std::move(given)) {
     check_seal(text, source);
     const JsonValue root = parse_json(text, source, kManifestLimits);
     reader.expect(root, "a manifest", JsonValue::object);
@@ -202,6 +202,23 @@ Contents read_hugging_face(const std::string& folder) {
   return contents;
 }
 
+std::optional<std::string> manifest_in(const std::string& folder) {
+  const std::string path = folder + "/" + kManifest;
+  return exists(path) ? std::make_optional(read_text(path, kLongestText)) : std::nullopt;
+}
+
+Contents read_as_told(const std::string& folder, const std::optional<std::string>& manifest) {
+  if (manifest) {
+    Contents contents = std::move(Manifest(folder, *manifest).contents);
+    const std::string index = folder + "/" + kIndex;
+    check_seal(read_text(index, kLongestText), index);
+    return contents;
+  }
+  TORCH_CHECK_VALUE(exists(folder + "/" + kSingle) || exists(folder + "/" + kIndex), "[W111] ", quote(folder),
+                    " holds no checkpoint: there is none of ", kManifest, ", ", kIndex, " and ", kSingle);
+  return read_hugging_face(folder);
+}
+
 }  // namespace
 
 const StoredGroup* Contents::group(const std::string& name) const {
@@ -276,15 +293,17 @@ std::string index_text(const Contents& contents) {
 }
 
 Contents read_contents(const std::string& folder) {
-  if (exists(folder + "/" + kManifest)) {
-    Contents contents = std::move(Manifest(folder).contents);
-    const std::string index = folder + "/" + kIndex;
-    check_seal(read_text(index, kLongestText), index);
-    return contents;
+  auto manifest = manifest_in(folder);
+  for (int tries = 1;; ++tries) {
+    try {
+      return read_as_told(folder, manifest);
+    } catch (const std::exception&) {
+      // Its files are gone where a save has ended meanwhile.
+      auto now = manifest_in(folder);
+      if (tries == kTries || now == manifest) throw;
+      manifest = std::move(now);
+    }
   }
-  TORCH_CHECK_VALUE(exists(folder + "/" + kSingle) || exists(folder + "/" + kIndex), "[W111] ", quote(folder),
-                    " holds no checkpoint: there is none of ", kManifest, ", ", kIndex, " and ", kSingle);
-  return read_hugging_face(folder);
 }
 
 }  // namespace weft::checkpoint

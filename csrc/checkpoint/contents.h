@@ -3,17 +3,22 @@
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "checkpoint/file.h"
+
 namespace weft::checkpoint {
 
 constexpr const char* kManifest = "weft.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
+
+constexpr int kTries = 10;  // to read what a program that saves again and again replaces meanwhile
 
 struct StoredTensor {
   std::string name;
@@ -30,7 +35,8 @@ struct StoredFile {
   std::string name;
   int64_t bytes = 0;
   uint32_t header_crc = 0;
-  std::string header = {};  // while it is being saved: the length and the JSON
+  std::string header = {};                  // while it is being saved: the length and the JSON
+  std::shared_ptr<const File> opened = {};  // to be read: it can be, too, when a later save has removed it
 };
 
 constexpr const char* kRandomGroup = "random";  // the states of random streams, by device
@@ -63,7 +69,7 @@ std::string values_file(const std::string& generation);
 std::string index_text(const Contents& contents);
 
 /// Reads a folder's manifest, else Hugging Face's index or single file, and the headers of all files, and compares all
-/// that they say. Raises ValueError naming the file and what is wrong with it; RuntimeError for what cannot be read.
+/// that they say. Begins anew where a save replaces them meanwhile. Raises ValueError naming the file and what is wrong with it; RuntimeError for what cannot be read.
 Contents read_contents(const std::string& folder);
 
 }  // namespace weft::checkpoint

@@ -150,18 +150,19 @@ Contents open(const std::string& folder) {
   finish_save();
   const std::string compared = compared_by_load(folder);
   const comm::Comparing comparing(compared);
-  Contents contents;
-  const auto manifests = together(exchange_by_collectives(), [&] {
-    contents = read_contents(folder);
-    std::string facts = contents.generation;
-    for (const StoredFile& file : contents.files)
-      facts += c10::str('\n', file.name, ' ', file.bytes, ' ', file.header_crc);
-    return facts + "\n" + std::to_string(crc32c(contents.values));
-  });
-  for (const std::string& other : manifests) {
-    TORCH_CHECK_VALUE(other == manifests[0], "[W114] load: not all ranks find the same checkpoint in ", quote(folder));
+  for (int tries = 1; tries <= kTries; ++tries) {  // as a save may end in between
+    Contents contents;
+    const auto manifests = together(exchange_by_collectives(), [&] {
+      contents = read_contents(folder);
+      std::string facts = contents.generation;
+      for (const StoredFile& file : contents.files)
+        facts += c10::str('\n', file.name, ' ', file.bytes, ' ', file.header_crc);
+      return facts + "\n" + std::to_string(crc32c(contents.values));
+    });
+    const auto differs = [&](const std::string& other) { return other != manifests[0]; };
+    if (std::none_of(manifests.begin(), manifests.end(), differs)) return contents;
   }
-  return contents;
+  TORCH_CHECK_VALUE(false, "[W114] load: not all ranks find the same checkpoint in ", quote(folder));
 }
 
 Loaded load(const std::string& folder, const Contents& contents, const std::vector<Target>& targets, bool strict) {
@@ -190,7 +191,7 @@ Loaded load(const std::string& folder, const Contents& contents, const std::vect
   running.add(hash_text(contents.generation));
   const BelowAutograd guard;
   for (const Way& way : ways) finish_pending(way.tensor, "load");
-  Reader reader(folder, contents);
+  Reader reader(contents);
   // What has a value keeps it until all is known to be good, and so is read twice.
   const auto sums = together(exchange, [&] {
     std::string mine;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "checkpoint/large_pages.h"
 #include "tensor/below_autograd.h"
@@ -31,17 +32,6 @@ struct Reader::Span {
   int64_t end = 0;  // of the last one
 };
 
-Reader::Reader(const std::string& folder, const Contents& contents) : folder_(folder), contents_(contents) {}
-Reader::~Reader() = default;
-
-const File& Reader::file(size_t number) {
-  auto it = files_.find(number);
-  if (it == files_.end()) {
-    it = files_.emplace(number, File::open_to_read(folder_ + "/" + contents_.files[number].name)).first;
-  }
-  return it->second;
-}
-
 uint32_t Reader::read(const StoredTensor& tensor, const Box& box, const at::Tensor& part) {
   const BelowAutograd guard;
   PartialCrc crc;
@@ -64,7 +54,7 @@ uint32_t Reader::read(const StoredTensor& tensor, const Box& box, const at::Tens
 void Reader::read_elements(const StoredTensor& tensor, const Box& box, int64_t first, int64_t count, char* to,
                            PartialCrc& crc) {
   const auto element = static_cast<int64_t>(c10::elementSize(tensor.dtype));
-  const File& from = file(tensor.file);
+  const File& from = *contents_.files[tensor.file].opened;
   Span span;
   const auto flush = [&] {
     if (span.runs.empty()) return;

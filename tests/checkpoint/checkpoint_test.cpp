@@ -5,10 +5,13 @@
 #include <weft/checkpoint.h>
 #include <weft/tensor.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "checkpoint/checkpoint.h"
 #include "support/run_ranks.h"
 
 namespace weft {
@@ -101,6 +104,36 @@ TEST_F(Checkpoint, ConvertsToTheTypeOfWhatIsFilled) {
       test::errors_of_ranks(2, [&](int) { load(folder_, NamedTensors{{"t", at::zeros({7, 5}, at::kLong)}}); });
   EXPECT_EQ(errors[0], errors[1]);
   EXPECT_THAT(errors[0], ::testing::HasSubstr("'t' is Float of shape (7, 5), not Long"));
+}
+
+TEST_F(Checkpoint, WhatWasFoundIsReadAlsoWhereALaterSaveHasRemovedIt) {
+  save(folder_, NamedTensors{{"t", value()}}, 1);
+  const checkpoint::Contents found = checkpoint::open(folder_);
+  save(folder_, NamedTensors{{"t", value() + 1}}, 2);
+  const at::Tensor t = at::zeros({7, 5});
+  checkpoint::load(folder_, found, {{{"model", "t", t}}}, /*strict=*/true);
+  EXPECT_EQ(found.step, 1);
+  EXPECT_TRUE(at::equal(t, value()));
+}
+
+TEST_F(Checkpoint, LoadsWhileAnotherProgramSavesAgainAndAgain) {
+  save(folder_, NamedTensors{{"t", at::zeros({7, 5})}}, 0);
+  std::atomic<bool> over = false;
+  std::thread other([&] {
+    test::run_ranks(1, [&](int) {
+      for (int64_t n = 1; !over; ++n) save(folder_, NamedTensors{{"t", at::full({7, 5}, static_cast<double>(n))}}, n);
+    });
+  });
+  const auto errors = test::errors_of_ranks(2, [&](int) {
+    for (int64_t step = 0; step < 100;) {
+      const at::Tensor t = at::zeros({7, 5});
+      step = load(folder_, NamedTensors{{"t", t}}).value();
+      EXPECT_TRUE(t.eq(step).all().item<bool>());
+    }
+  });
+  over = true;
+  other.join();
+  EXPECT_THAT(errors, ::testing::Each(""));
 }
 
 TEST_F(Checkpoint, ErrorsAreTheSameOnAllRanks) {
