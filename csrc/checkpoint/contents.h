@@ -69,7 +69,8 @@ std::string values_file(const std::string& generation);
 std::string index_text(const Contents& contents);
 
 /// Reads a folder's manifest, else Hugging Face's index or single file, and the headers of all files, and compares all
-/// that they say. Begins anew where a save replaces them meanwhile. Raises ValueError naming the file and what is wrong with it; RuntimeError for what cannot be read.
+/// that they say. Begins anew where a save replaces them meanwhile. Raises ValueError naming the file and what is wrong
+/// with it; RuntimeError for what cannot be read.
 Contents read_contents(const std::string& folder);
 
 }  // namespace weft::checkpoint

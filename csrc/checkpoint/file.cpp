@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -17,8 +18,6 @@
 
 namespace weft::checkpoint {
 namespace {
-
-constexpr const char* kDraft = ".new";
 
 [[noreturn]] void raise(const char* what, const std::string& path, int error) {
   TORCH_CHECK(false, "[W110] cannot ", what, " ", quote(path), ": ", std::strerror(error));
@@ -100,6 +99,18 @@ void File::sync() const {
   if (::fsync(descriptor_) != 0) fail("write");
 }
 
+FolderLock::FolderLock(const std::string& folder) : descriptor_(open_file(folder, O_RDONLY | O_DIRECTORY, "open")) {
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(descriptor_);
+  TORCH_CHECK(false, "[W110] cannot save into ", quote(folder),
+              ": another program is saving into it; wait until that has ended, or save into another folder");
+}
+
+FolderLock::~FolderLock() {
+  ::flock(descriptor_, LOCK_UN);  // processes that were forked meanwhile have the descriptor too
+  ::close(descriptor_);
+}
+
 void sync_files(c10::ArrayRef<File> files) {
   for (const File& file : files) file.start_writing(0, 0);
   for (const File& file : files) file.sync();
@@ -112,17 +123,17 @@ void sync_folder(const std::string& folder) {
   if (error != 0) raise("write", folder, error);
 }
 
-void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name) {
+void replace_files(const std::string& folder, const std::vector<NewText>& files) {
   std::vector<File> drafts;
-  for (const auto& [name, text] : texts_by_name) {
-    const auto size = static_cast<int64_t>(text.size());
-    drafts.push_back(File::create(folder + "/" + name + kDraft, size));
-    drafts.back().write(text.data(), size, 0);
+  for (const NewText& file : files) {
+    const auto size = static_cast<int64_t>(file.text.size());
+    drafts.push_back(File::create(folder + "/" + file.draft, size));
+    drafts.back().write(file.text.data(), size, 0);
   }
   sync_files(drafts);
-  for (const auto& [name, text] : texts_by_name) {
-    const std::string path = folder + "/" + name;
-    if (std::rename((path + kDraft).c_str(), path.c_str()) != 0) raise("write", path, errno);
+  for (const NewText& file : files) {
+    const std::string path = folder + "/" + file.name;
+    if (std::rename((folder + "/" + file.draft).c_str(), path.c_str()) != 0) raise("write", path, errno);
   }
   sync_folder(folder);
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace weft::checkpoint {
@@ -36,13 +35,30 @@ class File {
   std::string path_;
 };
 
+/// While it is there no other can be had of that folder, in any program of this machine, and of others where the file
+/// system does that. One that has no locks gives everybody theirs.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock();
+
+ private:
+  int descriptor_;
+};
+
 /// All are on the disk then.
 void sync_files(c10::ArrayRef<File> files);
 /// Makes what was made, renamed and removed in the folder last.
 void sync_folder(const std::string& folder);
+struct NewText {
+  std::string name, draft;  // the file's name, and the one that it has until it is complete
+  std::string text;
+};
 /// Texts that take their files' places one after the other, each in one step, once all are on the disk. On return that
 /// lasts.
-void replace_files(const std::string& folder, const std::vector<std::pair<std::string, std::string>>& texts_by_name);
+void replace_files(const std::string& folder, const std::vector<NewText>& files);
 /// The text of a file of at most `limit` bytes. Raises ValueError for a longer one.
 std::string read_text(const std::string& path, int64_t limit);
 bool exists(const std::string& path);

@@ -253,9 +253,8 @@ void connect_to_store(const std::string& what) {
 Exchange exchange_by_store(const std::string& name, const std::string& what) {
   Context& here = context();
   if (here.world_size() == 1) return exchange_by_collectives();
-  const auto exchange =
-      std::make_shared<StoreExchange>(here.state<KeptConnection>().connection, "weft/checkpoint/" + name, what,
-                                      here.rank(), here.world_size());
+  const auto exchange = std::make_shared<StoreExchange>(
+      here.state<KeptConnection>().connection, "weft/checkpoint/" + name, what, here.rank(), here.world_size());
   return [exchange](const std::string& mine) { return exchange->all(mine); };
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <sys/stat.h>
 
@@ -27,7 +28,9 @@ constexpr int64_t kBlock = 8 << 20;            // bytes that are copied to write
 constexpr int64_t kWritten = 1 << 20;          // bytes that are still in the cache when they are written
 constexpr int64_t kUnderWay = 8 << 20;         // bytes from which on the disk begins with them
 constexpr size_t kGenerationDigits = 16;
-constexpr std::string_view kGroups[] = {"model", "optimizer", "extra", "random", "values"};  // in files' names
+constexpr std::string_view kIndexDraft = "index", kManifestDraft = "manifest";
+constexpr std::string_view kGroups[] = {"model",  "optimizer", "extra",  // in files' names
+                                        "random", "values",    kIndexDraft, kManifestDraft};
 
 // "model-0123456789abcdef-00001-of-00002.safetensors" -> "0123456789abcdef"; empty: not a file of a save.
 std::string generation_of(const std::string& name) {
@@ -174,9 +177,22 @@ void prepare(const std::string& folder, const Contents& contents) {
   values.write(contents.values.data(), size, 0);
 }
 
+// Where the file system has no locks another program's save may have taken this one's files for those of a killed one.
+void check_all_there(const std::string& folder, const Contents& contents) {
+  std::vector<std::string> names{values_file(contents.generation)};
+  for (const StoredFile& file : contents.files) names.push_back(file.name);
+  for (const std::string& name : names) {
+    TORCH_CHECK(exists(folder + "/" + name), "[W110] ", quote(name), " in ", quote(folder),
+                " was removed while the save went on; let one program at a time save into a folder");
+  }
+}
+
 void commit(const std::string& folder, const Contents& contents) {
+  const auto draft = [&](std::string_view what) { return c10::str(what, '-', contents.generation, ".json"); };
   sync_folder(folder);
-  replace_files(folder, {{kIndex, index_text(contents)}, {kManifest, manifest_text(contents)}});
+  check_all_there(folder, contents);
+  replace_files(folder, {{kIndex, draft(kIndexDraft), index_text(contents)},
+                         {kManifest, draft(kManifestDraft), manifest_text(contents)}});
   remove_generations(folder, [&](const std::string& other) { return other != contents.generation; });
 }
 
@@ -234,10 +250,14 @@ bool make_folder(const std::string& folder) {
 }
 
 void write(const std::string& folder, Contents contents, const Pieces& pieces, int64_t rank, const Exchange& exchange) {
+  std::optional<FolderLock> lock;
   try {
     together(exchange, [&] {
       lay_out_files(contents);
-      if (rank == 0) prepare(folder, contents);
+      if (rank == 0) {
+        lock.emplace(folder);
+        prepare(folder, contents);
+      }
       return std::string();
     });
     const auto parts = together(exchange, [&] {

@@ -1,3 +1,5 @@
+#include "checkpoint/checkpoint.h"
+
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +13,6 @@
 #include <fstream>
 #include <thread>
 
-#include "checkpoint/checkpoint.h"
 #include "support/run_ranks.h"
 
 namespace weft {

@@ -1,5 +1,10 @@
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
 
 #include "checkpoint/contents.h"
 #include "checkpoint/writer.h"
@@ -44,6 +49,54 @@ TEST(CheckpointFiles, LargerElementsFirstAndAligned) {
   EXPECT_LT(tensors[2].offset, tensors[0].offset);
   EXPECT_EQ(tensors[1].offset % 8, 0);
   EXPECT_EQ(tensors[2].offset % 2, 0);
+}
+
+// A checkpoint of one tensor in a folder of its own.
+class CheckpointFolder : public ::testing::Test {
+ protected:
+  CheckpointFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "weft-files-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~CheckpointFolder() override { std::filesystem::remove_all(folder_); }
+
+  // By a program of its own. `meanwhile` is called when its files are written.
+  void save(const std::string& generation, const std::function<void()>& meanwhile = [] {}) const {
+    Contents contents{.generation = generation};
+    contents.groups = {{.name = "model", .tensors = {tensor("t", at::kFloat, {3})}}};
+    const auto pieces = [&](EachPiece each) {
+      each(piece_of(0, 0, at::ones({3}), Box(at::IntArrayRef{3}), {0, 3}));
+      meanwhile();
+    };
+    write(folder_, contents, pieces, 0, [](const std::string& mine) { return std::vector<std::string>{mine}; });
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_)) names.push_back(entry.path().filename());
+    return names;
+  }
+
+  const std::string one_ = "0000000000000001", other_ = "0000000000000002";
+  std::string folder_;
+};
+
+TEST_F(CheckpointFolder, IsSavedIntoByOneProgramAtATime) {
+  save(one_, [&] {
+    EXPECT_THAT([&] { save(other_); }, testing::ThrowsMessage<c10::Error>(testing::HasSubstr("another program")));
+  });
+  EXPECT_EQ(read_contents(folder_).generation, one_);
+  save(other_);
+  EXPECT_EQ(read_contents(folder_).generation, other_);
+}
+
+TEST_F(CheckpointFolder, KeepsWhatItHeldWhereFilesOfASaveAreRemoved) {
+  save(one_);
+  const auto before = names();
+  const auto remove = [&] { std::filesystem::remove(folder_ + "/model-" + other_ + "-00001-of-00001.safetensors"); };
+  EXPECT_THAT([&] { save(other_, remove); }, testing::ThrowsMessage<c10::Error>(testing::HasSubstr("was removed")));
+  EXPECT_EQ(read_contents(folder_).generation, one_);
+  EXPECT_THAT(names(), testing::UnorderedElementsAreArray(before));
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 #pragma once
-// Gloo's worker threads let go of a collective's tensors after they have woken the one that waits for it: who asks right
-// then who else holds a tensor finds them. They take Python's lock for tensors that Python knows. A thread that waits for the lock when Python finalizes is
-// ended in the midst of a noexcept destructor, and with it the process: "terminate called without an active exception".
+// Gloo's worker threads let go of a collective's tensors after they have woken the one that waits for it: who asks
+// right then who else holds a tensor finds them. They take Python's lock for tensors that Python knows. A thread that
+// waits for the lock when Python finalizes is ended in the midst of a noexcept destructor, and with it the process:
+// "terminate called without an active exception".
 #include <chrono>
 #include <vector>
 
