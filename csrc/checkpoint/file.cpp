@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
@@ -21,6 +22,23 @@ namespace {
 
 [[noreturn]] void raise(const char* what, const std::string& path, int error) {
   TORCH_CHECK(false, "[W110] cannot ", what, " ", quote(path), ": ", std::strerror(error));
+}
+
+// A call of the system's that signals do not disturb. Repeating an interrupted one is not enough: tmpfs may give back
+// all that fallocate has taken so far, so that with a timer's signals it would never end.
+template <class Call>
+int undisturbed(const Call& call) {
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = 0;
+  do {
+    result = call();
+  } while (result != 0 && errno == EINTR);
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return result;
 }
 
 int open_file(const std::string& path, int flags, const char* what) {
@@ -41,9 +59,9 @@ File File::open_to_write(const std::string& path) { return {open_file(path, O_WR
 File File::create(const std::string& path, int64_t size) {
   File file(open_file(path, O_WRONLY | O_CREAT | O_TRUNC, "make"), path);
   // Disks that are too full are found out here, before anything is written.
-  if (size > 0 && ::fallocate(file.descriptor_, 0, 0, size) != 0) {
+  if (size > 0 && undisturbed([&] { return ::fallocate(file.descriptor_, 0, 0, size); }) != 0) {
     if (errno != EOPNOTSUPP && errno != ENOSYS) file.fail("make");
-    if (::ftruncate(file.descriptor_, size) != 0) file.fail("make");
+    if (undisturbed([&] { return ::ftruncate(file.descriptor_, size); }) != 0) file.fail("make");
   }
   return file;
 }
@@ -96,7 +114,7 @@ void File::start_writing([[maybe_unused]] int64_t offset, [[maybe_unused]] int64
 }
 
 void File::sync() const {
-  if (::fsync(descriptor_) != 0) fail("write");
+  if (undisturbed([&] { return ::fsync(descriptor_); }) != 0) fail("write");
 }
 
 FolderLock::FolderLock(const std::string& folder) : descriptor_(open_file(folder, O_RDONLY | O_DIRECTORY, "open")) {
@@ -118,7 +136,8 @@ void sync_files(c10::ArrayRef<File> files) {
 
 void sync_folder(const std::string& folder) {
   const int descriptor = open_file(folder, O_RDONLY | O_DIRECTORY, "open");
-  const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;  // EINVAL: it does not need to be
+  const bool synced = undisturbed([&] { return ::fsync(descriptor); }) == 0;
+  const int error = synced || errno == EINVAL ? 0 : errno;  // EINVAL: it does not need to be
   ::close(descriptor);
   if (error != 0) raise("write", folder, error);
 }

@@ -2,12 +2,34 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <functional>
 
 #include "checkpoint/contents.h"
 #include "checkpoint/writer.h"
+
+namespace {
+
+thread_local int interruptions = 0;  // of calls to come
+thread_local bool heard_signals = false;
+
+}  // namespace
+
+// In the place of the system's.
+extern "C" int fallocate(int file, int mode, off_t offset, off_t length) {
+  static auto* const original = reinterpret_cast<decltype(&fallocate)>(::dlsym(RTLD_NEXT, "fallocate"));
+  sigset_t blocked;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  heard_signals = ::sigismember(&blocked, SIGALRM) == 0;
+  if (interruptions-- <= 0) return original(file, mode, offset, length);
+  errno = EINTR;
+  return -1;
+}
 
 namespace weft::checkpoint {
 namespace {
@@ -80,6 +102,16 @@ class CheckpointFolder : public ::testing::Test {
   const std::string one_ = "0000000000000001", other_ = "0000000000000002";
   std::string folder_;
 };
+
+TEST_F(CheckpointFolder, TakesRoomAlsoWhereSignalsCome) {
+  interruptions = 2;
+  EXPECT_EQ(File::create(folder_ + "/file", 1000).size(), 1000);
+  EXPECT_LT(interruptions, 0);
+  EXPECT_FALSE(heard_signals);
+  sigset_t blocked;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  EXPECT_FALSE(::sigismember(&blocked, SIGALRM)) << "afterwards";
+}
 
 TEST_F(CheckpointFolder, IsSavedIntoByOneProgramAtATime) {
   save(one_, [&] {
