@@ -20,7 +20,6 @@ using nlohmann::ordered_json;
 
 constexpr const char* kVersionKey = "weft_checkpoint";
 constexpr int64_t kVersion = 1;
-constexpr int64_t kLongestText = 1 << 30;
 constexpr JsonLimits kManifestLimits{.bytes = kLongestText, .depth = 8, .values = 200'000'000};
 
 std::string hexadecimal(uint32_t crc) {

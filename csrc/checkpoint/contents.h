@@ -18,7 +18,8 @@ constexpr const char* kManifest = "weft.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 
-constexpr int kTries = 10;  // to read what a program that saves again and again replaces meanwhile
+constexpr int64_t kLongestText = 1 << 30;  // bytes
+constexpr int kTries = 10;                 // to read what a program that saves again and again replaces meanwhile
 
 struct StoredTensor {
   std::string name;

@@ -44,11 +44,20 @@ std::string generation_of(const std::string& name) {
   return data || rest == ".json" ? digits : std::string();
 }
 
+// But what Hugging Face's index names: a save that was killed may have replaced it, and not the manifest.
 void remove_generations(const std::string& folder, c10::function_ref<bool(const std::string&)> doomed) {
   std::error_code ignored;
+  const std::string path = folder + "/" + kIndex;
+  std::string index;
+  try {
+    if (exists(path)) index = read_text(path, kLongestText);
+  } catch (const std::exception&) {
+    return;  // a later save removes them
+  }
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
     const std::string generation = generation_of(entry.path().filename().string());
-    if (!generation.empty() && doomed(generation)) std::filesystem::remove(entry.path(), ignored);
+    if (generation.empty() || !doomed(generation) || index.find('-' + generation + '-') != std::string::npos) continue;
+    std::filesystem::remove(entry.path(), ignored);
   }
 }
 
@@ -58,7 +67,7 @@ std::optional<std::string> kept_generation(const std::string& folder) {
   const std::string path = folder + "/" + kManifest;
   if (!exists(path)) return "";
   try {
-    const std::string text = read_text(path, 1 << 30);
+    const std::string text = read_text(path, kLongestText);
     const JsonValue root = parse_json(text, path, {.bytes = text.size(), .depth = 8, .values = text.size()});
     return JsonReader{text, path}.need(root, "generation", JsonValue::string).text;
   } catch (const std::exception&) {

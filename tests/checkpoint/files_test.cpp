@@ -8,9 +8,12 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <stdexcept>
 
 #include "checkpoint/contents.h"
+#include "checkpoint/file.h"
 #include "checkpoint/writer.h"
 
 namespace {
@@ -120,6 +123,24 @@ TEST_F(CheckpointFolder, IsSavedIntoByOneProgramAtATime) {
   EXPECT_EQ(read_contents(folder_).generation, one_);
   save(other_);
   EXPECT_EQ(read_contents(folder_).generation, other_);
+}
+
+TEST_F(CheckpointFolder, KeepsWhatTheIndexNamesWhereASaveWasKilledBeforeItsManifestWasThere) {
+  save(one_);
+  const auto others_files = names();
+  const std::string kept = folder_ + "/weft.json", first = read_text(kept, 1 << 20);
+  save(other_, [&] {  // what is removed at the end
+    for (const std::string& name : others_files)
+      std::filesystem::copy_file(folder_ + "/" + name, folder_ + "/kept-" + name);
+  });
+  for (const std::string& name : others_files) {
+    if (name.find(one_) != std::string::npos) std::filesystem::rename(folder_ + "/kept-" + name, folder_ + "/" + name);
+  }
+  std::ofstream(kept, std::ios::trunc) << first;
+  EXPECT_ANY_THROW(save("0000000000000003", [] { throw std::runtime_error("killed, too"); }));
+  EXPECT_EQ(read_contents(folder_).generation, one_);
+  std::filesystem::remove(kept);
+  EXPECT_NO_THROW(read_contents(folder_)) << "as Hugging Face's loaders read it";
 }
 
 TEST_F(CheckpointFolder, KeepsWhatItHeldWhereFilesOfASaveAreRemoved) {
