@@ -84,7 +84,7 @@ def save(
     Raises:
         ValueError: the ranks pass different things; a dtype that safetensors has not (complex128); an `extra` of other
             kinds; a folder with a model.safetensors of others.
-        RuntimeError: what cannot be written, naming rank and file.
+        RuntimeError: what cannot be written, naming rank and file; another program is saving into the folder.
 
     Both are the same on all ranks, and the folder is as before.
     """
