@@ -154,10 +154,11 @@ void run_foreach_norm(Op op, CompositeStack& stack) {
     const at::Tensor& t = tensors[i];
     if (!shards[i].local.defined()) {
       norms.push_back(vector_norm(t, order, {}, false, a.dtype(2)));
-    } else if (shards[i].local.numel() == 0 && shards[i].layout == nullptr) {
-      norms.push_back(at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2)));
-    } else if (shards[i].local.numel() == 0) {  // of this rank alone: nothing more may be sent
-      norms.push_back(norm_of_shard(t, shards[i], order, wrapped_dims({}, t.dim()), false, a.dtype(2)));
+    } else if (shards[i].local.numel() == 0) {
+      // A shard may be empty on this rank alone: nothing more may be sent.
+      norms.push_back(shards[i].layout == nullptr
+                          ? at::linalg_vector_norm(t, a[1].toScalar(), std::nullopt, false, a.dtype(2))
+                          : norm_of_shard(t, shards[i], order, wrapped_dims({}, t.dim()), false, a.dtype(2)));
     } else if (shards[i].layout == nullptr) {
       norms.push_back(std::move(*next++));
     } else {

@@ -19,8 +19,8 @@ void by_strides(Iterator begin, Iterator end, at::IntArrayRef strides) {
 }
 
 Dims wrapped(const at::Tensor& self, at::IntArrayRef dim) {
-  Dims out;
-  for (const int64_t d : dim) out.push_back(at::maybe_wrap_dim(d, self.dim()));
+  Dims out(dim.begin(), dim.end());
+  at::maybe_wrap_dims(out, self.dim());
   return out;
 }
 

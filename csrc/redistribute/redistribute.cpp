@@ -132,8 +132,8 @@ at::Tensor owned(at::Tensor local, const at::Tensor& source) {
 
 void redistribute_content(Cell& cell, Layout to) {
   const RunningOp running("reduction", cell.identity.load(std::memory_order_relaxed), cell.path, /*keeps_value=*/true);
-  const at::Tensor local = redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides);
-  replace_content(cell, owned(local, cell.local), to);
+  replace_content(cell, redistribute_local(cell.local, cell.geometry.sizes, cell.layout, to, cell.geometry.strides),
+                  to);
 }
 
 double redistribution_seconds(c10::IntArrayRef global_sizes, int64_t element_bytes, Layout from, Layout to) {

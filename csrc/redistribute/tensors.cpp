@@ -162,8 +162,7 @@ at::Tensor lay_out(const at::Tensor& tensor, Layout layout) {
   const Geometry geometry = dense_geometry(tensor);
   const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   const at::Tensor source = plain_on(layout->mesh(), dense);
-  const at::Tensor local = redistribute_local(source, tensor.sizes(), replicated, layout);
-  return make_sharded(owned(local, tensor), layout, geometry);
+  return make_sharded(owned(redistribute_local(source, tensor.sizes(), replicated, layout), tensor), layout, geometry);
 }
 
 std::vector<at::Tensor> distribute_batch(const std::vector<at::Tensor>& tensors, const std::vector<Layout>& layouts) {
@@ -193,8 +192,8 @@ at::Tensor empty_sharded(at::IntArrayRef sizes, Layout layout, const at::TensorO
   Geometry geometry;
   geometry.sizes = Sizes(sizes.begin(), sizes.end());
   geometry.strides = row_major_strides(geometry.sizes);
-  const at::Tensor local = at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options));
-  return make_sharded(local, layout, geometry);
+  return make_sharded(at::empty(local_sizes(layout, sizes, coordinates), options_on(layout->mesh(), options)), layout,
+                      geometry);
 }
 
 std::string compared_by(const std::string& function) {

@@ -1,10 +1,8 @@
 """new_zeros and its like: laid out as the tensor they are called on where they are as long, whatever else they are."""
 
-import pytest
 import torch
 import weft
-from support.cases import check, run_cases
-from support.ranks import RankPool
+from support.cases import cases_on_worlds
 
 SHAPES = {  # of new tensors, from one of 5 x 4 x 6 whose first dimension is split
     (5, 4, 6): ("x", None, None),
@@ -50,14 +48,9 @@ def takes_a_batch() -> None:
     torch.testing.assert_close(weft.full_tensor(padded), torch.nn.functional.pad(x, (2, 1)))
 
 
-def all_of_them() -> dict[str, str]:
-    cases = {f"{shape}": lambda shape=shape, layout=layout: makes(shape, layout) for shape, layout in SHAPES.items()}
-    return run_cases({**cases, "takes a batch": takes_a_batch})
+CASES = {
+    **{f"{shape}": lambda shape=shape, layout=layout: makes(shape, layout) for shape, layout in SHAPES.items()},
+    "takes a batch": takes_a_batch,
+}
 
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_new_tensors(world: int, request: pytest.FixtureRequest) -> None:
-    pool: RankPool = request.getfixturevalue(f"ranks{world}")
-    results = pool(all_of_them, timeout=120)
-    for name in results[0]:
-        check(results, name)
+results, test_new_tensors = cases_on_worlds(globals(), 2, 3, mesh=None)

@@ -2,11 +2,9 @@
 
 import math
 
-import pytest
 import torch
 import weft
-from support.cases import check, run_cases
-from support.ranks import RankPool
+from support.cases import cases_on_worlds
 
 REDUCTIONS = {
     "amax": lambda t: t.amax(1),
@@ -40,19 +38,10 @@ def reduces(f, dtype) -> None:
             torch.testing.assert_close(got, expected, equal_nan=True)
 
 
-def all_reductions() -> dict[str, str]:
-    return run_cases(
-        {
-            f"{name} {dtype}": lambda f=f, dtype=dtype: reduces(f, dtype)
-            for name, f in REDUCTIONS.items()
-            for dtype in (torch.float32, torch.float64, torch.bfloat16)
-        }
-    )
+CASES = {
+    f"{name} {dtype}": lambda f=f, dtype=dtype: reduces(f, dtype)
+    for name, f in REDUCTIONS.items()
+    for dtype in (torch.float32, torch.float64, torch.bfloat16)
+}
 
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_reductions(world: int, request: pytest.FixtureRequest) -> None:
-    pool: RankPool = request.getfixturevalue(f"ranks{world}")
-    results = pool(all_reductions, timeout=240)
-    for name in results[0]:
-        check(results, name)
+results, test_reductions = cases_on_worlds(globals(), 2, 3, mesh=None, timeout=240)

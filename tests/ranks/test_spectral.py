@@ -2,11 +2,9 @@
 
 import itertools
 
-import pytest
 import torch
 import weft
-from support.cases import check, run_cases
-from support.ranks import RankPool
+from support.cases import cases_on_worlds
 
 
 class SpectralLayer(torch.nn.Module):
@@ -69,15 +67,12 @@ def transforms(order: tuple[int, ...]) -> None:
                 torch.testing.assert_close(weft.full_tensor(got), expected)
 
 
-def all_transforms() -> dict[str, str]:
-    orders = [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (0, 2, 3, 1)]
-    cases = {f"order {order}": lambda order=order: transforms(order) for order in orders}
-    return run_cases({"trains": trains, **cases})
+CASES = {
+    "trains": trains,
+    **{
+        f"order {order}": lambda order=order: transforms(order)
+        for order in [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (0, 2, 3, 1)]
+    },
+}
 
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_spectral(world: int, request: pytest.FixtureRequest) -> None:
-    pool: RankPool = request.getfixturevalue(f"ranks{world}")
-    results = pool(all_transforms, timeout=240)
-    for name in results[0]:
-        check(results, name)
+results, test_spectral = cases_on_worlds(globals(), 2, 3, mesh=None, timeout=240)

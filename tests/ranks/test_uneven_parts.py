@@ -2,8 +2,7 @@
 
 import torch
 import weft
-from support.cases import check, run_cases
-from support.ranks import RankPool
+from support.cases import cases_on_worlds
 from torch import nn
 
 
@@ -57,11 +56,6 @@ def gathers_ahead() -> None:
                 model(x).square().mean().backward()
 
 
-def all_of_them() -> dict[str, str]:
-    return run_cases({"rows": rows_at_the_turn, "norms": norms_of_nothing, "gathers": gathers_ahead})
+CASES = {"rows": rows_at_the_turn, "norms": norms_of_nothing, "gathers": gathers_ahead}
 
-
-def test_uneven_parts(ranks4: RankPool) -> None:
-    results = ranks4(all_of_them, timeout=240)
-    for name in results[0]:
-        check(results, name)
+results, test_uneven_parts = cases_on_worlds(globals(), 4, mesh=None, timeout=240)

@@ -1,10 +1,8 @@
-"""What an op writes to keeps its layout; what follows a split batch stays split all the same, and nothing is gathered."""
+"""What an op writes to keeps its layout; what follows a split batch stays split, and nothing is gathered."""
 
-import pytest
 import torch
 import weft
-from support.cases import check, run_cases
-from support.ranks import RankPool
+from support.cases import cases_on_worlds, same_gradients
 from torch import nn
 
 
@@ -48,8 +46,7 @@ def recurrent(make, batch: int = 0) -> None:
     torch.testing.assert_close(weft.full_tensor(got), expected)
     expected.square().sum().backward()
     got.square().sum().backward()
-    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(weft.full_tensor(p.grad), q.grad)
+    same_gradients(model, plain)
     for p, q in zip(getattr(model, "states", ()), getattr(plain, "states", ()), strict=True):
         assert (p.grad is None) == (q.grad is None)
         if q.grad is not None:
@@ -110,13 +107,4 @@ CASES = {
 }
 
 
-def all_of_them() -> dict[str, str]:
-    return run_cases(CASES)
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_written_layouts(world: int, request: pytest.FixtureRequest) -> None:
-    pool: RankPool = request.getfixturevalue(f"ranks{world}")
-    results = pool(all_of_them, timeout=240)
-    for name in results[0]:
-        check(results, name)
+results, test_written_layouts = cases_on_worlds(globals(), 2, 3, mesh=None, timeout=240)

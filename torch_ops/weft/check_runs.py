@@ -16,6 +16,7 @@ from .check_values import alike, apart, part_of, summary, variables
 from .layout_map import LayoutMap
 from .module import distribute_module
 from .process import rank
+from .slots import holds_scripted
 from .strings import shown
 from .switches import random_mode
 from .tensors import is_sharded, local_tensor, map_tensors, shard_batch
@@ -72,7 +73,7 @@ class Runs:
         model = self.model_fn()
         if not isinstance(model, torch.nn.Module):
             raise ValueError(f"[W038] check: model_fn must give a torch.nn.Module, not {type(model).__name__}")
-        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        if holds_scripted(model):
             raise ValueError("[W038] check: the model is scripted, and its modules take no hooks: check the plain one")
         meta = [n for n, p in model.named_parameters() if p.is_meta]
         if meta:

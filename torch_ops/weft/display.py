@@ -25,7 +25,8 @@ _MESSAGES = {
     + ". To save it: weft.save(folder, model, optimizer) and weft.load, or torch.save, which every rank calls",
     "untyped_storage": "storage(), share_memory_(), queues and torch.export: "
     + _WAY_OUT
-    + ". For a checkpoint: weft.save(folder, model), torch.save or safetensors; torch.export records no sharded tensors",
+    + ". For a checkpoint: weft.save(folder, model), torch.save or safetensors; torch.export records no sharded "
+    "tensors",
 }
 
 

@@ -93,9 +93,9 @@ def _check_not_a_helper() -> None:
     """It would wait for ever as one more rank. While the main file is imported core marks the process so."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError(
-            "[W004] initialize: multiprocessing ('spawn', 'forkserver') is starting this process for a rank and imports "
-            "the program's main file again, which must not join the world: put weft.initialize() and what follows under "
-            '`if __name__ == "__main__":`'
+            "[W004] initialize: multiprocessing ('spawn', 'forkserver') is starting this process for a rank and "
+            "imports the program's main file again, which must not join the world: put weft.initialize() and what "
+            'follows under `if __name__ == "__main__":`'
         )
 
 

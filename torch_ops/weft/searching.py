@@ -20,6 +20,7 @@ from .search_folding import runs_of
 from .search_found import Candidate, Found
 from .search_kinds import Space
 from .search_moves import Moves, Point
+from .slots import holds_scripted
 from .strings import shown
 from .text_table import human
 
@@ -209,7 +210,7 @@ def _on_meta(model: torch.nn.Module | Callable[[], torch.nn.Module]) -> torch.nn
 
 
 def _not_scripted(model: torch.nn.Module) -> torch.nn.Module:
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+    if holds_scripted(model):
         raise ValueError(
             "[W038] search: the model is scripted, and cannot be copied part by part: search the plain one"
         )

@@ -39,6 +39,11 @@ def slots_of(module: torch.nn.Module) -> Iterator[Slot]:
             yield Slot(owner, name, path, tensor)
 
 
+def holds_scripted(module: torch.nn.Module) -> bool:
+    """Whether it, or a module in it, is scripted."""
+    return any(isinstance(m, torch.jit.ScriptModule) for m in module.modules())
+
+
 def module_type(owner: Any) -> str:
     """The type by which leaf names are translated: torch's own class that the module derives from, if any."""
     if isinstance(owner, torch.jit.ScriptModule):
