@@ -85,14 +85,14 @@ void Handler::write_back() {
       comm::settle();
       if (!full.is_same(o.tensor) && !mesh_->is_simulated()) o.tensor.copy_(full);
     } else {
-      write_into(o.tensor, o.local, w.from);
+      write_into(o.tensor, o.local, w.from, op_.fills);
     }
     o.written_back = true;
   }
   for (Operand& o : operands_) {
     if (o.impl == nullptr || o.written_back || !op_.arguments[o.argument].written) continue;
     if (o.impl->is_moved()) {
-      write_into(o.tensor, o.local, o.impl->layout());
+      write_into(o.tensor, o.local, o.impl->layout(), op_.fills);
     } else {
       o.impl->wrote();
     }

@@ -14,15 +14,14 @@ namespace {
 
 // Pointwise, and without that check.
 const std::unordered_set<std::string>& unchecked() {
-  static const auto* names = new std::unordered_set<std::string>{"fill_",      "zero_",          "masked_fill_",
-                                                                 "threshold_", "conj_physical_", "_foreach_zero_"};
+  static const auto* names = new std::unordered_set<std::string>{"masked_fill_", "threshold_", "conj_physical_"};
   return *names;
 }
 
 // Whether the op's kernels are TensorIterator's, which looks for overlaps.
 bool is_checked(const OpInfo& op) {
   if (!op.writes || op.is_out || !op.arguments[0].written) return false;
-  if (unchecked().count(op.short_name.substr(0, op.short_name.find('.'))) != 0) return false;
+  if (op.fills || unchecked().count(op.short_name.substr(0, op.short_name.find('.'))) != 0) return false;
   if (op.short_name == "copy_" || op.handle.hasTag(at::Tag::pointwise)) return true;
   if (op.is_foreach) return op.short_name.rfind("_foreach_", 0) == 0;
   const auto functional = rules::functional_of(op.schema());

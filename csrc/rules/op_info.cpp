@@ -62,6 +62,8 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   short_name = name.rfind("aten::", 0) == 0 ? name.substr(6) : name;
   hash = hash_of(short_name);
   copies = rules::is_copy(short_name);
+  const std::string base_name = short_name.substr(0, short_name.find('.'));
+  fills = base_name == "fill_" || base_name == "zero_" || base_name == "_foreach_zero_";
   for (const c10::Argument& a : s.arguments()) {
     Argument info;
     info.kind = kind_of(a.real_type());

@@ -39,6 +39,7 @@ struct OpInfo {
   bool copies = false;         // its result is the value of its first argument
   bool random = false;         // may draw: tagged nondeterministic_seeded, or takes a generator
   bool is_foreach = false;     // lists, entry by entry
+  bool fills = false;          // writes one value everywhere
   bool uninitialized = false;  // its results are memory that nothing has written yet
   std::vector<const rules::RuleEntry*> rules;
   rules::Composite decomposition = nullptr;  // runs in its place; null: the op itself does

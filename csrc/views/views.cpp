@@ -166,6 +166,14 @@ void refuse_expanded(const at::Tensor& view) {
   }
 }
 
+// One of each of the elements that are one in memory of these strides.
+at::Tensor without_expanded(at::Tensor value, at::IntArrayRef strides) {
+  for (int64_t d = 0; d < value.dim(); ++d) {
+    if (strides[d] == 0 && value.size(d) > 1) value = value.narrow(d, 0, 1);
+  }
+  return value;
+}
+
 // Writes `value`, the full tensor of what `view` now is, into the shard of its root.
 void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
   TORCH_INTERNAL_ASSERT(!cell.layout->has_partial(), "a write through a view into a pending sum");
@@ -182,7 +190,8 @@ void carry_back(const Cell& cell, const at::Tensor& view, at::Tensor value) {
   const Layout replicated = TensorLayout::replicated(root.layout->mesh(), root.layout->ndim());
   at::Tensor memory = at::empty_strided(root.geometry.sizes, root.geometry.strides, root.shard.options());
   memory.copy_(redistribute_local(root.shard, root.geometry.sizes, root.layout, replicated));
-  memory.as_strided(geometry.sizes, geometry.strides, geometry.offset - root.geometry.offset).copy_(value);
+  const at::Tensor region = memory.as_strided(geometry.sizes, geometry.strides, geometry.offset - root.geometry.offset);
+  without_expanded(region, geometry.strides).copy_(without_expanded(value, geometry.strides));
   root.shard.copy_(redistribute_local(memory, root.geometry.sizes, replicated, root.layout));
 }
 
@@ -233,18 +242,19 @@ at::Tensor view_again(const at::Tensor& base, const ViewSteps& steps) {
   return view;
 }
 
-void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from) {
+void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from, bool alike) {
   ShardedTensorImpl& impl = sharded(tensor);
   BelowAutograd guard;
   if (!impl.is_moved()) {
     if (from == impl.layout() && value.is_same(impl.local())) return impl.wrote();
-    refuse_expanded(tensor);
+    if (!alike) refuse_expanded(tensor);
     const at::Tensor part = redistribute_local(value, tensor.sizes(), from, impl.layout());
-    if (!part.is_same(impl.local())) impl.local().copy_(part);
+    const at::Tensor& own = impl.local();
+    if (!part.is_same(own)) without_expanded(own, own.strides()).copy_(without_expanded(part, own.strides()));
     impl.wrote();
     return;
   }
-  refuse_expanded(tensor);
+  if (!alike) refuse_expanded(tensor);
   Cell& root = impl.cell();
   // A part of a pending sum cannot be written.
   if (root.layout->has_partial()) redistribute_content(root, root.layout->without_partial());

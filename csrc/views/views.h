@@ -15,8 +15,9 @@ at::Tensor wrap_view(const OpInfo& op, c10::ArrayRef<c10::IValue> arguments, con
 
 /// Writes `value` (the new whole value, this rank's part of it in layout `from`) into `tensor`, in tensor's own layout,
 /// through its chain to the root where tensor is a moved view. Raises NotImplementedError, the same on all ranks,
-/// where the write cannot be carried to the root.
-void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from);
+/// where the write cannot be carried to the root: of elements that are one in the root it writes any, if they are
+/// `alike`.
+void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from, bool alike = false);
 
 /// Carries out pending reductions of the tensor once, for all that share its cell; false where it is only a part of
 /// its root (then each reader reduces what it needs).

@@ -160,7 +160,23 @@ def viewed_again(layout):
         same(x.transpose(0, 1)[1], want.transpose(0, 1)[1])
 
 
-OTHERS = {f.__name__: f for f in (stale, detached, leaf, offsets, complex_views, laid_out_anew, viewed_again)}
+def filled_where_expanded(layout):
+    """One value written through elements that are one: core takes it, if without a gradient."""
+    x0 = torch.randn(SHAPE)
+    x = weft.distribute_tensor(x0.clone(), layout)
+    for y in (x0, x):
+        y[1:2, :1].expand(3, 2, -1).fill_(2)
+        y[2:3].expand(4, 5, -1).transpose(0, 1)[1:, 2:].zero_()
+        y[:, 2:3].expand(-1, 3, -1)[4:] = 0.5
+        y[4:5].expand(2, -1, -1).flatten(1)[:, 3:] = 7
+        torch._foreach_zero_([y[5:6, 1:].expand(2, -1, -1), y[:, 4, None].expand(-1, 3, -1)[0]])
+    same(x, x0)
+
+
+OTHERS = {
+    f.__name__: f
+    for f in (stale, detached, leaf, offsets, complex_views, laid_out_anew, viewed_again, filled_where_expanded)
+}
 
 
 def every_case(world):
