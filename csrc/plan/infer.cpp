@@ -115,7 +115,8 @@ bool infer_results(Call& call, std::string& why) {
     if (!run_compiled_meta(call.op.handle, stack, on_cpu)) call.op.handle.callBoxed(&stack);
   } catch (const c10::Error& e) {
     // A view that torch refuses of the full tensor is none of a gathered copy either, whose strides are others.
-    if (call.op.is_view && dynamic_cast<const c10::NotImplementedError*>(&e) == nullptr) throw;
+    const bool refused = call.op.is_view || refuses_as_core(call.op.handle);
+    if (refused && dynamic_cast<const c10::NotImplementedError*>(&e) == nullptr) throw;
     log(LogLevel::debug, "[", call.op.short_name, "] no shapes from the meta kernel: ", e.what_without_backtrace());
     why = first_line(e.what_without_backtrace());
     return false;

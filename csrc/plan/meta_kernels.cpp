@@ -41,9 +41,9 @@ at::Tensor mean_of_all(const at::Tensor& self, std::optional<at::ScalarType> dty
   return at::meta::mean(self, at::OptionalIntArrayRef(), false, dtype);
 }
 
-Kernels compiled() {
+// Those of meta_shapes.h.
+Kernels ours() {
   return {
-      // Those of meta_shapes.h.
       entry<op::_adaptive_avg_pool2d>(&shapes::adaptive_avg_pool2d),
       entry<op::_adaptive_avg_pool2d_backward>(&shapes::adaptive_avg_pool2d_backward),
       entry<op::_adaptive_avg_pool3d>(&shapes::adaptive_avg_pool3d),
@@ -134,7 +134,12 @@ Kernels compiled() {
       entry<op::vdot>(&shapes::dot),
       entry<op::_weight_norm_interface>(&shapes::weight_norm),
       entry<op::zeros_like>(&shapes::made_like),
-      // Core's.
+  };
+}
+
+// Core's, which its kernels with values begin with: what these refuse, those do.
+Kernels structured() {
+  return {
       entry<op::sum>(&sum_of_all),
       entry<op::prod>(&sum_of_all),
       entry<op::nansum>(&at::meta::sum),
@@ -321,6 +326,11 @@ Kernels on_cpus() {
   };
 }
 
+const Kernels& core() {
+  static const auto* kernels = new Kernels(structured());
+  return *kernels;
+}
+
 bool run_in(const Kernels& kernels, const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack) {
   const auto it = kernels.find(handle.operator_name());
   if (it == kernels.end()) return false;
@@ -387,11 +397,13 @@ bool run_pointwise(const c10::OperatorHandle& handle, std::vector<c10::IValue>& 
 }  // namespace
 
 bool run_compiled_meta(const c10::OperatorHandle& handle, std::vector<c10::IValue>& stack, bool on_cpu) {
-  static const Kernels *const always = new Kernels(compiled()), *const alone = new Kernels(without_python()),
+  static const Kernels *const own = new Kernels(ours()), *const alone = new Kernels(without_python()),
                               *const cpu = new Kernels(on_cpus());
-  return run_in(*always, handle, stack) || (on_cpu && run_in(*cpu, handle, stack)) || run_meta_like(handle, stack) ||
-         run_pointwise(handle, stack) ||
+  return run_in(*own, handle, stack) || run_in(core(), handle, stack) || (on_cpu && run_in(*cpu, handle, stack)) ||
+         run_meta_like(handle, stack) || run_pointwise(handle, stack) ||
          (!handle.hasKernelForDispatchKey(c10::DispatchKey::Meta) && run_in(*alone, handle, stack));
 }
+
+bool refuses_as_core(const c10::OperatorHandle& handle) { return core().contains(handle.operator_name()); }
 
 }  // namespace weft

@@ -11,4 +11,7 @@ namespace weft {
 /// @param on_cpu whether the op runs on CPUs, whose kernels lay some results out in another order of memory than GPUs'
 bool run_compiled_meta(const c10::OperatorHandle& op, std::vector<c10::IValue>& stack, bool on_cpu);
 
+/// Whether what run_compiled_meta raises of the op, the op itself would raise of the full tensors: they check alike.
+bool refuses_as_core(const c10::OperatorHandle& op);
+
 }  // namespace weft

@@ -70,9 +70,38 @@ def refused(f, n: int) -> None:
         assert torch.equal(weft.full_tensor(mine), x), f"{of_x}, {of_v}: it has been written"
 
 
+# Whose kernels begin with a check of C++'s: nothing is gathered to be told the same.
+TOLD_AT_ONCE = {
+    "mm": lambda x, v: x @ v,
+    "add": lambda x, v: x + v,
+    "cat": lambda x, v: torch.cat([x, v]),
+    "bmm": lambda x, v: torch.bmm(x[None], v[None]),
+    "gather": lambda x, v: x.gather(2, v.long()),
+    "softmax": lambda x, v: x.softmax(2),
+    "sum": lambda x, v: x.sum((0, 0)),
+    "scatter_add": lambda x, v: x.scatter_add(0, x, x),
+}
+
+
+def told_at_once(f, n: int) -> None:
+    mesh = weft.DeviceMesh((n,), ("x",), device_type="cpu")
+    x, v = torch.rand(4, 6), torch.rand(4, n + 6)
+    told = error_of(lambda: f(x, v))[:2]
+    assert told[0], "plain torch refuses it"
+    for of_x, of_v in ((None, "x"), ("x", None)), (("x", None), (None, "x")):
+        with weft.strict():
+            got = error_of(
+                lambda a=of_x, b=of_v: f(weft.distribute_tensor(x, a, mesh), weft.distribute_tensor(v, b, mesh))
+            )
+        assert got[:2] == told, f"{of_x}, {of_v}: {got}, not {told}"
+
+
 def all_cases(n: int) -> dict[str, str]:
     assert len(FOREACH) > 40
-    return run_cases({name: lambda f=f: refused(f, n) for name, f in CASES.items()})
+    return run_cases(
+        {name: lambda f=f: refused(f, n) for name, f in CASES.items()}
+        | {f"at once: {name}": lambda f=f: told_at_once(f, n) for name, f in TOLD_AT_ONCE.items()}
+    )
 
 
 @pytest.mark.parametrize("world", [2, 3])
