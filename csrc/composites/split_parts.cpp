@@ -6,7 +6,10 @@
 #include <utility>
 
 #include "comm/cost/cost.h"
+#include "layout/shard.h"
+#include "mesh/context.h"
 #include "redistribute/redistribute.h"
+#include "redistribute/tensors.h"
 
 namespace weft::rules {
 
@@ -64,11 +67,39 @@ at::Tensor SplitParts::gathered(const at::Tensor& own) const {
   return redistribute_local(own.unsqueeze(0), sizes, from, TensorLayout::get(mesh, dims));
 }
 
+int64_t SplitParts::number() const {
+  const Coordinates& coordinates = context().bind(layout_->mesh()).coordinates;
+  int64_t number = 0;
+  for (const Split& s : over_) number = number * layout_->mesh()->axis_size(s.axis) + coordinates[s.axis];
+  return number;
+}
+
+at::Tensor SplitParts::sum_of_parts(at::Tensor part, at::IntArrayRef sizes) const {
+  TensorLayout::Partial partial{};
+  for (const Split& s : over_) partial[s.axis] = Reduction::sum;
+  const Layout layout = TensorLayout::get(layout_->mesh(), TensorLayout::Dims(sizes.size()), partial);
+  const Sizes whole(sizes.begin(), sizes.end());
+  return make_sharded(std::move(part), layout, {whole, row_major_strides(whole)});
+}
+
 at::Tensor SplitParts::reduced(const at::Tensor& rows, Reduction reduction) const {
   TensorLayout::Partial partial{};
   for (const Split& s : over_) partial[s.axis] = reduction;
   const Layout from = TensorLayout::get(layout_->mesh(), rows_layout_->dims(), partial);
   return redistribute_local(rows, rows_.sizes, from, rows_layout_);
+}
+
+bool is_in_order(Layout layout, int64_t dim) {
+  const auto& splits = layout->dim(dim);
+  return std::all_of(splits.begin(), splits.end(), [](const Split& s) { return s.block == 0; });
+}
+
+at::Tensor in_order(const at::Tensor& whole, int64_t dim) {
+  const Layout layout = sharded(whole).layout();
+  if (is_in_order(layout, dim)) return whole;
+  TensorLayout::Dims dims = layout->dims();
+  dims[dim].clear();
+  return lay_out(whole, TensorLayout::get(layout->mesh(), std::move(dims)));
 }
 
 std::vector<at::Tensor> reduced_together(std::vector<at::Tensor> tensors) {

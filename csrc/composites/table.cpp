@@ -28,6 +28,11 @@ RULES(composites) {
   composite("mean_loss", &run_mean_loss);
   composite("mean_loss_backward", &run_mean_loss_backward);
   composite("nll_loss", &run_nll_loss);
+  composite("cumsum", &run_cumsum);
+  composite("cumprod", &run_cumprod);
+  composite("logcumsumexp", &run_logcumsumexp);
+  composite("masked_scatter", &run_masked_scatter);
+  composite("masked_scatter_backward", &run_masked_scatter_backward);
   composite("argmax", &run_argmax);
   composite("argmin", &run_argmin);
   composite("max", &run_max);

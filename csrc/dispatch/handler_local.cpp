@@ -135,6 +135,10 @@ void Handler::call_composite() {
   put_back(false);
   BelowAutograd guard;
   plan_->composite(op_.handle, stack_);
+  if (op_.results.size() == 1 && op_.results[0].written_argument == operands_[0].argument) {
+    operands_[0].tensor.copy_(stack_.back().toTensor());
+    stack_.back() = operands_[0].tensor;
+  }
 }
 
 bool Handler::view_local() {

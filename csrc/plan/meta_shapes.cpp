@@ -60,6 +60,13 @@ at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, co
   return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
 }
 
+at::Tensor masked_scatter(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&) {
+  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
+}
+at::Tensor masked_scatter_backward(const at::Tensor& gradient, const at::Tensor&, c10::SymIntArrayRef sizes) {
+  return at::empty(C10_AS_INTARRAYREF_SLOW(sizes), gradient.options());
+}
+
 Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor& weight,
                            at::OptionalSymIntArrayRef bias, c10::SymIntArrayRef, c10::SymIntArrayRef,
                            c10::SymIntArrayRef, bool, c10::SymIntArrayRef, c10::SymInt, std::array<bool, 3> mask) {

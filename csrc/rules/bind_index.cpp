@@ -200,6 +200,45 @@ class Indexing {
 
 }  // namespace
 
+namespace {
+
+// Of self (or a gradient) and a mask, which broadcast.
+bool bind_by_places(const Call& call, BoundRule& bound, std::string& why, const char* via) {
+  bound.tensors.resize(call.tensors.size());
+  bound.results.resize(call.results.size());
+  for (size_t r = 0; r < call.results.size(); ++r) bound.results[r].dims.resize(call.results[r].geometry.sizes.size());
+  bool in_order = false, in_blocks = false;
+  for (size_t i = 0; i < call.tensors.size(); ++i) {
+    const TensorInfo& t = call.tensors[i];
+    bound.tensors[i].dims.resize(t.ndim());
+    for (int64_t d = 0; i < 2 && d < t.ndim(); ++d) {
+      const int f = bound.add_factor(t.geometry.sizes[d]);
+      bound.factors[f].whole = true;
+      bound.factors[f].via = via;
+      bound.tensors[i].dims[d].push_back(f);
+      if (t.layout == nullptr || t.geometry.sizes[d] < 2) continue;
+      const auto& splits = t.layout->dim(d);
+      const bool any_block = std::any_of(splits.begin(), splits.end(), [](const Split& s) { return s.block != 0; });
+      (any_block ? in_blocks : in_order) |= !splits.empty();
+    }
+  }
+  finish(call, bound);
+  why = "all places before an element tell what it takes, and each rank has a part of each block";
+  return in_order || !in_blocks;
+}
+
+}  // namespace
+
+bool bind_masked_scatter(const Call& call, BoundRule& bound, std::string& why) {
+  const bool checked = call.tensors[1].dtype == at::kBool && call.tensors[2].dtype == call.tensors[0].dtype;
+  if (!checked) why = "its operands are not of the types that it takes";
+  return checked && bind_by_places(call, bound, why, "masked_scatter");
+}
+
+bool bind_masked_scatter_backward(const Call& call, BoundRule& bound, std::string& why) {
+  return bind_by_places(call, bound, why, "masked_scatter_backward");
+}
+
 bool bind_index(const Call& call, BoundRule& bound, std::string& why) { return Indexing(call, bound).run(why); }
 
 // new_zeros(self, size): a dimension that is as long as self's in that place is most often the same one (a batch,

@@ -158,6 +158,8 @@ TEST(MetaShapes, Indexing) {
   const at::Tensor mask = at::ones({3}, at::kBool);
   expect_as_run("masked_fill", "Scalar", {weight, mask, 2});
   expect_as_run("masked_fill", "Tensor", {weight.t(), mask.view({3, 1}), at::scalar_tensor(2)});
+  expect_as_run("masked_scatter", "", {weight.t(), mask.view({3, 1}), at::ones({4, 9})});
+  expect_as_run("masked_scatter_backward", "", {weight, mask, std::vector<int64_t>{4, 9}});
 }
 
 TEST(MetaShapes, CopiesAndWhatIsMadeLikeATensor) {

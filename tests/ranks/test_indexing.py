@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
 import weft
 
@@ -81,3 +82,63 @@ def rows_looked_up() -> dict[str, int]:
 def test_rows_of_every_dtype(ranks2):
     for known in ranks2(rows_looked_up):
         assert set(known) == {str(dtype) for dtype in DTYPES} and sum(known.values()) > 40, known
+
+
+def scattered(world: int) -> None:
+    """Places of a split batch take rows that are split otherwise, as a model of pictures and words puts them."""
+    mesh = weft.DeviceMesh((world,), ("m",), device_type="cpu")
+    torch.manual_seed(0)
+    words, mask = torch.randn(5, 6, 8), (torch.rand(5, 6) > 0.5)[..., None]
+    pictures, weight = torch.randn(int(mask.sum()) + 2, 8), torch.randn(5, 6, 8)
+
+    def run(lay: Callable) -> list[torch.Tensor]:
+        x, m, source = lay(words, ("m",)).requires_grad_(), lay(mask, ("m",)), lay(pictures, ("m",)).requires_grad_()
+        out = x.masked_scatter(m.expand_as(x), source)
+        (out * lay(weight, ("m",))).sum().backward()
+        written = (lay(words, ("m",)) + 0).masked_scatter_(m, source.detach())
+        return [out, x.grad, source.grad, written]
+
+    want = run(lambda t, axes: t.clone())
+    with weft.trace() as trace:
+        got = run(lambda t, axes: weft.distribute_tensor(t, (*axes, *(None,) * (t.dim() - 1)), mesh))
+    for mine, plain in zip(got, want, strict=True):
+        torch.testing.assert_close(weft.full_tensor(mine.detach()), plain.detach())
+        assert weft.layout_of(mine).axes[0] == "m", weft.layout_of(mine)
+    # The rows are gathered and their gradient is scattered again: the words, which are many more, stay.
+    assert max(r.bytes for r in trace.rows) <= pictures.nbytes + 8 * world, trace.rows
+    few = pictures[: int(mask.sum()) - 1]
+    with pytest.raises(RuntimeError, match="Number of elements of source < number of ones in mask"):
+        weft.distribute_tensor(words, ("m", None, None), mesh).masked_scatter(mask, few)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_scattered(world: int, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(f"ranks{world}")(scattered, world)
+
+
+def scans() -> None:
+    """Along a split dimension one value of each part is gathered, in place and otherwise."""
+    mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
+    torch.manual_seed(0)
+    x = torch.randn(5, 3)
+    for name in ("cumsum", "cumprod", "cumsum_", "cumprod_", "logcumsumexp"):
+        split = weft.distribute_tensor(x, ("m", None), mesh)
+        with weft.trace() as trace:
+            got = getattr(split, name)(0)
+        torch.testing.assert_close(weft.full_tensor(got), getattr(x.clone(), name)(0))
+        assert (got is split) == name.endswith("_") and weft.layout_of(got).axes == ("m", None)
+        assert [r.kind for r in trace.rows] == ["all_gather"], (name, trace.rows)
+        if name.endswith("_"):
+            torch.testing.assert_close(weft.full_tensor(split), getattr(x.clone(), name)(0))
+    # Each rank has a part of each of two blocks.
+    blocks = weft.distribute_tensor(torch.randn(2, 4, 3), (None, "m", None), mesh)
+    torch.testing.assert_close(
+        weft.full_tensor(blocks.view(8, 3).cumsum(0)), weft.full_tensor(blocks).view(8, 3).cumsum(0)
+    )
+    counts = weft.distribute_tensor(torch.arange(5, dtype=torch.int32), ("m",), mesh)
+    assert counts.cumsum_(0).dtype == torch.int32
+    assert weft.full_tensor(counts).tolist() == [0, 1, 3, 6, 10]
+
+
+def test_scans(ranks2):
+    ranks2(scans)

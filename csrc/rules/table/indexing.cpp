@@ -19,6 +19,9 @@ RULES(indexing, Family::supports_empty_shards) {
   rule({"index.Tensor", "_unsafe_index.Tensor", "index_select"},
        "dimensions without an index are free, so are the indices;  one index alone is masked;  carry 0", &bind_index);
   rule({"index_put", "_index_put_impl", "_unsafe_index_put"}, "dimensions without an index are free", &bind_index);
+  rule("masked_scatter", "one dimension may be split, via masked_scatter", &bind_masked_scatter);
+  rule("masked_scatter_backward", "one dimension may be split, via masked_scatter_backward",
+       &bind_masked_scatter_backward);
   rule({"new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided"},
        "as self in dimensions that are as long as self's", &bind_new);
   uninitialized({"new_empty", "new_empty_strided"});

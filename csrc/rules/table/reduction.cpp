@@ -32,8 +32,9 @@ RULES(reduction, Family::supports_empty_shards) {
   rule("var_mean.correction", "... -> ...-@dim, ...-@dim;  whole @dim via variance");
   rule("std_mean.correction", "... -> ...-@dim, ...-@dim;  whole @dim via deviation");
   rule("logsumexp", "... -> ...-@dim;  whole @dim via logsumexp");
-  rule("cumsum", "... -> ...;  whole @dim;  linear 0");
-  rule({"cumprod", "logcumsumexp"}, "... -> ...;  whole @dim");
+  rule("cumsum", "... -> ...;  whole @dim via cumsum;  linear 0");
+  rule("cumprod", "... -> ...;  whole @dim via cumprod");
+  rule("logcumsumexp", "... -> ...;  whole @dim via logcumsumexp");
   rule({"cummax", "cummin"}, "... -> ..., ...;  whole @dim");
   rule({"sort", "sort.stable"}, "... -> ..., ...;  whole @dim");
   rule("_fft_c2c", "... -> ...;  whole @dim;  linear 0");
