@@ -10,6 +10,7 @@
 #include "dispatch/memory_readers.h"
 #include "dispatch/process_groups.h"
 #include "dispatch/recurrent.h"
+#include "dispatch/strided_views.h"
 #include "local/finite.h"
 #include "random/random.h"
 
@@ -145,6 +146,7 @@ bool views_one_tensor(const OpInfo& op) {
 void register_kernels(std::vector<std::unique_ptr<torch::Library>>& libraries) {
   register_memory_readers(libraries, kGathered, kReadLengths);
   register_recurrent(libraries);
+  register_strided_views(libraries);
   register_transformer_layers(libraries);
 }
 

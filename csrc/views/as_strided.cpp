@@ -1,3 +1,4 @@
+#include <ATen/ops/alias.h>
 #include <ATen/ops/as_strided.h>
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/permute.h>
@@ -13,6 +14,14 @@
 
 namespace weft {
 namespace {
+
+Geometry told_by(c10::IntArrayRef sizes, c10::IntArrayRef strides, int64_t offset) {
+  Geometry view;
+  view.sizes.assign(sizes.begin(), sizes.end());
+  view.strides.assign(strides.begin(), strides.end());
+  view.offset = offset;
+  return view;
+}
 
 // What a view is a view of, where the view's numbers are the root's; undefined: it is no view, or sees other numbers.
 at::Tensor root_alike(const at::Tensor& view) {
@@ -41,33 +50,19 @@ at::Tensor in_memory(const OpInfo& op, const at::Tensor& self, const Geometry& v
                    TensorLayout::replicated(replicated->mesh(), static_cast<int64_t>(view.sizes.size())), view, -1);
 }
 
-}  // namespace
-
-at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
-                      int64_t offset) {
-  const Geometry base = sharded(self).geometry();
-  Geometry view;
-  view.sizes.assign(sizes.begin(), sizes.end());
-  view.strides.assign(strides.begin(), strides.end());
-  view.offset = offset;
-  const auto ranges = decode_region(base, view);
-  BelowAutograd guard;
-  if (!ranges) {
-    // It may reach past what self sees.
-    if (const at::Tensor root = root_alike(self); root.defined()) return as_strided(op, root, sizes, strides, offset);
-    return in_memory(op, self, view);
-  }
-  at::Tensor out = share(self);
+// The region of `out`, which has those ranges' dimensions, by views that autograd knows.
+at::Tensor of_region(at::Tensor out, const std::vector<Range>& ranges, c10::IntArrayRef sizes) {
   std::vector<int> view_dims;
-  for (size_t d = ranges->size(); d-- > 0;) {
-    const Range& r = (*ranges)[d];
+  for (size_t d = ranges.size(); d-- > 0;) {
+    const Range& r = ranges[d];
+    const auto dim = static_cast<int64_t>(d);
     if (r.view_dim < 0) {
-      out = out.select(static_cast<int64_t>(d), r.start);
+      out = out.select(dim, r.start);
     } else {
       view_dims.insert(view_dims.begin(), r.view_dim);
       const int64_t end = r.length == 0 ? r.start : r.start + (r.length - 1) * r.step + 1;
-      if (r.start != 0 || r.step != 1 || r.length != base.sizes[d]) {
-        out = out.slice(static_cast<int64_t>(d), r.start, end, std::max<int64_t>(r.step, 1));
+      if (r.start != 0 || r.step != 1 || r.length != out.size(dim)) {
+        out = out.slice(dim, r.start, end, std::max<int64_t>(r.step, 1));
       }
     }
   }
@@ -88,6 +83,55 @@ at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef
   if (!identity) out = out.permute(order);
   if (!out.sizes().equals(sizes)) out = out.expand(sizes);
   return out;
+}
+
+at::Tensor by_views(const at::Tensor& self, const Geometry& view);
+
+// A view that runs along one dimension twice, from window to window and within each (frames of a spectrogram, chunks
+// that overlap), as Tensor.unfold of one that does so once; undefined where it is none.
+at::Tensor in_windows(const at::Tensor& self, const Geometry& view) {
+  for (size_t outer = 0; outer < view.sizes.size(); ++outer) {
+    for (size_t inner = 0; inner < view.sizes.size(); ++inner) {
+      const int64_t near = view.strides[inner], far = view.strides[outer];
+      if (view.sizes[outer] < 2 || view.sizes[inner] < 2 || near < 1 || far <= near || far % near != 0) continue;
+      const int64_t step = far / near, length = view.sizes[inner];
+      Geometry once = view;
+      once.sizes[inner] += (view.sizes[outer] - 1) * step;
+      once.sizes.erase(once.sizes.begin() + static_cast<int64_t>(outer));
+      once.strides.erase(once.strides.begin() + static_cast<int64_t>(outer));
+      const at::Tensor along = by_views(self, once);
+      if (!along.defined()) continue;
+      const auto place = static_cast<int64_t>(inner - (outer < inner ? 1 : 0));
+      std::vector<int64_t> order;
+      for (size_t v = 0; v < view.sizes.size(); ++v) {
+        order.push_back(v == outer ? place : v == inner ? along.dim() : static_cast<int64_t>(v - (outer < v ? 1 : 0)));
+      }
+      return along.unfold(place, length, step).permute(order);
+    }
+  }
+  return {};
+}
+
+at::Tensor by_views(const at::Tensor& self, const Geometry& view) {
+  if (const auto ranges = decode_region(sharded(self).geometry(), view)) return of_region(self, *ranges, view.sizes);
+  return in_windows(self, view);
+}
+
+}  // namespace
+
+at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                      int64_t offset) {
+  const Geometry view = told_by(sizes, strides, offset);
+  BelowAutograd guard;
+  if (const at::Tensor out = by_views(share(self), view); out.defined()) return out;
+  // It may reach past what self sees.
+  if (const at::Tensor root = root_alike(self); root.defined()) return as_strided(op, root, sizes, strides, offset);
+  return in_memory(op, self, view);
+}
+
+at::Tensor as_differentiable_views(const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                                   int64_t offset) {
+  return by_views(at::alias(self), told_by(sizes, strides, offset));
 }
 
 }  // namespace weft

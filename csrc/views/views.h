@@ -23,10 +23,15 @@ void write_into(const at::Tensor& tensor, const at::Tensor& value, Layout from, 
 /// its root (then each reader reduces what it needs).
 bool reduce_for_all_aliases(ShardedTensorImpl& impl, Layout to);
 
-/// at::as_strided on the root's geometry, as autograd sends it: decoded into a permutation, slices and selections.
-/// Where the numbers mix dimensions the full tensor is gathered. `op` is aten::as_strided itself.
+/// at::as_strided on the root's geometry, as autograd sends it: decoded into a permutation, slices, selections,
+/// windows. Where the numbers mix dimensions the full tensor is gathered. `op` is aten::as_strided itself.
 at::Tensor as_strided(const OpInfo& op, const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
                       int64_t offset);
+
+/// The same as views that autograd knows, in whose backward what is split stays so; undefined where the numbers mix
+/// dimensions. Windows along a dimension (the frames of a spectrogram, chunks that overlap) are Tensor.unfold.
+at::Tensor as_differentiable_views(const at::Tensor& self, c10::IntArrayRef sizes, c10::IntArrayRef strides,
+                                   int64_t offset);
 
 /// A view with the same elements, sharing everything (detach, alias).
 at::Tensor share(const at::Tensor& self);
