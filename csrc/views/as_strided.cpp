@@ -112,9 +112,21 @@ at::Tensor in_windows(const at::Tensor& self, const Geometry& view) {
   return {};
 }
 
+// With dimensions that are one in memory, and that nothing splits, as one: chunks of a dimension that was cut before.
+at::Tensor folded(at::Tensor self) {
+  for (int64_t d = self.dim() - 1; d > 0; --d) {
+    const Layout layout = sharded(self).layout();
+    const bool whole = layout->dim(d - 1).empty() && layout->dim(d).empty();
+    if (whole && self.stride(d - 1) == self.stride(d) * self.size(d)) self = self.flatten(d - 1, d);
+  }
+  return self;
+}
+
 at::Tensor by_views(const at::Tensor& self, const Geometry& view) {
   if (const auto ranges = decode_region(sharded(self).geometry(), view)) return of_region(self, *ranges, view.sizes);
-  return in_windows(self, view);
+  if (at::Tensor out = in_windows(self, view); out.defined()) return out;
+  const at::Tensor fewer = folded(self);
+  return fewer.dim() < self.dim() ? by_views(fewer, view) : at::Tensor();
 }
 
 }  // namespace
