@@ -1,5 +1,6 @@
 // Contractions.
 #include "rules/bind_grouped.h"
+#include "rules/bind_linalg.h"
 #include "rules/registry.h"
 
 namespace weft::rules {
@@ -16,6 +17,9 @@ RULES(matmul, Family::supports_empty_shards) {
   rule("addmv", "+m, m k, k -> m;  sum k;  linear 1|2");
   rule("_grouped_mm", "(g) m k, (g) k n -> (g) m n: what offsets cut stays whole;  sum k;  linear 0|1",
        &bind_grouped_mm);
+  rule("_trilinear",
+       "a factor for each dimension of all, of which each operand lacks some;  sum @sumdim;  linear 0|1|2",
+       &bind_trilinear);
   rule("addr", "+m n, m, n -> m n;  linear 1|2");
 }
 
