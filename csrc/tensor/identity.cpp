@@ -7,7 +7,7 @@
 
 namespace weft {
 
-Identity new_root(const char* call) { return mix(hash_text(call), OpHistory::of_thread().new_place()); }
+Identity new_root(const char* call) { return mix(hash_text(call), OpHistory::new_place()); }
 
 uint64_t sample(const at::Tensor& plain, int64_t words) {
   if (!plain.is_cpu() || plain.layout() != at::kStrided || !plain.has_storage() || plain.numel() == 0) return 0;

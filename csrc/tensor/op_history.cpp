@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <sstream>
 #include <utility>
+
+#include "mesh/context.h"
 
 namespace weft {
 namespace {
@@ -18,6 +21,12 @@ struct Told {
 };
 // Ops by the number of collectives before them, and their number since.
 using Ops = std::map<std::pair<int64_t, int64_t>, Told>;
+
+// Of one rank, whichever of its threads is at work.
+struct Places : ContextState {
+  std::mutex mutex;
+  uint64_t collectives = 0, since = 0;
+};
 
 Ops parse(const std::string& text) {
   Ops ops;
@@ -34,6 +43,21 @@ Ops parse(const std::string& text) {
 OpHistory& OpHistory::of_thread() {
   static thread_local OpHistory history;
   return history;
+}
+
+void OpHistory::note_collectives(int64_t count) {
+  collectives_ = count;
+  since_ = 0;
+  auto& places = context().state<Places>();
+  std::lock_guard<std::mutex> lock(places.mutex);
+  places.collectives = static_cast<uint64_t>(count);
+  places.since = 0;
+}
+
+uint64_t OpHistory::new_place() {
+  auto& places = context().state<Places>();
+  std::lock_guard<std::mutex> lock(places.mutex);
+  return mix(places.collectives, places.since++);
 }
 
 std::string OpHistory::text() const {

@@ -32,13 +32,11 @@ class OpHistory {
     place.since = since_++;
   }
   /// That many collectives have been asked for.
-  void note_collectives(int64_t count) {
-    collectives_ = count;
-    since_ = places_ = 0;
-  }
+  void note_collectives(int64_t count);
 
-  /// A number of its own for what is done now, the same on all ranks that are in step.
-  uint64_t new_place() { return mix(static_cast<uint64_t>(collectives_), static_cast<uint64_t>(places_++)); }
+  /// A number of its own for what is done now, the same on all ranks that are in step, on whichever thread: which one
+  /// of a pool is free may differ.
+  static uint64_t new_place();
 
   /// What other ranks are told of the last ones, of no more than some kilobytes.
   std::string text() const;
@@ -50,7 +48,7 @@ class OpHistory {
  private:
   static constexpr int64_t kKept = 64;
   std::array<Op, kKept> last_{};
-  int64_t count_ = 0, collectives_ = 0, since_ = 0, places_ = 0;
+  int64_t count_ = 0, collectives_ = 0, since_ = 0;
 };
 
 }  // namespace weft

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import weft
@@ -70,3 +71,17 @@ def threads_take_turns(p: Part) -> None:
         thread = threading.Thread(target=p.check_full, args=(sharded + n, plain + n))
         thread.start()
         thread.join()
+
+
+@row(expect="right")
+def pool_threads(p: Part) -> None:
+    """which thread of a pool takes the next turn differs between the ranks."""
+    weight = weft.distribute_variable(torch.ones(4, 4), ("a", None), p.mesh)
+    threads = [ThreadPoolExecutor(1) for _ in range(2)]
+
+    def step(n: int) -> None:
+        weight.data = torch.full((4, 4), float(n))
+        p.check_full(weight + 1, torch.full((4, 4), n + 1.0), f"step {n}")
+
+    for n, thread in enumerate(p.pick([0, 0, 1, 0], [0, 1, 1, 0])):
+        threads[thread].submit(step, n).result()

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tensor/op_history.h"
 
 namespace weft {
@@ -36,6 +38,17 @@ TEST(Identity, OfRootsIsToldByTheirPlace) {
   history.note_collectives(3);
   EXPECT_EQ(new_root("shard_batch"), first);
   EXPECT_NE(new_root("from_local"), second);
+}
+
+TEST(Identity, OfRootsDoesNotDependOnTheThread) {
+  OpHistory& history = OpHistory::of_thread();
+  history.note_collectives(3);
+  const Identity first = new_root("set_data"), second = new_root("set_data");
+  history.note_collectives(3);
+  Identity of_another = 0;
+  std::thread([&] { of_another = new_root("set_data"); }).join();
+  EXPECT_EQ(of_another, first);
+  EXPECT_EQ(new_root("set_data"), second);
 }
 
 TEST(Sample, SeesEveryValueOfASmallTensor) {
