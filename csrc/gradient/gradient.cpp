@@ -25,6 +25,13 @@ RunningOp running_for(const at::Tensor& grad, const at::Tensor& variable) {
                    /*keeps_value=*/true);
 }
 
+// Whether others than the engine and our hook hold the gradient, as a program's hook may: AccumulateGrad copies it
+// then.
+bool is_held(const at::Tensor& grad) {
+  constexpr uint32_t kOurs = 2;
+  return grad.use_count() > kOurs;
+}
+
 class LeafGradient final : public torch::autograd::FunctionPreHook {
  public:
   explicit LeafGradient(AccumulateGrad* node) : node_(node) {}
@@ -45,7 +52,7 @@ class LeafGradient final : public torch::autograd::FunctionPreHook {
       grad = lay_out_sparse(grad, target);
       return out;
     }
-    const at::Tensor reduced = reduce_in_bucket(grad, target, leaf);
+    const at::Tensor reduced = reduce_in_bucket(grad, target, leaf, is_held(grad));
     grad = reduced.defined() ? reduced : distribute_tensor(grad, target);
     return out;
   }

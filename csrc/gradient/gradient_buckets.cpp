@@ -124,12 +124,12 @@ void forget_simulated_backward() {
                 [](const auto& passed) { return std::get<Layout>(passed.first)->mesh()->is_simulated(); });
 }
 
-at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf) {
+at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf, bool held) {
   if (!holds_shards(grad) || grad.requires_grad() || grad.numel() == 0) return {};
   const ShardedTensorImpl& impl = sharded(grad);
   const Layout from = impl.layout();
   if (from->mesh() != to->mesh() || !sums(*from)) return {};
-  const at::Tensor local = impl.local();
+  const at::Tensor local = held ? impl.local().clone() : impl.local();
   const relayout::State start = relayout::state_of(from, grad.sizes()), goal = relayout::state_of(to, grad.sizes());
   const relayout::Subject subject{to->mesh(), grad.sizes(), static_cast<int64_t>(local.element_size())};
   auto steps = relayout::only_reductions(start, goal, subject);

@@ -8,9 +8,10 @@
 namespace weft {
 
 /// The gradient in layout `to`; its values arrive at its first use or at the end of the running backward pass. Raises
-/// RuntimeError outside of one. `leaf` names it in traces. Undefined where reducing sums and averages, and slicing, is
-/// not all that parts the gradient from that layout, or where somebody differentiates it.
-at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf);
+/// RuntimeError outside of one. `leaf` names it in traces. `held`: others may write to `grad` before it is sent.
+/// Undefined where reducing sums and averages, and slicing, is not all that parts the gradient from that layout, or
+/// where somebody differentiates it.
+at::Tensor reduce_in_bucket(const at::Tensor& grad, Layout to, const at::Tensor& leaf, bool held);
 
 /// sum += gradient, put off until the gradient arrives (whoever reads `sum` waits for it): only where the gradient came
 /// from reduce_in_bucket for a leaf whose .grad is `sum`, as AccumulateGrad adds it. False: nothing was done.

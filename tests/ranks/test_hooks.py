@@ -67,6 +67,28 @@ def hook_removed(mesh):
     same_gradients(model, plain)
 
 
+def hook_keeps_and_writes(mesh):
+    """What a hook has kept of gradients and writes to later in the pass is another value than `.grad`."""
+    models = []
+    for sharded in (False, True):
+        model, kept = net(), []
+        if sharded:
+            distributed(mesh, model)
+
+        def keep(g, kept=kept):
+            for k in kept:
+                k.mul_(2)
+            kept.append(g)
+
+        for p in model.parameters():
+            p.register_hook(keep)
+        loss_of(model, batch(mesh if sharded else None)).backward()
+        models.append((model, kept))
+    same_gradients(models[1][0], models[0][0])
+    for got, want in zip(models[1][1], models[0][1], strict=True):
+        same(got, want)
+
+
 def hook_on_intermediate(mesh):
     """A hook on a non-leaf, retain_grad, a full backward hook on a module."""
     grads = []
@@ -193,6 +215,7 @@ CASES = {
         gradient_layout_at_once,
         tensor_hook,
         hook_removed,
+        hook_keeps_and_writes,
         hook_on_intermediate,
         optimizer_in_hook,
         unfreezing,
