@@ -20,9 +20,11 @@ using torch::autograd::variable_list;
 at::Tensor wrap_part(const at::Tensor& local, Layout layout, const std::vector<int64_t>& sizes,
                      const std::vector<int64_t>& strides);
 
-// Shares the part's memory where its dimensions lie as the full tensor's do, else copies it.
+// Shares the part's memory where its dimensions lie as the full tensor's do, and it holds the values themselves, else
+// copies it.
 at::Tensor of_part(at::Tensor part, Layout layout, c10::IntArrayRef sizes, c10::IntArrayRef strides) {
   const Sizes own = dense_strides(part.sizes(), strides);
+  part = part.resolve_conj().resolve_neg();
   for (int64_t d = 0; d < part.dim() && part.numel() > 0; ++d) {
     if (part.size(d) == 1 || part.stride(d) == own[d]) continue;
     part = at::empty_strided(part.sizes(), own, part.options()).copy_(part);

@@ -127,6 +127,8 @@ at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_s
 }
 
 at::Tensor owned(at::Tensor local, const at::Tensor& source) {
+  // A copy has no lazy conjugation or negation, so no rank's part may: which ranks copy is their own affair.
+  local = local.resolve_conj().resolve_neg();
   return is_traced(local) || local.is_alias_of(source) ? local.clone() : local;
 }
 

@@ -22,7 +22,7 @@ struct Cell;
 at::Tensor redistribute_local(const at::Tensor& local, c10::IntArrayRef global_sizes, Layout from, Layout to,
                               c10::IntArrayRef global_strides = {});
 
-/// `local`, or a copy of it where it shares memory with `source`, or is traced.
+/// `local`, or a copy of it where it shares memory with `source`, is lazily conjugated or negated, or is traced.
 at::Tensor owned(at::Tensor local, const at::Tensor& source);
 
 /// Brings the root of a cell to layout `to` for all its aliases and views: the same value, in memory of its own.

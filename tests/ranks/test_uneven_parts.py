@@ -56,6 +56,25 @@ def gathers_ahead() -> None:
                 model(x).square().mean().backward()
 
 
-CASES = {"rows": rows_at_the_turn, "norms": norms_of_nothing, "gathers": gathers_ahead}
+def lazily_conjugated() -> None:
+    """Of three columns over both axes one rank takes its part as it is, one has none, and two copy theirs."""
+    torch.manual_seed(0)
+    mesh, layout = grid(), (None, ("data", "model"))
+    for plain in (torch.randn(5, 3, dtype=torch.complex128).conj(), torch._neg_view(torch.randn(5, 3))):
+        halves = weft.distribute_tensor(plain.clone(), (None, "data"), mesh)
+        halves = halves.conj().resolve_conj().conj() if plain.is_conj() else torch._neg_view(-halves)
+        part = weft.local_tensor(weft.distribute_tensor(plain.clone(), layout, mesh))
+        if weft.rank() == 0:
+            part = part.conj().resolve_conj().conj() if plain.is_conj() else torch._neg_view(-part)
+        for x in (
+            weft.distribute_tensor(plain, layout, mesh),
+            weft.distribute_tensor(halves, layout, mesh),
+            weft.from_local(part, layout, device_mesh=mesh),
+        ):
+            assert not x.is_conj() and not x.is_neg()
+            assert torch.equal(weft.full_tensor(x), plain)
+
+
+CASES = {"rows": rows_at_the_turn, "norms": norms_of_nothing, "gathers": gathers_ahead, "conjugates": lazily_conjugated}
 
 results, test_uneven_parts = cases_on_worlds(globals(), 4, mesh=None, timeout=240)
