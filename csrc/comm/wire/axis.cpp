@@ -97,6 +97,19 @@ c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::
   return axis.group->_reduce_scatter_base(output, input, options);
 }
 
+// Of two ranks nobody asks: they take what they exchange by their coordinates.
+bool all_lines_rise(Mesh mesh, int axis) {
+  const int64_t n = mesh->axis_size(axis);
+  if (n < 3) return true;
+  int64_t inner = 1;
+  for (int a = axis + 1; a < mesh->ndim(); ++a) inner *= mesh->axis_size(a);
+  const auto& ranks = mesh->ranks();
+  for (int64_t i = 0; i + inner < mesh->size(); ++i) {
+    if (i / inner % n + 1 < n && ranks[i] > ranks[i + inner]) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Axis::Axis(Mesh mesh, int axis) {
@@ -105,6 +118,7 @@ Axis::Axis(Mesh mesh, int axis) {
   coordinate = binding.coordinates[axis];
   group = binding.groups[axis].get();
   group_ranks = &binding.group_ranks[axis];
+  rising = all_lines_rise(mesh, axis);
   simulates_gloo = mesh->is_simulated() && mesh->device_type() == "cpu";
   TORCH_INTERNAL_ASSERT(group != nullptr || mesh->is_simulated(), "axis ", axis, " of ", mesh->str(),
                         " has no process group");
@@ -114,6 +128,11 @@ std::vector<int64_t> Line::by_group_rank() const {
   std::vector<int64_t> out(size);
   for (int64_t c = 0; c < size; ++c) out[group_rank(c)] = c;
   return out;
+}
+
+at::Tensor by_coordinate(const Line& line, const at::Tensor& rows) {
+  if (line.ordered()) return rows;
+  return rows.index_select(0, at::tensor(*line.group_ranks, at::kLong).to(rows.device()));
 }
 
 bool moves_as_is(c10::ScalarType dtype) {
@@ -153,7 +172,8 @@ bool swaps(const Axis& axis, c10::DeviceType device) {
 }
 
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes) {
-  return swaps(axis, device) || (axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device));
+  return !axis.rising || swaps(axis, device) ||
+         (axis.size == 2 && bytes <= kLargestGathered && uses_gloo(axis, device));
 }
 
 void gather_flat(const Axis& axis, at::Tensor output, at::Tensor input) {

@@ -30,6 +30,10 @@ struct Line {
   bool ordered() const { return group_ranks->empty(); }
 };
 
+/// Rows of the ranks, which came as these are in the group, by their coordinates. Lines of a mesh that lists its ranks
+/// in another order may hold equal values, and what they add up must be equal to the last bit.
+at::Tensor by_coordinate(const Line& line, const at::Tensor& rows);
+
 /// Lives as long as a collective over the axis.
 struct Axis : Line {
   Axis(Mesh mesh, int axis);
@@ -38,6 +42,7 @@ struct Axis : Line {
   OneThread alone;
   c10d::ProcessGroup* group;  // null: the mesh is simulated, and nothing is sent
   bool simulates_gloo;
+  bool rising;  // in every line of the axis the group has the coordinates' order
 };
 
 /// Backends know only a few dtypes; others move as bytes, or as numbers of their width.
@@ -56,7 +61,7 @@ bool swaps(const Axis& axis, c10::DeviceType device);
 
 /// Whether that many bytes are reduced sooner by gathering them and reducing here. Of two ranks each sends as much
 /// either way, and waits for the other once, not twice; a large buffer is then the dearer part. Gloo's ranks wait long:
-/// each step wakes threads.
+/// each step wakes threads. And where a backend would add up in an order that differs between lines.
 bool reduces_by_gather(const Axis& axis, c10::DeviceType device, int64_t bytes);
 
 /// Called before each collective (null: nothing): checks between ranks that wait for one end before the next.

@@ -34,11 +34,11 @@ void check_lengths(const at::Tensor& input, int64_t dim, const std::vector<int64
                         " elements, but the lengths say ", expected);
 }
 
-// Every rank's input, in order of the ranks in the group: [ranks, numel].
+// Every rank's input: [ranks, numel].
 at::Tensor gather_parts(const Axis& line, const at::Tensor& input) {
   at::Tensor parts = at::empty({line.size, input.numel()}, input.options());
   gather_flat(line, parts.view({-1}), plain_contiguous(input).view({-1}));
-  return parts;
+  return by_coordinate(line, parts);
 }
 
 // Each rank's pieces to their owners, reduced there: what reduce-scatter is, but by all-to-all, and with any reduction.
@@ -52,7 +52,7 @@ at::Tensor reduce_scatter_by_exchange(const Axis& line, const at::Tensor& input,
   at::Tensor parts = at::empty({line.size, mine}, input.options());
   exchange_flat(line, parts.view({-1}), pack(input, dim, sizes, sequence), std::vector<int64_t>(line.size, mine),
                 std::move(input_splits));
-  return reduce_locally(parts, reduction);
+  return reduce_locally(by_coordinate(line, parts), reduction);
 }
 
 at::Tensor reduce_scatter_by_backend(const Axis& line, const at::Tensor& input, int64_t dim,
@@ -140,7 +140,8 @@ at::Tensor reduce_scatter(const at::Tensor& input, int64_t dim, const std::vecto
     shape[wire_dim] = sizes[line.coordinate];
     if (input.numel() == 0) return wire.result(at::empty(shape, input.options()));
     // Gloo's own reduce-scatter is slower than an exchange and a local reduction, and takes no uneven parts.
-    const bool exchange = uses_gloo(line, input.device().type()) || !has_lowering(input.scalar_type(), reduction);
+    const bool exchange =
+        uses_gloo(line, input.device().type()) || !has_lowering(input.scalar_type(), reduction) || !line.rising;
     const at::Tensor part = exchange ? reduce_scatter_by_exchange(line, full, wire_dim, sizes, reduction)
                                      : reduce_scatter_by_backend(line, full, wire_dim, sizes, reduction);
     return wire.result(part.view(shape));

@@ -23,8 +23,7 @@ class Flattened : public Pending {
       : tensors_(std::move(tensors)),
         sent_(std::move(sent)),
         reduction_(reduction),
-        ranks_(line.size),
-        is_first_(line.coordinate == 0),
+        line_(line),
         pending_(Span::pending()) {
     const c10::DeviceType device = sent_.device().type();
     watched_ = watched_backend(line, device);
@@ -65,16 +64,15 @@ class Flattened : public Pending {
 
  private:
   at::Tensor reduced() const {
-    if (theirs_.defined()) return reduce_two(sent_, theirs_, is_first_, reduction_, sent_);
-    if (parts_.defined()) return reduce_locally(parts_, reduction_, sent_);
-    return lift(sent_, tensors_[0].scalar_type(), reduction_, ranks_);
+    if (theirs_.defined()) return reduce_two(sent_, theirs_, line_.coordinate == 0, reduction_, sent_);
+    if (parts_.defined()) return reduce_locally(by_coordinate(line_, parts_), reduction_, sent_);
+    return lift(sent_, tensors_[0].scalar_type(), reduction_, line_.size);
   }
 
   std::vector<at::Tensor> tensors_;
   at::Tensor sent_, theirs_, parts_;  // the other rank's, or those of all ranks, where they are reduced here
   Reduction reduction_;
-  int64_t ranks_;
-  bool is_first_;  // of two ranks
+  const Line line_;
   c10d::Backend* watched_;
   Span::Pending pending_;
   c10::intrusive_ptr<c10d::Work> work_;

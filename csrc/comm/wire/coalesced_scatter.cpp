@@ -55,14 +55,14 @@ class Swapped : public PendingParts {
 class Scattered : public PendingParts {
  public:
   Scattered(at::Tensor sent, at::Tensor arriving, bool exchanged, int64_t elements, c10::ScalarType dtype,
-            Reduction reduction, int64_t ranks, c10::intrusive_ptr<c10d::Work> work, c10d::Backend* watched)
+            Reduction reduction, const Line& line, c10::intrusive_ptr<c10d::Work> work, c10d::Backend* watched)
       : sent_(std::move(sent)),
         arriving_(std::move(arriving)),
         exchanged_(exchanged),
         elements_(elements),
         dtype_(dtype),
         reduction_(reduction),
-        ranks_(ranks),
+        line_(line),
         work_(std::move(work)),
         watched_(watched),
         pending_(Span::pending()) {}
@@ -74,8 +74,8 @@ class Scattered : public PendingParts {
     if (work_) wait_for(*work_, watched_);
     sent_.reset();
     const at::Tensor arrived = std::move(arriving_);
-    if (exchanged_) return reduce_locally(arrived.view({ranks_, elements_}), reduction_);
-    return lift(arrived, dtype_, reduction_, ranks_).narrow(0, 0, elements_);
+    if (exchanged_) return reduce_locally(by_coordinate(line_, arrived.view({line_.size, elements_})), reduction_);
+    return lift(arrived, dtype_, reduction_, line_.size).narrow(0, 0, elements_);
   }
 
  private:
@@ -84,7 +84,7 @@ class Scattered : public PendingParts {
   int64_t elements_;  // of this rank's parts
   c10::ScalarType dtype_;
   Reduction reduction_;
-  int64_t ranks_;
+  const Line line_;
   c10::intrusive_ptr<c10d::Work> work_;
   c10d::Backend* watched_;  // see failure.h
   Span::Pending pending_;
@@ -174,14 +174,14 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
     // As in reduce_scatter.
     const c10::DeviceType device = tensors[0].input.device().type();
     c10d::Backend* const watched = watched_backend(line, device);
-    if (uses_gloo(line, device) || !has_lowering(dtype, reduction)) {
+    if (uses_gloo(line, device) || !has_lowering(dtype, reduction) || !line.rising) {
       at::Tensor sent = pack_parts(line, tensors, totals, 0);
       if (swaps(line, sent.device().type())) return std::make_unique<Swapped>(line, sent, totals, reduction);
       at::Tensor arriving = take_buffer(n * mine, sent.options());
       std::vector<int64_t> input_splits(n);
       for (int64_t c = 0; c < n; ++c) input_splits[line.group_rank(c)] = totals[c];
       auto work = begin_exchange_flat(line, arriving, sent, std::vector<int64_t>(n, mine), std::move(input_splits));
-      return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, n,
+      return std::make_unique<Scattered>(std::move(sent), std::move(arriving), true, mine, dtype, reduction, line,
                                          std::move(work), watched);
     }
     const int64_t room = *std::max_element(totals.begin(), totals.end());
@@ -190,7 +190,7 @@ std::unique_ptr<PendingParts> reduce_scatter_coalesced(const std::vector<Divided
     shape[0] /= n;
     at::Tensor arriving = at::empty(shape, sent.options());
     auto work = begin_reduce_scatter_flat(line, arriving, sent, reduce_op(dtype, reduction));
-    return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, n,
+    return std::make_unique<Scattered>(std::move(sent), std::move(arriving), false, mine, dtype, reduction, line,
                                        std::move(work), watched);
   });
 }

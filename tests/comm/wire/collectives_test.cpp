@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <limits>
+#include <numeric>
 
 #include "comm/lockstep/event.h"
 #include "comm/names.h"
@@ -274,6 +275,40 @@ TEST(CollectivesOnGrid, UseTheGroupOfTheirAxis) {
                 "model");
     expect_same(broadcast(mine, 2, mesh, 1), at::full({1}, at(c[0], 2), at::kLong), "broadcast");
   });
+}
+
+// The lines along y have the same values, and number their ranks the other way round.
+TEST(CollectivesOnGrid, AddUpAlikeInEveryLine) {
+  for (const char* backend : {"gloo", "nccl"}) {
+    for (const int n : {2, 3, 4}) {
+      std::vector<int64_t> ranks(2 * n);
+      std::iota(ranks.begin(), ranks.begin() + n, 0);
+      std::iota(ranks.rbegin(), ranks.rbegin() + n, n);
+      const Mesh mesh = DeviceMesh::get({2, n}, {"x", "y"}, ranks);
+      std::vector<std::vector<at::Tensor>> results(2 * n);  // by place in the mesh
+      LoopbackOptions options;
+      options.backend = backend;
+      const auto body = [&](int) {
+        const auto& at = context().bind(mesh).coordinates;
+        const at::Tensor noise = at::arange(1, 64 * n + 1, at::kFloat).mul_(at[1] + 0.3).sin_();
+        auto& out = results[at[0] * n + at[1]];
+        const std::vector<int64_t> parts(n, 64);
+        for (Reduction r : {Reduction::sum, Reduction::norm2, Reduction::product, Reduction::avg}) {
+          out.push_back(all_reduce(noise, r, mesh, 1));
+          out.push_back(reduce_scatter(noise, 0, parts, r, mesh, 1));
+          out.push_back(noise.clone());
+          all_reduce_coalesced_({out.back()}, r, mesh, 1)->wait();
+          out.push_back(reduce_scatter_coalesced({{noise, 0, parts}}, r, mesh, 1)->wait());
+        }
+      };
+      run_ranks(2 * n, body, options);
+      for (int y = 0; y < n; ++y) {
+        for (size_t i = 0; i < results[y].size(); ++i) {
+          EXPECT_TRUE(at::equal(results[y][i], results[n + y][i])) << backend << ' ' << n << ' ' << i;
+        }
+      }
+    }
+  }
 }
 
 TEST(CollectivesOnGrid, RefuseReductionsThatADtypeLacks) {
