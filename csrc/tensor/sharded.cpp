@@ -207,8 +207,9 @@ void ShardedTensorImpl::refresh() const {
 }
 
 c10::intrusive_ptr<ShardedTensorImpl> ShardedTensorImpl::alias() const {
-  // An alias of a normal tensor stays a normal tensor under inference mode: it needs the base's version counter.
-  c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl*>(this)->is_inference());
+  // An alias of a normal tensor is a normal tensor, as it needs the base's version counter, and that of an inference
+  // tensor one too, whatever the mode is.
+  c10::InferenceMode guard(const_cast<ShardedTensorImpl*>(this)->is_inference());
   static const Geometry scalar;
   auto copy = c10::make_intrusive<ShardedTensorImpl>(shared_cell(), local_, layout_, scalar);
   // Sizes, strides, and what follows from them: nothing of it is worked out anew.
@@ -268,8 +269,7 @@ at::Tensor make_incoming(std::shared_ptr<Incoming> incoming, at::Tensor placehol
 
 at::Tensor make_view(const ShardedTensorImpl& base, at::Tensor local, Layout layout, const Geometry& geometry,
                      c10::intrusive_ptr<ViewStep> chain, bool moved) {
-  // As in alias: a view of a normal tensor made under inference mode is a normal tensor.
-  c10::InferenceMode guard(c10::InferenceMode::is_enabled() && const_cast<ShardedTensorImpl&>(base).is_inference());
+  c10::InferenceMode guard(const_cast<ShardedTensorImpl&>(base).is_inference());  // as in alias
   auto impl = c10::make_intrusive<ShardedTensorImpl>(base.shared_cell(), std::move(local), layout, geometry);
   impl->set_view(std::move(chain), moved);
   impl->share_storage(base);

@@ -117,8 +117,13 @@ def inference(mesh):
     want = (X * 2).index_fill_(0, torch.tensor([2, 3, 4]), 0) + 1
     same(y, want)
     assert tokens.shape == (7, 4) and whole(tokens).max() < 3
+    assert y.detach().is_inference() and y.t().is_inference() and y[1:].is_inference()  # outside of the mode, too
+    for write in (y.add_, y[0].add_, lambda _: y.__setitem__(0, 1)):
+        with pytest.raises(RuntimeError, match="[Ii]nference"):
+            write(1)
+    weight = torch.ones_like(y, requires_grad=True)
     with pytest.raises(RuntimeError, match="[Ii]nference"):
-        y.add_(1)
+        (weight.t() * y.t()).sum().backward()
     escaped = x.t()
     escaped.add_(0)
     model(x).sum().backward()
