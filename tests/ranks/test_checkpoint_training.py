@@ -152,3 +152,18 @@ def test_model_and_optimizer_to_the_bit(of, to, request, tmp_path):
     for loaded in on(request, to, all_bits, str(tmp_path / "c"), True):
         for mine, theirs in zip(loaded, saved, strict=True):
             assert mine.keys() == theirs.keys() and all(torch.equal(mine[k], v) for k, v in theirs.items())
+
+
+def names_again(folder):
+    """Of an optimizer that knows its parameters' names, and has them in another order."""
+    net, _ = build(mesh_of((weft.world_size(),)), "adamw", 0)
+    named = dict(net.named_parameters())
+    weft.save(folder, net, torch.optim.AdamW(named.items()))
+    other = torch.optim.AdamW(reversed(named.items()))
+    weft.load(folder, net, other)
+    (group,) = other.param_groups
+    return [name for name, p in zip(group["param_names"], group["params"], strict=True) if named[name] is not p]
+
+
+def test_names_that_the_optimizer_knows(ranks2, tmp_path):
+    assert ranks2(names_again, str(tmp_path / "c")) == [[]] * 2

@@ -59,6 +59,55 @@ def test_torch_save(ranks, request, tmp_path):
     assert isinstance(up, torch.nn.Parameter) and up.requires_grad and torch.equal(up, values["up.weight"])
 
 
+def again(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+def saves_views():
+    """What shares memory does so in the file, as in one process; tensors that others have as attributes are whole."""
+    mesh = mesh_of((weft.world_size(),))
+    plain = torch.arange(24.0).reshape(6, 4)
+    problems = []
+    for w in (
+        plain,
+        weft.distribute_tensor(plain, ("a", None), mesh),
+        weft.distribute_tensor(plain.t(), ("a", None), mesh).t(),
+    ):
+        parameter = torch.nn.Parameter(w)
+        views = {"rows": w[0:2], "t": w.t(), "all": w, "one": w[1], "flat": w.diagonal(), "wide": w[0].expand(3, 4)}
+        loaded = again({**views, "parameter": parameter})
+        loaded["all"][:2] = -1
+        with torch.no_grad():
+            loaded["parameter"][5] = 7
+        expected = plain.clone()
+        expected[:2], expected[5] = -1, 7
+        for name, wanted in (
+            ("rows", expected[0:2]),
+            ("t", expected.t()),
+            ("one", expected[1]),
+            ("flat", expected.diagonal()),
+            ("wide", expected[0].expand(3, 4)),
+        ):
+            if not torch.equal(loaded[name], wanted):
+                problems.append(f"{name}: {loaded[name]}")
+        alone = again(w[0:2])
+        if not torch.equal(alone, plain[0:2]):
+            problems.append(f"alone: {alone}")
+        parameter.main_grad = w * 2
+        parameter.main_grad.more = [w + 1]
+        loaded = again(parameter)
+        if not torch.equal(loaded.main_grad, plain * 2) or not torch.equal(loaded.main_grad.more[0], plain + 1):
+            problems.append(f"attributes: {vars(loaded)}")
+    return problems
+
+
+def test_views_and_attributes(ranks2, ranks3):
+    assert ranks2(saves_views) == [[]] * 2 and ranks3(saves_views) == [[]] * 3
+
+
 def saves_safetensors(folder, shape):
     net, _ = trained(shape)
     values = whole_values(net)

@@ -106,10 +106,18 @@ class Named:
         for group in reversed(packed["param_groups"]):
             by_names.setdefault(frozenset(group["params"]), []).append(group)
         packed["param_groups"] = [  # an option that was not saved, as one that C++ has not, stays as it is
-            {**now, **by_names[frozenset(mine)].pop(), "params": [numbers[name] for name in mine]}
+            {**now, **_in_order(by_names[frozenset(mine)].pop(), mine), "params": [numbers[name] for name in mine]}
             for now, mine in zip(self.optimizer.param_groups, self._groups(), strict=True)
         ]
         self.optimizer.load_state_dict(packed)
+
+
+def _in_order(group: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """A saved group with what it says of each parameter in the order of the names."""
+    if "param_names" not in group:
+        return group
+    own = dict(zip(group["params"], group["param_names"], strict=True))
+    return {**group, "param_names": [own[name] for name in names]}
 
 
 def _is_like(known: Any, like: torch.Tensor) -> TypeGuard[torch.Tensor]:

@@ -68,11 +68,8 @@ def install() -> None:
         found = _sharded_in(obj, pickle_module) if together else []
         if not found:
             return core(obj, f, pickle_module, *args, **kwargs)
-        here, full_values = writes("torch.save", f), {}
-        for x in found:
-            if (place := place_of(x)) not in full_values:
-                value = full_copy(x.detach())
-                full_values[place] = value if here else None
+        here = writes("torch.save", f)
+        full_values = _full_values_of(found, here)
         error: Exception | None = None
         try:
             if here:
@@ -94,6 +91,30 @@ def install() -> None:
     _TENSOR.__reduce_ex__ = reduce_ex
 
 
+def _full_values_of(tensors: list[torch.Tensor], keep: bool) -> dict[tuple, Any]:
+    """The full values by their places, None on ranks that do not keep them. Views of one another are so, too."""
+    by_memory: dict[tuple, dict[tuple, torch.Tensor]] = {}
+    for x in map(torch.Tensor.detach, tensors):
+        by_memory.setdefault((torch.ops.weft._memory(x), x.dtype), {}).setdefault(place_of(x), x)
+    values = {}
+    for places in by_memory.values():
+        root = torch.ops.weft._root_of(next(iter(places.values())))
+        whole = full_copy(root) if len(places) > 1 else None
+        for place, x in places.items():
+            value = _view_of(whole, root, x) if whole is not None else None
+            value = full_copy(x) if value is None else value
+            values[place] = value if keep else None
+    return values
+
+
+def _view_of(whole: torch.Tensor, root: torch.Tensor, x: torch.Tensor) -> torch.Tensor | None:
+    """What `x` is of its root, of the root's full value; None where that lies otherwise, or its values do."""
+    alike = all(t.dtype == x.dtype and not t.is_conj() and not t.is_neg() for t in (root, x))
+    if alike and (whole.stride(), whole.storage_offset()) == (root.stride(), root.storage_offset()):
+        return whole.as_strided(x.shape, x.stride(), x.storage_offset())
+    return None
+
+
 @contextmanager
 def _pickled_as(full_values: dict) -> Iterator[None]:
     global _full_values
@@ -112,17 +133,23 @@ class _Nowhere(io.RawIOBase):
 def _sharded_in(value: Any, pickle_module: Any) -> list[torch.Tensor]:
     """The sharded tensors that are met where the value is pickled, in that order."""
     found: dict[int, torch.Tensor] = {}
+    attributes = [value]  # of tensors, which are pickled with them
 
     class Finder(pickle_module.Pickler):
         def persistent_id(self, obj: Any) -> Any:
             if not isinstance(obj, torch.Tensor):
                 return 0 if torch.is_storage(obj) else None
+            if id(obj) not in seen:
+                seen[id(obj)] = obj
+                attributes.extend(filter(None, [vars(obj)]))
             if is_sharded(obj):
                 found[id(obj)] = obj
-            return 0  # what is in it is not looked at
+            return 0  # what else is in it is not looked at
 
-    try:
-        Finder(_Nowhere(), 2).dump(value)
-    except Exception:  # torch.save says so itself
-        pass
+    seen: dict[int, torch.Tensor] = {}
+    for one in attributes:  # to which more are added meanwhile
+        try:
+            Finder(_Nowhere(), 2).dump(one)
+        except Exception:  # torch.save says so itself
+            pass
     return list(found.values())
