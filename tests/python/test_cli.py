@@ -140,7 +140,8 @@ def test_search(place, capsys):
         (("plan", "fits.json", "cli_model:Runs", "cli_model:nothing"), "INPUTS: cli_model has no nothing"),
         (("plan", "fits.json", "cli_model:Runs", "cli_model:batch", "--rank", "8"), "rank 8 cannot be simulated"),
         (("report", "fits.json", "cli_model:Net", "--mesh", "data"), "not of the form data=2,model=4"),
-        (("search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--memory", "big"), "not of the form 80GiB"),
+        (("search", "cli_model:Runs", "cli_model:batch", "--mesh", "2", "--memory", "infGiB"), "not of the form 80GiB"),
+        (("lint", "fits.json", ".cli_model:Net"), "not of the form module:name"),
     ],
 )
 def test_what_cannot_be_looked_at(place, capsys, arguments, words):

@@ -213,6 +213,9 @@ def extra_round(folder, shape):
     into = {"average": {"w": weft.distribute_tensor(t * 0, ("a",), mesh) if mesh else t * 0}}
     again = weft.load(folder, extra=into).extra
     same = torch.equal(weft.full_tensor(into["average"]["w"]), t) and again["average"]["w"] is into["average"]["w"]
+    for wrong in ({"file": "\udce4"}, {"\udce4": 1}):  # as os.fsdecode gives of a name that is no UTF-8
+        with pytest.raises(ValueError, match="lone surrogate"):
+            weft.save(folder, extra=wrong)
     return loaded, same
 
 

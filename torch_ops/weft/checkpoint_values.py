@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .strings import checked
+
 # Objects of one key, which say what JSON cannot.
 _TENSOR, _TUPLE, _ITEMS, _NUMBER = "weft:tensor", "weft:tuple", "weft:items", "weft:number"
 
@@ -26,15 +28,17 @@ def encode(value: Any, name: str) -> tuple[Any, dict[str, torch.Tensor]]:
                 place += "'"
             tensors[place] = value
             return {_TENSOR: place}
-        if value is None or isinstance(value, (bool, str)):
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, str):
+            return checked(value, f"save: {place}")
         if isinstance(value, int):
             return int(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else {_NUMBER: repr(float(value))}
         if isinstance(value, Mapping):
             if all(isinstance(k, str) and not k.startswith("weft:") for k in value):
-                return {k: put(v, f"{place}.{k}") for k, v in value.items()}
+                return {checked(k, f"save: a key of {place}"): put(v, f"{place}.{k}") for k, v in value.items()}
             return {_ITEMS: [[put(k, f"{place} (a key)"), put(v, f"{place}.{k}")] for k, v in value.items()]}
         if isinstance(value, (list, tuple)):
             items = [put(v, f"{place}.{i}") for i, v in enumerate(value)]

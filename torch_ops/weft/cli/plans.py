@@ -156,7 +156,7 @@ def named(what: str, place: str) -> Any:
         ImportError: there is no such module.
     """
     module_name, _, name = place.partition(":")
-    if not module_name or not name:
+    if not module_name or module_name.startswith(".") or not name:
         raise ValueError(
             f"[W151] {what}: {shown(place)} is not of the form module:name, such as my_package.models:make"
         )

@@ -56,5 +56,5 @@ def _bytes(text: str) -> int:
     number, unit = text.rstrip("KMGTiB"), text[len(text.rstrip("KMGTiB")) :]
     try:
         return int(float(number) * 2 ** (_UNITS[unit] if unit else 0))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise ValueError(f"[W151] --memory: {shown(text)} is not of the form 80GiB or 512MiB") from None
