@@ -227,6 +227,16 @@ def test_pictures_of_all_kinds(tmp_path):
     assert (tmp_path / "net.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_names_of_any_characters(tmp_path):
+    names = ("$x^{$", "²", "³", "7", "a\nb", "<&>", "[bold]", "ключ")
+    net = nn.ModuleDict({name: nn.Linear(4, 4) for name in names})
+    layouts = weft.LayoutMap(mesh_of(m=2))
+    text = str(weft.draw(net, layout_map=layouts)), str(weft.report(net, layouts))
+    assert all("²" in t and "$x^{$" in t for t in text)
+    pytest.importorskip("matplotlib")
+    weft.draw(net, tmp_path / "net.svg", layout_map=layouts)
+
+
 def test_without_matplotlib():
     program = """
 import sys

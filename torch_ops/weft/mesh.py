@@ -223,7 +223,7 @@ def _ranks(devices: Any) -> list[int]:
             ranks += _ranks(device)
             continue
         text = str(device).rsplit(":", 1)[-1]
-        if not text.isdigit():
+        if not text.isdecimal():
             raise ValueError(f"[W022] DeviceMesh: device {shown(device)} is neither a rank nor a name such as 'cpu:3'")
         ranks.append(int(text))
     return ranks

@@ -9,7 +9,7 @@ _LISTED = 4  # numbers that are listed one by one
 
 def generic(words: Iterable[str]) -> tuple[str, ...]:
     """The path's words, * for each number."""
-    return tuple("*" if word.isdigit() else word for word in words)
+    return tuple("*" if word.isdecimal() else word for word in words)
 
 
 def merged(places: Sequence[tuple[str, ...]]) -> str:

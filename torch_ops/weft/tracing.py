@@ -209,5 +209,5 @@ def _places(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def _nested(places: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Each place followed by those inside it: numbers by size, others as they first came."""
-    order = {p: (int(p[-1]) if p and p[-1].isdigit() else n, p) for n, p in enumerate(places)}
+    order = {p: (int(p[-1]) if p and p[-1].isdecimal() else n, p) for n, p in enumerate(places)}
     return sorted(order, key=lambda place: [order[outer] for outer in _places(place)])

@@ -53,7 +53,7 @@ def layers_of(module: torch.nn.Module, layout_map: LayoutMap | None) -> list[Lay
             continue
         seen.add(id(slot.tensor))
         words = tuple(slot.path.split("."))
-        number = next((n for n, word in enumerate(words[:-1], 1) if word.isdigit()), len(words) - 1)
+        number = next((n for n, word in enumerate(words[:-1], 1) if word.isdecimal()), len(words) - 1)
         kind = type(modules[".".join(words[:number])]).__name__
         variable = _Variable(words[number:], tuple(slot.tensor.shape), _layout(slot, layout_map), kind)
         instances.setdefault(words[:number], []).append(variable)

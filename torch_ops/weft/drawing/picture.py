@@ -71,6 +71,12 @@ class Picture:
 
     def paint(self, figure: Any) -> None:
         """Paints it into the upper left corner of a figure, or of a part of one, that is at least as large."""
+        from matplotlib import rc_context
+
+        with rc_context({"text.parse_math": False}):  # names may have any characters
+            self._paint(figure)
+
+    def _paint(self, figure: Any) -> None:
         wide, high = (72 * side / figure.dpi for side in (figure.bbox.width, figure.bbox.height))
         axes = figure.add_axes((0, 1 - self.height / high, self.width / wide, self.height / high))
         axes.set_xlim(0, self.width)
