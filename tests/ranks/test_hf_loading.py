@@ -217,6 +217,25 @@ def test_tied_weights_that_are_both_there(ranks2, tmp_path, alike):
     assert ranks2(unties, tmp_path) == [([], alike)] * 2
 
 
+def partly_real(folder):
+    """Of XLNet the constructor makes a parameter by torch.FloatTensor, in memory wherever the model is made."""
+    from transformers import XLNetLMHeadModel as cls
+
+    mesh = mesh_of(weft.world_size())
+    plain = cls.from_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = weft.hf.from_pretrained(cls, folder, mesh=mesh, layouts="fsdp")
+        with weft.register_layouts(weft.layouts.fsdp(plain, mesh, mesh.axis_names[0])):
+            registered = cls.from_pretrained(folder)
+    return differing(model, plain), differing(registered, plain)
+
+
+def test_parameters_that_are_made_in_memory(ranks2, tmp_path):
+    saved("xlnet", tmp_path)
+    assert ranks2(partly_real, tmp_path) == [([], [])] * 2
+
+
 def inner_model(folder):
     from transformers import AutoModel, AutoModelForSequenceClassification
 

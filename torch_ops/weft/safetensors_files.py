@@ -17,7 +17,7 @@ import torch
 
 from .after_import import after_import, replace_everywhere
 from .in_step import agree
-from .savers import place_of, writes
+from .savers import writes
 from .tensors import full_tensor, is_sharded, value_of
 
 # The safetensors library orders tensors in a file so: larger and later kinds first, then by name.
@@ -73,15 +73,16 @@ def _any_sharded(tensors: Any) -> bool:
 
 
 def stand_ins(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Plain tensors that lie in memory as those of one process do; nothing of that memory is touched."""
-    known: dict[tuple, torch.Tensor] = {}
+    """Plain tensors that lie in memory as those of one process do, views too; nothing of that memory is touched."""
+    storages: dict[int, torch.UntypedStorage] = {}
     out = dict(tensors)
     for name, t in tensors.items():
         if is_sharded(t):
-            place = place_of(t)
-            if place not in known:
-                known[place] = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype)
-            out[name] = known[place]
+            memory = torch.ops.weft._memory(t.detach())
+            if memory not in storages:
+                root = torch.ops.weft._root_of(t.detach())
+                storages[memory] = torch.empty_strided(root.shape, root.stride(), dtype=root.dtype).untyped_storage()
+            out[name] = torch.empty(0, dtype=t.dtype).set_(storages[memory], t.storage_offset(), t.shape, t.stride())
     return out
 
 

@@ -147,7 +147,7 @@ def _install(modeling: Any) -> None:
     ) -> Any:
         make = _wanted
         active = active_layouts() if make is None else None
-        if make is None and active is None or not all(p.is_meta for p in model.parameters()):
+        if make is None and (active is None or not any(p.is_meta for p in model.parameters())):
             return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
         problem = _problem(load_config)
         if problem and make is None:
@@ -162,6 +162,7 @@ def _install(modeling: Any) -> None:
         layouts = make(model) if make is not None else active
         if not isinstance(layouts, LayoutMap):
             raise ValueError(f"[W038] hf.from_pretrained: layouts gave {shown(layouts)}, not a LayoutMap")
+        _put_on_meta(model)
         distribute_module(model, layouts, param_init_fn=lambda module: None)
         mesh = layouts.device_mesh
         with telling(_WHAT), contextlib.ExitStack() as closed:
@@ -216,6 +217,17 @@ def _problem(load_config: Any) -> str:
     if getattr(load_config, "device_mesh", None) is not None:
         return "distributed_config shards by transformers' own means; leave it out"
     return ""
+
+
+def _put_on_meta(model: torch.nn.Module) -> None:
+    """Parameters that a constructor made for real, as torch.FloatTensor does: they are read like the others."""
+    made: dict[int, tuple[torch.Tensor, torch.nn.Parameter]] = {}  # old ones too, as their numbers tell them apart
+    for module in model.modules():
+        for name, p in module._parameters.items():
+            if p is not None and not p.is_meta:
+                _, module._parameters[name] = made.setdefault(
+                    id(p), (p, torch.nn.Parameter(p.detach().to("meta"), p.requires_grad))
+                )
 
 
 def _parts(model: Any, sources: Mapping[str, Any], load_config: Any, core: Any) -> dict[str, Part]:
