@@ -35,6 +35,8 @@ def differing(model, plain):
             wrong.append(path)
         elif weft.path_of(a) != path.replace(".", "/"):
             wrong.append(f"{path} is called {weft.path_of(a)}")
+        if a.requires_grad != b.requires_grad:
+            wrong.append(f"{path} requires a gradient: {a.requires_grad}")
     return wrong
 
 
@@ -234,6 +236,42 @@ def partly_real(folder):
 def test_parameters_that_are_made_in_memory(ranks2, tmp_path):
     saved("xlnet", tmp_path)
     assert ranks2(partly_real, tmp_path) == [([], [])] * 2
+
+
+def frozen_by_its_constructor(folder):
+    """Its table of positions, which transformers makes a parameter like all others, read or not."""
+    from transformers import MarianMTModel as cls
+
+    plain = cls.from_pretrained(folder)
+    model = weft.hf.from_pretrained(cls, folder, mesh=mesh_of(weft.world_size()), layouts="fsdp")
+    return differing(model, plain)
+
+
+def test_parameters_that_are_made_frozen(ranks2, tmp_path):
+    saved("marian", tmp_path)
+    assert ranks2(frozen_by_its_constructor, tmp_path) == [[]] * 2
+
+
+def with_adapter(folder):
+    """A folder with an adapter beside the model, which transformers loads with it."""
+    from transformers import LlamaForCausalLM
+
+    plain = LlamaForCausalLM.from_pretrained(folder)
+    model = weft.hf.from_pretrained(LlamaForCausalLM, folder, mesh=mesh_of(weft.world_size()), layouts="fsdp")
+    ids = torch.arange(12).reshape(2, 6)
+    names = [name for name, _ in model.named_parameters()]
+    return (
+        names == [name for name, _ in plain.named_parameters()] and any("lora_A" in name for name in names),
+        torch.allclose(weft.full_tensor(model(ids).logits), plain(ids).logits, atol=1e-5),
+    )
+
+
+def test_adapter_in_the_folder(ranks2, tmp_path):
+    peft = pytest.importorskip("peft")
+    model = saved("llama", tmp_path)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path)
+    assert ranks2(with_adapter, tmp_path) == [(True, True)] * 2
 
 
 def inner_model(folder):

@@ -147,7 +147,9 @@ def _install(modeling: Any) -> None:
     ) -> Any:
         make = _wanted
         active = active_layouts() if make is None else None
-        if make is None and (active is None or not any(p.is_meta for p in model.parameters())):
+        laid_out = any(map(is_sharded, model.parameters()))  # of which an adapter is loaded
+        to_fill = make is not None or active is not None and any(p.is_meta for p in model.parameters())
+        if laid_out or not to_fill:
             return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
         problem = _problem(load_config)
         if problem and make is None:
@@ -183,9 +185,12 @@ def _install(modeling: Any) -> None:
     move = cls._move_missing_keys_from_meta_to_device
 
     @functools.wraps(move)
-    def move_missing(self: Any, *args: Any, **kwargs: Any) -> None:
-        if not any(map(is_sharded, self.parameters())):  # else they have memory already
-            move(self, *args, **kwargs)
+    def move_missing(self: Any, missing_keys: Any, *args: Any, **kwargs: Any) -> None:
+        if not any(map(is_sharded, self.parameters())):
+            move(self, missing_keys, *args, **kwargs)
+            return
+        for key in missing_keys - self.all_tied_weights_keys.keys():  # which have memory already
+            _as_made_anew(self.get_parameter_or_buffer(key))
 
     cls._load_pretrained_model = staticmethod(load_sharded)
     cls._move_missing_keys_from_meta_to_device = move_missing
@@ -266,12 +271,19 @@ def _setter(core: Any) -> Callable:
         tied = model.all_tied_weights_keys
         if old.dtype == value.dtype and target not in tied and target not in tied.values():
             old.copy_(value)
+            _as_made_anew(old)
             old._is_hf_initialized = True
             info.missing_keys.discard(target)
         else:  # tied ones are compared, and then tied or not, once all are there
             original(model, target, torch.ops.weft._as_data_of(old, value), info, quantizer)
 
     return set_param
+
+
+def _as_made_anew(variable: torch.Tensor) -> None:
+    """It requires a gradient where the Parameter would that transformers makes in its place."""
+    if isinstance(variable, torch.nn.Parameter):
+        variable.requires_grad_(variable.is_floating_point())
 
 
 @contextlib.contextmanager
