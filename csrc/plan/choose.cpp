@@ -19,17 +19,26 @@ constexpr double kUninvited =
 // Whether some rank is left with nothing of a dimension that `axis` splits too.
 bool leaves_nothing(const Call& call, int64_t size, int axis, int factor, int64_t block,
                     const std::vector<AxisChoice>& chosen) {
-  auto last = [&](int a, int64_t within) {
+  // All parts but the last are as long as the first, unless the last is empty. The part of a longer one may be empty
+  // where that of a shorter one is not: four in three parts are 2, 2 and 0.
+  c10::SmallVector<int64_t, 4> lengths{size};
+  auto split = [&](int a, int64_t within) {
     const int64_t parts = call.mesh->axis_size(a);
-    size = within == 0 ? chunk_length(size, parts, parts - 1)
-                       : size / within * chunk_length(within, parts, parts - 1);  // of each block its part
+    c10::SmallVector<int64_t, 4> next;
+    for (const int64_t length : lengths) {
+      for (const int64_t index : {int64_t{0}, parts - 1}) {
+        next.push_back(within == 0 ? chunk_length(length, parts, index)
+                                   : length / within * chunk_length(within, parts, index));  // of each block its part
+      }
+    }
+    lengths = std::move(next);
   };
   for (size_t a = 0; a < chosen.size(); ++a) {
     const AxisChoice& c = chosen[a];
-    if (static_cast<int>(a) != axis && c.kind == AxisChoice::split && c.factor == factor) last(a, c.block);
+    if (static_cast<int>(a) != axis && c.kind == AxisChoice::split && c.factor == factor) split(a, c.block);
   }
-  last(axis, block);
-  return size == 0;
+  split(axis, block);
+  return std::find(lengths.begin(), lengths.end(), 0) != lengths.end();
 }
 
 bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, int64_t block,
@@ -71,26 +80,22 @@ bool may_split(const Call& call, const BoundRule& bound, int axis, int factor, i
   return true;
 }
 
+// Whether parts of the one dtype, each converted to the other, stand for the converted value: parts of integers wrap
+// around where their sum does not, and a sum is not rounded further than its value.
+bool parts_convert(at::ScalarType from, at::ScalarType to) {
+  const auto real = c10::toRealValueType(from), real_to = c10::toRealValueType(to);
+  if (real == real_to) return true;
+  return at::isFloatingType(real) && at::isFloatingType(real_to) && c10::elementSize(real) < c10::elementSize(real_to);
+}
+
 bool may_stay_pending(const Call& call, const BoundRule& bound, int axis, const BoundRule::Pending& group,
                       Reduction reduction, const std::vector<AxisChoice>& chosen) {
+  if (!group.carry && reduction != Reduction::sum && reduction != Reduction::avg) return false;
   for (const ResultInfo& r : call.results) {
-    if (r.defined && !comm::can_reduce(r.dtype, reduction)) return false;  // seen as another dtype
-  }
-  if (!group.carry) {
-    if (reduction != Reduction::sum && reduction != Reduction::avg) return false;
-    for (const ResultInfo& r : call.results) {
-      if (!r.defined) continue;
-      for (int i : group.tensors) {
-        const bool fraction = at::isFloatingType(call.tensors[i].dtype) || at::isComplexType(call.tensors[i].dtype);
-        if (fraction != (at::isFloatingType(r.dtype) || at::isComplexType(r.dtype))) return false;
-        // Parts wrap around where their sum does not.
-        if (!fraction && r.dtype != call.tensors[i].dtype) return false;
-        // Nor is a sum rounded further than its value.
-        if (c10::elementSize(c10::toRealValueType(r.dtype)) <
-            c10::elementSize(c10::toRealValueType(call.tensors[i].dtype))) {
-          return false;
-        }
-      }
+    if (!r.defined) continue;
+    if (!comm::can_reduce(r.dtype, reduction)) return false;  // seen as another dtype
+    for (int i : group.tensors) {
+      if (!parts_convert(call.tensors[i].dtype, r.dtype)) return false;
     }
   }
   for (size_t a = 0; a < chosen.size(); ++a) {

@@ -97,6 +97,30 @@ TEST(Planner, CarriesOutAReductionThatTheOpCannotPass) {
   EXPECT_EQ(negative.outputs.at(0).layout, pending);
 }
 
+TEST(Planner, CarriesOutAReductionWhosePartsDoNotConvert) {
+  const Layout pending = on(kLine, {{}}, {{"a", "sum"}}), whole = on(kLine, {{}});
+  const at::Tensor x = at::zeros({1 << 18});
+  const auto reduces = [&](const std::string& name, std::vector<c10::IValue> arguments, std::vector<Layout> layouts) {
+    return !PlannedCall(name, "", std::move(arguments), std::move(layouts), kLine).plan({0}).reductions.empty();
+  };
+  // 0.6 and 0.6 are 1 together, and 0 each as integers; bytes wrap around.
+  EXPECT_TRUE(reduces("copy_", {x.to(at::kChar), x, false}, {whole, pending}));
+  EXPECT_TRUE(reduces("copy_", {x.to(at::kHalf), x, false}, {pending, pending}));
+  EXPECT_FALSE(reduces("copy_", {x.to(at::kDouble), x, false}, {pending, pending}));
+  const auto pair = [&](at::ScalarType dtype) { return c10::List<at::Tensor>({x, x.to(dtype)}); };
+  EXPECT_TRUE(reduces("cat", {pair(at::kChar), 0}, {pending, pending}));
+  EXPECT_FALSE(reduces("cat", {pair(at::kFloat), 0}, {pending, pending}));
+}
+
+// 31 in two parts are 16 and 15, in five of these 4, 4, 4, 4 and 0, but 3 each.
+TEST(Planner, LeavesNoRankWithoutALargest) {
+  const Mesh wide = DeviceMesh::get({2, 5}, {"a", "b"});
+  const Layout both = on(wide, {{"a", "b"}});
+  const Plan plan =
+      PlannedCall("amax", "", {at::zeros({31}), std::vector<int64_t>{0}, false}, {both}, wide).plan({0, 0});
+  EXPECT_NE(plan.inputs.at(0), both);
+}
+
 TEST(Planner, WritesBackWhatArrivesElsewhere) {
   const Layout rows = on(kLine, {{"a"}, {}}), columns = on(kLine, {{}, {"a"}});
   const Plan plan =
