@@ -95,11 +95,13 @@ at::Tensor vector_norm(const at::Tensor& x, double order, std::vector<int64_t> d
                        std::optional<at::ScalarType> dtype) {
   const Reduction reduction = combination(order);
   dims = wrapped_dims(std::move(dims), x.dim());
+  if (x.numel() == 0) at::linalg_vector_norm(full_or_alias(x), order, dims, keepdim, dtype);  // some have no value
   if (reduction == Reduction::none) {
-    const at::Tensor y = dtype ? x.to(*dtype) : x;
+    const at::ScalarType type = dtype.value_or(x.scalar_type());
+    const at::Tensor y = x.to(accumulation_type(type));  // powers of halves leave their range
     at::Tensor sum = order == 0 ? y.ne(0).to(c10::toRealValueType(y.scalar_type())).sum(dims, keepdim)
                                 : y.abs().pow(order).sum(dims, keepdim).pow(1 / order);
-    return sum;
+    return sum.to(c10::toRealValueType(type));
   }
   return norm_of_shard(x, normed_shard(x, reduction), order, dims, keepdim, dtype);
 }

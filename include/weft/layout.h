@@ -11,7 +11,7 @@
 namespace weft {
 
 /// How the parts that the ranks of one mesh axis hold combine to the value (a pending reduction).
-/// `norm2` combines as sqrt(sum of squares): a 2-norm whose parts were computed per shard.
+/// `norm2` combines as sqrt(sum of squares): a 2-norm whose parts were computed per shard, none of them negative.
 enum class Reduction : uint8_t { none, sum, avg, max, min, product, norm2 };
 
 /// "sum"

@@ -62,6 +62,34 @@ TEST(VectorNormComposite, OfWhatIsPending) {
   });
 }
 
+TEST(VectorNormComposite, OfHalvesStaysInTheirRange) {
+  const at::Tensor x = waves({5, 4}, at::kHalf).mul(50);
+  for (const double order : {3., 1.5, 2.}) {
+    expect_same({{&run_vector_norm, "linalg_vector_norm", {x, order, kNone, false, kNone}, {kRows}, 1e-3}});
+  }
+}
+
+TEST(VectorNormComposite, OfNothingIsRefusedAsByCore) {
+  test::run_ranks(3, [&](int) {
+    const at::Tensor x = distribute_tensor(at::zeros({0, 4}), TensorLayout::from_names(test::line(3), kRows));
+    EXPECT_THROW(vector_norm(x, kInfinity), c10::Error);
+    EXPECT_EQ(test::difference(vector_norm(x, 2), {at::zeros({})}), "");
+  });
+}
+
+// What is written into a pending norm, or put beside one, need not be one.
+TEST(VectorNormComposite, StandsBesideWhatIsNone) {
+  const at::Tensor x = waves({5, 4}), other = at::tensor({-1., 0., 2e30, -3e-30}, at::kFloat);
+  test::run_ranks(3, [&](int) {
+    const at::Tensor sharded = distribute_tensor(x, TensorLayout::from_names(test::line(3), kRows));
+    const auto norms = [&] { return at::linalg_vector_norm(sharded, 2, 0); };
+    EXPECT_EQ(test::difference({at::stack({norms(), other})}, {at::stack({at::linalg_vector_norm(x, 2, 0), other})}),
+              "");
+    EXPECT_EQ(test::difference({norms().copy_(other)}, {other}), "");
+    EXPECT_EQ(test::difference({norms().fill_(-2)}, {at::full({4}, -2.f)}), "");
+  });
+}
+
 TEST(NormComposite, TakesEachOverload) {
   const at::Tensor x = waves({5, 4}), y = waves({5, 4}).cos();
   const std::vector<int64_t> rows{0};

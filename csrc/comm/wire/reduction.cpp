@@ -24,11 +24,16 @@ c10::ScalarType lowered_dtype(c10::ScalarType dtype, Reduction reduction) {
       return at::kLong;
     case at::kHalf:
     case at::kBFloat16:
-      return reduction == Reduction::norm2 ? at::kFloat : dtype;  // squares leave half's range early
+    case at::kFloat:
+      return reduction == Reduction::norm2 ? at::kDouble : dtype;  // squares leave their own range
     default:
       return dtype;
   }
 }
+
+// A square with the sign of what is squared. Norms have none; a whole value beside zeros, which stands for itself, may.
+at::Tensor signed_square(const at::Tensor& x) { return x.abs().mul_(x); }
+at::Tensor signed_root(const at::Tensor& x) { return x.abs().sqrt_().copysign_(x); }
 
 bool is_ordered(Reduction reduction) { return reduction == Reduction::max || reduction == Reduction::min; }
 
@@ -75,7 +80,7 @@ at::Tensor lower(const at::Tensor& part, Reduction reduction) {
   const bool ordered = is_ordered(reduction) && c10::isFloatingType(part.scalar_type());
   if (ordered) return as_ordered(part.scalar_type() == at::kDouble ? part : part.to(at::kFloat), reduction);
   at::Tensor lowered = part.to(lowered_dtype(part.scalar_type(), reduction));
-  return reduction == Reduction::norm2 ? lowered.square() : lowered;
+  return reduction == Reduction::norm2 ? signed_square(lowered) : lowered;
 }
 
 c10d::ReduceOp::RedOpType reduce_op(c10::ScalarType dtype, Reduction reduction) {
@@ -117,7 +122,7 @@ const char* name_of(c10d::ReduceOp::RedOpType op) {
 
 at::Tensor lift(at::Tensor lowered, c10::ScalarType dtype, Reduction reduction, int64_t ranks) {
   if (reduction == Reduction::avg) lowered.div_(ranks);
-  if (reduction == Reduction::norm2) lowered.sqrt_();
+  if (reduction == Reduction::norm2) lowered = signed_root(lowered);
   if (c10::isComplexType(dtype)) return at::view_as_complex(lowered);
   if (dtype == at::kBool) return lowered.view(at::kBool);
   if (is_ordered(reduction) && c10::isFloatingType(dtype)) {
@@ -162,7 +167,7 @@ at::Tensor reduce_locally(const at::Tensor& parts, Reduction reduction, at::Tens
     case Reduction::product:
       return parts.prod(0, /*keepdim=*/false, dtype);
     case Reduction::norm2:
-      return at::linalg_vector_norm(parts, 2, at::IntArrayRef{0});
+      return signed_root(signed_square(parts.to(at::kDouble)).sum(0)).to(dtype);
     case Reduction::none:
       break;
   }
