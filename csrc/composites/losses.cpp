@@ -13,13 +13,13 @@ using Op = const c10::OperatorHandle&;
 
 namespace {
 
-constexpr int64_t kSum = 2;  // of the argument `reduction`: none 0, mean 1
+constexpr int64_t kNone = 0, kSum = 2;  // of the argument `reduction`
 
-// Runs the op as the sum that it takes the mean of.
-void run_sum(Op op, CompositeStack& stack) {
+// Runs the op, which takes a mean, with another reduction.
+void run_as(int64_t reduction, Op op, CompositeStack& stack) {
   const auto& arguments = op.schema().arguments();
   for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i].name() == "reduction") stack[stack.size() - arguments.size() + i] = kSum;
+    if (arguments[i].name() == "reduction") stack[stack.size() - arguments.size() + i] = reduction;
   }
   op.callBoxed(&stack);
 }
@@ -33,18 +33,19 @@ double count_of(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace
 
+// Sums of many halves leave their range: they are taken in float, as core's means are.
 void run_mean_loss(Op op, CompositeStack& stack) {
-  Arguments a(op, stack);
-  const double count = count_of(a.tensor(0), a.tensor(1));
-  run_sum(op, stack);
-  stack.back() = stack.back().toTensor().div(count);
+  run_as(kNone, op, stack);
+  const at::Tensor each = stack.back().toTensor();
+  const at::ScalarType dtype = each.scalar_type();
+  stack.back() = at::sum(each, accumulation_type(dtype)).div_(static_cast<double>(each.numel())).to(dtype);
 }
 
 void run_mean_loss_backward(Op op, CompositeStack& stack) {
   Arguments a(op, stack);
   const double count = count_of(a.tensor(1), a.tensor(2));
   stack[stack.size() - op.schema().arguments().size()] = a.tensor(0).div(count);
-  run_sum(op, stack);
+  run_as(kSum, op, stack);
 }
 
 namespace {
@@ -77,11 +78,11 @@ void run_nll_loss(Op op, CompositeStack& stack) {
   const bool weighted = a.tensor(2).defined();
   const int64_t ignored = a[4].toInt();
   const at::ScalarType dtype = a.tensor(0).scalar_type(), wide = accumulation_type(dtype);
-  run_sum(op, stack);
+  run_as(kSum, op, stack);
   const size_t base = stack.size() - 2;
   at::Tensor sum = stack[base].toTensor().to(wide);
   // Who has a part of the classes has all targets.
-  at::Tensor total = weighted ? stack[base + 1].toTensor().to(wide) : target.ne(ignored).sum(wide);
+  at::Tensor total = weighted ? stack[base + 1].toTensor().to(wide) : target.to(at::kLong).ne(ignored).sum(wide);
   reduce_together(sum, total);
   stack[base] = sum.div(total).to(dtype);
   stack[base + 1] = total.to(dtype);

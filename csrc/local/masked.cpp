@@ -79,8 +79,9 @@ void MaskedCall::run_shifted(const OpInfo& op, std::vector<c10::IValue>& stack) 
   c10::IValue& index = stack[base + recipe_.index];
   if (recipe_.ignored >= 0) {
     c10::IValue& given = stack[base + recipe_.ignored];
-    const at::Tensor ignored = index.toTensor().eq(given.toInt());
-    const Shifted s = shift(op, index.toTensor(), ignored);
+    const at::Tensor classes = index.toTensor().to(at::kLong);  // bytes hold no place of another shard
+    const at::Tensor ignored = classes.eq(given.toInt());
+    const Shifted s = shift(op, classes, ignored);
     constexpr int64_t kNone = -100;  // no place of the shard
     index = s.index.masked_fill(ignored.logical_or(s.outside), kNone);
     given = kNone;

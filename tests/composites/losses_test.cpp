@@ -4,13 +4,20 @@
 namespace weft {
 namespace {
 
-TEST(LossComposite, OfMeansIsTheSumByTheGlobalCount) {
+TEST(LossComposite, OfMeansIsThatOfAllEntries) {
   const at::Tensor x = waves({5, 4}), target = waves({5, 4}).cos(), row = waves({4}), grad = at::full({}, 2.f);
   constexpr int64_t kMean = 1;
   const std::vector<std::vector<std::string>> split{{"x"}, {}};
   expect_same({{&run_mean_loss, "mse_loss", {x, target, kMean}, {split, split}},
                {&run_mean_loss, "mse_loss", {x, row, kMean}, {split, {}}},
                {&run_mean_loss_backward, "mse_loss_backward", {grad, x, target, kMean}, {{}, split, split}}});
+}
+
+TEST(LossComposite, OfManyHalvesStaysInTheirRange) {
+  const at::Tensor x = at::full({300, 400}, 3, at::kHalf), target = at::zeros({300, 400}, at::kHalf);
+  constexpr int64_t kMean = 1;
+  const std::vector<std::vector<std::string>> split{{"x"}, {}};
+  expect_same({{&run_mean_loss, "mse_loss", {x, target, kMean}, {split, split}}});
 }
 
 TEST(LossComposite, OfClassesDividesByTheWeightOfAllRows) {
@@ -24,6 +31,9 @@ TEST(LossComposite, OfClassesDividesByTheWeightOfAllRows) {
                    {&run_nll_loss, "nll_loss_forward", {scores, target, weight, kMean, ignored}, splits}});
     }
   }
+  const at::Tensor bytes = target.to(at::kByte), many = at::full({5}, 156, at::kByte);  // -100 as a byte
+  expect_same({{&run_nll_loss, "nll_loss_forward", {scores, bytes, weight, kMean, -100}, classes},
+               {&run_nll_loss, "nll_loss_forward", {waves({5, 157}), many, kNone, kMean, -100}, both}});
   const at::Tensor none = at::full({5}, 3, at::kLong);  // all are ignored: NaN
   expect_same({{&run_nll_loss, "nll_loss_forward", {scores, none, kNone, kMean, 3}, rows},
                {&run_nll_loss, "nll_loss_forward", {scores, none, kNone, kMean, 3}, classes}});

@@ -83,6 +83,9 @@ TEST(MaskedCall, LeavesOutTheIgnoredIndex) {
   const auto [whole, whole_weight] = at::nll_loss_forward(scores, target, {}, kSum, kIgnored);
   EXPECT_TRUE(at::allclose(loss, whole));
   EXPECT_TRUE(at::equal(weight, whole_weight));
+  const MaskedCall last({.index = 1, .ignored = 4}, 6, 1, kClasses);  // bytes are targets, too
+  const auto of_bytes = run(last, nll, {scores.narrow(1, 6, 1), target.to(at::kByte), c10::IValue(), kSum, -100});
+  EXPECT_TRUE(at::allclose(of_bytes.at(0).toTensor(), -scores[2][6]));
 }
 
 TEST(MaskedCall, NamesAnIndexThatNoRankHolds) {
