@@ -59,18 +59,18 @@ bool bind_reshape(const Call& call, BoundRule& bound, std::string&) {
         left_out /= piece;
         continue;
       }
-      // No common cut: one unsplittable factor up to where the products meet again.
-      const int f = bound.add_factor(-1, false);
+      // No common cut: unsplittable factors up to where the products meet again, as long as what they are minor to
+      // needs them to be.
       int64_t product_in = left_in, product_out = left_out;
-      from[i].push_back(f);
-      to[o].push_back(f);
+      from[i].push_back(bound.add_factor(left_in, false));
+      to[o].push_back(bound.add_factor(left_out, false));
       while (product_in != product_out) {
         if (product_in < product_out) {
           product_in *= in[++i];
-          from[i].push_back(f);
+          from[i].push_back(bound.add_factor(in[i], false));
         } else {
           product_out *= out[++o];
-          to[o].push_back(f);
+          to[o].push_back(bound.add_factor(out[o], false));
         }
       }
       left_in = left_out = 1;

@@ -141,6 +141,14 @@ TEST(Planner, MakesSizesLocal) {
   }
 }
 
+TEST(Planner, SplitsBesideWhatFoldsAcross) {
+  const Plan plan = PlannedCall("view", "", {at::zeros({2, 6, 2, 6}), std::vector<int64_t>{36, 4}},
+                                {on(kLine, {{}, {"a"}, {}, {}})}, kLine)
+                        .plan({0});
+  const TensorLayout::Dims blocks{{{0, 18}}, {}};
+  EXPECT_EQ(plan.outputs.at(0).layout, TensorLayout::get(kLine, blocks));
+}
+
 TEST(Planner, MasksIndicesIntoASplitDimension) {
   const at::Tensor table = at::zeros({10, 4}), indices = at::zeros({3}, at::kLong);
   const Plan plan =
