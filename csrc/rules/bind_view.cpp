@@ -107,7 +107,7 @@ struct Dims {
   int64_t dim(const char* argument, int64_t rank) const {
     const c10::IValue* v = call.value(argument);
     const int64_t d = v != nullptr && v->isInt() ? v->toInt() : 0;
-    return d < 0 ? d + rank : d;
+    return d < 0 ? d + std::max<int64_t>(rank, 1) : d;
   }
   const Geometry& result() const { return call.results[0].geometry; }
   // The result's dimensions are the input's, right-aligned; those whose lengths differ stay unsplit.

@@ -1,5 +1,7 @@
 #include "rules/call.h"
 
+#include <algorithm>
+
 #include "rules/op_info.h"
 
 namespace weft {
@@ -80,7 +82,7 @@ std::vector<int64_t> Call::dims(const std::string& name, int64_t ndim) const {
     return out;
   }
   for (int64_t& d : out) {
-    if (d < 0) d += ndim;
+    if (d < 0) d += std::max<int64_t>(ndim, 1);  // of a number 0 and -1, which it has not
   }
   return out;
 }

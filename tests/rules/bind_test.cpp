@@ -122,6 +122,15 @@ TEST(Bind, RulesDependOnArguments) {
   EXPECT_EQ(mean.factor(mean.operand(0, 0)).via, "mean_loss");
 }
 
+TEST(Bind, NumbersHaveNoDimensionByAnyName) {
+  for (const int64_t dim : {0, -1}) {
+    const Bound b("index_select", "", {at::empty({}), dim, at::zeros({1}, at::kLong)});
+    ASSERT_TRUE(b.ok) << b.why;
+    EXPECT_TRUE(b.rule.tensors[0].dims.empty());
+    EXPECT_TRUE(b.rule.results[0].dims.empty());
+  }
+}
+
 TEST(Bind, NewTensorsAreSplitWhereTheyAreAsLong) {
   const c10::IValue none;
   const Bound b("new_zeros", "", {at::empty({8, 4, 6}), std::vector<int64_t>{8, 5, 6, 2}, none, none, none, none});
