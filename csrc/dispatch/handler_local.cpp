@@ -38,6 +38,22 @@ at::Tensor view_of_part(const at::Tensor& whole, Layout layout) {
   return part;
 }
 
+// Of what is expanded one of each of the elements that are one is brought there, and expanded: views of it go by its
+// strides. Undefined: it is not expanded where it stays whole.
+at::Tensor expanded_elsewhere(const at::Tensor& tensor, const ShardedTensorImpl& impl, Layout target) {
+  Sizes sizes(tensor.sizes().begin(), tensor.sizes().end());
+  at::Tensor local = impl.local();
+  const Layout now = impl.layout();
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    if (tensor.stride(d) != 0 || sizes[d] < 2 || !now->dim(d).empty() || !target->dim(d).empty()) continue;
+    local = local.narrow(d, 0, 1);
+    sizes[d] = 1;
+  }
+  if (local.is_same(impl.local())) return {};
+  const at::Tensor moved = redistribute_local(local, sizes, now, target, tensor.strides());
+  return moved.expand(local_sizes(target, tensor.sizes(), context().bind(target->mesh()).coordinates));
+}
+
 }  // namespace
 
 void Handler::lay_out_inputs() {
@@ -74,6 +90,7 @@ void Handler::lay_out_inputs() {
       o.local = redistribute_local(o.impl->local(), o.tensor.sizes(), now, target, o.tensor.strides());
     } else {
       if (may_be_view && now->is_replicated()) o.local = view_of_part(o.impl->local(), target);
+      if (op_.is_view) o.local = expanded_elsewhere(o.tensor, *o.impl, target);
       if (!o.local.defined()) o.local = redistribute_operand(*o.impl, o.tensor.sizes(), o.tensor.strides(), target);
     }
     // Written in place somewhere else than in its own shard, it is brought back afterwards: never through an alias.

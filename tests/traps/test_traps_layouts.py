@@ -89,6 +89,8 @@ def trap19_strided_shards(mesh):
         lambda t: t.flatten(0, 1).unflatten(0, (3, 5)).sum(1),
         lambda t: (t.flatten(0, 1) @ torch.ones(4, 2)).view(3, 5, 2),
         lambda t: t.permute(2, 0, 1).reshape(4, 15).softmax(1),
+        lambda t: t.unsqueeze(2).expand(3, 5, 2, 4)[:, 1:4].mT.flatten(1, 2),  # a view of what is expanded
+        lambda t: t.view(3, 5, 2, 2).view(5, 12) * 2,  # five and twelve fold across each other
     ):
         everywhere(mesh, f, torch.randn(3, 5, 4), pending=False)
 
