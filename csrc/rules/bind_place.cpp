@@ -85,7 +85,7 @@ bool Binding::place_folded(BoundRule::Dim& dim, const Token& token, int64_t size
     dim.clear();
   } else if (unknown >= 0 && known > 0 && size % known == 0) {
     bound_.factors[unknown].size = size / known;
-    bound_.factors[unknown].splittable = true;
+    bound_.factors[unknown].splittable = operand;  // what results alone have is the whole op's to make
   } else if (unknown >= 0 || known != size) {
     for (int f : dim) bound_.factors[f].splittable = false;
   }

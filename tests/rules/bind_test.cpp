@@ -113,6 +113,16 @@ TEST(Bind, GroupedConvolutionFoldsChannels) {
   EXPECT_TRUE(b.rule.tensors[2].added_once);
 }
 
+TEST(Bind, WhatNoOperandHasIsNotSplit) {
+  const std::vector<int64_t> ones{1, 1};
+  const Bound b("im2col", "", {at::empty({1, 3, 5, 5}), std::vector<int64_t>{2, 2}, ones, ones, ones});
+  ASSERT_TRUE(b.ok) << b.why;
+  const auto& rows = b.rule.results[0].dims[1];
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_TRUE(b.factor(rows[0]).splittable);
+  EXPECT_FALSE(b.factor(rows[1]).splittable);
+}
+
 TEST(Bind, RulesDependOnArguments) {
   const at::Tensor x = at::empty({4, 3});
   const Bound none("mse_loss", "", {x, x, 0}), mean("mse_loss", "", {x, x, 1}), sum("mse_loss", "", {x, x, 2});
