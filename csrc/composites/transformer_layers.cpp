@@ -88,6 +88,8 @@ std::tuple<at::Tensor, at::Tensor> attention(const at::Tensor& query, const at::
     if (average_weights) weights = weights.mean(1);
   } else {
     context = at::scaled_dot_product_attention(q, k, v, pairs);
+    // Zeros of who sees nothing; of core's fused layers it is NaN.
+    if (pairs) context = context.masked_fill(pairs->any(-1, true).logical_not(), NAN);
   }
   return {at::linear(context.transpose(1, 2).flatten(2), proj_weight, proj_bias), weights};
 }

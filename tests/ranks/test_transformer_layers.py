@@ -77,6 +77,23 @@ def attended(mesh, need_weights: bool, average: bool, key_padding: bool, attn_ma
         same(weights, want_weights, "weights")
 
 
+def of_nothing(mesh) -> None:
+    """Who sees no key: NaN, as plain; the others what they are."""
+    torch.manual_seed(0)
+    plain = nn.MultiheadAttention(WIDTH, 2, batch_first=True).eval()
+    sharded = copy.deepcopy(plain)
+    weft.distribute_module(sharded, {"in_proj_weight": ("a", None), "out_proj/weight": (None, "a")}, mesh=mesh)
+    x = source()
+    masks = {"key_padding_mask": PADDING | (torch.arange(BATCH) == 2).unsqueeze(1)}
+    with torch.no_grad():
+        for need_weights in (True, False):
+            want, _ = plain(x, x, x, need_weights=need_weights, **masks)
+            y = weft.distribute_tensor(x, ("a", None, None), mesh)
+            got, _ = sharded(y, y, y, need_weights=need_weights, **masks)
+            same(weft.full_tensor(got).isnan(), want.isnan(), "what is no number")
+            same(weft.full_tensor(got).nan_to_num(), want.nan_to_num(), "values")
+
+
 def of_three(mesh) -> None:
     """The op itself with different queries, keys and values."""
     torch.manual_seed(0)
@@ -128,6 +145,7 @@ def cases(mesh) -> dict:
             name = f"attention, {need=}, {average=}, {padding=}, {mask=}"
             found[name] = lambda a=(mesh, need, average, padding, mask): attended(*a)
     return found | {
+        "attention of nothing": lambda: of_nothing(mesh),
         "attention of three": lambda: of_three(mesh),
         "nested": lambda: nested_layer(mesh),
         "nested, three": lambda: nested_in_three(mesh),
