@@ -53,6 +53,19 @@ std::vector<int64_t> group_ranks_of(const std::vector<int64_t>& line) {
   return out;
 }
 
+// Of two ranks nobody asks: they take what they exchange by their coordinates.
+bool all_lines_rise(Mesh mesh, int axis) {
+  const int64_t n = mesh->axis_size(axis);
+  if (n < 3) return true;
+  int64_t inner = 1;
+  for (int a = axis + 1; a < mesh->ndim(); ++a) inner *= mesh->axis_size(a);
+  const auto& ranks = mesh->ranks();
+  for (int64_t i = 0; i + inner < mesh->size(); ++i) {
+    if (i / inner % n + 1 < n && ranks[i] > ranks[i + inner]) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void set_before_split(void (*call)()) { before_split = call; }
@@ -154,6 +167,7 @@ std::unique_ptr<Context::Bound> Context::place(Mesh mesh) const {
   for (int64_t c : mesh->coordinates_of(own)) bound->coordinates.push_back(c);
   for (int a = 0; a < mesh->ndim(); ++a) {
     bound->group_ranks.push_back(group_ranks_of(line_through(mesh, a, bound->coordinates)));
+    bound->rising.push_back(all_lines_rise(mesh, a));
   }
   return bound;
 }

@@ -27,6 +27,8 @@ struct MeshBinding {
   // Per axis: the rank within the group that each coordinate has. c10d numbers a group's members by rising global rank,
   // a mesh may list its ranks in any order. Empty where both orders are the same.
   std::vector<std::vector<int64_t>> group_ranks;
+  // Per axis: whether they are the same in every line along it.
+  std::vector<bool> rising;
 };
 
 /// Makes the group of some ranks of the world (rising, this one among them) where the world's own backend cannot.

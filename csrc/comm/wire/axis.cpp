@@ -97,19 +97,6 @@ c10::intrusive_ptr<c10d::Work> scatter(const Axis& axis, at::Tensor output, at::
   return axis.group->_reduce_scatter_base(output, input, options);
 }
 
-// Of two ranks nobody asks: they take what they exchange by their coordinates.
-bool all_lines_rise(Mesh mesh, int axis) {
-  const int64_t n = mesh->axis_size(axis);
-  if (n < 3) return true;
-  int64_t inner = 1;
-  for (int a = axis + 1; a < mesh->ndim(); ++a) inner *= mesh->axis_size(a);
-  const auto& ranks = mesh->ranks();
-  for (int64_t i = 0; i + inner < mesh->size(); ++i) {
-    if (i / inner % n + 1 < n && ranks[i] > ranks[i + inner]) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 Axis::Axis(Mesh mesh, int axis) {
@@ -118,7 +105,7 @@ Axis::Axis(Mesh mesh, int axis) {
   coordinate = binding.coordinates[axis];
   group = binding.groups[axis].get();
   group_ranks = &binding.group_ranks[axis];
-  rising = all_lines_rise(mesh, axis);
+  rising = binding.rising[axis];
   simulates_gloo = mesh->is_simulated() && mesh->device_type() == "cpu";
   TORCH_INTERNAL_ASSERT(group != nullptr || mesh->is_simulated(), "axis ", axis, " of ", mesh->str(),
                         " has no process group");
