@@ -12,9 +12,21 @@ from ranks.zoo.table import VOCABULARY
 from safetensors.torch import load_file
 
 
+class Own(torch.nn.Module):
+    """A module that is none of transformers'."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(VOCABULARY, 32), torch.nn.Linear(32, VOCABULARY)
+
+    def forward(self, input_ids, labels):
+        logits = self.head(self.embed(input_ids))
+        return {"loss": torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
+
+
 def build(name="llama"):
     torch.manual_seed(0)
-    return MODELS[name].build()
+    return Own() if name == "own" else MODELS[name].build()
 
 
 def generates(cache):
@@ -107,9 +119,9 @@ def losses_of(trainer):
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-def trains(folder, resume):
+def trains(folder, name, resume):
     """Losses and evaluation of a sharded model; with `resume` in two runs."""
-    model = build()
+    model = build(name)
     weft.distribute_module(model, layouts_of(model))
     first = trainer_of(model, folder, 4)
     with weft.random_mode("replay"):
@@ -117,7 +129,7 @@ def trains(folder, resume):
     losses = losses_of(first)
     last = first
     if resume:
-        model = build()
+        model = build(name)
         weft.distribute_module(model, layouts_of(model))
         last = trainer_of(model, folder, 4)
         with weft.random_mode("replay"):
@@ -127,13 +139,14 @@ def trains(folder, resume):
     return losses, last.evaluate()["eval_loss"], len(layouts)
 
 
-@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(("name", "resume"), [("llama", False), ("llama", True), ("own", True)])
 @pytest.mark.parametrize("ranks", ["ranks2", "ranks3", "ranks4"])
-def test_trainer(request, tmp_path, ranks, resume):
+def test_trainer(request, tmp_path, ranks, name, resume):
     pytest.importorskip("accelerate")
-    plain = trainer_of(build(), tmp_path / "plain", 4)
+    plain = trainer_of(build(name), tmp_path / "plain", 4)
     plain.train()
-    for losses, evaluated, layouts in request.getfixturevalue(ranks)(trains, tmp_path / "sharded", resume, timeout=200):
+    found = request.getfixturevalue(ranks)(trains, tmp_path / "sharded", name, resume, timeout=200)
+    for losses, evaluated, layouts in found:
         assert losses == pytest.approx(losses_of(plain), abs=2e-4)
         assert evaluated == pytest.approx(plain.evaluate()["eval_loss"], abs=2e-4) and layouts > 1
     saved = load_file(tmp_path / "sharded" / "checkpoint-4" / "model.safetensors")

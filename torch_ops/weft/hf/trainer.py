@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -89,8 +90,7 @@ def _install_saving(cls: type) -> None:
             if self.args.should_save:
                 original(self, output_dir, state_dict)
             else:
-                folder = output_dir if output_dir is not None else self.args.output_dir
-                self.model.save_pretrained(folder, state_dict=state_dict, is_main_process=False)
+                _take_part(self.model, output_dir if output_dir is not None else self.args.output_dir, state_dict)
 
         _together("saving the model", save)  # rank 0 goes on to write the tokenizer, which others may want to read
 
@@ -109,6 +109,16 @@ def _install_saving(cls: type) -> None:
     @_wrap(cls, "_save_rng_state")
     def _(original: Callable, self: Any, output_dir: Any) -> None:
         _by_rank_0("saving the random state", None, lambda _: original(self, output_dir))
+
+
+def _take_part(model: Any, folder: str, state: Any) -> None:
+    """What the other ranks do while rank 0 saves a model: of a module that is none of transformers' its state."""
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder, state_dict=state, is_main_process=False)
+        return
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict() if state is None else state, os.path.join(folder, "model.safetensors"))
 
 
 def _by_rank_0(what: str, value: Any, write: Callable[[Any], None]) -> None:
