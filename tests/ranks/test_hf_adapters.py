@@ -63,6 +63,21 @@ def test_lora(request, tmp_path, ranks, when, name, targets):
     assert saved.keys() == plain.keys() and all(torch.allclose(saved[k], plain[k], atol=1e-3) for k in plain)
 
 
+def fails(folder):
+    """The error of the rank that writes where it cannot; then all are in step still."""
+    model = adapted("llama", ["q_proj"], "after")
+    try:
+        model.save_pretrained(folder / "file" / "inner")
+    except OSError as e:
+        return type(e).__name__, whole(next(model.parameters()).sum()).item()
+    return "", 0.0
+
+
+def test_an_error_of_the_writer_is_raised_on_all_ranks(ranks3, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert [kind for kind, _ in ranks3(fails, tmp_path)] == ["NotADirectoryError"] * 3
+
+
 def adds_and_loads(folder, sharded):
     """transformers' own methods: logits with the adapter, and of another model that has loaded it."""
     logits = []

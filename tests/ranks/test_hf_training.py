@@ -194,6 +194,24 @@ def test_all_is_there_once_it_is_saved(tmp_path, ranks3):
         assert {"model.safetensors", "tokenizer.json", "optimizer.pt", "trainer_state.json"} <= checkpoint
 
 
+def fails(folder, name):
+    """The error of the rank that writes where it cannot; then all are in step still."""
+    model = build(name)
+    weft.distribute_module(model, layouts_of(model))
+    try:
+        trainer_of(model, folder, 1).save_model(str(folder / "file"))
+    except OSError as e:
+        return type(e).__name__, next(model.parameters()).sum().isfinite().item()
+    return "", True
+
+
+@pytest.mark.parametrize("name", ["llama", "own"])
+def test_an_error_of_the_writer_is_raised_on_all_ranks(tmp_path, ranks3, name):
+    pytest.importorskip("accelerate")
+    (tmp_path / "file").write_text("")
+    assert ranks3(fails, tmp_path, name) == [("FileExistsError", True)] * 3
+
+
 STEPS, STAGE = 8, 2
 SCHEDULE = {"lr_scheduler_type": "cosine", "warmup_steps": 3, "max_grad_norm": 0.3}
 

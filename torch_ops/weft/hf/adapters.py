@@ -15,6 +15,8 @@ from ..module import swap_impl
 from ..tensors import full_tensor, is_sharded, layout_of, path_of
 from .reading import replaced
 
+_WHAT = "saving adapters"
+
 
 def install() -> None:
     """Puts it into peft, now or once it is imported."""
@@ -58,9 +60,6 @@ def _install_saving(module: Any) -> None:
     save, states = module.PeftModel.save_pretrained, module.get_peft_model_state_dict
     signature = inspect.signature(save)
 
-    def full_states(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {name: full_tensor(t.detach()) if is_sharded(t) else t for name, t in states(*args, **kwargs).items()}
-
     @functools.wraps(save)
     def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> None:
         if not any(map(is_sharded, self.parameters())):
@@ -68,12 +67,24 @@ def _install_saving(module: Any) -> None:
             return
         given = signature.bind(self, *args, **kwargs)
         given.arguments["is_main_process"] = given.arguments.get("is_main_process", True) and torch.ops.weft.rank() == 0
-        error = None
+        error, parted = None, False
+
+        def full_states(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            """Of one adapter, once all ranks are here: the one that writes may have failed before."""
+            nonlocal parted
+            parted = True
+            agree(_WHAT, None)
+            parted = False
+            found = states(*args, **kwargs)
+            return {name: full_tensor(t.detach()) if is_sharded(t) else t for name, t in found.items()}
+
         try:
             with replaced(module, "get_peft_model_state_dict", full_states):
                 save(*given.args, **given.kwargs)
         except Exception as e:
+            if parted:
+                raise
             error = e
-        agree("saving adapters", error)
+        agree(_WHAT, error)
 
     module.PeftModel.save_pretrained = save_pretrained

@@ -86,11 +86,19 @@ def _install_inputs(cls: type) -> None:
 def _install_saving(cls: type) -> None:
     @_wrap(cls, "_save")
     def _(original: Callable, self: Any, output_dir: Any = None, state_dict: Any = None) -> None:
+        folder = output_dir if output_dir is not None else self.args.output_dir
+
+        def make_folder() -> None:
+            if self.args.should_save:
+                os.makedirs(folder, exist_ok=True)
+
         def save() -> None:
             if self.args.should_save:
                 original(self, output_dir, state_dict)
             else:
-                _take_part(self.model, output_dir if output_dir is not None else self.args.output_dir, state_dict)
+                _take_part(self.model, folder, state_dict)
+
+        _together("making the folder", make_folder)  # which fails before the others send anything
 
         _together("saving the model", save)  # rank 0 goes on to write the tokenizer, which others may want to read
 
