@@ -72,6 +72,7 @@ std::optional<Way> way_of(const Call& call, const BoundRule& bound, int i, int a
   const ChoiceState target = tensor_state(bound, i, choice);
   if (!target.ok) return std::nullopt;
   const AxisState now = state_now(t, axis);
+  if (bound.tensors[i].stays && !same(now, target.state)) return std::nullopt;
   // In a folded dimension it is the factor that counts, not the block.
   if (now.kind == AxisState::split && target.state.kind == AxisState::split && now.dim == target.state.dim &&
       bound.tensors[i].dims[now.dim].size() > 1 &&

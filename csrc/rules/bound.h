@@ -35,8 +35,9 @@ struct BoundRule {
     std::vector<Dim> dims;
     bool added_once = false;
     bool shape_only = false;
-    bool ruled = true;  // false: no operand of the rule stands for it; it must be replicated
-    int operand = -1;   // of the rule
+    bool ruled = true;   // false: no operand of the rule stands for it; it must be replicated
+    bool stays = false;  // its layout tells what was done before, and nothing else may be
+    int operand = -1;    // of the rule
   };
   struct Pending {
     std::vector<int> tensors;  // these are pending together

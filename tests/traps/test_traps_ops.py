@@ -163,6 +163,15 @@ def complaint30_recurrent_layers_and_routing(mesh):
             same(out, plain(x)[0])
             same_gradients(model, plain)
 
+    # Forward runs whole, and keeps that in memory of its own; the gradient arrives split with the batch.
+    x, head, whole, split = torch.randn(5, 64, 3), torch.randn(5, 64, 4), (None,) * 3, (None, mesh.axis_names[0], None)
+    plain, model = nn.LSTM(3, 4), weft.distribute_module(nn.LSTM(3, 4), {}, mesh=mesh)
+    model.load_state_dict(plain.state_dict())
+    (plain(x)[0] * head).sum().backward()
+    (model(weft.distribute_tensor(x, whole, mesh))[0] * weft.distribute_tensor(head, split, mesh)).sum().backward()
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        same(p.grad, q.grad)
+
     def routed(tokens, gate, experts):
         weights, chosen = (tokens @ gate).softmax(1).topk(2, 1)
         out = torch.zeros_like(tokens)
