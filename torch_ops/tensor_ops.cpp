@@ -9,6 +9,7 @@
 #include "module/variables.h"
 #include "ops.h"
 #include "paths/adapter.h"
+#include "plan/drawn_choices.h"
 #include "redistribute/tensors.h"
 #include "tensor/below_autograd.h"
 #include "tensor/sharded.h"
@@ -78,6 +79,8 @@ void define_tensor_ops(torch::Library& m) {
          std::optional<at::Device> device) {
         return empty_sharded(size, layout_from(l), at::TensorOptions().dtype(dtype).device(device));
       });
+  // For tests: plans are drawn from all that are correct (plan/drawn_choices.h).
+  def("_draw_choices(int seed) -> ()", [](int64_t seed) { draw_choices(static_cast<uint64_t>(seed)); });
   // What a tensor is a view of, and the same view of a copy of that: which has no part in autograd.
   def("_root_of(Tensor tensor) -> Tensor", [](const at::Tensor& t) { return root_of(t); });
   def("_view_again(Tensor root, Tensor view) -> Tensor", [](const at::Tensor& root, const at::Tensor& view) {

@@ -6,6 +6,7 @@
 #include "comm/wire/reduction.h"
 #include "plan/axis.h"
 #include "plan/cost.h"
+#include "plan/drawn_choices.h"
 
 namespace weft {
 
@@ -172,7 +173,7 @@ class Best {
   void consider(const Candidate& c, double more) {
     double cost = move_cost(call_, bound_, axis_, c.choice, flow_, chosen_);
     if (cost < 0) return;
-    cost += more + products(c.choice);
+    cost = cost_or_lot(call_, axis_, c.choice, cost + more + products(c.choice));
     const bool refused = moves_what_stays(call_, bound_, axis_, c.choice);
     const double tie = 1e-9 + 1e-6 * cost;
     const bool cheaper = cost < cost_ - tie || (cost < cost_ + tie && c.rank < rank_);

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     tmp = tempfile.TemporaryDirectory(prefix="weft-opinfo-")
     with tmp, RankPool(math.prod(shape), env={"WEFT_LOG": "debug"}) as pool:
         progress = os.path.join(tmp.name, "progress")
-        pool(warm_up, timeout=300)
+        pool(warm_up, args.choices, timeout=300)
         for name, dtype, fn, arguments in calls(args, shape, progress):
             begin = time.monotonic()
             try:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> list[dict]:
             parts = {name: result} if "ran" in result else result
             if any(part.get("out_of_step") for part in parts.values()):
                 pool.close()
-                pool(warm_up, timeout=300)
+                pool(warm_up, args.choices, timeout=300)
             for op, part in parts.items():
                 part.update(op=op, dtype=dtype, seconds=round(time.monotonic() - begin, 2))
                 for f in part["failures"]:

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--family", help="of tests/oracle/extra.py, by commas")
     p.add_argument("--dtype", default=",".join(DTYPES), help="by commas (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="of the layouts")
+    p.add_argument("--choices", type=int, default=0, metavar="SEED", help="draw plans from all that the rules allow")
     p.add_argument("--samples", type=int, help="at most, per op, taken evenly from all of them (default: all)")
     p.add_argument("--draws", type=int, default=2, help="layouts per sample (default: %(default)s)")
     p.add_argument("--timeout", type=float, default=240, help="seconds per op (default: %(default)s)")

@@ -22,9 +22,10 @@ def mesh_of(shape: tuple[int, ...]) -> weft.DeviceMesh:
     return weft.DeviceMesh(shape, tuple("xyz"[: len(shape)]), device_type="cpu")
 
 
-def warm_up() -> None:
-    """The imports take longer than most ops."""
+def warm_up(choices: int) -> None:
+    """The imports take longer than most ops. With `choices`, a seed, plans are drawn from all that the rules allow."""
     database.ops()
+    torch.ops.weft._draw_choices(choices)
 
 
 def note(path: str | None, text: str) -> None:

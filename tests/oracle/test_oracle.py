@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from oracle.extra import FAMILIES
-from oracle.sweep import run_family, run_ops
+from oracle.sweep import run_family, run_ops, warm_up
+from support.ranks import RankPool
 
 OPINFO = {
     "pointwise": "add mul div[no_rounding_mode] where clamp exp abs sign lerp addcmul masked_fill logaddexp "
@@ -54,3 +55,13 @@ def test_extra_uneven(ranks3: Callable, family: str) -> None:
 def test_extra_on_two_axes(ranks4: Callable) -> None:
     results = ranks4(run_family, "indexing", (2, 2), 0, 8, None, "assign", timeout=300)[0]
     assert not failures(results), failures(results)
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+def test_drawn_choices(choices: int) -> None:
+    """What rules allow is right, also where it costs too much to be chosen."""
+    with RankPool(2) as pool:
+        pool(warm_up, choices, timeout=120)
+        for family in ("matmul", "views", "reductions", "indexing", "norms", "convolution"):
+            results = pool(run_ops, OPINFO[family].split(), "float32", (2,), choices, 2, 1, timeout=300)[0]
+            assert not failures(results), failures(results)
