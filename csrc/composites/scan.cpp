@@ -107,7 +107,7 @@ Chosen chosen(const char* op, const at::Tensor& values, const at::Tensor& mask) 
   Chosen out{SplitParts(part_of(values, "self"), along), sharded(part_of(mask, "mask")).local(), {}, {}};
   const int64_t rows = c10::multiply_integers(sizes.begin(), sizes.begin() + dim);
   const at::Tensor own = out.mask.reshape({rows, rows == 0 ? 0 : out.mask.numel() / rows});
-  const at::Tensor counts = out.values.gathered(own.sum(1).view(out.values.row_sizes()).unsqueeze(0)).view({-1, rows});
+  const at::Tensor counts = out.values.gathered(own.sum(1).view(out.values.row_sizes()).unsqueeze(0)).flatten(1);
   const at::Tensor of_rows = counts.sum(0), earlier = counts.narrow(0, 0, out.values.number()).sum(0);
   const at::Tensor before = of_rows.cumsum(0).sub_(of_rows).add_(earlier);
   out.places = own.cumsum(1).sub_(1).add_(before.unsqueeze(1)).flatten();

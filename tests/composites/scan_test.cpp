@@ -50,6 +50,7 @@ TEST(MaskedScatterComposite, CountsWhatOtherPartsChoose) {
                {&run_masked_scatter, "masked_scatter", {x, mask.select(1, 0).unsqueeze(1), source}, both},
                {&run_masked_scatter, "masked_scatter", {x, mask[0], source}, one},
                {&run_masked_scatter, "masked_scatter", {x[0], mask, source}, {{}, kRows[0], {}}},
+               {&run_masked_scatter, "masked_scatter", {at::ones({0, 5, 4}), mask, source}, {{}, kRows[0], {}}},
                // Each row is cut.
                {&run_masked_scatter, "masked_scatter", {x, mask, source}, {kColumns[0], {}, {}}},
                {&run_masked_scatter, "masked_scatter", {x, mask, source}, {kColumns[0], kRows[0], {}}},
