@@ -162,6 +162,12 @@ void ShardedTensorImpl::swap_impl(const ShardedTensorImpl& other) {
   set_geometry(geometry);
 }
 
+// Whoever else looks into the memory, a plain tensor that autograd saved or another sharded one, goes by its version.
+void ShardedTensorImpl::count_shown_write(const Cell& cell) {
+  const at::Tensor& local = cell.local;
+  if (!local.is_inference() && !is_traced(local)) local.unsafeGetTensorImpl()->bump_version();
+}
+
 void replace_content(Cell& cell, at::Tensor local, Layout layout) {
   std::lock_guard<std::mutex> lock(cell.mutex);
   cell.local = std::move(local);

@@ -150,7 +150,10 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
   /// After the local shard was written in place.
   void wrote() {
     set_identity(new_identity());
-    if (Cell* cell = known_cell()) seen_writes_ = cell->writes.fetch_add(1, std::memory_order_acq_rel) + 1;
+    if (Cell* cell = known_cell()) {
+      seen_writes_ = cell->writes.fetch_add(1, std::memory_order_acq_rel) + 1;
+      if (C10_UNLIKELY(cell->shown.load(std::memory_order_relaxed))) count_shown_write(*cell);
+    }
   }
 
   /// Core's errors name a tensor so where somebody asks for its memory.
@@ -171,6 +174,7 @@ class ShardedTensorImpl final : public c10::TensorImpl, public Pooled<ShardedTen
                                (moved_ && seen_writes_ != cell->writes.load(std::memory_order_acquire)));
   }
   void refresh() const;
+  static void count_shown_write(const Cell& cell);
   void set_empty_storage(const c10::Storage& storage);
   void offer_memory(bool on);
   ShardedTensorImpl(at::Tensor local, Layout layout, const Geometry& geometry, Identity identity);

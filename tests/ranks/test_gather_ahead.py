@@ -188,6 +188,25 @@ def written_past_weft():
     assert kind == "RuntimeError" and "layers/3/weight was written by way of local_tensor" in text, text
 
 
+def written_by_another():
+    """Nor can what is written through another sharded tensor of the same memory."""
+    mesh = one_axis()
+    model, x = laid_out(Net(), mesh), batch(mesh)
+    weight = model.layers[3].weight
+    with torch.no_grad():
+        other = weft.from_local(weft.local_tensor(weight), weft.layout_of(weight))
+        for _ in range(3):
+            model(x)
+            other.mul_(0.5)  # between passes
+        expected = weft.full_tensor(model(x)).clone()
+        with weft.overlap(0):
+            same(model(x), expected, exact=True)
+        hook = model.layers[1].register_forward_hook(lambda *_: (other.add_(1), None)[1])
+        kind, text, _ = error_of(lambda: weft.full_tensor(model(x)))
+        hook.remove()
+    assert kind == "RuntimeError" and "layers/3/weight was written by way of local_tensor" in text, text
+
+
 CASES = {
     f.__name__: f
     for f in (
@@ -201,6 +220,7 @@ CASES = {
         fewer_collectives,
         budget,
         written_past_weft,
+        written_by_another,
     )
 }
 

@@ -121,6 +121,19 @@ def copies(mesh):
         assert not alone._is_view()
 
 
-CASES = {f.__name__: f for f in (entries, refused, allowed, copies)}
+def saved_parts(mesh):
+    """What autograd has saved of a part may not be written any more, through whichever tensor, as of a plain alias."""
+    x0 = torch.randn(SHAPE)
+    for layout in every_layout(mesh, 2, partial=False):
+        x = lay(x0, layout)
+        for write in (lambda x=x: x.mul_(2), lambda x=x: x[0].zero_(), lambda x=x: torch._foreach_add_([x], 1.0)):
+            factor = torch.ones((), requires_grad=True)
+            product = (weft.local_tensor(x) * factor).sum()
+            write()
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                product.backward()
+
+
+CASES = {f.__name__: f for f in (entries, refused, allowed, copies, saved_parts)}
 
 results, test_case = cases_on_worlds(globals(), 2, 3)
