@@ -64,7 +64,7 @@ def run(suite: Path, release: str, *selection: str, python: str | Path = sys.exe
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=200,
+        timeout=380,
     )
     assert done.returncode == 0, done.stdout
     return counts(done.stdout)
@@ -109,5 +109,5 @@ def test_distribution_with_tensorflow(suite: Path, keras_hub: Path) -> None:
 @pytest.mark.slow
 def test_data_sharding_on_four_ranks(suite: Path, keras_hub: Path) -> None:
     selection = command(suite, "-k", "DataShardingIntegrationTest", python=keras_hub)
-    for output in run_programs(4, selection, timeout=200, env=environment("released")):
+    for output in run_programs(4, selection, timeout=380, env=environment("released")):
         assert counts(output)["passed"] == 1, output
