@@ -200,8 +200,7 @@ constexpr ErrorKind kKinds[] = {
      "Keep to strided tensors, or call weft.full_tensor(x) on the sharded ones first, on every rank."},
     {"W065", "NotImplementedError", "a write through this view cannot be carried to its base",
      "The view is of another type than the base, or one of its dimensions is expanded and what is written is more than "
-     "one "
-     "value.",
+     "one value.",
      "Write to the base, or to a clone of the view."},
     {"W066", "ValueError", "a collective of torch.distributed got a sharded tensor",
      "It would combine the ranks' parts as if each were a whole tensor.",

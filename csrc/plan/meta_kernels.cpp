@@ -87,7 +87,7 @@ Kernels ours() {
       entry<op::logsumexp>(&shapes::logsumexp),
       entry<op::masked_fill_Scalar>(&shapes::masked_fill_value),
       entry<op::masked_fill_Tensor>(&shapes::masked_fill_tensor),
-      entry<op::masked_scatter>(&shapes::masked_scatter),
+      entry<op::masked_scatter>(&shapes::masked_fill_tensor),
       entry<op::masked_scatter_backward>(&shapes::masked_scatter_backward),
       entry<op::max>(&shapes::reduce_all_meta),
       entry<op::max_pool3d_with_indices>(&shapes::max_pool3d),

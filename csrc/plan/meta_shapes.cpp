@@ -60,9 +60,6 @@ at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, co
   return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
 }
 
-at::Tensor masked_scatter(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&) {
-  return at::empty(at::infer_size(self.sizes(), mask.sizes()), self.options());
-}
 at::Tensor masked_scatter_backward(const at::Tensor& gradient, const at::Tensor&, c10::SymIntArrayRef sizes) {
   return at::empty(C10_AS_INTARRAYREF_SLOW(sizes), gradient.options());
 }

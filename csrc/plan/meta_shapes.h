@@ -28,7 +28,6 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
 at::Tensor clone(const at::Tensor& self, std::optional<at::MemoryFormat> format);
 at::Tensor masked_fill_value(const at::Tensor& self, const at::Tensor& mask, const at::Scalar&);
 at::Tensor masked_fill_tensor(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&);
-at::Tensor masked_scatter(const at::Tensor& self, const at::Tensor& mask, const at::Tensor&);
 at::Tensor masked_scatter_backward(const at::Tensor& gradient, const at::Tensor&, c10::SymIntArrayRef sizes);
 Three convolution_backward(const at::Tensor&, const at::Tensor& input, const at::Tensor& weight,
                            at::OptionalSymIntArrayRef bias, c10::SymIntArrayRef, c10::SymIntArrayRef,

@@ -198,10 +198,6 @@ class Indexing {
   std::vector<int> shape_;                  // factors of what is read or written
 };
 
-}  // namespace
-
-namespace {
-
 // Of self (or a gradient) and a mask, which broadcast.
 bool bind_by_places(const Call& call, BoundRule& bound, std::string& why, const char* via) {
   bound.tensors.resize(call.tensors.size());
