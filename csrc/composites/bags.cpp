@@ -23,12 +23,15 @@ at::Tensor take_rows(const c10::OperatorHandle& op, CompositeStack& stack, size_
     from = at::embedding(from.toTensor(), rows);
     return rows;
   }
-  auto [rows, places] = at::_unique(asked, /*sorted=*/true, /*return_inverse=*/true);
+  // A row that is left out is brought too: where one is, core's kernel reads include_last_offset otherwise.
+  const int64_t padding_row = left_out.toInt();
+  at::Tensor wanted = asked.flatten();
+  if (padding_row >= 0) wanted = at::cat({wanted, at::full({1}, padding_row, wanted.options())});
+  auto [rows, places] = at::_unique(wanted, /*sorted=*/true, /*return_inverse=*/true);
+  if (padding_row >= 0) left_out = places[-1].item<int64_t>();
   if (rows.numel() == 0) rows = at::zeros({1}, rows.options());  // core wants a table
-  which = places.to(asked.scalar_type());
+  which = places.narrow(0, 0, asked.numel()).view_as(asked).to(asked.scalar_type());
   from = at::embedding(from.toTensor(), rows);
-  const at::Tensor place = rows.eq(left_out.toInt()).nonzero();
-  left_out = place.numel() == 0 ? -1 : place.item<int64_t>();
   return rows;
 }
 

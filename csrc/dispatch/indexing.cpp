@@ -20,6 +20,15 @@ bool is_mask(const Index& index) {
   return index && index->defined() && (index->scalar_type() == at::kBool || index->scalar_type() == at::kByte);
 }
 
+// TorchScript's lists of tensors alone say that they hold tensors, not that they hold optional ones.
+std::vector<Index> indices_in(const c10::IValue& list) {
+  std::vector<Index> indices;
+  for (const c10::IValue& index : list.toListRef()) {
+    indices.push_back(index.isTensor() ? Index(index.toTensor()) : std::nullopt);
+  }
+  return indices;
+}
+
 // Whether all that a mask at dimension `from` of a tensor of `ndim` dimensions chooses is given the same.
 bool same_for_all(const at::Tensor& values, const at::Tensor& mask, int64_t ndim, int64_t from) {
   const int64_t behind = ndim - from - mask.dim();  // dimensions of self
@@ -61,7 +70,7 @@ void run_indexing(const OpInfo& op, std::vector<c10::IValue>& stack) {
   const size_t base = stack.size() - op.arguments.size();
   const at::Tensor self = stack[base].toTensor();
   c10::IValue& argument = stack[base + op.argument("indices")];
-  const std::vector<Index> indices = argument.toOptionalTensorVector();
+  const std::vector<Index> indices = indices_in(argument);
   int given = 0;
   int64_t from = -1;  // the mask
   for (size_t i = 0; i < indices.size(); ++i) {

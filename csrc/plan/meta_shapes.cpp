@@ -44,6 +44,7 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
     return values;
   };
   const auto s = each(stride), p = each(padding), d = each(dilation), o = each(output_padding);
+  for (int64_t step : s) TORCH_CHECK(step > 0, "[W068] convolution: non-positive stride is not supported");
   const auto sizes = transposed
                          ? at::native::conv_input_size(input.sizes(), weight.sizes(), p, o, s, d, groups.expect_int())
                          : at::native::conv_output_size(input.sizes(), weight.sizes(), p, s, d);

@@ -15,6 +15,12 @@ at::Tensor with_last(const at::Tensor& self, int64_t windows, at::IntArrayRef la
   return at::empty(sizes, self.options().memory_format(format));
 }
 
+// What is divided by, of the two last dimensions.
+void check_windows(at::IntArrayRef list, const char* what) {
+  TORCH_CHECK(list.size() == 2, "[W068] ", what, " should be of two numbers, but got ", list);
+  TORCH_CHECK(list[0] > 0 && list[1] > 0, "[W068] ", what, " should be greater than zero, but got ", list);
+}
+
 }  // namespace
 
 at::Tensor adaptive_avg_pool2d(const at::Tensor& self, c10::SymIntArrayRef output) {
@@ -49,6 +55,9 @@ at::Tensor max_unpool3d(const at::Tensor& self, const at::Tensor&, c10::SymIntAr
 at::Tensor im2col(const at::Tensor& self, at::IntArrayRef kernel, at::IntArrayRef dilation, at::IntArrayRef padding,
                   at::IntArrayRef stride) {
   TORCH_CHECK(self.dim() >= 3, "[W068] im2col of ", self.dim(), " dimensions");
+  check_windows(kernel, "kernel_size");
+  check_windows(stride, "stride");
+  TORCH_CHECK(dilation.size() == 2 && padding.size() == 2, "[W068] im2col: ", dilation, " and ", padding);
   int64_t windows = 1;
   for (int i = 0; i < 2; ++i) {
     const int64_t span = dilation[i] * (kernel[i] - 1) + 1;
@@ -63,6 +72,7 @@ at::Tensor col2im(const at::Tensor& self, c10::SymIntArrayRef output, at::IntArr
                   at::IntArrayRef, at::IntArrayRef) {
   const auto size = C10_AS_INTARRAYREF_SLOW(output);
   TORCH_CHECK(self.dim() >= 2 && size.size() == 2, "[W068] col2im of ", self.dim(), " dimensions to ", size);
+  check_windows(kernel, "kernel_size");
   auto sizes = self.sizes().slice(0, self.dim() - 1).vec();
   sizes.back() /= kernel[0] * kernel[1];
   sizes.insert(sizes.end(), size.begin(), size.end());

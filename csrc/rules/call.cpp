@@ -76,6 +76,7 @@ std::vector<int64_t> Call::dims(const std::string& name, int64_t ndim) const {
     out.push_back(v->toInt());
   } else if (v != nullptr && v->isIntList()) {
     out = v->toIntVector();
+    if (op.empty_is_none && out.empty()) return out;
   }
   if (out.empty()) {
     for (int64_t d = 0; d < ndim; ++d) out.push_back(d);

@@ -63,6 +63,7 @@ OpInfo::OpInfo(const c10::OperatorHandle& h) : handle(h) {
   hash = hash_of(short_name);
   copies = rules::is_copy(short_name);
   const std::string base_name = short_name.substr(0, short_name.find('.'));
+  empty_is_none = base_name == "all" || base_name == "any";
   fills = base_name == "fill_" || base_name == "zero_" || base_name == "_foreach_zero_";
   for (const c10::Argument& a : s.arguments()) {
     Argument info;

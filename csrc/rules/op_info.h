@@ -40,6 +40,7 @@ struct OpInfo {
   bool random = false;         // may draw: tagged nondeterministic_seeded, or takes a generator
   bool is_foreach = false;     // lists, entry by entry
   bool fills = false;          // writes one value everywhere
+  bool empty_is_none = false;  // an empty list of dimensions means none of them; elsewhere all
   bool uninitialized = false;  // its results are memory that nothing has written yet
   std::vector<const rules::RuleEntry*> rules;
   rules::Composite decomposition = nullptr;  // runs in its place; null: the op itself does

@@ -16,6 +16,11 @@ namespace weft {
 namespace {
 
 Geometry told_by(c10::IntArrayRef sizes, c10::IntArrayRef strides, int64_t offset) {
+  TORCH_CHECK(sizes.size() == strides.size(), "[W068] [as_strided] mismatch in length of strides ", strides,
+              " and shape ", sizes);
+  for (int64_t stride : strides) {
+    TORCH_CHECK(stride >= 0, "[W068] [as_strided] negative strides are not supported, got ", strides);
+  }
   Geometry view;
   view.sizes.assign(sizes.begin(), sizes.end());
   view.strides.assign(strides.begin(), strides.end());
@@ -123,6 +128,7 @@ at::Tensor folded(at::Tensor self) {
 }
 
 at::Tensor by_views(const at::Tensor& self, const Geometry& view) {
+  if (self.numel() == 0) return {};  // nothing to point at
   if (const auto ranges = decode_region(sharded(self).geometry(), view)) return of_region(self, *ranges, view.sizes);
   if (at::Tensor out = in_windows(self, view); out.defined()) return out;
   const at::Tensor fewer = folded(self);

@@ -14,6 +14,12 @@ def chosen() -> Iterator[Sample]:
     table = r(11, 6, grad=True)
     yield "embedding", F.embedding, (ids(11, 4, 3), table), {}
     yield "embedding.padding", F.embedding, (ids(11, 4, 3), table), {"padding_idx": 2}
+    for mode in ("sum", "mean"):
+        # Where a row is left out, core's kernel passes over a last offset that is too small.
+        for row, last in ((None, 4), (2, 3), (7, 3)):
+            options = {"mode": mode, "include_last_offset": True, "padding_idx": row}
+            bags = torch.tensor([0, 3, last])
+            yield f"embedding_bag.last.{mode}.{row}", F.embedding_bag, (ids(5, 4), table, bags), options
     yield "embedding.freq", F.embedding, (ids(5, 4, 3), table), {"scale_grad_by_freq": True}
     x = r(5, 4, grad=True)
     yield "gather", torch.gather, (x, 0, ids(5, 3, 4)), {}
@@ -80,6 +86,8 @@ def extremes() -> Iterator[Sample]:
     for name in ("any", "all"):
         yield f"{name}", getattr(torch, name), (torch.rand(5, 4) > 0.7,), {}
         yield f"{name}.dim", getattr(torch, name), (torch.rand(5, 4) > 0.7, 0), {}
+        yield f"{name}.no_dims", getattr(torch, name), (torch.rand(5, 4) > 0.7, []), {}
+        yield f"{name}.no_dims_kept", getattr(torch, name), (torch.randn(5, 4), [], True), {}
         yield (
             f"is_{name}_true",
             getattr(torch, {"any": "_is_any_true", "all": "_is_all_true"}[name]),

@@ -127,6 +127,11 @@ def op_errors():
         lambda: a[7],
         lambda: a.expand(5, 5),
         lambda: a.copy_(b),
+        lambda: torch.nn.functional.conv1d(a[None], a[None, :, :2], stride=0),
+        lambda: torch.nn.functional.unfold(a[None, None], 2, stride=0),
+        lambda: torch.nn.functional.fold(a[None, :4], (3, 3), 0),
+        lambda: a.as_strided((2, 2), (-1, 1)),
+        lambda: a.as_strided((2, 2), (1,)),
     ):
         with pytest.raises((RuntimeError, IndexError, ValueError)) as info:
             call()

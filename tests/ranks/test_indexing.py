@@ -49,6 +49,31 @@ def test_masks_move_only_what_they_must(ranks2):
             assert (kinds == []) == (layout in CASES[name][1]), (name, layout, kinds)
 
 
+@torch.jit.script
+def scripted(x: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor):
+    y = x.clone()
+    y[y < 0] = 1.0
+    y[rows] = 2.0
+    y[:, rows, 1] *= 3.0
+    return y, x[mask], x[rows, rows], x[:, rows, None]
+
+
+def in_torchscript() -> None:
+    """Its lists of indices say of their entries that they are tensors, where Python's say that they may be None."""
+    mesh = weft.DeviceMesh((2,), ("m",), device_type="cpu")
+    torch.manual_seed(0)
+    x, mask, rows = torch.randn(4, 6, 8), torch.rand(4, 6) > 0.5, torch.tensor([2, 0])
+    want = scripted(x, mask, rows)
+    for axes in SPLIT.values():
+        got = scripted(weft.distribute_tensor(x, axes, mesh), mask, rows)
+        for one, other in zip(got, want, strict=True):
+            assert torch.equal(weft.full_tensor(one), other), axes
+
+
+def test_in_torchscript(ranks2):
+    ranks2(in_torchscript)
+
+
 LOOKUPS: dict[str, Callable] = {
     "index": lambda t, i: t[i],
     "index_select": lambda t, i: t.index_select(0, i),
