@@ -43,12 +43,15 @@ class Sharding(TorchFunctionMode):
         super().__init__()
         import weft
 
-        self.weft, self.test, self.made, self.off = weft, "", 0, False
+        self.weft, self.test, self.made = weft, "", 0
         weft.initialize(timeout=40)
         weft.random_mode("replay")
         self.mesh = weft.DeviceMesh((ranks,), ("x",), device_type="cpu")
         close = _comparison.not_close_error_metas
-        compare = lambda actual, expected, **options: close(self.whole(actual), self.whole(expected), **options)  # noqa: E731
+
+        def compare(actual: Any, expected: Any, **options: Any) -> Any:
+            return close(self.whole(actual), self.whole(expected), **options)
+
         _comparison.not_close_error_metas = common_utils.not_close_error_metas = compare
 
     def begin(self, test: str) -> None:
@@ -111,7 +114,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report = yield
     if call.when == "call" or not report.passed:
         error = "" if call.excinfo is None else f"{call.excinfo.typename}: {call.excinfo.value}"
-        tell(test=item.nodeid, outcome=report.outcome, error=error[:2000], seconds=call.duration)
+        tell(test=item.nodeid, outcome=report.outcome, error=error[:2000])
         if (
             sharding is not None
             and report.failed

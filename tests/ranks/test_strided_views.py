@@ -37,6 +37,7 @@ VIEWS: dict[str, tuple[tuple[int, ...], Callable[[torch.Tensor], torch.Tensor], 
     "all of it": ((5, 6), lambda x: x.as_strided((5, 6), (6, 1)), (0, 1)),
     "diagonal": ((5, 6), lambda x: x.as_strided((5,), (7,)), ()),
     "before what it is a view of": ((5, 6), lambda x: x[2:].as_strided((2, 3), (6, 2), 0), ()),
+    "of nothing": ((0, 6), lambda x: x.as_strided((0, 2, 0), (0, 0, 0)), ()),
     "flat": ((5, 6), lambda x: x.as_strided((30,), (1,)), ()),
 }
 
